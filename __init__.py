@@ -1,1 +1,50 @@
 """onnxplain: explain what an exported ONNX model looked at, by a graph that explains itself."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from onnxplain.engine.explainer import Explainer
+    from onnxplain.engine.explanation import Explanation
+    from onnxplain.engine.inspection import Inspection, inspect
+    from onnxplain.engine.vjp import vjp
+
+__all__ = [
+    "Explainer",
+    "Explanation",
+    "Inspection",
+    "InvalidInputError",
+    "OnnxplainError",
+    "UnsupportedModelError",
+    "inspect",
+    "vjp",
+]
+__version__ = "0.1.0"
+
+
+class OnnxplainError(ValueError):
+    """Base of every error that onnxplain raises about what it was given; the message is one line."""
+
+
+class UnsupportedModelError(OnnxplainError):
+    """The model cannot be read, or cannot be explained as asked; the message names every reason."""
+
+
+class InvalidInputError(OnnxplainError):
+    """An input (array, image, target, baseline, option) is not what was expected."""
+
+
+# Imported on first use, so that `import onnxplain` stays far under 0.3 s.
+_HOMES = {
+    "Explainer": "onnxplain.engine.explainer",
+    "Explanation": "onnxplain.engine.explanation",
+    "Inspection": "onnxplain.engine.inspection",
+    "inspect": "onnxplain.engine.inspection",
+    "vjp": "onnxplain.engine.vjp",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'onnxplain' has no attribute {name!r}")

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Runs graphs: sessions, batching, images in, pictures out."""

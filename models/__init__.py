@@ -1,1 +1,1 @@
-"""TODO."""
+"""What is known about a model before it is explained: loading, checking, model cards, the demo."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""One small function per ONNX operator: how a cotangent goes from its outputs to its inputs."""
