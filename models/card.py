@@ -1,0 +1,385 @@
+"""The model card: how an image becomes the input tensor, and what the scores are called."""
+
+import difflib
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnxplain import InvalidInputError
+
+METADATA_KEY = "onnxplain.card"
+DEFAULT_SIDE = 224
+_CHOICES = {
+    "resize": ("crop", "stretch", "pad"),
+    "interpolation": ("nearest", "bilinear", "bicubic", "lanczos"),
+    "layout": ("NCHW", "NHWC"),
+    "channels": ("RGB", "BGR", "GRAY"),
+    "dtype": (
+        *("float16", "float32", "float64"),
+        *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    ),
+}
+_REQUIRED = ("size", "resize", "layout", "channels", "scale", "mean", "std")
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """How an image becomes the input tensor.
+
+    The image is brought to `size`, its channels are put in the order `channels`, and each pixel
+    (0..255) becomes `(pixel * scale - mean) / std`, as `dtype`, in the order `layout`.
+
+    - size: (height, width) in pixels, as the model takes it.
+    - resize: "crop": the image is scaled until it just covers `round(size / crop_fraction)` (for a
+      square size: until its shorter side is that long), and the centre is cut out. "stretch": both
+      sides are scaled on their own. "pad": the image is scaled until it fits, centred on black.
+    - crop_fraction: in (0, 1]; for "crop" only.
+    - interpolation: "nearest", "bilinear", "bicubic" or "lanczos", smoothing where it shrinks.
+    - scale, mean, std: one number, or one for each channel in the order of `channels`; kept as
+      tuples.
+    - labels: the names of the classes in the order of the scores, or None.
+    - output: the name of the output that is explained by default, or None for the model's first.
+    - assumed: one short sentence for each thing that was guessed; empty for a card that was read.
+
+    Raises InvalidInputError that names the key, what was expected and what came.
+    """
+
+    size: tuple[int, int]
+    resize: str
+    layout: str
+    channels: str
+    scale: float | tuple[float, ...]
+    mean: float | tuple[float, ...]
+    std: float | tuple[float, ...]
+    crop_fraction: float = 1.0
+    interpolation: str = "bilinear"
+    dtype: str = "float32"
+    labels: tuple[str, ...] | None = None
+    output: str | None = None
+    assumed: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for key, choices in _CHOICES.items():
+            if getattr(self, key) not in choices:
+                _fail(key, f"one of {', '.join(choices)}", getattr(self, key))
+        height_and_width = _sequence(self.size)
+        if len(height_and_width) != 2 or not all(map(_is_positive_int, height_and_width)):
+            _fail("size", "[height, width], two positive integers", self.size)
+        object.__setattr__(self, "size", tuple(int(side) for side in height_and_width))
+        if not _is_number(self.crop_fraction) or not 0 < self.crop_fraction <= 1:
+            _fail("crop_fraction", "a number above 0 and at most 1", self.crop_fraction)
+        for key in ("scale", "mean", "std"):
+            object.__setattr__(self, key, self._per_channel(key))
+        if self.labels is not None:
+            object.__setattr__(self, "labels", _names("labels", self.labels))
+        if self.output is not None and not (isinstance(self.output, str) and self.output):
+            _fail("output", "the name of one of the model's outputs", self.output)
+        object.__setattr__(self, "assumed", _names("assumed", self.assumed))
+
+    @property
+    def channel_count(self) -> int:
+        """1 for GRAY, else 3."""
+        return 1 if self.channels == "GRAY" else 3
+
+    @property
+    def channel_axis(self) -> int:
+        """The axis of the input tensor that holds the channels: 1 (NCHW) or 3 (NHWC)."""
+        return self.layout.index("C")
+
+    @property
+    def tensor_shape(self) -> tuple[int, int, int, int]:
+        """The shape of one image's tensor, (1, C, H, W) or (1, H, W, C)."""
+        height, width = self.size
+        if self.channel_axis == 1:
+            return 1, self.channel_count, height, width
+        return 1, height, width, self.channel_count
+
+    def _per_channel(self, key: str) -> tuple[float, ...]:
+        """Return the value of `key` as a tuple of one number, or of one for each channel."""
+        given = getattr(self, key)
+        values = (given,) if _is_number(given) else _sequence(given)
+        expected = "a number" if self.channel_count == 1 else "a number, or a list of 3 numbers"
+        if len(values) not in (1, self.channel_count) or not all(map(_is_number, values)):
+            _fail(key, expected, given)
+        if key in ("scale", "std") and not all(values):
+            _fail(key, expected + " other than 0", given)
+        return tuple(float(value) for value in values)
+
+
+def normalise(pixels: np.ndarray, card: ModelCard) -> np.ndarray:
+    """Turn pixels [..., C], 0..255, in the card's channel order, into the model's values."""
+    scale, mean, std = (np.asarray(value) for value in (card.scale, card.mean, card.std))
+    return (pixels.astype(np.float64) * scale - mean) / std
+
+
+def black_image(card: ModelCard) -> np.ndarray:
+    """Return black as the model takes it: float32, [1, C, 1, 1] (NCHW) or [1, 1, 1, C] (NHWC)."""
+    return _uniform_image(card, 0)
+
+
+def white_image(card: ModelCard) -> np.ndarray:
+    """Return white as the model takes it: float32, [1, C, 1, 1] (NCHW) or [1, 1, 1, C] (NHWC)."""
+    return _uniform_image(card, 255)
+
+
+def _uniform_image(card: ModelCard, pixel: int) -> np.ndarray:
+    values = normalise(np.full(card.channel_count, pixel), card).astype(np.float32)
+    return values.reshape([-1 if axis == card.channel_axis else 1 for axis in range(4)])
+
+
+def read_card(path: str | os.PathLike[str]) -> ModelCard:
+    """Read a card from a JSON file.
+
+    `labels` there is a list, or the name of a text file beside the card, one label a line.
+
+    Raises InvalidInputError when the file cannot be read, is not JSON, lacks a key, has an unknown
+    key, or a value is not what its key expects.
+    """
+    path = Path(path)
+    return _parse_card(_read_text(path, "model card"), f"model card {path}", path.parent)
+
+
+def card_to_json(card: ModelCard) -> str:
+    """Write the card as the JSON text that `read_card` reads; what was assumed is not in it."""
+    content: dict[str, Any] = {}
+    for field in fields(card):
+        value = getattr(card, field.name)
+        if field.name == "assumed" or value is None:
+            continue
+        if field.name in ("scale", "mean", "std") and len(value) == 1:
+            value = value[0]
+        content[field.name] = value
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def find_card(
+    model: onnx.ModelProto, path: str | os.PathLike[str] | None = None
+) -> ModelCard | None:
+    """Find a model's card: `model.json` beside `model.onnx`, else in its metadata, else None.
+
+    path: where the model was read from, or None. A JSON file of that name which has not one of a
+    card's keys is somebody else's, and is passed over.
+
+    Raises InvalidInputError when there is a card and it is wrong.
+    """
+    folder = Path() if path is None else Path(path).parent
+    beside = None if path is None else Path(path).with_suffix(".json")
+    if beside is not None and beside.is_file():
+        text = _read_text(beside, "model card")
+        if _has_card_keys(text):
+            return _parse_card(text, f"model card {beside}", folder)
+    for entry in model.metadata_props:
+        if entry.key == METADATA_KEY:
+            return _parse_card(entry.value, f"model card in metadata {METADATA_KEY!r}", folder)
+    return None
+
+
+def assume_card(
+    shape: Sequence[int | str | None] | None,
+    dtype_name: str,
+    labels: Sequence[str] | None = None,
+) -> ModelCard:
+    """Guess the card of a model that has none; `card.assumed` says what was guessed.
+
+    shape: the input's declared shape; a str, None or a number below 1 is a size that is not known.
+    dtype_name: the input's element type as numpy names it ("float32", "uint8" ...).
+
+    Raises InvalidInputError when the input is no image: rank other than 4, or not 1 or 3 channels.
+    """
+    dims = [d if isinstance(d, int) and d > 0 else None for d in shape or ()]
+    layout = ""
+    if len(dims) == 4:
+        layout = "NCHW" if dims[1] in (1, 3) else "NHWC" if dims[3] in (1, 3) else ""
+    if not layout or dtype_name not in _CHOICES["dtype"]:
+        described = "unknown" if shape is None else f"[{', '.join(map(_dim_text, shape))}]"
+        raise InvalidInputError(
+            "expected a model with an image input, [N, 1 or 3, H, W] or [N, H, W, 1 or 3], but its "
+            f"shape is {described} ({dtype_name}); arrays can be explained through the Python API"
+        )
+    height, width = dims[layout.index("H")], dims[layout.index("W")]
+    count = dims[layout.index("C")]
+    channels = "RGB" if count == 3 else "GRAY"
+    assumed = [f"layout {layout} with {count} channel{'s' if count == 3 else ''} ({channels})"]
+    if height is None or width is None:
+        text = f"{height or DEFAULT_SIDE} x {width or DEFAULT_SIDE}"
+        assumed.append(f"size {text} (height x width), because the model does not fix it")
+    is_float = dtype_name.startswith("float")
+    resize, crop_fraction = "stretch", 1.0
+    scale, mean, std = (1.0,), (0.0,), (1.0,)
+    if is_float and channels == "RGB" and layout == "NCHW":
+        resize, crop_fraction = "crop", 0.875
+        scale, mean, std = (1 / 255,), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+        assumed.append("pixels / 255, then ImageNet mean and standard deviation")
+    elif is_float:
+        scale = (1 / 255,)
+        assumed.append("pixels / 255")
+    elif dtype_name == "int8":
+        mean = (128.0,)
+        assumed.append("pixels - 128")
+    else:
+        assumed.append("pixels 0 to 255 as they are")
+    cut = "centre crop 0.875" if resize == "crop" else "the whole image stretched to the size"
+    assumed.append(f"{cut}, bilinear")
+    return ModelCard(
+        size=(height or DEFAULT_SIDE, width or DEFAULT_SIDE),
+        resize=resize,
+        layout=layout,
+        channels=channels,
+        scale=scale,
+        mean=mean,
+        std=std,
+        crop_fraction=crop_fraction,
+        dtype=dtype_name,
+        labels=None if labels is None else tuple(labels),
+        assumed=tuple(assumed),
+    )
+
+
+def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Read the labels in a text file, one a line; empty lines at its end do not count.
+
+    Raises InvalidInputError when it cannot be read, is not UTF-8 text, or holds no label.
+    """
+    text = _read_text(Path(path), "labels file").rstrip()
+    if not text:
+        raise InvalidInputError(f"labels file {path}: expected one label a line, but it is empty")
+    return tuple(line.strip() for line in text.split("\n"))
+
+
+def find_label(labels: Sequence[str] | None, text: str) -> int:
+    """Return the index of the class that `text` names.
+
+    A label equal to `text` wins, then one equal but for upper and lower case, then one that has
+    `text` among its comma-separated parts ("tabby, tabby cat").
+
+    Raises InvalidInputError when no label or several match; the message suggests the nearest ones.
+    """
+    if not labels:
+        raise InvalidInputError(
+            f"target {text!r}: expected a class index, because no labels are known "
+            "(give --labels FILE, or a model card)"
+        )
+    wanted = text.strip().lower()
+    ways = (
+        lambda label: label == text,
+        lambda label: label.lower() == wanted,
+        lambda label: wanted in [part.strip().lower() for part in label.split(",")],
+    )
+    for matches in ways:
+        found = [index for index, label in enumerate(labels) if matches(label)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            several = ", ".join(f"{index} ({labels[index]})" for index in found[:5])
+            more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+            raise InvalidInputError(
+                f"label {text!r} names several classes: {several}{more}; give the index instead"
+            )
+    raise InvalidInputError(f"no label is {text!r}{_suggestion(labels, wanted)}")
+
+
+def _suggestion(labels: Sequence[str], wanted: str) -> str:
+    """Return '; did you mean ...?' with up to five labels, those that hold `wanted` first."""
+    lowered = {label.lower(): label for label in labels}
+    holding = [key for key in lowered if wanted and wanted in key]
+    holding.sort(key=lambda key: wanted not in key.replace(",", " ").split())
+    close = difflib.get_close_matches(wanted, list(lowered), n=5, cutoff=0.6)
+    nearest = list(dict.fromkeys([*holding[:5], *close]))[:5]
+    if not nearest:
+        return f" among the {len(labels)} labels (the first is {labels[0]!r})"
+    return f"; did you mean {', '.join(repr(lowered[key]) for key in nearest)}?"
+
+
+def _parse_card(text: str, source: str, folder: Path) -> ModelCard:
+    """Read the card in a JSON text; `source` begins every error message."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInputError(f"{source}: expected JSON, but {error}") from None
+    if not isinstance(content, dict):
+        raise InvalidInputError(f"{source}: expected a JSON object, got {_short(content)}")
+    known = _card_keys()
+    unknown = [key for key in content if key not in known]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"expected {', '.join(known)}"
+        names = ", ".join(map(_short, unknown))
+        raise InvalidInputError(f"{source}: unknown key {names}; {hint}")
+    missing = [key for key in _REQUIRED if key not in content]
+    if missing:
+        keys = f"expected key{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
+        raise InvalidInputError(f"{source}: {keys}, missing there")
+    try:
+        if isinstance(content.get("labels"), str):
+            content["labels"] = read_labels(folder / content["labels"])
+        return ModelCard(**content)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{source}: {error}") from None
+
+
+def _card_keys() -> list[str]:
+    return [field.name for field in fields(ModelCard) if field.name != "assumed"]
+
+
+def _has_card_keys(text: str) -> bool:
+    """Whether the text is meant as a card; text that is no JSON is, so that the error is seen."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        return True
+    return isinstance(content, dict) and bool(set(content) & set(_card_keys()))
+
+
+def _read_text(path: Path, what: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise InvalidInputError(f"{what} {path}: no such file") from None
+    except UnicodeDecodeError:
+        raise InvalidInputError(f"{what} {path}: expected UTF-8 text, got other bytes") from None
+    except OSError as error:
+        reason = "expected a file, got a directory" if path.is_dir() else error.strerror or error
+        raise InvalidInputError(f"{what} {path}: {reason}") from None
+
+
+def _names(key: str, value: Any) -> tuple[str, ...]:
+    names = _sequence(value)
+    for index, name in enumerate(names):
+        if not isinstance(name, str):
+            _fail(f"{key}[{index}]", "a text", name)
+    if key == "labels" and not names:
+        _fail(key, "a list of texts, or a file name", value)
+    return tuple(names)
+
+
+def _sequence(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, list | tuple | np.ndarray) else ()
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        return False
+    return math.isfinite(value)
+
+
+def _is_positive_int(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and int(value) > 0
+
+
+def _dim_text(dim: int | str | None) -> str:
+    return "?" if dim is None or dim == "" or (isinstance(dim, int) and dim < 0) else str(dim)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _fail(key: str, expected: str, came: Any) -> None:
+    raise InvalidInputError(f"{key!r}: expected {expected}, got {_short(came)}")
