@@ -51,7 +51,7 @@ def read_image(path: str | os.PathLike[str]) -> Image.Image:
         limit = f"at most {Image.MAX_IMAGE_PIXELS} pixels (PIL.Image.MAX_IMAGE_PIXELS)"
         raise InvalidInputError(f"image {path}: expected {limit}, got more") from None
     except Exception as error:
-        # Pillow's decoders raise nearly anything on damaged files: OSError, SyntaxError, struct.error.
+        # Pillow's decoders raise nearly anything on damaged files: OSError, SyntaxError, ...
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InvalidInputError(f"image {path}: cannot be read, {reason}") from None
     if 0 in rgb.size:
@@ -63,9 +63,9 @@ def image_to_tensor(image: Image.Image, card: ModelCard) -> tuple[np.ndarray, Im
     """Turn an image into the model's input, and the region of the photo that the model sees.
 
     Returns the tensor, `card.tensor_shape` in `card.dtype`, and the *view*: what lies under the
-    tensor, at the photo's own resolution. For "crop" it is the centre, for "stretch" the whole photo
-    (so its aspect is the photo's), for "pad" the photo on its black canvas (at most 4096 pixels a
-    side).
+    tensor, at the photo's own resolution. For "crop" it is the centre, for "stretch" the whole
+    photo (so its aspect is the photo's), for "pad" the photo on its black canvas (at most 4096
+    pixels a side).
     """
     image = _checked(image)
     tensor = _pixels_to_tensor(_model_pixels(image, card), card)
@@ -75,9 +75,9 @@ def image_to_tensor(image: Image.Image, card: ModelCard) -> tuple[np.ndarray, Im
 def baseline_image(choice: str, image: Image.Image, card: ModelCard) -> np.ndarray:
     """Make the baseline for an image: float32, broadcastable to `card.tensor_shape`.
 
-    choice: "black" or "white"; "mean", the image's own mean of each channel; "blur", the image after
-    a Gaussian blur whose sigma is a tenth of its width; or a file, either an image, which goes
-    through `image_to_tensor`, or a `.npy` array as the model takes it.
+    choice: "black" or "white"; "mean", the image's own mean of each channel; "blur", the image
+    after a Gaussian blur whose sigma is a tenth of its width; or a file, either an image, which
+    goes through `image_to_tensor`, or a `.npy` array as the model takes it.
 
     Raises InvalidInputError when the file cannot be read or its array does not fit.
     """
@@ -144,8 +144,8 @@ def _checked(image: Image.Image) -> Image.Image:
 def _crop_box(size: tuple[int, int], card: ModelCard) -> tuple[float, float, float, float]:
     """Return the centre crop as (left, top, right, bottom) in the photo's pixels.
 
-    size: the photo's (width, height). It is the box that is cut after the photo was resized to whole
-    pixels, so that resizing out of this box gives the same values, without the whole resized photo.
+    size: the photo's (width, height). It is the box that is cut after the photo was resized to
+    whole pixels; resizing out of this box gives the same values without the whole resized photo.
     """
     width, height = size
     crop_height, crop_width = card.size
@@ -235,9 +235,9 @@ def _read_array(path: str, card: ModelCard) -> np.ndarray:
         fits = np.broadcast_shapes(array.shape, shape) == shape
     except ValueError:
         fits = False
-    if not fits or array.dtype.kind not in "fiub":
+    if not fits or array.dtype.kind not in "fiub" or not np.isfinite(array).all():
         raise InvalidInputError(
-            f"baseline {path}: expected numbers broadcastable to {list(shape)}, "
+            f"baseline {path}: expected finite numbers broadcastable to {list(shape)}, "
             f"got {array.dtype} {list(array.shape)}"
         )
     return array.astype(np.float32)
