@@ -1,0 +1,379 @@
+"""Pictures out: an attribution over the photo, with its scale, and whole figures of them."""
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from cmap import Colormap
+from onnxplain import InvalidInputError
+from PIL import Image, ImageDraw, ImageFont
+
+METHOD_NAMES = {
+    "grad-cam": "Grad-CAM",
+    "integrated-gradients": "Integrated Gradients",
+    "deeplift": "DeepLIFT",
+}
+_SEQUENTIAL = "matplotlib:inferno"
+_DIVERGING = "colorbrewer:RdBu_r"
+_LONGEST_TEXT = 2000
+# Pillow's own font is mostly ASCII; these have no base letter in Unicode's own tables.
+_LOOKALIKES = {
+    **dict.fromkeys("\N{MINUS SIGN}\N{EN DASH}\N{EM DASH}\N{BULLET}\N{MIDDLE DOT}", "-"),
+    **dict.fromkeys("\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}", "'"),
+    **dict.fromkeys("\N{LEFT DOUBLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}", '"'),
+    "\N{MULTIPLICATION SIGN}": "x",
+    **{
+        "ß": "ss",
+        "æ": "ae",
+        "Æ": "AE",
+        "œ": "oe",
+        "ø": "o",
+        "Ø": "O",
+        "ł": "l",
+        "Ł": "L",
+        "ı": "i",
+    },
+}
+_INK, _FAINT, _PAPER = (24, 24, 28), (104, 104, 112), (255, 255, 255)
+_PICTURE_WIDTH, _PICTURE_HEIGHT, _MARGIN = 580, 640, 20
+_GRAD_CAM_WORDS = ("no evidence", "most evidence")
+_CELL_WIDTH, _CELL_HEIGHT, _GAP = 264, 320, 16
+
+
+@dataclass(frozen=True)
+class PanelRow:
+    """One row of a panel: a photo, and what the methods say about it.
+
+    - view: what the model sees of the photo, as `image_to_tensor` returns it.
+    - caption: the line above the row, such as the label and the score.
+    - attributions: for each method its map, [H, W], or with channels.
+    - notes: for each method a short line under its map, such as its delta; may lack any.
+    - channel_axis: the axis of the channels in maps of three axes.
+    """
+
+    view: Image.Image
+    caption: str
+    attributions: dict[str, np.ndarray]
+    notes: dict[str, str]
+    channel_axis: int | None = None
+
+
+@dataclass(frozen=True)
+class _Heatmap:
+    """A map that is ready to be drawn.
+
+    values: [H, W]; limit: the value at the end of its colours; signed: whether they run around
+    zero; drawing: how it is drawn; findings: what is odd about it.
+    """
+
+    values: np.ndarray
+    limit: float
+    signed: bool
+    drawing: tuple[str, ...]
+    findings: tuple[str, ...]
+
+
+def overlay(
+    view: Image.Image,
+    attribution: np.ndarray,
+    *,
+    method: str,
+    title: str,
+    subtitle: str,
+    channel_axis: int | None = None,
+) -> Image.Image:
+    """Draw an attribution over the photo, with title, subtitle and colour bar, 620 pixels wide.
+
+    view: what the model sees of the photo, any size or aspect; the map is stretched to it.
+    attribution: [H, W], or [C, H, W] or [H, W, C] with `channel_axis`, over which it is summed.
+    method: "grad-cam" is drawn from 0 to its maximum; other methods around zero, lightly smoothed
+    and up to the 99th percentile of their absolute values, which the caption says.
+
+    Raises InvalidInputError when the attribution's shape is none of these.
+    """
+    heatmap = _heatmap(attribution, method, channel_axis)
+    picture = _blend(view, heatmap, _fit(view.size, _PICTURE_WIDTH, _PICTURE_HEIGHT))
+    title_lines = _wrap(title, 25, _PICTURE_WIDTH, 2)
+    subtitle_lines = _wrap(subtitle, 15, _PICTURE_WIDTH, 2)
+    note_lines = _wrap("; ".join(heatmap.findings + heatmap.drawing), 13, _PICTURE_WIDTH, 3)
+    below_picture = 54 + (4 + 17 * len(note_lines) if note_lines else 0)
+    above_picture = 31 * len(title_lines) + 20 * len(subtitle_lines) + 4
+    height = 2 * _MARGIN - 4 + above_picture + picture.height + below_picture
+    canvas = Image.new("RGB", (_PICTURE_WIDTH + 2 * _MARGIN, height), _PAPER)
+    draw = ImageDraw.Draw(canvas)
+    top = _write_lines(draw, (_MARGIN, _MARGIN - 6), title_lines, 25, _INK, 31)
+    top = _write_lines(draw, (_MARGIN, top), subtitle_lines, 15, _FAINT, 20) + 10
+    canvas.paste(picture, (_MARGIN + (_PICTURE_WIDTH - picture.width) // 2, top))
+    top += picture.height + 14
+    words = ("lowers the score", "raises the score") if heatmap.signed else _GRAD_CAM_WORDS
+    _colour_bar(canvas, (_MARGIN, top), (_PICTURE_WIDTH, 14), heatmap, 15, words)
+    _write_lines(draw, (_MARGIN, top + 45), note_lines, 13, _FAINT, 17)
+    return canvas
+
+
+def panel(rows: Sequence[PanelRow]) -> Image.Image:
+    """Draw one figure: for each row the photo and its maps side by side, with a scale under each.
+
+    The columns are the methods that any row has. Under the figure stand the meaning of the colours
+    and how the maps were drawn.
+
+    Raises InvalidInputError when there is no row, or an attribution's shape is not a map's.
+    """
+    if not rows:
+        raise InvalidInputError("panel: expected at least one row, got none")
+    present = dict.fromkeys(method for row in rows for method in row.attributions)
+    methods = [method for method in METHOD_NAMES if method in present]
+    methods += [method for method in present if method not in METHOD_NAMES]
+    width = (1 + len(methods)) * (_CELL_WIDTH + _GAP) - _GAP
+    heading = Image.new("RGB", (width, 34), _PAPER)
+    draw = ImageDraw.Draw(heading)
+    for column, name in enumerate(["Photo", *(METHOD_NAMES.get(m, m) for m in methods)]):
+        middle = column * (_CELL_WIDTH + _GAP) + _CELL_WIDTH // 2
+        text = (_wrap(name, 19, _CELL_WIDTH, 1) or [""])[0]
+        draw.text((middle, 0), text, fill=_INK, font=_font(19), anchor="ma")
+    strips, drawing = [heading], {}
+    for row in rows:
+        heatmaps = {m: _heatmap(a, m, row.channel_axis) for m, a in row.attributions.items()}
+        strips.append(_panel_row(row, heatmaps, methods, width))
+        drawing.update(dict.fromkeys(note for h in heatmaps.values() for note in h.drawing))
+    meaning = ["Each map has its own scale"]
+    if "grad-cam" in methods:
+        meaning.append("Grad-CAM: bright is most evidence")
+    if set(methods) - {"grad-cam"}:
+        signed = ", ".join(METHOD_NAMES.get(m, m) for m in methods if m != "grad-cam")
+        notes = "".join(f", {note}" for note in drawing)
+        meaning.append(f"{signed}: red raises the score, blue lowers it{notes}")
+    lines = _wrap("; ".join(meaning) + ".", 14, width, 4)
+    legend = Image.new("RGB", (width, 19 * len(lines)), _PAPER)
+    _write_lines(ImageDraw.Draw(legend), (0, 0), lines, 14, _FAINT, 19)
+    strips.append(legend)
+    canvas_size = width + 2 * _MARGIN, sum(strip.height for strip in strips) + 2 * _MARGIN
+    canvas = Image.new("RGB", canvas_size, _PAPER)
+    top = _MARGIN
+    for strip in strips:
+        canvas.paste(strip, (_MARGIN, top))
+        top += strip.height
+    return canvas
+
+
+def _panel_row(
+    row: PanelRow, heatmaps: dict[str, _Heatmap], methods: Sequence[str], width: int
+) -> Image.Image:
+    """Draw the caption, the photo and the maps of one row, [width] pixels wide."""
+    size = _fit(row.view.size, _CELL_WIDTH, _CELL_HEIGHT)
+    caption = _wrap(row.caption, 16, width, 2)
+    texts = {}
+    for method, heatmap in heatmaps.items():
+        parts = [row.notes.get(method, ""), *heatmap.findings]
+        texts[method] = _wrap("; ".join(filter(None, parts)), 13, _CELL_WIDTH, 3)
+    most_lines = max([len(lines) for lines in texts.values()], default=0)
+    top = 22 * len(caption) + 4
+    strip = Image.new("RGB", (width, top + size[1] + 42 + 17 * most_lines + 20), _PAPER)
+    draw = ImageDraw.Draw(strip)
+    _write_lines(draw, (0, 0), caption, 16, _INK, 22)
+    indent = (_CELL_WIDTH - size[0]) // 2
+    photo = row.view.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+    strip.paste(photo, (indent, top))
+    for column, method in enumerate(methods, start=1):
+        if method not in heatmaps:
+            continue
+        left = column * (_CELL_WIDTH + _GAP)
+        strip.paste(_blend(row.view, heatmaps[method], size), (left + indent, top))
+        below = top + size[1] + 8
+        _colour_bar(strip, (left, below), (_CELL_WIDTH, 10), heatmaps[method], 13, ("", ""))
+        _write_lines(draw, (left, below + 34), texts[method], 13, _FAINT, 17)
+    return strip
+
+
+def _heatmap(attribution: np.ndarray, method: str, channel_axis: int | None) -> _Heatmap:
+    """Sum the channels, smooth where pixels are spiky, and choose the scale."""
+    values = np.asarray(attribution, dtype=np.float64)
+    has_axis = channel_axis is not None and -values.ndim <= channel_axis < values.ndim
+    if 0 in values.shape or not (values.ndim == 2 or (values.ndim == 3 and has_axis)):
+        raise InvalidInputError(
+            "attribution: expected [H, W], or three axes and which of them holds the channels, got "
+            f"shape {list(values.shape)} and channel axis {channel_axis}"
+        )
+    drawing, findings = [], []
+    finite = np.isfinite(values)
+    if not finite.all():
+        findings.append(f"{np.count_nonzero(~finite)} values are not finite, drawn as 0")
+        values = np.where(finite, values, 0.0)
+    if values.ndim == 3:
+        values = values.sum(axis=channel_axis)
+    signed = method != "grad-cam"
+    if not signed:
+        values = np.maximum(values, 0.0)
+        limit = float(values.max())
+        if limit == 0.0:
+            findings.append("no evidence: the map is zero everywhere")
+        return _Heatmap(values, limit, signed, (), tuple(findings))
+    sigma = max(values.shape) / 224
+    if sigma >= 0.5:
+        values = _smooth(values, sigma)
+        drawing.append(f"smoothed for display (sigma {sigma:.2g} pixels)")
+    magnitudes = np.abs(values)
+    limit = float(np.percentile(magnitudes, 99))
+    if limit > 0.0:
+        drawing.append("colours end at the 99th percentile")
+    limit = limit or float(magnitudes.max())
+    if limit == 0.0:
+        findings.append("no evidence: the attribution is zero everywhere")
+    return _Heatmap(values, limit, signed, tuple(drawing), tuple(findings))
+
+
+def _smooth(values: np.ndarray, sigma: float) -> np.ndarray:
+    """Blur [H, W] with a Gaussian; the edge is repeated outwards."""
+    radius = int(np.ceil(3 * sigma))
+    offsets = np.arange(-radius, radius + 1)
+    weights = np.exp(-0.5 * (offsets / sigma) ** 2)
+    weights /= weights.sum()
+    for axis in (0, 1):
+        padding = [(radius, radius) if axis == padded else (0, 0) for padded in (0, 1)]
+        windows = np.lib.stride_tricks.sliding_window_view(
+            np.pad(values, padding, mode="edge"), len(weights), axis=axis
+        )
+        values = windows @ weights
+    return values
+
+
+def _blend(view: Image.Image, heatmap: _Heatmap, size: tuple[int, int]) -> Image.Image:
+    """Lay the map's colours over the photo; size: (width, height)."""
+    photo = view.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+    colour = np.asarray(photo, dtype=np.float64)
+    gray = np.asarray(photo.convert("L"), dtype=np.float64)[:, :, None]
+    # A smoother interpolation would overshoot, and draw evidence against beside evidence for.
+    level = Image.fromarray((heatmap.values / (heatmap.limit or 1.0)).astype(np.float32))
+    level = np.asarray(level.resize(size, Image.Resampling.BILINEAR), dtype=np.float64)
+    # Under two hues, only a pale gray photo leaves both readable.
+    ground = 255 - (255 - gray) * 0.6 if heatmap.signed else 0.25 * colour + 0.75 * gray
+    return _paint(level, ground, signed=heatmap.signed)
+
+
+def _paint(level: np.ndarray, ground: np.ndarray, *, signed: bool) -> Image.Image:
+    """Cover the ground with colours, the denser the stronger the evidence.
+
+    level: [H, W] in -1..1 (signed) or 0..1, beyond which it is cut; ground: [H, W, 3 or 1], 0..255.
+    """
+    strength = np.clip(np.abs(level) if signed else level, 0, 1)
+    if signed:
+        # The middle of the diverging colours is white: there the ground stands in for it.
+        table = _colour_table(_DIVERGING)
+        position = 0.5 + np.sign(level) * (0.15 + 0.27 * strength)
+        density = strength**0.75
+    else:
+        table = _colour_table(_SEQUENTIAL)
+        position = strength
+        density = 0.35 + 0.4 * strength
+    colours = table[np.rint(position * (len(table) - 1)).astype(int)]
+    blended = ground + (colours - ground) * density[:, :, None]
+    return Image.fromarray(np.rint(blended).astype(np.uint8))
+
+
+@lru_cache
+def _colour_table(name: str) -> np.ndarray:
+    return np.asarray(Colormap(name)(np.linspace(0, 1, 511)))[:, :3] * 255
+
+
+def _colour_bar(
+    canvas: Image.Image,
+    corner: tuple[int, int],
+    size: tuple[int, int],
+    heatmap: _Heatmap,
+    font_size: int,
+    words: tuple[str, str],
+) -> None:
+    """Draw the bar of colours, the numbers at its ends, and the words that say what they mean."""
+    draw = ImageDraw.Draw(canvas)
+    (left, top), (width, height) = corner, size
+    # Painted as the map is, so that the bar shows the very colours that are seen there.
+    level = np.linspace(-1.0 if heatmap.signed else 0.0, 1, width)
+    ground = np.full((height, width, 1), 228.0 if heatmap.signed else 128.0)
+    bar = _paint(np.broadcast_to(level, (height, width)), ground, signed=heatmap.signed)
+    canvas.paste(bar, corner)
+    number = _number(heatmap.limit)
+    low, middle, high = f"-{number}", "0", f"+{number}"
+    if not heatmap.signed:
+        low, middle, high = "0", "", number
+    if heatmap.limit == 0.0:
+        low, middle, high, words = "0", "", "0", ("", "")
+    texts = (f"{low}  {words[0]}".strip(), middle, f"{words[1]}  {high}".strip())
+    font = _font(font_size)
+    for text, anchor, x in zip(texts, ("la", "ma", "ra"), (0, width // 2, width), strict=True):
+        draw.text((left + x, top + height + 5), text, fill=_INK, font=font, anchor=anchor)
+
+
+def _number(value: float) -> str:
+    """Write a scale's end in three digits."""
+    if value == 0.0:
+        return "0"
+    return f"{value:.3g}" if 1e-4 <= value < 1e5 else f"{value:.2e}"
+
+
+def _fit(size: tuple[int, int], width: int, height: int) -> tuple[int, int]:
+    """Scale (width, height) until it just fits into a box."""
+    scale = min(width / size[0], height / size[1])
+    return max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
+
+
+@lru_cache
+def _drawable(character: str) -> str:
+    """Return the character if the font has it, else its base letter, else a question mark."""
+    # The font draws the same box for whatever it lacks, as for this code point, never assigned.
+    box = _glyph("\U0010fffe")
+    for candidate in (character, unicodedata.normalize("NFKD", character)[:1]):
+        if candidate.isspace() or _glyph(candidate) != box:
+            return candidate
+    return _LOOKALIKES.get(character, "?")
+
+
+def _glyph(character: str) -> bytes:
+    image = Image.new("L", (32, 32))
+    ImageDraw.Draw(image).text((4, 4), character, fill=255, font=_font(16))
+    return image.tobytes()
+
+
+@lru_cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size=size)
+
+
+def _wrap(text: str, font_size: int, width: int, most_lines: int) -> list[str]:
+    """Break a text into lines of at most `width` pixels; a text too long for them ends in dots."""
+    font = _font(font_size)
+    words, lines = "".join(map(_drawable, text[:_LONGEST_TEXT])).split(), []
+    while words and len(lines) < most_lines:
+        count = 1
+        while count < len(words) and font.getlength(" ".join(words[: count + 1])) <= width:
+            count += 1
+        line, words = " ".join(words[:count]), words[count:]
+        is_last = len(lines) == most_lines - 1
+        if font.getlength(line) > width or (is_last and words):
+            line = _shorten(" ".join([line, *words]) if is_last else line, font, width)
+            words = [] if is_last else words
+        lines.append(line)
+    return lines
+
+
+def _shorten(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+    while len(text) > 1 and font.getlength(text + "...") > width:
+        text = text[:-1].rstrip()
+    return text + "..."
+
+
+def _write_lines(
+    draw: ImageDraw.ImageDraw,
+    corner: tuple[int, int],
+    lines: Sequence[str],
+    font_size: int,
+    fill: tuple[int, int, int],
+    leading: int,
+) -> int:
+    """Write lines below each other; returns the height where the next thing may begin."""
+    left, top = corner
+    for line in lines:
+        draw.text((left, top), line, fill=fill, font=_font(font_size))
+        top += leading
+    return top
