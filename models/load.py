@@ -1,0 +1,318 @@
+"""Loading: from a file, bytes or proto to a checked model that holds all of its weights."""
+
+import hashlib
+import os
+import zipfile
+from collections.abc import Iterable, Iterator
+from io import BytesIO
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError, EncodeError
+from onnxplain import UnsupportedModelError
+
+MOST_BYTES = 2**31 - 1
+"""Protobuf's limit on a model with its weights, in bytes."""
+
+_MAGIC = (
+    (0, b"\x89PNG\r\n", "a PNG image"),
+    (0, b"\xff\xd8\xff", "a JPEG image"),
+    (0, b"\x89HDF\r\n", "an HDF5 file (Keras)"),
+    (4, b"TFL3", "a TensorFlow Lite model"),
+    (4, b"ORTM", "an ONNX Runtime (.ort) model, made from an .onnx file"),
+    (0, b"GGUF", "a GGUF file"),
+    (8, b'{"', "a safetensors file"),
+    (0, b"\x1f\x8b", "a gzip archive"),
+    (0, b"version https://git-lfs", "a Git LFS pointer, whose file has not been fetched"),
+    *((0, bytes([0x80, protocol]), "a Python pickle (PyTorch?)") for protocol in range(2, 6)),
+)
+
+
+def load(model: str | os.PathLike[str] | bytes | onnx.ModelProto) -> onnx.ModelProto:
+    """Read and check a model; the result is the caller's own, with all weights inside.
+
+    model: a path, the bytes of an `.onnx` file, or a ModelProto, which is copied and left alone.
+    External data is read from beside the file. What ONNX Runtime lets pass though the specification
+    does not (a graph without a name, value infos without a type, an initializer twice, a domain
+    without its version) is put right.
+
+    Raises UnsupportedModelError, in one line, when the model cannot be read, is no ONNX model, is
+    truncated, has no graph, nodes, outputs or opset, is structurally broken, needs a newer onnx
+    package, or exceeds `MOST_BYTES` with its external data.
+    """
+    if isinstance(model, onnx.ModelProto):
+        source = "model"
+        loaded = onnx.ModelProto()
+        loaded.CopyFrom(model)
+        _reject_external(loaded, source)
+    elif isinstance(model, bytes | bytearray | memoryview):
+        source = "model"
+        loaded = _parse(bytes(model), source)
+        _reject_external(loaded, source)
+    elif isinstance(model, str | os.PathLike):
+        source = f"model {os.fspath(model)}"
+        loaded = _parse(_read(Path(model), source), source)
+        _load_external(loaded, Path(model), source)
+    else:
+        raise UnsupportedModelError(
+            f"model: expected a path, bytes or an onnx.ModelProto, got {type(model).__name__}"
+        )
+    _check(loaded, source)
+    return loaded
+
+
+def sha256(model: str | os.PathLike[str] | bytes | onnx.ModelProto) -> str:
+    """Return the SHA-256 of the model's file or bytes as given, in hex; external data is not in it.
+
+    Raises UnsupportedModelError when the file cannot be read.
+    """
+    if isinstance(model, onnx.ModelProto):
+        return hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
+    if isinstance(model, bytes | bytearray | memoryview):
+        return hashlib.sha256(model).hexdigest()
+    digest = hashlib.sha256()
+    try:
+        with open(model, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise _unreadable(Path(model), f"model {os.fspath(model)}", error) from None
+    return digest.hexdigest()
+
+
+def _read(path: Path, source: str) -> bytes:
+    try:
+        _check_size(path.stat().st_size, source)
+        return path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, source, error) from None
+
+
+def _unreadable(path: Path, source: str, error: OSError) -> UnsupportedModelError:
+    if isinstance(error, FileNotFoundError):
+        return UnsupportedModelError(f"{source}: no such file")
+    if path.is_dir():
+        return UnsupportedModelError(f"{source}: expected an .onnx file, got a directory")
+    return UnsupportedModelError(f"{source}: cannot be read, {error.strerror or error}")
+
+
+def _check_size(size: int, source: str) -> None:
+    if size > MOST_BYTES:
+        raise UnsupportedModelError(
+            f"{source}: expected at most {MOST_BYTES:,} bytes with its external data "
+            f"(protobuf's limit), got {size:,}"
+        )
+
+
+def _parse(content: bytes, source: str) -> onnx.ModelProto:
+    """Decode the bytes of an `.onnx` file."""
+    if not content:
+        raise UnsupportedModelError(f"{source}: expected an ONNX model, got an empty file")
+    _check_size(len(content), source)
+    looks_like = _recognise(content)
+    if looks_like:
+        raise UnsupportedModelError(
+            f"{source}: expected an ONNX model, but it looks like {looks_like}"
+        )
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(content)
+    except DecodeError:
+        if _is_text(content):
+            reason = "it looks like a text file"
+        elif content[0] == 0x08:  # The tag of ir_version, with which every exporter begins.
+            reason = "it is truncated or damaged"
+        else:
+            reason = "it looks like another format, or is damaged"
+        raise UnsupportedModelError(f"{source}: expected an ONNX model, but {reason}") from None
+    return model
+
+
+def _recognise(content: bytes) -> str | None:
+    """Name a well-known format that is not ONNX."""
+    for offset, magic, name in _MAGIC:
+        if content[offset : offset + len(magic)] == magic:
+            return name
+    if content[:4] != b"PK\x03\x04":
+        return None
+    try:
+        names = zipfile.ZipFile(BytesIO(content)).namelist()
+    except zipfile.BadZipFile:
+        return "a zip archive, cut short"
+    if any(name.endswith("data.pkl") for name in names):
+        return "a PyTorch checkpoint (export it with torch.onnx.export)"
+    inner = next((name for name in names if name.endswith(".onnx")), None)
+    return f"a zip archive that holds {inner}" if inner else "a zip archive"
+
+
+def _is_text(content: bytes) -> bool:
+    try:
+        # A cut at a fixed length may split the last character.
+        text = content[:1024].decode("utf-8", errors="strict" if len(content) <= 1024 else "ignore")
+    except UnicodeDecodeError:
+        return False
+    return all(character.isprintable() or character.isspace() for character in text)
+
+
+def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Go through every tensor in the graph, its subgraphs, its attributes and the functions."""
+    yield from _graph_tensors(model.graph)
+    for function in model.functions:
+        yield from _node_tensors(function.node)
+
+
+def _graph_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    yield from _node_tensors(graph.node)
+
+
+def _node_tensors(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
+    for node in nodes:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+            for graph in (attribute.g, *attribute.graphs):
+                yield from _graph_tensors(graph)
+
+
+def _external(model: onnx.ModelProto) -> list[tuple[onnx.TensorProto, dict[str, str]]]:
+    """List the tensors whose data lies in other files, each with its location, offset, length."""
+    return [
+        (tensor, {entry.key: entry.value for entry in tensor.external_data})
+        for tensor in _tensors(model)
+        if tensor.data_location == onnx.TensorProto.EXTERNAL
+    ]
+
+
+def _reject_external(model: onnx.ModelProto, source: str) -> None:
+    external = _external(model)
+    if external:
+        tensor, entry = external[0]
+        raise UnsupportedModelError(
+            f"{source}: expected all weights inside, but {len(external)} are external data (such "
+            f"as {tensor.name!r} in {entry.get('location', '')!r}); give the path of the .onnx file"
+        )
+
+
+def _load_external(model: onnx.ModelProto, path: Path, source: str) -> None:
+    """Read external data into the model.
+
+    Links are followed, unlike in `onnx.load`: model hubs' caches consist of them. Locations that
+    lead out of the model's folder by themselves are refused.
+    """
+    parts = []
+    total = path.stat().st_size
+    for tensor, entry in _external(model):
+        location = Path(entry.get("location", ""))
+        if not location.parts or location.is_absolute() or ".." in location.parts:
+            raise UnsupportedModelError(
+                f"{source}: expected external data beside the file, but {tensor.name!r} is in "
+                f"{str(location)!r}"
+            )
+        file = path.parent / location
+        if not file.is_file():
+            raise UnsupportedModelError(
+                f"{source}: its external data file {file} is missing ({tensor.name!r} is in it)"
+            )
+        try:
+            offset = int(entry.get("offset", 0))
+            length = int(entry.get("length", file.stat().st_size - offset))
+        except ValueError:
+            offset = length = -1
+        if offset < 0 or length < 0 or offset + length > file.stat().st_size:
+            raise UnsupportedModelError(
+                f"{source}: its external data file {file} is truncated: {tensor.name!r} needs "
+                f"bytes {offset:,} to {offset + length:,} of {file.stat().st_size:,}"
+            )
+        total += length
+        parts.append((tensor, file, offset, length))
+    _check_size(total, source)
+    for tensor, file, offset, length in parts:
+        try:
+            with open(file, "rb") as data:
+                data.seek(offset)
+                tensor.raw_data = data.read(length)
+        except OSError as error:
+            reason = error.strerror or error
+            raise UnsupportedModelError(
+                f"{source}: its external data file {file} cannot be read, {reason}"
+            ) from None
+        tensor.data_location = onnx.TensorProto.DEFAULT
+        del tensor.external_data[:]
+
+
+def _check(model: onnx.ModelProto, source: str) -> None:
+    """Put right what is harmless, and raise on what is not."""
+    graph = model.graph
+    versions = {opset.domain: opset.version for opset in model.opset_import}
+    newest = onnx.defs.onnx_opset_version()
+    opset = versions.get("", versions.get("ai.onnx"))
+    problem = None
+    if not model.HasField("graph"):
+        problem = "it has no graph (is it an ONNX model?)"
+    elif not graph.node:
+        problem = "its graph has no nodes"
+    elif not graph.output:
+        problem = "its graph has no outputs"
+    elif not versions:
+        problem = "it does not say its opset"
+    elif opset is not None and opset > newest:
+        problem = f"its opset is {opset}, and the installed onnx package knows up to {newest}"
+    if problem:
+        raise UnsupportedModelError(f"{source}: expected a complete ONNX model, but {problem}")
+    _repair(model)
+    try:
+        onnx.checker.check_model(_with_shapes(model))
+    except (onnx.checker.ValidationError, EncodeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UnsupportedModelError(
+            f"{source}: expected a valid ONNX model, but {reason}"
+        ) from None
+
+
+def _repair(model: onnx.ModelProto) -> None:
+    """Put right, in place, what ONNX Runtime lets pass and the checker does not."""
+    graph = model.graph
+    graph.name = graph.name or "graph"
+    typed = [info for info in graph.value_info if info.type.WhichOneof("value")]
+    if len(typed) < len(graph.value_info):
+        del graph.value_info[:]
+        graph.value_info.extend(typed)
+    unique = {tensor.name: tensor for tensor in graph.initializer}
+    if len(unique) < len(graph.initializer):
+        kept = list(unique.values())
+        del graph.initializer[:]
+        graph.initializer.extend(kept)
+    # Before IR version 4 every initializer was an input as well; exporters did not all know.
+    if model.ir_version == 3 and not unique.keys() <= {value.name for value in graph.input}:
+        model.ir_version = 4
+    versions = {opset.domain for opset in model.opset_import}
+    for domain in dict.fromkeys(node.domain for node in graph.node):
+        if domain not in versions and domain not in ("", "ai.onnx"):
+            model.opset_import.append(onnx.helper.make_opsetid(domain, 1))
+
+
+def _with_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model for the checker, which refuses unknown ranks, common and harmless."""
+    graph = model.graph
+    values = (*graph.input, *graph.output)
+    tensors = [value for value in values if value.type.WhichOneof("value") == "tensor_type"]
+    untyped_output = any(not value.type.WhichOneof("value") for value in graph.output)
+    if all(map(_has_shape, tensors)) and not untyped_output:
+        return model
+    checked = onnx.ModelProto()
+    checked.CopyFrom(model)
+    for value in checked.graph.output:
+        if not value.type.WhichOneof("value"):
+            value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+    for value in (*checked.graph.input, *checked.graph.output):
+        if value.type.WhichOneof("value") == "tensor_type" and not _has_shape(value):
+            value.type.tensor_type.shape.SetInParent()
+    return checked
+
+
+def _has_shape(value: onnx.ValueInfoProto) -> bool:
+    return value.type.tensor_type.HasField("shape")
