@@ -1,0 +1,164 @@
+"""The one backward walk. What it carries (cotangents or multipliers) is decided by the rule table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import onnx_graphsurgeon as gs
+
+from onnxplain import UnsupportedModelError
+from onnxplain.graph_passes.emit import Emitter, is_constant, is_float
+from onnxplain.graph_passes.rules.registry import (
+    ZERO_DERIVATIVE,
+    Rule,
+    gradient_entry,
+    operator_name,
+    serves_every_operand,
+)
+
+
+class Resolved(NamedTuple):
+    """The rule that a table chose for one operand of one node."""
+
+    rule: Rule
+    broadcasts: bool
+
+
+class Refusal(NamedTuple):
+    """Why one node cannot be passed."""
+
+    operator: str
+    node: str
+    reason: str
+
+
+# A rule table: (node, operand, the node's varying operands) -> the rule, or the reason why there is none.
+RuleTable = Callable[[gs.Node, int, Sequence[int]], "Resolved | str"]
+
+
+class Path(NamedTuple):
+    """What lies between the explained tensors and the score."""
+
+    nodes: list[gs.Node]
+    varying: set[str]
+
+    def operands(self, node: gs.Node) -> list[int]:
+        """The node's operands that depend on the explained tensors."""
+        return [k for k, tensor in enumerate(node.inputs) if tensor.name in self.varying]
+
+
+def find_path(graph: gs.Graph, start: Sequence[gs.Tensor], end: Sequence[gs.Tensor]) -> Path:
+    """Nodes that depend on a float tensor of `start` and reach one of `end`, in the graph's order."""
+    varying = {tensor.name for tensor in start}
+    dependent = []
+    for node in graph.nodes:
+        if any(tensor.name in varying for tensor in node.inputs):
+            dependent.append(node)
+            varying.update(
+                t.name for t in node.outputs if t.name and is_float(t) and not is_constant(t)
+            )
+    wanted = {tensor.name for tensor in end}
+    nodes = []
+    for node in reversed(dependent):
+        if any(t.name in wanted and t.name in varying for t in node.outputs):
+            nodes.append(node)
+            wanted.update(t.name for t in node.inputs if t.name in varying)
+    return Path(nodes[::-1], varying)
+
+
+def no_cotangent(*_) -> None:
+    """The rule of piecewise constant operators: dx = 0, so nothing is passed on."""
+
+
+def gradient_rules(node: gs.Node, operand: int, varying: Sequence[int]) -> Resolved | str:
+    """The plain gradient's table."""
+    del varying
+    if operator_name(node) in ZERO_DERIVATIVE:
+        return Resolved(no_cotangent, False)
+    entry = gradient_entry(node, operand)
+    if entry is None:
+        if gradient_entry(node, 0) is None:
+            return "no gradient rule"
+        return f"no gradient rule for its operand {operand}"
+    rule = entry.rule
+    if serves_every_operand(node, operand):
+        rule = partial(rule, operand=operand)
+    return Resolved(rule, entry.broadcasts)
+
+
+def refusals(path: Path, rules: RuleTable) -> list[Refusal]:
+    """Every node of the path that the table has no rule for, without emitting anything."""
+    found = []
+    for node in path.nodes:
+        varying = path.operands(node)
+        reasons = [r for r in (rules(node, k, varying) for k in varying) if isinstance(r, str)]
+        if reasons:
+            found.append(Refusal(operator_name(node), node.name, "; ".join(dict.fromkeys(reasons))))
+    return found
+
+
+def check_supported(path: Path, rules: RuleTable, method: str) -> None:
+    """Refuse, naming every unsupported node at once.
+
+    Raises:
+        UnsupportedModelError: a node of the path has no rule in this table.
+    """
+    found = refusals(path, rules)
+    if found:
+        named = "; ".join(f"{r.operator} (node {r.node or 'unnamed'!r}: {r.reason})" for r in found)
+        raise UnsupportedModelError(f"{method} cannot pass {len(found)} node(s): {named}")
+
+
+def backward(
+    emit: Emitter,
+    rules: RuleTable,
+    seeds: Sequence[tuple[gs.Tensor, gs.Tensor]],
+    wrt: Sequence[gs.Tensor],
+    method: str = "the gradient",
+) -> list[gs.Tensor | None]:
+    """Walk from the seeded tensors back to `wrt` and emit what arrives there.
+
+    Args:
+        emit: emits into the graph that is walked.
+        rules: the table that chooses each node's rule.
+        seeds: pairs (tensor, the cotangent that starts there).
+        wrt: the tensors whose cotangents are asked for.
+        method: named in the error message.
+
+    Returns:
+        For each tensor of `wrt` its cotangent, or None where the seeds do not depend on it.
+
+    Raises:
+        UnsupportedModelError: naming every node of the path without a rule.
+    """
+    path = find_path(emit.graph, wrt, [tensor for tensor, _ in seeds])
+    check_supported(path, rules, method)
+    arrived: dict[str, list[gs.Tensor]] = {}
+    for tensor, cotangent in seeds:
+        arrived.setdefault(tensor.name, []).append(cotangent)
+    for node in reversed(path.nodes):
+        dys = [_collect(emit, arrived, tensor) for tensor in node.outputs]
+        if all(dy is None for dy in dys):
+            continue
+        varying = path.operands(node)
+        for operand in varying:
+            resolved = rules(node, operand, varying)
+            assert isinstance(resolved, Resolved)
+            cotangent = resolved.rule(emit, node, *dys)
+            if cotangent is None:
+                continue
+            source = node.inputs[operand]
+            if resolved.broadcasts:
+                cotangent = emit.sum_to(cotangent, node.outputs[0].shape, source)
+            if not is_constant(cotangent):
+                cotangent.shape = source.shape
+            arrived.setdefault(source.name, []).append(cotangent)
+    return [_collect(emit, arrived, tensor) for tensor in wrt]
+
+
+def _collect(emit: Emitter, arrived: dict[str, list[gs.Tensor]], tensor: gs.Tensor):
+    """The sum of all that arrived at a tensor."""
+    terms = arrived.pop(tensor.name, None)
+    return emit.sum(terms) if terms else None

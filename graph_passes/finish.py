@@ -1,0 +1,95 @@
+"""From a graph with explaining nodes to a clean ONNX model, and the names that such a model has."""
+
+from __future__ import annotations
+
+import onnx
+import onnx_graphsurgeon as gs
+
+from onnxplain import UnsupportedModelError
+from onnxplain.graph_passes.subject import Subject
+
+# Outputs beside the contract's `attribution` and `delta`, for the engine; export drops them.
+SCORE = "onnxplain/score"
+BASELINE_SCORE = "onnxplain/baseline_score"
+RESOLVED_TARGET = "onnxplain/target"
+SEED = "onnxplain/seed"
+_RESERVED = ("target", "baseline", "attribution", "delta")
+# What onnx 1.16 and ONNX Runtime 1.18 introduced with opset 21: the oldest that reads these graphs.
+_IR_VERSION = 10
+
+
+def working_copy(subject: Subject) -> Subject:
+    """A copy to build on, in which no tensor has a name that the contract gives to an input or output.
+
+    Raises:
+        UnsupportedModelError: the model itself has an input or output of such a name.
+    """
+    copy = subject.copy()
+    tensors = copy.graph.tensors()
+    mine = {t.name for t in [*copy.graph.inputs, *copy.graph.outputs]}
+    for name in _RESERVED:
+        if name in mine:
+            raise UnsupportedModelError(
+                f"the model has an input or output named {name!r}, which the explaining graph needs itself; rename it"
+            )
+        if name in tensors:
+            tensors[name].name = f"{name}/of_the_model"
+    return copy
+
+
+def finish(graph: gs.Graph, outputs: dict[str, gs.Tensor], own_outputs: bool = True) -> onnx.ModelProto:
+    """The graph as a model whose outputs are the model's own (unless told otherwise) and those named.
+
+    Args:
+        graph: with everything emitted.
+        outputs: name -> the tensor that is returned under it.
+        own_outputs: whether the model's own outputs stay.
+    """
+    kept = list(graph.outputs) if own_outputs else []
+    for name, tensor in outputs.items():
+        named = gs.Variable(name, dtype=tensor.dtype, shape=tensor.shape)
+        graph.nodes.append(gs.Node("Identity", name, {}, [tensor], [named]))
+        kept.append(named)
+    graph.outputs = kept
+    graph.cleanup(remove_unused_graph_inputs=False).toposort()
+    for tensor in graph.tensors().values():
+        if isinstance(tensor, gs.Variable) and tensor.inputs and not any(tensor is k for k in kept):
+            tensor.shape = None
+    model = gs.export_onnx(graph, do_type_check=False)
+    model.ir_version = _IR_VERSION
+    model.producer_name = "onnxplain"
+    return _with_output_shapes(model)
+
+
+def _with_output_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Declare every output's shape (the checker wants one), inferred where it was not emitted."""
+    missing = [v for v in model.graph.output if not v.type.tensor_type.HasField("shape")]
+    if missing:
+        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+        shapes = {v.name: v.type.tensor_type.shape for v in inferred.graph.output}
+        for value in missing:
+            value.type.tensor_type.shape.CopyFrom(shapes[value.name])
+    del model.graph.value_info[:]
+    return model
+
+
+def only_outputs(model: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
+    """The model with only these outputs, and without what only others needed."""
+    graph = gs.import_onnx(model)
+    graph.outputs = [t for t in graph.outputs if t.name in names]
+    graph.cleanup(remove_unused_graph_inputs=False)
+    pruned = gs.export_onnx(graph, do_type_check=False)
+    pruned.ir_version = model.ir_version
+    pruned.metadata_props.extend(model.metadata_props)
+    return pruned
+
+
+def embed_baseline(model: onnx.ModelProto, baseline) -> onnx.ModelProto:
+    """The model with its `baseline` input replaced by a constant (any shape that broadcasts to the input's)."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    inputs = [value for value in copy.graph.input if value.name != "baseline"]
+    del copy.graph.input[:]
+    copy.graph.input.extend(inputs)
+    copy.graph.initializer.append(onnx.numpy_helper.from_array(baseline, "baseline"))
+    return copy

@@ -1,0 +1,81 @@
+"""Grad-CAM (Selvaraju et al. 2017): where the feature map speaks for the class."""
+
+from __future__ import annotations
+
+import onnx
+import onnx_graphsurgeon as gs
+
+from onnxplain.graph_passes.backward import backward, find_path, gradient_rules
+from onnxplain.graph_passes.emit import Emitter
+from onnxplain.graph_passes.feature_map import FeatureMap, axis_roles, find_feature_map
+from onnxplain.graph_passes.finish import RESOLVED_TARGET, SCORE, finish, working_copy
+from onnxplain.graph_passes.score import add_target_input, make_seed, score_of
+from onnxplain.graph_passes.subject import Subject
+
+
+def grad_cam(
+    subject: Subject, layer: str | None = None, target_width: int | None = None
+) -> onnx.ModelProto:
+    """alpha_k = mean over space of d score / d A^k; L = ReLU(sum_k alpha_k A^k) (equations 1 and 2).
+
+    L is brought to the input's spatial size, bilinear, half-pixel.
+
+    Args:
+        subject: what is explained.
+        layer: the feature map's tensor or node name; None finds it.
+        target_width: None for a `target` of shape [N], else the length of index tuples.
+
+    Returns:
+        A model with the outputs `attribution` [N, H, W], the score and the resolved target.
+
+    Raises:
+        InvalidInputError: a bad `layer`.
+        UnsupportedModelError: no feature map, or an operator without a rule behind it.
+    """
+    subject = working_copy(subject)
+    found = find_feature_map(subject, layer)
+    emit = Emitter(subject.graph)
+    target = add_target_input(subject.graph, target_width)
+    seed = make_seed(emit, subject, target)
+    score = score_of(emit, subject.logits, seed.weights)
+    (slope,) = backward(
+        emit, gradient_rules, [(subject.logits, seed.weights)], [found.tensor], "Grad-CAM"
+    )
+    assert slope is not None
+    attribution = _to_input_size(emit, subject, _class_activation(emit, found, slope))
+    outputs = {"attribution": attribution, SCORE: score, RESOLVED_TARGET: seed.target}
+    return finish(subject.graph, outputs)
+
+
+def _class_activation(emit: Emitter, found: FeatureMap, slope: gs.Tensor) -> gs.Tensor:
+    """ReLU(sum_k alpha_k A^k) as [N, 1, spatial...]."""
+    order = [0, found.channel_axis, *found.spatial_axes]
+    spatial = list(found.spatial_axes)
+    alpha = emit("ReduceMean", slope, spatial, keepdims=1)
+    weighted = emit.mul(found.tensor, alpha)
+    total = emit("Relu", emit("ReduceSum", weighted, [found.channel_axis], keepdims=1))
+    if order == list(range(len(order))):
+        return total
+    return emit("Transpose", total, perm=order)
+
+
+def _to_input_size(emit: Emitter, subject: Subject, activation: gs.Tensor) -> gs.Tensor:
+    """[N, 1, h, w] resized to the input's [N, H, W]."""
+    path = find_path(subject.graph, [subject.start], [subject.logits])
+    role = axis_roles(subject, path).get(subject.start.name)
+    if role is None:
+        return emit("Squeeze", activation, [1])
+    spatial = [axis for axis, letter in enumerate(role) if letter in "DHW"]
+    parts = [emit.dims(subject.start, axis, axis + 1) for axis in spatial]
+    batch_and_one = emit("Shape", activation, start=0, end=2)
+    sizes = emit("Concat", batch_and_one, *parts, axis=0)
+    resized = emit(
+        "Resize",
+        activation,
+        None,
+        None,
+        sizes,
+        mode="linear",
+        coordinate_transformation_mode="half_pixel",
+    )
+    return emit("Squeeze", resized, [1])

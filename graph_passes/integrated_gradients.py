@@ -1,0 +1,197 @@
+"""Integrated Gradients (Sundararajan et al. 2017): the gradient averaged along the way from the baseline.
+
+Two graphs: `endpoints` scores both ends of the path, `gradient_chunk` does some of its points. `integrated_gradients`
+puts both into one model, the chunks in a Loop.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+from onnx import TensorProto, compose, helper, numpy_helper
+
+from onnxplain.graph_passes.backward import backward, gradient_rules
+from onnxplain.graph_passes.deeplift import add_baseline_input, delta_of
+from onnxplain.graph_passes.emit import Emitter
+from onnxplain.graph_passes.finish import (
+    BASELINE_SCORE,
+    RESOLVED_TARGET,
+    SCORE,
+    SEED,
+    finish,
+    working_copy,
+)
+from onnxplain.graph_passes.score import add_target_input, make_seed, score_of
+from onnxplain.graph_passes.subject import Subject
+from onnxplain.graph_passes.twins import TwinEmitter
+
+
+def endpoints(subject: Subject, target_width: int | None = None) -> onnx.ModelProto:
+    """A model of (input, target, baseline) that returns both scores, the resolved target and the seed."""
+    subject = working_copy(subject)
+    emit = TwinEmitter(subject.graph)
+    target = add_target_input(subject.graph, target_width)
+    baseline = add_baseline_input(emit, subject)
+    emit.add_twins(subject.start, baseline, [subject.logits])
+    seed = make_seed(emit, subject, target)
+    outputs = {
+        SCORE: score_of(emit, subject.logits, seed.weights),
+        BASELINE_SCORE: score_of(emit, emit.twin(subject.logits), seed.weights),
+        RESOLVED_TARGET: seed.target,
+        SEED: seed.weights,
+    }
+    return finish(subject.graph, outputs)
+
+
+def gradient_chunk(subject: Subject) -> onnx.ModelProto:
+    """A model of (input, baseline, seed, alphas [K], weights [K]) that returns a part of the attribution.
+
+    attribution part = (x - x') sum_k weights_k d score / d x at x' + alphas_k (x - x') (equation 1, as a sum).
+    The K points of all N inputs go through the graph as one batch of K N; where the file fixes its batch,
+    K must be 1.
+
+    Raises:
+        UnsupportedModelError: an operator on the path without a gradient rule.
+    """
+    subject = working_copy(subject)
+    graph, start = subject.graph, subject.start
+    emit = Emitter(graph)
+    readers = list(start.outputs)
+    baseline = add_baseline_input(emit, subject)
+    rank = len(start.shape)
+    seed = gs.Variable(SEED, dtype=subject.logits.dtype, shape=_free_shape("seed", subject.logits))
+    alphas, weights = (
+        gs.Variable(f"onnxplain/{name}", dtype=start.dtype, shape=["points"])
+        for name in ("alphas", "weights")
+    )
+    graph.inputs.extend([seed, alphas, weights])
+    column = [-1] + [1] * rank
+    difference = emit.sub(start, baseline)
+    along = emit.mul(emit("Reshape", alphas, column), emit("Unsqueeze", difference, [0]))
+    points = emit.add(along, baseline)
+    rest = emit.dims(start, 1) if rank > 1 else emit.constant(np.zeros(0, np.int64))
+    points = emit("Reshape", points, emit("Concat", [-1], rest, axis=0))
+    points.shape = start.shape
+    for node in readers:
+        node.inputs = [points if t is start else t for t in node.inputs]
+    graph.toposort()
+    count = emit("Shape", alphas)
+    ones = emit.constant(np.ones(len(subject.logits.shape) - 1, np.int64))
+    seeds = emit("Tile", seed, emit("Concat", count, ones, axis=0))
+    seeds.shape = subject.logits.shape
+    logits = points if subject.logits is start else subject.logits
+    (slopes,) = backward(emit, gradient_rules, [(logits, seeds)], [points], "Integrated Gradients")
+    assert slopes is not None
+    stacked = emit("Reshape", slopes, emit("Concat", count, emit.shape(start), axis=0))
+    weighted = emit.mul(stacked, emit("Reshape", weights, column))
+    part = emit.mul(emit("ReduceSum", weighted, [0], keepdims=0), difference)
+    part.shape = start.shape
+    graph.inputs = [t for t in graph.inputs if t.outputs or t is subject.input]
+    return finish(graph, {"attribution": part}, own_outputs=False)
+
+
+def _free_shape(name: str, like: gs.Tensor) -> list[str]:
+    return [f"{name}_dim{axis}" for axis in range(len(like.shape))]
+
+
+def chunks_of(points: np.ndarray, weights: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Points and weights as rows of `size`, float32 [chunks, size]; the last row is filled with weight 0."""
+    missing = -len(points) % size
+    points = np.concatenate([points, np.full(missing, points[-1])])
+    weights = np.concatenate([weights, np.zeros(missing)])
+    return (
+        points.reshape(-1, size).astype(np.float32),
+        weights.reshape(-1, size).astype(np.float32),
+    )
+
+
+def integrated_gradients(
+    ends: onnx.ModelProto, chunk: onnx.ModelProto, points: np.ndarray, weights: np.ndarray
+) -> onnx.ModelProto:
+    """One model of (input, target, baseline): `ends`, then a Loop over the rows of points, each through `chunk`.
+
+    Args:
+        ends: what `endpoints` made.
+        chunk: what `gradient_chunk` made.
+        points: [chunks, K], see `chunks_of`.
+        weights: [chunks, K].
+    """
+    model = onnx.ModelProto()
+    model.CopyFrom(ends)
+    graph = model.graph
+    known = {tensor.name for tensor in graph.initializer}
+    body = compose.add_prefix_graph(
+        chunk.graph, "step/", rename_inputs=False, rename_outputs=False, rename_initializers=False
+    )
+    graph.initializer.extend(t for t in body.initializer if t.name not in known)
+    for name, rows in (("alphas", points), ("weights", weights)):
+        graph.initializer.append(numpy_helper.from_array(rows, f"onnxplain/all_{name}"))
+    rank = len(chunk.graph.output[0].type.tensor_type.shape.dim)
+    loop_body = _loop_body(body, rank)
+    x = chunk.graph.input[0]
+    element = chunk.graph.output[0].type.tensor_type.elem_type
+    nodes = [
+        helper.make_node("Shape", [x.name], ["onnxplain/shape"]),
+        helper.make_node(
+            "ConstantOfShape",
+            ["onnxplain/shape"],
+            ["onnxplain/nothing"],
+            value=helper.make_tensor("zero", element, [1], [0.0]),
+        ),
+        helper.make_node(
+            "Loop",
+            ["onnxplain/trips", "", "onnxplain/nothing"],
+            ["attribution"],
+            name="onnxplain/path",
+            body=loop_body,
+        ),
+    ]
+    trips = numpy_helper.from_array(np.asarray(len(points), np.int64), "onnxplain/trips")
+    graph.initializer.append(trips)
+    graph.node.extend(nodes)
+    output = helper.make_tensor_value_info("attribution", element, None)
+    output.type.tensor_type.shape.CopyFrom(chunk.graph.output[0].type.tensor_type.shape)
+    graph.output.append(output)
+    return _with_delta(model)
+
+
+def _loop_body(body: onnx.GraphProto, rank: int) -> onnx.GraphProto:
+    """total += chunk(alphas[i], weights[i]); input, baseline and seed come from the graph around."""
+    free = [f"attribution_dim{axis}" for axis in range(rank)]
+    row = [
+        helper.make_node("Gather", [f"onnxplain/all_{name}", "i"], [f"onnxplain/{name}"])
+        for name in ("alphas", "weights")
+    ]
+    nodes = [*row, *body.node]
+    nodes.append(helper.make_node("Add", ["total", "attribution"], ["total_out"]))
+    nodes.append(helper.make_node("Identity", ["go_on"], ["go_on_out"]))
+    for node in nodes:
+        for names in (node.input, node.output):
+            for index, name in enumerate(names):
+                if name == "attribution":
+                    names[index] = "step/attribution"
+    element = body.output[0].type.tensor_type.elem_type
+    return helper.make_graph(
+        nodes,
+        "step",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("total", element, free),
+        ],
+        [
+            helper.make_tensor_value_info("go_on_out", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("total_out", element, free),
+        ],
+    )
+
+
+def _with_delta(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Add the output `delta`."""
+    graph = gs.import_onnx(model)
+    tensors = graph.tensors()
+    emit = Emitter(graph, "delta")
+    names = ("attribution", SCORE, BASELINE_SCORE)
+    delta = delta_of(emit, *(tensors[name] for name in names))
+    return finish(graph, {"delta": delta})

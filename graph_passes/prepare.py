@@ -1,0 +1,165 @@
+"""prepare: any exported model becomes one canonical dialect, so that rules stay small.
+
+The dialect: default-domain opset 21 or newer, no local functions, no Constant nodes, constants folded, float32
+compute, explicit pads, BatchNormalization folded away, shapes inferred.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+from onnx import TensorProto, helper, inliner, numpy_helper, shape_inference, version_converter
+from onnx_graphsurgeon.logger import G_LOGGER
+
+from onnxplain import UnsupportedModelError
+from onnxplain.graph_passes.decompose import decompose
+from onnxplain.graph_passes.emit import is_constant
+from onnxplain.graph_passes.explicit_pads import explicit_pads
+from onnxplain.graph_passes.float32 import to_float32
+from onnxplain.graph_passes.normalization import fold_batch_normalization
+
+CANONICAL_OPSET = 21
+G_LOGGER.severity = G_LOGGER.CRITICAL
+
+logger = logging.getLogger(__name__)
+
+
+def prepare(model: onnx.ModelProto) -> gs.Graph:
+    """The model in the canonical dialect, with the same inputs, outputs and scores.
+
+    Raises:
+        UnsupportedModelError: the model cannot be brought to opset 21.
+    """
+    model = _with_honest_shapes(model)
+    if model.functions:
+        model = inliner.inline_local_functions(model)
+    model = _constants_to_initializers(_convert_opset(model))
+    graph = gs.import_onnx(_infer(model))
+    for canonicalise in (_fold, to_float32, explicit_pads, decompose, fold_batch_normalization):
+        canonicalise(graph)
+    _fold(graph)
+    graph = infer_shapes(graph)
+    if _fold_shapes(graph):
+        _fold(graph)
+        graph = infer_shapes(graph)
+    return graph
+
+
+def infer_shapes(graph: gs.Graph) -> gs.Graph:
+    """The same graph with every shape and type that ONNX's inference can tell."""
+    for tensor in graph.tensors().values():
+        if isinstance(tensor, gs.Variable) and tensor.inputs:
+            tensor.shape = None
+    return gs.import_onnx(_infer(gs.export_onnx(graph, do_type_check=False)))
+
+
+def _infer(model: onnx.ModelProto) -> onnx.ModelProto:
+    return shape_inference.infer_shapes(model, data_prop=True)
+
+
+def _default_opset(model: onnx.ModelProto) -> int:
+    return next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 1)
+
+
+def _with_honest_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy whose declared shapes claim nothing that may be false.
+
+    Intermediate and output shapes are dropped (they are inferred again), initializers are no inputs, and unknown
+    input dimensions (-1, 0, none, or a name used twice in one shape such as '?') get names of their own.
+    """
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    graph = copy.graph
+    del graph.value_info[:]
+    initializers = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in initializers]
+    del graph.input[:]
+    graph.input.extend(inputs)
+    for value in graph.input:
+        if value.type.tensor_type.HasField("shape"):
+            dims = value.type.tensor_type.shape.dim
+            names = [dim.dim_param for dim in dims]
+            for index, dim in enumerate(dims):
+                named = dim.dim_param and names.count(dim.dim_param) == 1 and dim.dim_param != "?"
+                if not named and not dim.dim_value > 0:
+                    dim.dim_param = f"{value.name}_dim{index}"
+    for value in graph.output:
+        if value.type.HasField("tensor_type"):
+            value.type.tensor_type.ClearField("shape")
+    return copy
+
+
+def _convert_opset(model: onnx.ModelProto) -> onnx.ModelProto:
+    version = _default_opset(model)
+    if version >= CANONICAL_OPSET:
+        return model
+    try:
+        return version_converter.convert_version(model, CANONICAL_OPSET)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+        raise UnsupportedModelError(
+            f"the model's opset {version} cannot be converted to {CANONICAL_OPSET}: {reason}"
+        ) from error
+
+
+def _constants_to_initializers(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Constant nodes of the main graph become initializers, in their declared types."""
+    graph = model.graph
+    kept = []
+    for node in graph.node:
+        tensor = _constant_tensor(node) if node.op_type == "Constant" else None
+        if tensor is None:
+            kept.append(node)
+        else:
+            tensor.name = node.output[0]
+            graph.initializer.append(tensor)
+    if len(kept) != len(graph.node):
+        nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in kept]
+        del graph.node[:]
+        graph.node.extend(nodes)
+    return model
+
+
+def _constant_tensor(node: onnx.NodeProto) -> TensorProto | None:
+    (attribute,) = node.attribute
+    value = helper.get_attribute_value(attribute)
+    if attribute.name == "value":
+        tensor = TensorProto()
+        tensor.CopyFrom(value)
+        return tensor
+    types = {"value_float": np.float32, "value_floats": np.float32}
+    types |= {"value_int": np.int64, "value_ints": np.int64}
+    if attribute.name in types:
+        return numpy_helper.from_array(np.asarray(value, types[attribute.name]))
+    return None
+
+
+def _fold(graph: gs.Graph) -> None:
+    """Compute what depends on constants only, and drop what nothing uses.
+
+    onnx-graphsurgeon's own shape folding is off: it turns float arithmetic between casts into integer arithmetic.
+    """
+    graph.toposort()
+    graph.fold_constants(fold_shapes=False, partitioning="recursive")
+    graph.cleanup().toposort()
+
+
+def _fold_shapes(graph: gs.Graph) -> bool:
+    """Replace Shape and Size of known shapes by constants; True when there were any."""
+    found = False
+    for node in graph.nodes:
+        if node.op not in ("Shape", "Size") or is_constant(node.inputs[0]):
+            continue
+        shape = node.inputs[0].shape
+        if shape is None or not all(isinstance(dim, int) for dim in shape):
+            continue
+        part = list(shape)[node.attrs.get("start", 0) : node.attrs.get("end")]
+        value = np.asarray(part if node.op == "Shape" else np.prod(shape), np.int64)
+        output = node.outputs[0]
+        node.outputs.clear()
+        output.to_constant(value)
+        found = True
+    return found

@@ -1,0 +1,217 @@
+"""The adjoint of a convolution, and how it is lowered.
+
+Lengths along one axis: input H, output O, kernel k, stride s, dilation d, pads p (begin) and q (end).
+y[o] = sum_j w[j] x[s o + d j - p], so x's gradient is dx[i] = sum_j w[j] dy[(i + p - d j) / s] over the j that
+divide. The last input elements that no window reaches (the residue) get 0.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from onnxplain.graph_passes.emit import Emitter, is_constant
+
+
+class Window(NamedTuple):
+    """A sliding window; pads as ONNX lists them, all begins before all ends."""
+
+    kernel: list[int]
+    strides: list[int]
+    pads: list[int]
+    dilations: list[int]
+    group: int = 1
+    output_padding: tuple[int, ...] = ()
+
+
+def convolution_window(node: gs.Node) -> Window:
+    """The window of a Conv or ConvTranspose node whose pads are explicit (as `prepare` leaves them)."""
+    kernel = [int(k) for k in node.inputs[1].shape[2:]]
+    axes = len(kernel)
+    attributes = node.attrs
+    return Window(
+        kernel,
+        list(attributes.get("strides") or [1] * axes),
+        list(attributes.get("pads") or [0] * (2 * axes)),
+        list(attributes.get("dilations") or [1] * axes),
+        attributes.get("group", 1),
+        tuple(attributes.get("output_padding") or [0] * axes),
+    )
+
+
+def input_gradient(
+    emit: Emitter, dy: gs.Tensor, weight: gs.Tensor, x: gs.Tensor, window: Window
+) -> gs.Tensor:
+    """dx of y = Conv(x, weight), by the lowering that suits the layer."""
+    if is_constant(weight):
+        if _fits_flipped_convolution(window):
+            return _by_flipped_convolution(emit, dy, weight.values, window)
+        if all(d == 1 for d in window.dilations) and len(window.kernel) == 2:
+            return _by_phases(emit, dy, weight.values, x, window)
+    return by_transposed_convolution(emit, dy, weight, x, window)
+
+
+def _fits_flipped_convolution(window: Window) -> bool:
+    """Stride 1, and no pad wider than the window reaches."""
+    reach = [(k - 1) * d for k, d in zip(window.kernel, window.dilations, strict=True)]
+    return all(s == 1 for s in window.strides) and all(
+        p <= r for p, r in zip(window.pads, reach * 2, strict=True)
+    )
+
+
+def _flipped(weight: np.ndarray, group: int) -> np.ndarray:
+    """[M, C/g, k...] -> [C, M/g, k... reversed]."""
+    outs, ins_per_group = weight.shape[:2]
+    spatial = weight.shape[2:]
+    grouped = weight.reshape(group, outs // group, ins_per_group, *spatial).swapaxes(1, 2)
+    grouped = grouped.reshape(group * ins_per_group, outs // group, *spatial)
+    return np.flip(grouped, tuple(range(2, grouped.ndim)))
+
+
+def _by_flipped_convolution(emit: Emitter, dy, weight: np.ndarray, window: Window):
+    """Stride 1: a Conv of dy with the flipped weights.
+
+    On 2 CPU cores as fast as ConvTranspose on dense layers and 5-10x faster on depthwise ones, since
+    ONNX Runtime has no blocked-layout ConvTranspose.
+    """
+    reach = [(k - 1) * d for k, d in zip(window.kernel, window.dilations, strict=True)]
+    return emit(
+        "Conv",
+        dy,
+        emit.constant(_flipped(weight, window.group)),
+        pads=[r - p for r, p in zip(reach * 2, window.pads, strict=True)],
+        strides=[1] * len(window.kernel),
+        dilations=window.dilations,
+        group=window.group,
+        kernel_shape=window.kernel,
+    )
+
+
+def by_transposed_convolution(emit: Emitter, dy, weight, x, window: Window):
+    """Any window: ConvTranspose without pads covers x padded, then Pad crops or extends it to x.
+
+    The transposed output has length (O - 1) s + d (k - 1) + 1 and starts p before x.
+    """
+    axes = len(window.kernel)
+    exact = all(s == 1 for s in window.strides)
+    dx = emit(
+        "ConvTranspose",
+        dy,
+        weight,
+        strides=window.strides,
+        dilations=window.dilations,
+        group=window.group,
+        kernel_shape=window.kernel,
+        pads=window.pads if exact else [0] * (2 * axes),
+    )
+    if exact:
+        return dx
+    reach = [(k - 1) * d + 1 for k, d in zip(window.kernel, window.dilations, strict=True)]
+    length = emit.add(emit.mul(emit.sub(emit.dims(dy, 2), [1] * axes), window.strides), reach)
+    begin = window.pads[:axes]
+    end = emit.add(emit.sub(emit.dims(x, 2), length), list(begin))
+    return pad_spatial(emit, dx, [-b for b in begin], end)
+
+
+def pad_spatial(emit: Emitter, value: gs.Tensor, begin: list[int], end: gs.Tensor) -> gs.Tensor:
+    """Zero-fill (or crop, where negative) the spatial axes at their begins and ends."""
+    axes = list(range(2, 2 + len(begin)))
+    amounts = emit("Concat", begin, end, axis=0)
+    if is_constant(amounts) and not amounts.values.any():
+        return value
+    return emit("Pad", value, amounts, emit.constant(0.0, value.dtype), axes)
+
+
+def _by_phases(emit: Emitter, dy, weight: np.ndarray, x, window: Window):
+    """Strides over 1, two spatial axes: one small Conv for each phase of the input, interleaved.
+
+    The input elements i = s q + r of one phase r see only the kernel taps j with j = (r + p) mod s, so
+    each phase is a stride-1 convolution of dy with a part of the kernel; DepthToSpace interleaves them.
+    Against ConvTranspose on 2 CPU cores: 0.89 s against 0.91-1.1 s (ResNet-50, batch 8), more on depthwise layers.
+    """
+    sh, sw = window.strides
+    if sh != sw:
+        return by_transposed_convolution(emit, dy, emit.constant(weight), x, window)
+    lengths = emit.dims(x, 2)
+    size = emit.div(emit.add(lengths, [sh - 1, sw - 1]), [sh, sw])
+    phases = [
+        _phase(emit, dy, weight, window, (row, column), size)
+        for row in range(sh)
+        for column in range(sw)
+    ]
+    zero = emit.mul(next(phase for phase in phases if phase is not None), 0.0)
+    stacked = emit("Concat", *(zero if p is None else p for p in phases), axis=1)
+    dx = emit("DepthToSpace", stacked, blocksize=sh, mode="DCR")
+    return emit("Slice", dx, [0, 0], lengths, [2, 3])
+
+
+def _phase(emit: Emitter, dy, weight, window: Window, phase, size):
+    """dx at the elements s q + r of one phase, q = 0 .. size - 1; None where no tap reaches it."""
+    taps, starts = [], []
+    for axis, r in enumerate(phase):
+        s, k, p = window.strides[axis], window.kernel[axis], window.pads[axis]
+        first = (r + p) % s
+        if first >= k:
+            return None
+        taps.append(slice(first, k, s))
+        # q = 0 sees dy[(r + p - first) / s] through its first tap, dy one earlier through the next, ...
+        starts.append((r + p - first) // s)
+    part = weight[:, :, taps[0], taps[1]]
+    kernel = list(part.shape[2:])
+    begin = [k - 1 - start for k, start in zip(kernel, starts, strict=True)]
+    # Output q covers dy[q - begin .. q - begin + k - 1]; `size` outputs need dy padded or cropped to that.
+    end = emit.sub(
+        emit.add(size, [k - 1 - b for k, b in zip(kernel, begin, strict=True)]), emit.dims(dy, 2)
+    )
+    pads = [0, 0, 0, 0]
+    if is_constant(end) and min(begin) >= 0 and end.values.min() >= 0:
+        pads = [*begin, *(int(e) for e in end.values)]
+    else:
+        dy = pad_spatial(emit, dy, begin, end)
+    return emit(
+        "Conv",
+        dy,
+        emit.constant(_flipped(part, window.group)),
+        pads=pads,
+        strides=[1, 1],
+        group=window.group,
+        kernel_shape=kernel,
+    )
+
+
+def weight_gradient(
+    emit: Emitter, dy: gs.Tensor, x: gs.Tensor, weight: gs.Tensor, window: Window
+) -> gs.Tensor:
+    """dW of y = Conv(x, W), as a convolution of x by dy with batch and channels exchanged.
+
+    dW[m, c, j] = sum over n, o of x[n, c, s o + d j - p] dy[n, m, o]: a Conv whose kernel is dy, whose stride
+    is d and whose dilation is s. Each group is one such Conv.
+    """
+    spatial = len(window.kernel)
+    rest = list(range(2, 2 + spatial))
+    group = window.group
+    parts = []
+    pairs = zip(_channel_groups(emit, x, group), _channel_groups(emit, dy, group), strict=True)
+    for x_part, dy_part in pairs:
+        swapped_x = emit("Transpose", x_part, perm=[1, 0, *rest])
+        swapped_dy = emit("Transpose", dy_part, perm=[1, 0, *rest])
+        dw = emit(
+            "Conv",
+            swapped_x,
+            swapped_dy,
+            strides=window.dilations,
+            dilations=window.strides,
+            pads=window.pads,
+        )
+        dw = emit("Slice", dw, [0] * spatial, window.kernel, rest)
+        parts.append(emit("Transpose", dw, perm=[1, 0, *rest]))
+    return parts[0] if group == 1 else emit("Concat", *parts, axis=0)
+
+
+def _channel_groups(emit: Emitter, value: gs.Tensor, group: int) -> list[gs.Tensor]:
+    """The tensor cut into `group` equal parts along its channels."""
+    if group == 1:
+        return [value]
+    return emit.many("Split", group, value, axis=1, num_outputs=group)

@@ -1,0 +1,135 @@
+"""Gradients of Conv, ConvTranspose, MatMul and Gemm."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from onnxplain.graph_passes.emit import is_constant
+from onnxplain.graph_passes.rules.convolution import (
+    convolution_window,
+    input_gradient,
+    weight_gradient,
+)
+from onnxplain.graph_passes.rules.registry import Family, gradient
+
+linear = partial(gradient, family=Family.LINEAR)
+bilinear = partial(gradient, family=Family.BILINEAR)
+
+
+@bilinear("Conv")
+def conv(emit, node, dy):
+    """y = W * x + b: dx = W^T * dy, the transposed convolution."""
+    window = convolution_window(node)
+    return input_gradient(emit, dy, node.inputs[1], node.inputs[0], window)
+
+
+@bilinear("Conv", operand=1)
+def conv_weight(emit, node, dy):
+    """dW[m, c, k] = sum over n, o of dy[n, m, o] x[n, c, s o + d k - p]."""
+    return weight_gradient(emit, dy, node.inputs[0], node.inputs[1], convolution_window(node))
+
+
+@linear("Conv", "ConvTranspose", operand=2)
+def conv_bias(emit, node, dy):
+    """db[m] = sum over n, o of dy[n, m, o]."""
+    rank = len(node.inputs[0].shape)
+    return emit("ReduceSum", dy, [0, *range(2, rank)], keepdims=0)
+
+
+@bilinear("ConvTranspose")
+def conv_transpose(emit, node, dy):
+    """The transpose of a transposed convolution is the convolution itself: dx = W * dy."""
+    window = convolution_window(node)
+    dx = emit(
+        "Conv",
+        dy,
+        node.inputs[1],
+        strides=window.strides,
+        pads=window.pads,
+        dilations=window.dilations,
+        group=window.group,
+        kernel_shape=window.kernel,
+    )
+    if any(p >= s for p, s in zip(window.output_padding, window.strides, strict=True)):
+        axes = list(range(2, 2 + len(window.kernel)))
+        dx = emit("Slice", dx, [0] * len(axes), emit.dims(node.inputs[0], 2), axes)
+    return dx
+
+
+@bilinear("ConvTranspose", operand=1)
+def conv_transpose_weight(emit, node, dy):
+    """As Conv's, with x and dy exchanged: y = W^T * x is what x = W * y would send back."""
+    return weight_gradient(emit, node.inputs[0], dy, node.inputs[1], convolution_window(node))
+
+
+@bilinear("MatMul")
+def matmul_left(emit, node, dy):
+    """Y = A B: dA = dY B^T, summed over broadcast batch axes."""
+    a, b = node.inputs
+    return _sum_batch(emit, emit("MatMul", dy, transposed(emit, b)), node.outputs[0], a)
+
+
+@bilinear("MatMul", operand=1)
+def matmul_right(emit, node, dy):
+    """Y = A B: dB = A^T dY, summed over broadcast batch axes."""
+    a, b = node.inputs
+    if len(b.shape) == 2 and len(a.shape) > 2:
+        # One product over all rows, instead of one for each batch that is summed afterwards.
+        a = emit("Reshape", a, emit("Concat", [-1], emit.dims(a, len(a.shape) - 1), axis=0))
+        dy = emit("Reshape", dy, emit("Concat", [-1], emit.dims(b, 1), axis=0))
+        return emit("MatMul", emit("Transpose", a, perm=[1, 0]), dy)
+    return _sum_batch(emit, emit("MatMul", transposed(emit, a), dy), node.outputs[0], b)
+
+
+def _sum_batch(emit, gradient_, y, operand):
+    """Sum a MatMul gradient over the batch axes along which its operand was broadcast."""
+    batch = None if y.shape is None else list(y.shape)[:-2]
+    matrix = list(operand.shape)[-2:]
+    return emit.sum_to(gradient_, None if batch is None else [*batch, *matrix], operand)
+
+
+def transposed(emit, matrix):
+    """The last two axes exchanged."""
+    rank = len(matrix.shape)
+    perm = [*range(rank - 2), rank - 1, rank - 2]
+    if is_constant(matrix):
+        return emit.constant(np.transpose(matrix.values, perm))
+    result = emit("Transpose", matrix, perm=perm)
+    result.shape = [matrix.shape[axis] for axis in perm]
+    return result
+
+
+@bilinear("Gemm")
+def gemm_left(emit, node, dy):
+    """Y = alpha A' B' + beta C (' as transA, transB say): dA' = alpha dY B'^T."""
+    alpha, trans_a, trans_b = _gemm_attributes(node)
+    b = node.inputs[1]
+    if trans_a:
+        return emit("Gemm", b, dy, alpha=alpha, transA=trans_b, transB=1)
+    return emit("Gemm", dy, b, alpha=alpha, transB=1 - trans_b)
+
+
+@bilinear("Gemm", operand=1)
+def gemm_right(emit, node, dy):
+    """Y = alpha A' B' + beta C: dB' = alpha A'^T dY."""
+    alpha, trans_a, trans_b = _gemm_attributes(node)
+    a = node.inputs[0]
+    if trans_b:
+        return emit("Gemm", dy, a, alpha=alpha, transA=1, transB=trans_a)
+    return emit("Gemm", a, dy, alpha=alpha, transA=1 - trans_a)
+
+
+@linear("Gemm", operand=2, broadcasts=True)
+def gemm_addend(emit, node, dy):
+    """Y = alpha A' B' + beta C: dC = beta dY."""
+    return emit.mul(dy, node.attrs.get("beta", 1.0))
+
+
+def _gemm_attributes(node):
+    """Attributes alpha, transA, transB."""
+    attributes = node.attrs
+    return attributes.get("alpha", 1.0), attributes.get("transA", 0), attributes.get("transB", 0)
+
+

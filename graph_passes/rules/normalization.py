@@ -1,0 +1,69 @@
+"""Gradients of Softmax, LogSoftmax and LayerNormalization, whose outputs hold what their gradient needs."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from onnxplain.graph_passes.emit import Emitter
+from onnxplain.graph_passes.rules.registry import Family, gradient
+
+composite = partial(gradient, family=Family.COMPOSITE)
+
+
+@composite("Softmax")
+def softmax(emit, node, dy):
+    """dx = y (dy - sum(dy y))."""
+    y = node.outputs[0]
+    axis = node.attrs.get("axis", -1)
+    return emit.mul(y, emit.sub(dy, emit("ReduceSum", emit.mul(dy, y), [axis], keepdims=1)))
+
+
+@composite("LogSoftmax")
+def log_softmax(emit, node, dy):
+    """dx = dy - e^y sum(dy)."""
+    axis = node.attrs.get("axis", -1)
+    total = emit("ReduceSum", dy, [axis], keepdims=1)
+    return emit.sub(dy, emit.mul(emit("Exp", node.outputs[0]), total))
+
+
+@composite("LayerNormalization")
+def layer_normalization(emit, node, dy, *_):
+    """z = (x - mean) r, y = z scale + bias, g = dy scale: dx = r (g - mean(g) - z mean(g z))."""
+    z, inverse = _standardised(emit, node)
+    axes = _normalised_axes(node)
+    g = emit.mul(dy, node.inputs[1])
+    centred = emit.sub(g, emit("ReduceMean", g, axes, keepdims=1))
+    along = emit.mul(z, emit("ReduceMean", emit.mul(g, z), axes, keepdims=1))
+    return emit.mul(inverse, emit.sub(centred, along))
+
+
+@composite("LayerNormalization", operand=1, broadcasts=True)
+def layer_normalization_scale(emit, node, dy, *_):
+    """dscale = dy z, z = (x - mean) r."""
+    return emit.mul(dy, _standardised(emit, node)[0])
+
+
+@composite("LayerNormalization", operand=2, broadcasts=True)
+def layer_normalization_bias(emit, node, dy, *_):
+    """dbias = dy."""
+    return dy
+
+
+def _normalised_axes(node: gs.Node) -> list[int]:
+    rank = len(node.inputs[0].shape)
+    return list(range(node.attrs.get("axis", -1) % rank, rank))
+
+
+def _standardised(emit: Emitter, node: gs.Node) -> tuple[gs.Tensor, gs.Tensor]:
+    """z = (x - mean) r and r = 1 / sqrt(var + epsilon), from the node's own second and third outputs."""
+    while len(node.outputs) < 3:
+        node.outputs.append(gs.Variable.empty())
+    for index, hint in ((1, "mean"), (2, "inverse_deviation")):
+        if not node.outputs[index].name:
+            node.outputs[index] = gs.Variable(emit.name(hint), dtype=np.dtype(np.float32))
+    x = node.inputs[0]
+    mean, inverse = (emit.cast_like(t, x) for t in node.outputs[1:3])
+    return emit.mul(emit.sub(x, mean), inverse), inverse

@@ -1,0 +1,128 @@
+"""Gradients of pooling. Pads are explicit, as `prepare` leaves them; ceil_mode and dilation are general."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from onnxplain.graph_passes.emit import Emitter
+from onnxplain.graph_passes.rules.convolution import Window, by_transposed_convolution
+from onnxplain.graph_passes.rules.registry import Family, gradient
+
+
+def pooling_window(node: gs.Node) -> Window:
+    """The window of a pooling node."""
+    kernel = list(node.attrs["kernel_shape"])
+    axes = len(kernel)
+    return Window(
+        kernel,
+        list(node.attrs.get("strides") or [1] * axes),
+        list(node.attrs.get("pads") or [0] * (2 * axes)),
+        list(node.attrs.get("dilations") or [1] * axes),
+    )
+
+
+def scatter_to_positions(emit: Emitter, values, positions, like) -> gs.Tensor:
+    """Zeros of `like`'s shape to which each value is added at its flat position."""
+    zeros = emit("Reshape", emit.filled_like(like, 0.0), [-1])
+    flat = emit(
+        "ScatterElements",
+        zeros,
+        emit("Reshape", positions, [-1]),
+        emit("Reshape", values, [-1]),
+        axis=0,
+        reduction="add",
+    )
+    return emit.reshape_like(flat, like)
+
+
+def max_positions(emit: Emitter, node: gs.Node) -> gs.Tensor:
+    """The flat index in x of each maximum of a MaxPool; the first one wins."""
+    if len(node.outputs) < 2 or not node.outputs[1].name:
+        indices = gs.Variable(emit.name("indices"), dtype=np.dtype(np.int64))
+        indices.shape = node.outputs[0].shape
+        if len(node.outputs) == 2:
+            node.outputs[1] = indices
+        else:
+            node.outputs.append(indices)
+    if node.attrs.get("storage_order", 0):
+        raise ValueError("column-major MaxPool indices are rewritten by prepare")
+    return node.outputs[1]
+
+
+@gradient("MaxPool", family=Family.MAXIMUM)
+def max_pool(emit, node, dy, *_):
+    """dx[i] = sum of dy over the windows whose (first) maximum is x[i]."""
+    return scatter_to_positions(emit, dy, max_positions(emit, node), node.inputs[0])
+
+
+def global_positions(emit: Emitter, node: gs.Node) -> tuple[gs.Tensor, gs.Tensor]:
+    """GlobalMaxPool's x as [N, C, positions], and the first maximum's position, [N, C, 1]."""
+    flat = emit("Reshape", node.inputs[0], [0, 0, -1])
+    return flat, emit("ArgMax", flat, axis=2, keepdims=1)
+
+
+def scatter_globally(emit: Emitter, node: gs.Node, values, positions, flat) -> gs.Tensor:
+    """Zeros of x's shape, with one value for each channel at its position."""
+    zeros = emit.filled_like(flat, 0.0)
+    values = emit("Reshape", values, [0, 0, 1])
+    dx = emit("ScatterElements", zeros, positions, values, axis=2)
+    return emit.reshape_like(dx, node.inputs[0])
+
+
+@gradient("GlobalMaxPool", family=Family.MAXIMUM)
+def global_max_pool(emit, node, dy):
+    """dx[n, c, i] = dy[n, c] at the first maximum of the channel, 0 elsewhere."""
+    flat, positions = global_positions(emit, node)
+    return scatter_globally(emit, node, dy, positions, flat)
+
+
+@gradient("GlobalAveragePool", family=Family.LINEAR)
+def global_average_pool(emit, node, dy):
+    """dx = dy / (H W ...), at every position."""
+    x = node.inputs[0]
+    count = emit("ReduceProd", emit.dims(x, 2), keepdims=0)
+    return emit.expand_like(emit.div(dy, emit.cast_like(count, dy)), x)
+
+
+@gradient("AveragePool", family=Family.LINEAR)
+def average_pool(emit, node, dy):
+    """dx[i] = sum over the windows that hold i of dy / (the window's divisor).
+
+    The divisor (with count_include_pad or without, at borders, in ceil mode) is read off the operator:
+    pooling ones gives (valid elements / divisor), and a convolution of ones counts the valid elements.
+    """
+    x = node.inputs[0]
+    window = pooling_window(node)
+    channels = emit("Concat", [-1, 1], emit.dims(x, 2), axis=0)
+    ones_shape = emit("Concat", [1, 1], emit.dims(x, 2), axis=0)
+    one = gs.Constant(emit.name("one"), np.ones(1, x.dtype))
+    ones = emit("ConstantOfShape", ones_shape, value=one)
+    valid = _valid_elements(emit, ones, node.outputs[0], window)
+    mean_of_ones = emit("AveragePool", ones, **node.attrs)
+    scaled = emit.div(emit.mul(dy, mean_of_ones), valid)
+    scaled_shape = emit("Concat", [-1, 1], emit.dims(node.outputs[0], 2), axis=0)
+    flat = emit("Reshape", scaled, scaled_shape)
+    flat.shape = [None, 1, *list(node.outputs[0].shape)[2:]]
+    like = emit("Reshape", x, channels)
+    like.shape = [None, 1, *list(x.shape)[2:]]
+    kernel = emit.constant(np.ones([1, 1, *window.kernel], x.dtype))
+    return emit.reshape_like(by_transposed_convolution(emit, flat, kernel, like, window), x)
+
+
+def _valid_elements(emit: Emitter, ones, y, window: Window) -> gs.Tensor:
+    """How many elements that are not padding each output's window holds, [1, 1, spatial...]."""
+    axes = len(window.kernel)
+    # In ceil mode the last window may start up to stride - 1 further: room for it, and cut to y's length.
+    ends = [p + s - 1 for p, s in zip(window.pads[axes:], window.strides, strict=True)]
+    counts = emit(
+        "Conv",
+        ones,
+        emit.constant(np.ones([1, 1, *window.kernel], ones.dtype)),
+        strides=window.strides,
+        dilations=window.dilations,
+        pads=[*window.pads[:axes], *ends],
+        kernel_shape=window.kernel,
+    )
+    spatial = list(range(2, 2 + axes))
+    return emit("Slice", counts, [0] * axes, emit.dims(y, 2), spatial)

@@ -1,0 +1,70 @@
+"""Gradients of reductions. Axes are an input (opset 18 and later), constant or not."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from onnxplain.graph_passes.emit import Emitter
+from onnxplain.graph_passes.rules.registry import Family, gradient
+
+linear = partial(gradient, family=Family.LINEAR)
+
+
+def reduction_axes(node: gs.Node) -> gs.Tensor | list[int] | None:
+    """The axes that a Reduce node sums away: an input tensor, all of them, or None for none at all."""
+    if len(node.inputs) > 1 and node.inputs[1].name:
+        return node.inputs[1]
+    if node.attrs.get("noop_with_empty_axes", 0):
+        return None
+    return list(range(len(node.inputs[0].shape)))
+
+
+def keep_axes(emit: Emitter, node: gs.Node, value: gs.Tensor) -> gs.Tensor:
+    """A reduction's output (or its cotangent) with the reduced axes back in place, of length 1."""
+    axes = reduction_axes(node)
+    if axes is None or node.attrs.get("keepdims", 1):
+        return value
+    return emit("Unsqueeze", value, axes)
+
+
+@linear("ReduceSum")
+def reduce_sum(emit, node, dy):
+    """dx = dy at every element that was summed."""
+    return emit.expand_like(keep_axes(emit, node, dy), node.inputs[0])
+
+
+@linear("ReduceMean")
+def reduce_mean(emit, node, dy):
+    """dx = dy / n at every element, n = how many were averaged."""
+    x = node.inputs[0]
+    kept = keep_axes(emit, node, dy)
+    return emit.expand_like(emit.div(kept, reduced_count(emit, node, dy)), x)
+
+
+def reduced_count(emit: Emitter, node: gs.Node, like: gs.Tensor) -> gs.Tensor:
+    """How many elements each output of a reduction was made of, in `like`'s type."""
+    x, axes = node.inputs[0], reduction_axes(node)
+    numbers = axes.values.tolist() if isinstance(axes, gs.Constant) else axes
+    if isinstance(numbers, list):
+        dims = [x.shape[axis] for axis in numbers]
+        if all(isinstance(dim, int) for dim in dims):
+            return emit.constant(float(np.prod(dims)), like.dtype)
+    count = emit.div(emit("Size", x), emit("Size", node.outputs[0]))
+    return emit.cast_like(count, like)
+
+
+@gradient("ReduceMax", "ReduceMin", family=Family.MAXIMUM)
+def reduce_extremum(emit, node, dy):
+    """dx_i = dy [x_i = y] / (number of elements that equal y): ties split evenly."""
+    return emit.mul(keep_axes(emit, node, dy), extremum_share(emit, node))
+
+
+def extremum_share(emit: Emitter, node: gs.Node) -> gs.Tensor:
+    """[x_i = y] / sum_j [x_j = y], in x's shape."""
+    x = node.inputs[0]
+    hit = emit.cast_like(emit("Equal", x, keep_axes(emit, node, node.outputs[0])), x)
+    axes = reduction_axes(node)
+    return hit if axes is None else emit.div(hit, emit("ReduceSum", hit, axes, keepdims=1))

@@ -1,0 +1,84 @@
+"""Gradient of Resize: linear and separable, so its adjoint is one matrix product for each resized axis."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from onnxplain.graph_passes.emit import Emitter, is_constant, onnx_type
+from onnxplain.graph_passes.rules.registry import Family, gradient
+
+
+@gradient("Resize", family=Family.LINEAR)
+def resize(emit, node, dy):
+    """y = x A_1 A_2 ... along the axes: dx = dy A_1^T A_2^T ...
+
+    A_k, [input length, output length], is what the operator itself makes of the identity matrix, so every
+    mode, coordinate transformation and antialiasing is served alike.
+    """
+    rank = len(node.inputs[0].shape)
+    named = [axis % rank for axis in node.attrs.get("axes") or range(rank)]
+    for position, axis in enumerate(named):
+        if _unchanged(node, position, axis):
+            continue
+        matrix = _axis_matrix(emit, node, position, axis, len(named))
+        dy = _product_along(emit, dy, matrix, axis, rank)
+    return dy
+
+
+def _input(node: gs.Node, index: int) -> gs.Tensor | None:
+    present = len(node.inputs) > index and node.inputs[index].name
+    return node.inputs[index] if present else None
+
+
+def _unchanged(node: gs.Node, position: int, axis: int) -> bool:
+    """True when the operator certainly leaves this axis alone."""
+    scales = _input(node, 2)
+    if node.attrs.get("coordinate_transformation_mode") == "tf_crop_and_resize":
+        return axis < 2
+    if scales is not None:
+        return is_constant(scales) and float(scales.values[position]) == 1.0
+    before, after = node.inputs[0].shape[axis], node.outputs[0].shape[axis]
+    if before is not None and before == after:
+        return True
+    return axis < 2
+
+
+def _axis_matrix(emit: Emitter, node: gs.Node, position: int, axis: int, count: int) -> gs.Tensor:
+    """The [input length, output length] matrix of one axis: Resize of the identity along its columns."""
+    x, y = node.inputs[0], node.outputs[0]
+    length = emit.dims(x, axis, axis + 1)
+    square = emit("Concat", length, length, axis=0)
+    zero = gs.Constant(emit.name("zero"), np.zeros(1, x.dtype))
+    blank = emit("ConstantOfShape", square, value=zero)
+    identity = emit("EyeLike", blank, dtype=onnx_type(x.dtype))
+    identity = emit("Unsqueeze", identity, [0, 1])
+    attributes = {k: v for k, v in node.attrs.items() if k not in ("axes", "keep_aspect_ratio_policy")}
+    attributes["extrapolation_value"] = 0.0
+    roi, scales = _input(node, 1), _input(node, 2)
+    if roi is not None:
+        begin = emit("Slice", roi, [position], [position + 1], [0])
+        end = emit("Slice", roi, [position + count], [position + count + 1], [0])
+        front = emit.constant(np.zeros(3, roi.dtype))
+        back = emit.constant(np.ones(3, roi.dtype))
+        roi = emit("Concat", front, begin, back, end, axis=0)
+    if scales is not None:
+        scale = emit("Slice", scales, [position], [position + 1], [0])
+        scales = emit("Concat", emit.constant(np.ones(3, np.float32)), scale, axis=0)
+        matrix = emit("Resize", identity, roi, scales, **attributes)
+    else:
+        sizes = emit("Concat", [1, 1], length, emit.dims(y, axis, axis + 1), axis=0)
+        matrix = emit("Resize", identity, roi, None, sizes, **attributes)
+    return emit("Squeeze", matrix, [0, 1])
+
+
+def _product_along(emit: Emitter, dy, matrix, axis: int, rank: int) -> gs.Tensor:
+    """dy contracted with the matrix's second axis, along one axis of dy."""
+    if axis == rank - 2:
+        return emit("MatMul", matrix, dy)
+    transposed = emit("Transpose", matrix, perm=[1, 0])
+    if axis == rank - 1:
+        return emit("MatMul", dy, transposed)
+    perm = [a for a in range(rank) if a != axis] + [axis]
+    moved = emit("MatMul", emit("Transpose", dy, perm=perm), transposed)
+    return emit("Transpose", moved, perm=[int(a) for a in np.argsort(perm)])

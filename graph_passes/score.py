@@ -1,0 +1,84 @@
+"""From a target to the one number that is explained, inside the graph."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from onnxplain.graph_passes.emit import Emitter
+from onnxplain.graph_passes.subject import Subject
+
+
+class Seed(NamedTuple):
+    """d score / d logits, which is also what picks the score out of the logits, and the target it stands for."""
+
+    weights: gs.Tensor
+    target: gs.Tensor
+
+
+def add_target_input(graph: gs.Graph, width: int | None = None) -> gs.Variable:
+    """The graph input `target`: int64 [N] (a class; -1 = top1), or [N, width] (an index tuple)."""
+    shape = ["target_batch"] if width is None else ["target_batch", width]
+    target = gs.Variable("target", dtype=np.dtype(np.int64), shape=shape)
+    graph.inputs.append(target)
+    return target
+
+
+def make_seed(emit: Emitter, subject: Subject, target: gs.Tensor) -> Seed:
+    """The seed of a target tensor of shape [N] or [N, rank - 1]; see the three kinds below."""
+    if target.shape is not None and len(target.shape) == 2:
+        return _index_seed(emit, subject.logits, target)
+    if subject.is_map:
+        return _map_seed(emit, subject, target)
+    return _class_seed(emit, subject.logits, target)
+
+
+def score_of(emit: Emitter, logits: gs.Tensor, seed: gs.Tensor) -> gs.Tensor:
+    """score[n] = sum of seed[n] * logits[n]; float [N]."""
+    flat = emit("Flatten", emit.mul(logits, seed), axis=1)
+    return emit("ReduceSum", flat, [1], keepdims=0)
+
+
+def _resolve(emit: Emitter, target: gs.Tensor, best: gs.Tensor) -> gs.Tensor:
+    """The target, with -1 replaced by the best class."""
+    return emit("Where", emit("Less", target, 0), best, target)
+
+
+def _class_seed(emit: Emitter, logits: gs.Tensor, target: gs.Tensor) -> Seed:
+    """One hot: seed[n, c] = [c = target[n]], in the logits' shape."""
+    flat = emit("Flatten", logits, axis=1)
+    best = emit("ArgMax", flat, axis=1, keepdims=0)
+    resolved = _resolve(emit, target, best)
+    classes = emit("Shape", flat, start=1)
+    hot = emit("OneHot", resolved, classes, emit.constant(np.array([0, 1], logits.dtype)))
+    return Seed(emit.reshape_like(hot, logits), resolved)
+
+
+def _map_seed(emit: Emitter, subject: Subject, target: gs.Tensor) -> Seed:
+    """seed[n, c, h, w] = [c = target[n]] [the model predicts c at (h, w)]; top1: the class of most pixels."""
+    logits, axis = subject.logits, subject.class_axis
+    pixels = [a for a in (1, 2, 3) if a != axis]
+    predicted = emit("ArgMax", logits, axis=axis, keepdims=0)
+    classes = emit.dims(logits, axis, axis + 1)
+    values = emit.constant(np.array([0, 1], logits.dtype))
+    hot = emit("OneHot", predicted, classes, values, axis=axis)
+    best = emit("ArgMax", emit("ReduceSum", hot, pixels, keepdims=0), axis=1, keepdims=0)
+    resolved = _resolve(emit, target, best)
+    wanted = emit("Unsqueeze", emit("OneHot", resolved, classes, values), pixels)
+    weights = emit.mul(hot, wanted)
+    weights.shape = logits.shape
+    return Seed(weights, resolved)
+
+
+def _index_seed(emit: Emitter, logits: gs.Tensor, target: gs.Tensor) -> Seed:
+    """seed[n, i...] = [i = target[n]]."""
+    count = emit("Squeeze", emit("Shape", target, start=0, end=1), [0])
+    rows = emit("Unsqueeze", emit("Range", np.int64(0), count, np.int64(1)), [1])
+    positions = emit("Concat", rows, target, axis=1)
+    one = gs.Constant(emit.name("one"), np.ones(1, logits.dtype))
+    ones = emit("ConstantOfShape", emit("Shape", target, start=0, end=1), value=one)
+    weights = emit("ScatterND", emit.filled_like(logits, 0.0), positions, ones)
+    weights.shape = logits.shape
+    return Seed(weights, target)

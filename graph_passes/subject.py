@@ -1,0 +1,197 @@
+"""What is explained: which input, which output, and the score tensor behind a final Softmax or Sigmoid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from onnxplain import InvalidInputError, UnsupportedModelError
+from onnxplain.graph_passes.backward import find_path
+from onnxplain.graph_passes.dims import Dim, describe
+from onnxplain.graph_passes.emit import Emitter, is_float
+
+# Operators between the final activation and the output that only rename, reshape or retype.
+_TAIL = {"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Dropout", "Cast"}
+_ACTIVATIONS = {"Softmax", "LogSoftmax", "Sigmoid"}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A prepared graph and the tensors that an explanation connects.
+
+    Attributes:
+        graph: the prepared graph.
+        input: the graph input that the explanation is about.
+        start: the first float tensor behind it, which attributions are computed for (mostly `input` itself).
+        output: the model output that is explained.
+        logits: the score tensor: `output` before its final activation, or `output` itself.
+        activation: the operator that was left out between them, or None.
+        class_axis: the axis of `logits` along which classes lie.
+    """
+
+    graph: gs.Graph
+    input: gs.Variable
+    start: gs.Variable
+    output: gs.Variable
+    logits: gs.Variable
+    activation: str | None
+    class_axis: int
+
+    def copy(self) -> Subject:
+        """The same in a copy of the graph, which passes may change."""
+        graph = self.graph.copy()
+        tensors = graph.tensors()
+        names = {f: tensors[getattr(self, f).name] for f in ("input", "start", "output", "logits")}
+        return replace(self, graph=graph, **names)
+
+    @property
+    def batch(self) -> Dim:
+        """The input's batch dimension: a number where the file fixes it."""
+        return self.input.shape[0] if self.input.shape else None
+
+    @property
+    def classes(self) -> Dim:
+        """How many classes the score tensor has, where that is known."""
+        shape = self.logits.shape
+        if shape is None:
+            return None
+        return 1 if len(shape) == 1 else shape[self.class_axis]
+
+    @property
+    def is_map(self) -> bool:
+        """True when the score tensor has a score for every pixel: [N, C, H, W] with H W over 1, or channels last."""
+        shape = self.logits.shape
+        if shape is None or len(shape) != 4:
+            return False
+        return any(dim != 1 for axis, dim in enumerate(shape) if axis not in (0, self.class_axis))
+
+    @property
+    def needs_index(self) -> bool:
+        """True when only an index tuple can name one score of the output."""
+        shape = self.logits.shape
+        if shape is None or len(shape) <= 2 or self.is_map:
+            return False
+        return any(dim != 1 for axis, dim in enumerate(shape) if axis not in (0, self.class_axis))
+
+
+def select(
+    graph: gs.Graph, input: str | None = None, output: str | None = None, score: str = "logit"
+) -> Subject:
+    """Choose input, output and score tensor.
+
+    Args:
+        graph: prepared; gains the nodes that carry the score tensor past a removed activation.
+        input: name of the input to explain; None takes the first image-like float input.
+        output: name of the output to explain; None takes the first that ends in Softmax or Sigmoid, else
+            the first float output that depends on the input.
+        score: "logit" (before a final Softmax, LogSoftmax or Sigmoid) or "output" (as the model returns it).
+
+    Raises:
+        InvalidInputError: no such input, output or kind of score.
+        UnsupportedModelError: no float input, or no float output that depends on it.
+    """
+    if score not in ("logit", "output"):
+        raise InvalidInputError(f"score must be 'logit' or 'output', got {score!r}")
+    source = choose_input(graph, input)
+    start = first_float(source)
+    chosen = _choose_output(graph, start, output)
+    logits, activation, axis = chosen, None, None
+    if score == "logit":
+        logits, activation, axis = _before_activation(graph, chosen)
+    rank = 2 if logits.shape is None else len(logits.shape)
+    class_axis = axis if axis is not None and rank > 2 else min(1, rank - 1)
+    return Subject(graph, source, start, chosen, logits, activation, class_axis)
+
+
+def choose_input(graph: gs.Graph, name: str | None = None) -> gs.Variable:
+    """The input named, or the first float input with at least three axes, or the first float input."""
+    if name is not None:
+        for tensor in graph.inputs:
+            if tensor.name == name:
+                return tensor
+        known = ", ".join(repr(t.name) for t in graph.inputs)
+        raise InvalidInputError(f"the model has no input {name!r}; it has {known}")
+    floats = [t for t in graph.inputs if t.dtype is not None and is_float(t)]
+    if not floats:
+        found = ", ".join(f"{t.name!r} ({t.dtype})" for t in graph.inputs) or "none"
+        raise UnsupportedModelError(
+            f"the model has no float input to attribute to; its inputs: {found}"
+        )
+    images = [t for t in floats if t.shape is not None and len(t.shape) >= 3]
+    return (images or floats)[0]
+
+
+def first_float(source: gs.Variable) -> gs.Variable:
+    """The float32 tensor behind a half-precision input; the input itself otherwise."""
+    if source.dtype == np.float32 or source.dtype == np.float64:
+        return source
+    casts = [node for node in source.outputs if node.op == "Cast"]
+    return casts[0].outputs[0] if casts else source
+
+
+def _choose_output(graph: gs.Graph, start: gs.Variable, name: str | None) -> gs.Variable:
+    floats = [t for t in graph.outputs if is_float(t)]
+    if name is not None:
+        for tensor in graph.outputs:
+            if tensor.name == name:
+                floats = [tensor]
+                break
+        else:
+            known = ", ".join(repr(t.name) for t in graph.outputs)
+            raise InvalidInputError(f"the model has no output {name!r}; it has {known}")
+    reached = [t for t in floats if find_path(graph, [start], [t]).nodes]
+    if not reached:
+        found = ", ".join(f"{t.name!r} ({t.dtype})" for t in graph.outputs) or "none"
+        raise UnsupportedModelError(
+            f"no float output depends on the input {start.name!r} through differentiable operators; "
+            f"the model's outputs: {found}"
+        )
+    classifying = [t for t in reached if _final_activation(t)[1] is not None]
+    return (classifying or reached)[0]
+
+
+def _final_activation(output: gs.Variable) -> tuple[list[gs.Node], gs.Node | None]:
+    """The tail nodes behind the final activation, last first, and that activation (or None)."""
+    tail: list[gs.Node] = []
+    tensor = output
+    while tensor.inputs and tensor.inputs[0].op in _TAIL:
+        tail.append(tensor.inputs[0])
+        tensor = tensor.inputs[0].inputs[0]
+    node = tensor.inputs[0] if tensor.inputs else None
+    return tail, node if node is not None and node.op in _ACTIVATIONS else None
+
+
+def _before_activation(graph: gs.Graph, output: gs.Variable):
+    """The output's value had its final activation (and half-precision Cast) not been applied."""
+    tail, activation = _final_activation(output)
+    casts = [node for node in tail if node.op == "Cast"]
+    if activation is None and not casts:
+        return output, None, None
+    if activation is None:
+        # Only what stands behind the first Cast is repeated without it.
+        tail = tail[: tail.index(casts[-1]) + 1]
+    tensor = activation.inputs[0] if activation is not None else tail[-1].inputs[0]
+    emit = Emitter(graph, "logits")
+    for node in reversed(tail):
+        if node.op == "Cast":
+            continue
+        shape = node.outputs[0].shape
+        tensor = emit(node.op, tensor, *node.inputs[1:], **node.attrs)
+        tensor.shape = shape
+    axis = None
+    if activation is not None and activation.op != "Sigmoid" and not tail:
+        rank = len(activation.inputs[0].shape or [None, None])
+        axis = activation.attrs.get("axis", -1) % rank
+    return tensor, activation.op if activation is not None else None, axis
+
+
+def describe_target(subject: Subject) -> str:
+    """What a target can be for this score tensor, in words."""
+    shape = describe(subject.logits.shape)
+    if subject.needs_index:
+        return f"an index tuple (after the batch axis) into {subject.output.name!r} {shape}"
+    if subject.is_map:
+        return f"a class along axis {subject.class_axis} of {shape}, or an index tuple"
+    return f"a class index into {subject.output.name!r} {shape}"

@@ -1,0 +1,70 @@
+"""A second copy of the forward graph, for the baseline: each tensor's twin is its value at the baseline."""
+
+from __future__ import annotations
+
+import onnx_graphsurgeon as gs
+
+from onnxplain.graph_passes.emit import Emitter
+
+
+class TwinEmitter(Emitter):
+    """An emitter that knows every tensor's and every node's twin in the baseline's copy of the graph."""
+
+    def __init__(self, graph: gs.Graph, prefix: str = "explain"):
+        super().__init__(graph, prefix)
+        self._tensors: dict[str, gs.Tensor] = {}
+        self._nodes: dict[int, gs.Node] = {}
+
+    def add_twins(self, start: gs.Tensor, baseline: gs.Tensor, ends: list[gs.Tensor]) -> None:
+        """Copy every node between `start` and `ends`, with `baseline` in the place of `start`.
+
+        Shape and Size are shared, since baseline and input have one shape; so is all that does not depend on
+        the input's values.
+        """
+        self._tensors[start.name] = baseline
+        for node in _between(self.graph, start, ends):
+            inputs = [self.twin(t) for t in node.inputs]
+            outputs = [_twin_variable(self, t) for t in node.outputs]
+            twin = gs.Node(
+                node.op, f"{node.name}/baseline", dict(node.attrs), inputs, outputs, domain=node.domain
+            )
+            self.graph.nodes.append(twin)
+            self._nodes[id(node)] = twin
+            self._tensors.update(
+                {t.name: twin_t for t, twin_t in zip(node.outputs, outputs, strict=True) if t.name}
+            )
+
+    def twin(self, tensor: gs.Tensor) -> gs.Tensor:
+        """The tensor's value at the baseline; itself where it does not depend on the input."""
+        return self._tensors.get(tensor.name, tensor)
+
+    def twin_node(self, node: gs.Node) -> gs.Node:
+        """The node's copy at the baseline; itself where it does not depend on the input."""
+        return self._nodes.get(id(node), node)
+
+    def depends(self, tensor: gs.Tensor) -> bool:
+        """True when the tensor's value changes with the input's."""
+        return tensor.name in self._tensors
+
+
+def _twin_variable(emit: Emitter, tensor: gs.Tensor) -> gs.Variable:
+    if not tensor.name:
+        return gs.Variable.empty()
+    return gs.Variable(emit.name("baseline"), dtype=tensor.dtype, shape=tensor.shape)
+
+
+def _between(graph: gs.Graph, start: gs.Tensor, ends: list[gs.Tensor]) -> list[gs.Node]:
+    """Nodes of any type that depend on the values of `start` and reach one of `ends`, in order."""
+    changing = {start.name}
+    dependent = []
+    for node in graph.nodes:
+        if node.op not in ("Shape", "Size") and any(t.name in changing for t in node.inputs):
+            dependent.append(node)
+            changing.update(t.name for t in node.outputs)
+    needed = {tensor.name for tensor in ends}
+    chosen = []
+    for node in reversed(dependent):
+        if any(t.name in needed for t in node.outputs):
+            chosen.append(node)
+            needed.update(t.name for t in node.inputs)
+    return chosen[::-1]
