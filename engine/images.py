@@ -11,6 +11,7 @@ from PIL import Image, ImageFilter, ImageOps, UnidentifiedImageError
 
 BASELINE_CHOICES = ("black", "white", "mean", "blur")
 _LONGEST_VIEW = 4096
+_MOST_RESIZED = 2**26
 _INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -141,24 +142,31 @@ def _checked(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else _to_rgb(image, image.format)
 
 
-def _crop_box(size: tuple[int, int], card: ModelCard) -> tuple[float, float, float, float]:
-    """Return the centre crop as (left, top, right, bottom) in the photo's pixels.
+def _covering(size: tuple[int, int], card: ModelCard) -> tuple[int, int, int, int]:
+    """Return (width, height) of the resized photo, and (left, top) of the centre crop in it.
 
-    size: the photo's (width, height). It is the box that is cut after the photo was resized to
-    whole pixels; resizing out of this box gives the same values without the whole resized photo.
+    size: the photo's (width, height).
     """
     width, height = size
     crop_height, crop_width = card.size
     covered_height = round(crop_height / card.crop_fraction)
     covered_width = round(crop_width / card.crop_fraction)
+    resized_width, resized_height = covered_width, covered_height
     if covered_height * width >= covered_width * height:
-        resized = int(covered_height * width / height), covered_height
+        resized_width = int(covered_height * width / height)
     else:
-        resized = covered_width, int(covered_width * height / width)
-    left, top = round((resized[0] - crop_width) / 2), round((resized[1] - crop_height) / 2)
-    across, down = width / resized[0], height / resized[1]
-    right, bottom = (left + crop_width) * across, (top + crop_height) * down
-    return left * across, top * down, min(right, width), min(bottom, height)
+        resized_height = int(covered_width * height / width)
+    left = round((resized_width - crop_width) / 2)
+    top = round((resized_height - crop_height) / 2)
+    return resized_width, resized_height, left, top
+
+
+def _crop_box(size: tuple[int, int], card: ModelCard) -> tuple[float, float, float, float]:
+    """Return the centre crop as (left, top, right, bottom) in the photo's own pixels."""
+    resized_width, resized_height, left, top = _covering(size, card)
+    across, down = size[0] / resized_width, size[1] / resized_height
+    right, bottom = (left + card.size[1]) * across, (top + card.size[0]) * down
+    return left * across, top * down, min(right, size[0]), min(bottom, size[1])
 
 
 def _padded(size: tuple[int, int], card: ModelCard) -> tuple[int, int, int, int]:
@@ -175,7 +183,12 @@ def _model_pixels(image: Image.Image, card: ModelCard) -> Image.Image:
     height, width = card.size
     resample = _INTERPOLATIONS[card.interpolation]
     if card.resize == "crop":
-        return image.resize((width, height), resample, box=_crop_box(image.size, card))
+        resized_width, resized_height, left, top = _covering(image.size, card)
+        if resized_width * resized_height > _MOST_RESIZED:
+            # A very long photo: the same but for rounding, without the parts that are cut off.
+            return image.resize((width, height), resample, box=_crop_box(image.size, card))
+        resized = image.resize((resized_width, resized_height), resample)
+        return resized.crop((left, top, left + width, top + height))
     if card.resize == "stretch":
         return image.resize((width, height), resample)
     left, top, inner_width, inner_height = _padded(image.size, card)
