@@ -56,7 +56,8 @@ def gradient_chunk(subject: Subject) -> onnx.ModelProto:
     """
     subject = working_copy(subject)
     graph, start = subject.graph, subject.start
-    emit = Emitter(graph)
+    # A prefix of its own: the Loop model holds this graph's constants beside those of `endpoints`.
+    emit = Emitter(graph, "path")
     readers = list(start.outputs)
     baseline = add_baseline_input(emit, subject)
     rank = len(start.shape)

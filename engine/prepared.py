@@ -1,0 +1,30 @@
+"""Prepared graphs, kept by content: three methods on one model prepare it once."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+
+import onnx
+import onnx_graphsurgeon as gs
+
+import onnxplain.graph_passes.rules  # noqa: F401  (registers the rules)
+from onnxplain.graph_passes.prepare import prepare
+from onnxplain.models.load import load, sha256
+
+_MOST_KEPT = 2
+_kept: OrderedDict[str, gs.Graph] = OrderedDict()
+
+
+def prepared_graph(model: str | os.PathLike[str] | bytes | onnx.ModelProto) -> gs.Graph:
+    """The model in the canonical dialect; the caller may change what it gets.
+
+    Raises:
+        UnsupportedModelError: the model is unreadable or cannot be prepared.
+    """
+    key = sha256(model)
+    if key not in _kept:
+        _kept[key] = prepare(load(model))
+        while len(_kept) > _MOST_KEPT:
+            _kept.popitem(last=False)
+    return _kept[key].copy()

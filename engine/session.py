@@ -1,0 +1,144 @@
+"""ONNX Runtime sessions: the only file that runs models."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import logging
+import sys
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from onnxplain import InvalidInputError, OnnxplainError, UnsupportedModelError
+
+logger = logging.getLogger("onnxplain")
+
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+_SHORT_NAMES = {"cpu": [CPU], "cuda": [CUDA, CPU]}
+# Sessions hold a model's weights each; a few serve a command that runs three methods over many images.
+_MOST_CACHED = 8
+_cache: OrderedDict[tuple, Session] = OrderedDict()
+
+
+class Session:
+    """A loaded graph: `run` takes and returns named numpy arrays."""
+
+    def __init__(self, serialized: bytes, providers: Sequence[str], threads: int | None):
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        try:
+            self._session = onnxruntime.InferenceSession(
+                serialized, options, providers=list(providers)
+            )
+        except Exception as error:
+            raise UnsupportedModelError(
+                f"ONNX Runtime {onnxruntime.__version__} cannot load the graph: {_one_line(error)}"
+            ) from error
+        self.outputs = [value.name for value in self._session.get_outputs()]
+        self.inputs = [value.name for value in self._session.get_inputs()]
+        self.provider = self._session.get_providers()[0]
+
+    def run(self, feeds: dict[str, np.ndarray], names: Sequence[str] | None = None):
+        """Outputs by name, for inputs by name; feeds that the graph does not take are left out.
+
+        Raises:
+            OnnxplainError: ONNX Runtime failed, with its reason in one line.
+        """
+        wanted = list(names) if names is not None else self.outputs
+        taken = {name: feeds[name] for name in self.inputs if name in feeds}
+        try:
+            values = self._session.run(wanted, taken)
+        except Exception as error:
+            raise OnnxplainError(f"ONNX Runtime could not run the graph: {_one_line(error)}") from error
+        return dict(zip(wanted, values, strict=True))
+
+
+def open_session(
+    model: onnx.ModelProto, providers: str | Sequence[str] | None = None, threads: int | None = None
+) -> Session:
+    """A session for the model, cached by its content, the providers and the number of threads.
+
+    Args:
+        model: the graph to run.
+        providers: "cpu", "cuda", a list of ONNX Runtime's names, or None/"auto": CUDA where a device and its
+            libraries are there, else the CPU.
+        threads: threads inside one operator; None lets ONNX Runtime choose.
+
+    Raises:
+        InvalidInputError: an unknown provider.
+        UnsupportedModelError: ONNX Runtime refuses the graph.
+    """
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
+        raise InvalidInputError(f"threads must be a whole number of at least 1, got {threads!r}")
+    chosen = resolve_providers(providers)
+    serialized = model.SerializeToString()
+    key = (hashlib.sha256(serialized).digest(), tuple(chosen), threads)
+    if key not in _cache:
+        _cache[key] = Session(serialized, chosen, threads)
+        while len(_cache) > _MOST_CACHED:
+            _cache.popitem(last=False)
+    _cache.move_to_end(key)
+    return _cache[key]
+
+
+def resolve_providers(providers: str | Sequence[str] | None) -> list[str]:
+    """The providers to ask ONNX Runtime for; without CUDA the CPU, with one line of warning if it was asked for."""
+    available = onnxruntime.get_available_providers()
+    if providers is None or providers == "auto":
+        return _SHORT_NAMES["cuda"] if cuda_problem() is None else [CPU]
+    if isinstance(providers, str):
+        providers = _SHORT_NAMES.get(providers.lower(), [providers])
+    for name in providers:
+        if name != CUDA and name not in available:
+            raise InvalidInputError(
+                f"unknown provider {name!r}: expected auto, cpu, cuda or one of {', '.join(available)}"
+            )
+    if CUDA in providers:
+        problem = cuda_problem()
+        if problem is not None:
+            _warn_once(f"CUDA was asked for, but {problem}; using the CPU")
+            providers = [name for name in providers if name != CUDA] or [CPU]
+    return list(providers)
+
+
+_warned: set[str] = set()
+
+
+def _warn_once(message: str) -> None:
+    if message not in _warned:
+        _warned.add(message)
+        logger.warning(message)
+
+
+def cuda_problem() -> str | None:
+    """Why CUDA cannot be used here, or None where it can (its libraries from PyPI are preloaded then)."""
+    if CUDA not in onnxruntime.get_available_providers():
+        return "this ONNX Runtime has no CUDA provider (pip install onnxruntime-gpu)"
+    if _cuda_devices() == 0:
+        return "no CUDA device was found"
+    if hasattr(onnxruntime, "preload_dlls"):
+        onnxruntime.preload_dlls()
+    return None
+
+
+def _cuda_devices() -> int:
+    """How many devices the CUDA driver reports; 0 without a driver."""
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return 0
+    return count.value
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
