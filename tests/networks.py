@@ -7,11 +7,12 @@ makes an input for it and `exported(name, ...)` exports it, once per process. Ev
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import io
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import network_modules as modules
@@ -62,19 +63,29 @@ def network(name: str) -> nn.Module:
     return module.requires_grad_(False)
 
 
+@functools.cache
+def network64(name: str) -> nn.Module:
+    """Copy the network in float64, for reference gradients. Shared: do not change it."""
+    return copy.deepcopy(network(name)).double()
+
+
 def example(
     name: str, batch: int | None = None, seed: int = 1, dtype: torch.dtype = torch.float32
 ) -> torch.Tensor:
-    """A random input of the network: uniform in [0, 1) over smooth blobs, as images are."""
-    shape = list(NETWORKS[name].input_shape)
-    shape[0] = batch or shape[0]
+    """A random input of the network, with values in [0, 1)."""
+    default, *shape = NETWORKS[name].input_shape
+    return images([batch or default, *shape], seed).to(dtype)
+
+
+def images(shape: Sequence[int], seed: int = 1) -> torch.Tensor:
+    """Smooth blobs plus noise in [0, 1), as images have them: [N, C, H, W]; else noise alone."""
     generator = torch.Generator().manual_seed(seed)
-    noise = torch.rand(shape, generator=generator)
-    if len(shape) == 4:
-        coarse = torch.rand([*shape[:2], 5, 4], generator=generator)
-        blobs = nn.functional.interpolate(coarse, size=shape[2:], mode="bilinear")
-        noise = 0.7 * blobs + 0.3 * noise
-    return noise.to(dtype)
+    noise = torch.rand(list(shape), generator=generator)
+    if len(shape) != 4:
+        return noise
+    coarse = torch.rand([*shape[:2], 5, 4], generator=generator)
+    blobs = nn.functional.interpolate(coarse, size=list(shape[2:]), mode="bilinear")
+    return 0.7 * blobs + 0.3 * noise
 
 
 def export(

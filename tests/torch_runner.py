@@ -95,13 +95,14 @@ def _run_graph(graph: onnx.GraphProto, values: Values, opset: int, dtype: torch.
         if proto.op_type == "If":
             outputs = _run_if(proto, inputs, values, opset, dtype)
         else:
-            outputs = _run_node(proto, inputs, opset, dtype)
+            outputs = run_node(proto, inputs, opset, dtype)
         values.update((name, out) for name, out in zip(proto.output, outputs, strict=False) if name)
 
 
-def _run_node(
+def run_node(
     proto: onnx.NodeProto, inputs: list[torch.Tensor | None], opset: int, dtype: torch.dtype
 ) -> Sequence[torch.Tensor]:
+    """Compute one node's outputs; an absent input is None."""
     function = OPERATORS.get(proto.op_type) if proto.domain in ("", "ai.onnx") else None
     if function is None:
         raise NotImplementedError(f"no torch semantics for {proto.domain}:{proto.op_type}")
