@@ -1,6 +1,7 @@
 """Pictures out: an attribution over the photo, with its scale, and whole figures of them."""
 
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,7 +18,7 @@ METHOD_NAMES = {
 }
 _SEQUENTIAL = "matplotlib:inferno"
 _DIVERGING = "colorbrewer:RdBu_r"
-_LONGEST_TEXT = 2000
+_LONGEST_TEXT = 1000
 # Pillow's own font is mostly ASCII; these have no base letter in Unicode's own tables.
 _LOOKALIKES = {
     **dict.fromkeys("\N{MINUS SIGN}\N{EN DASH}\N{EM DASH}\N{BULLET}\N{MIDDLE DOT}", "-"),
@@ -358,9 +359,10 @@ def _wrap(text: str, font_size: int, width: int, most_lines: int) -> list[str]:
 
 
 def _shorten(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    while len(text) > 1 and font.getlength(text + "...") > width:
-        text = text[:-1].rstrip()
-    return text + "..."
+    fitting = bisect_right(
+        range(1, len(text) + 1), width, key=lambda count: font.getlength(text[:count] + "...")
+    )
+    return text[: max(fitting, 1)].rstrip() + "..."
 
 
 def _write_lines(
