@@ -11,6 +11,7 @@ import onnx
 from google.protobuf.message import DecodeError, EncodeError
 from onnxplain import UnsupportedModelError
 
+ModelSource = str | os.PathLike[str] | bytes | bytearray | memoryview | onnx.ModelProto
 MOST_BYTES = 2**31 - 1
 """Protobuf's limit on a model with its weights, in bytes."""
 
@@ -28,7 +29,7 @@ _MAGIC = (
 )
 
 
-def load(model: str | os.PathLike[str] | bytes | onnx.ModelProto) -> onnx.ModelProto:
+def load(model: ModelSource) -> onnx.ModelProto:
     """Read and check a model; the result is the caller's own, with all weights inside.
 
     model: a path, the bytes of an `.onnx` file, or a ModelProto, which is copied and left alone.
@@ -61,7 +62,7 @@ def load(model: str | os.PathLike[str] | bytes | onnx.ModelProto) -> onnx.ModelP
     return loaded
 
 
-def sha256(model: str | os.PathLike[str] | bytes | onnx.ModelProto) -> str:
+def sha256(model: ModelSource) -> str:
     """Return the SHA-256 of the model's file or bytes as given, in hex; external data is not in it.
 
     Raises UnsupportedModelError when the file cannot be read.
@@ -222,7 +223,12 @@ def _load_external(model: onnx.ModelProto, path: Path, source: str) -> None:
             length = int(entry.get("length", file.stat().st_size - offset))
         except ValueError:
             offset = length = -1
-        if offset < 0 or length < 0 or offset + length > file.stat().st_size:
+        if offset < 0 or length < 0:
+            raise UnsupportedModelError(
+                f"{source}: expected {tensor.name!r} at some offset and length in {file}, got "
+                f"{entry.get('offset')!r} and {entry.get('length')!r}"
+            )
+        if offset + length > file.stat().st_size:
             raise UnsupportedModelError(
                 f"{source}: its external data file {file} is truncated: {tensor.name!r} needs "
                 f"bytes {offset:,} to {offset + length:,} of {file.stat().st_size:,}"
