@@ -262,8 +262,8 @@ def _paint(level: np.ndarray, ground: np.ndarray, *, signed: bool) -> Image.Imag
     if signed:
         # The middle of the diverging colours is white: there the ground stands in for it.
         table = _colour_table(_DIVERGING)
-        position = 0.5 + np.sign(level) * (0.15 + 0.27 * strength)
-        density = strength**0.75
+        position = 0.5 + np.sign(level) * (0.2 + 0.22 * strength)
+        density = strength**1.2
     else:
         table = _colour_table(_SEQUENTIAL)
         position = strength
