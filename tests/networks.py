@@ -20,6 +20,9 @@ import onnx
 import torch
 from torch import nn
 
+# Networks this small gain nothing from threads, and lose much where cores are few or busy.
+torch.set_num_threads(1)
+
 Exporter = Literal["dynamo", "torchscript"]
 BATCH_AND_SIZE = {0: "batch", 2: "height", 3: "width"}
 

@@ -15,6 +15,12 @@ import pytest
 import torch
 import torch_runner
 from onnx import TensorProto, helper
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    QuantFormat,
+    quantize_dynamic,
+    quantize_static,
+)
 
 HERE = Path(__file__).parent
 DEMO = HERE.parent / "models" / "demo" / "efficientnet-lite0-w16.onnx"
@@ -28,6 +34,7 @@ Feeds = dict[str, torch.Tensor]
 def onnxruntime_outputs(model: onnx.ModelProto, feeds: Feeds) -> dict[str, np.ndarray]:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = 1
     providers = ["CPUExecutionProvider"]
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=providers)
     names = [output.name for output in session.get_outputs()]
@@ -244,6 +251,46 @@ def test_resize(mode: str, coordinates: str, by: str):
     model.graph.initializer.append(scales if by == "scales" else sizes)
     x = torch.randn(1, 2, 6, 8, generator=torch.Generator().manual_seed(0))
     check_against_onnxruntime(model, {"a": x})
+
+
+QUANTISED = {
+    "static_qdq": QuantFormat.QDQ,
+    "static_operators": QuantFormat.QOperator,
+    "dynamic": None,
+}
+
+
+@pytest.mark.parametrize("form", QUANTISED)
+def test_quantised_models(form: str, tmp_path: Path):
+    """Up to a few of the quantiser's steps: ONNX Runtime's rounding may fall to the other side."""
+    onnx.save(networks.exported("captum_relu", "torchscript", 13), tmp_path / "float.onnx")
+    source, target = str(tmp_path / "float.onnx"), str(tmp_path / "quantised.onnx")
+    x = networks.example("captum_relu")
+    if QUANTISED[form] is None:
+        quantize_dynamic(source, target)
+    else:
+        kinds = ["Conv", "MatMul", "MaxPool"]  # others become com.microsoft operators
+        samples = Samples([x, 1 - x])
+        quantize_static(source, target, samples, QUANTISED[form], kinds, per_channel=True)
+    model = onnx.load(target)
+    found = torch_runner.run(model, {"input": x})["output"].numpy()
+    assert relative_error(found, onnxruntime_outputs(model, {"input": x})["output"]) < 0.03
+    exact = networks.network("captum_relu")(x).numpy()
+    assert relative_error(found, exact) < 0.2
+    cotangent = {"output": torch.ones(2, 10)}
+    gradient = torch_runner.gradients(model, {"input": x}, cotangent, ["input"])["input"]
+    original = networks.exported("captum_relu", "torchscript", 13)
+    expected = torch_runner.gradients(original, {"input": x}, cotangent, ["input"])["input"]
+    assert torch.cosine_similarity(gradient.flatten(), expected.flatten(), dim=0) > 0.9
+
+
+class Samples(CalibrationDataReader):
+    def __init__(self, batches: list[torch.Tensor]):
+        self.rest = iter(batches)
+
+    def get_next(self) -> dict[str, np.ndarray]:
+        batch = next(self.rest, None)
+        return {} if batch is None else {"input": batch.numpy()}
 
 
 KINKS = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
@@ -25,13 +25,14 @@ class Node(NamedTuple):
 
 
 Operator = Callable[..., "torch.Tensor | Sequence[torch.Tensor]"]
+Function = TypeVar("Function", bound=Operator)
 OPERATORS: dict[str, Operator] = {}
 
 
-def operator(*names: str) -> Callable[[Operator], Operator]:
+def operator(*names: str) -> Callable[[Function], Function]:
     """Register the function for these ONNX operators; it takes the node, then the inputs."""
 
-    def register(function: Operator) -> Operator:
+    def register(function: Function) -> Function:
         for name in names:
             assert name not in OPERATORS, name
             OPERATORS[name] = function

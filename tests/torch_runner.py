@@ -14,6 +14,7 @@ import onnx
 import onnx.inliner
 import torch
 import torch_operators  # noqa: F401  # registers its operators
+import torch_quantization  # noqa: F401  # registers its operators
 import torch_shapes  # noqa: F401  # registers its operators
 import torch_spatial  # noqa: F401  # registers its operators
 from onnx import numpy_helper
