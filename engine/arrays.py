@@ -27,7 +27,9 @@ def check_inputs(subject: Subject, x: Any) -> dict[str, np.ndarray]:
     inputs = {tensor.name: tensor for tensor in subject.graph.inputs}
     unknown = [name for name in named if name not in inputs]
     if unknown:
-        raise InvalidInputError(f"the model has no input {unknown[0]!r}; it has {', '.join(inputs)}")
+        raise InvalidInputError(
+            f"the model has no input {unknown[0]!r}; it has {', '.join(inputs)}"
+        )
     missing = [name for name in inputs if name not in named]
     if missing:
         raise InvalidInputError(

@@ -56,7 +56,9 @@ class Session:
         try:
             values = self._session.run(wanted, taken)
         except Exception as error:
-            raise OnnxplainError(f"ONNX Runtime could not run the graph: {_one_line(error)}") from error
+            raise OnnxplainError(
+                f"ONNX Runtime could not run the graph: {_one_line(error)}"
+            ) from error
         return dict(zip(wanted, values, strict=True))
 
 

@@ -103,5 +103,3 @@ def delta_of(emit: Emitter, attribution: gs.Tensor, score, baseline_score) -> gs
     total = emit("ReduceSum", rows, [1], keepdims=0)
     gap = emit("Cast", emit.sub(score, baseline_score), to=onnx.TensorProto.DOUBLE)
     return emit("Cast", emit.sub(total, gap), to=onnx.TensorProto.FLOAT)
-
-

@@ -51,4 +51,10 @@ def describe(shape: Shape) -> str:
     """A shape as people write it: [batch, 3, 224, 224], with ? for what is unknown."""
     if shape is None:
         return "[...]"
-    return "[" + ", ".join("?" if dim is None else str(dim) for dim in shape) + "]"
+    return "[" + ", ".join(map(_describe_dim, shape)) + "]"
+
+
+def _describe_dim(dim: Dim) -> str:
+    """A number, a name that the file gave, or ? for names that shape inference and `prepare` made up."""
+    made_up = dim is None or (isinstance(dim, str) and ("?" in dim or dim.startswith("unk__")))
+    return "?" if made_up else str(dim)

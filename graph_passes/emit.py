@@ -29,12 +29,16 @@ _FOLDED: dict[str, Any] = {
 
 def onnx_type(dtype: Any) -> int:
     """The TensorProto number of a numpy dtype (numbers pass through)."""
-    return dtype if isinstance(dtype, int) else onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    return (
+        dtype if isinstance(dtype, int) else onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    )
 
 
 def numpy_type(dtype: Any) -> np.dtype:
     """The numpy dtype of what onnx-graphsurgeon holds: a numpy dtype or a TensorProto number."""
-    return onnx.helper.tensor_dtype_to_np_dtype(dtype) if isinstance(dtype, int) else np.dtype(dtype)
+    return (
+        onnx.helper.tensor_dtype_to_np_dtype(dtype) if isinstance(dtype, int) else np.dtype(dtype)
+    )
 
 
 def is_float(tensor: gs.Tensor) -> bool:

@@ -69,7 +69,9 @@ def _pad_at_run_time(emit: Emitter, node: gs.Node, reach, strides, lower: bool) 
     axes = list(range(2, 2 + len(reach)))
     lengths = emit.dims(x, 2)
     windows = emit.div(emit.add(lengths, [s - 1 for s in strides]), list(strides))
-    spans = emit.add(emit.mul(emit.sub(windows, [1] * len(axes)), list(strides)), [r + 1 for r in reach])
+    spans = emit.add(
+        emit.mul(emit.sub(windows, [1] * len(axes)), list(strides)), [r + 1 for r in reach]
+    )
     total = emit("Max", emit.sub(spans, lengths), [0])
     half = emit.div(total, [2])
     rest = emit.sub(total, half)

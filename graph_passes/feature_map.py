@@ -157,11 +157,17 @@ def _node_roles(node: gs.Node, roles: dict[str, str]) -> str | None:
     if node.op in ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Gather", "Einsum", "Attention"):
         return None
     if node.op.startswith("Reduce") and not node.attrs.get("keepdims", 1):
-        axes = node.inputs[1].values.tolist() if len(node.inputs) > 1 and is_constant(node.inputs[1]) else []
+        axes = (
+            node.inputs[1].values.tolist()
+            if len(node.inputs) > 1 and is_constant(node.inputs[1])
+            else []
+        )
         dropped = {int(axis) % len(role) for axis in axes}
         return "".join(letter for axis, letter in enumerate(role) if axis not in dropped)
     if node.op == "MatMul":
-        return role if x.name in roles and role.endswith("C") and is_constant(node.inputs[1]) else None
+        return (
+            role if x.name in roles and role.endswith("C") and is_constant(node.inputs[1]) else None
+        )
     return max((r for _, r in known), key=len)
 
 

@@ -37,7 +37,9 @@ def working_copy(subject: Subject) -> Subject:
     return copy
 
 
-def finish(graph: gs.Graph, outputs: dict[str, gs.Tensor], own_outputs: bool = True) -> onnx.ModelProto:
+def finish(
+    graph: gs.Graph, outputs: dict[str, gs.Tensor], own_outputs: bool = True
+) -> onnx.ModelProto:
     """The graph as a model whose outputs are the model's own (unless told otherwise) and those named.
 
     Args:

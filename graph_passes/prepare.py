@@ -83,9 +83,9 @@ def _with_honest_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
             dims = value.type.tensor_type.shape.dim
             names = [dim.dim_param for dim in dims]
             for index, dim in enumerate(dims):
-                named = dim.dim_param and names.count(dim.dim_param) == 1 and dim.dim_param != "?"
+                named = names.count(dim.dim_param) == 1 and dim.dim_param not in ("", "?")
                 if not named and not dim.dim_value > 0:
-                    dim.dim_param = f"{value.name}_dim{index}"
+                    dim.dim_param = f"{value.name}?{index}"
     for value in graph.output:
         if value.type.HasField("tensor_type"):
             value.type.tensor_type.ClearField("shape")

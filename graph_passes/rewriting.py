@@ -38,7 +38,9 @@ def rewrite_nodes(graph: gs.Graph, rewrites: Mapping[str, Rewrite], only=None) -
     return changed
 
 
-def _put_in_place(graph: gs.Graph, node: gs.Node, emitted: list[gs.Node], result: gs.Tensor) -> None:
+def _put_in_place(
+    graph: gs.Graph, node: gs.Node, emitted: list[gs.Node], result: gs.Tensor
+) -> None:
     position = next(i for i, other in enumerate(graph.nodes) if other is node)
     output = node.outputs[0]
     node.outputs.clear()

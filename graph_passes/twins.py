@@ -26,7 +26,12 @@ class TwinEmitter(Emitter):
             inputs = [self.twin(t) for t in node.inputs]
             outputs = [_twin_variable(self, t) for t in node.outputs]
             twin = gs.Node(
-                node.op, f"{node.name}/baseline", dict(node.attrs), inputs, outputs, domain=node.domain
+                node.op,
+                f"{node.name}/baseline",
+                dict(node.attrs),
+                inputs,
+                outputs,
+                domain=node.domain,
             )
             self.graph.nodes.append(twin)
             self._nodes[id(node)] = twin

@@ -51,11 +51,17 @@ def deeplift_rules(emit: TwinEmitter):
         if steering:
             return f"its operand {steering[0]!r} depends on the input without a derivative"
         if entry.family is Family.LINEAR:
-            return "a divisor and a dividend that both vary" if node.op == "Div" and others else resolved
+            return (
+                "a divisor and a dividend that both vary"
+                if node.op == "Div" and others
+                else resolved
+            )
         if entry.family is Family.BILINEAR:
             if not others:
                 return resolved
-            return Resolved(partial(product, others=others, derivative=resolved.rule), resolved.broadcasts)
+            return Resolved(
+                partial(product, others=others, derivative=resolved.rule), resolved.broadcasts
+            )
         if entry.family is Family.MAXIMUM:
             return Resolved(
                 partial(maximum, operand=operand, derivative=resolved.rule), resolved.broadcasts
@@ -63,7 +69,9 @@ def deeplift_rules(emit: TwinEmitter):
         if entry.family is Family.ELEMENTWISE and not others:
             rule = partial(rescale, operand=operand, derivative=resolved.rule)
             return Resolved(rule, resolved.broadcasts)
-        return "no DeepLIFT rule where several of its operands vary" if others else "no DeepLIFT rule"
+        return (
+            "no DeepLIFT rule where several of its operands vary" if others else "no DeepLIFT rule"
+        )
 
     return table
 
@@ -84,7 +92,9 @@ def rescale(emit: TwinEmitter, node: gs.Node, m, *_, operand: int, derivative: R
     return emit("Where", tiny, derivative(emit, node, m), emit.mul(m, emit.div(dy, safe)))
 
 
-def product(emit: TwinEmitter, node: gs.Node, m, *_, others: list[int], derivative: Rule) -> gs.Tensor:
+def product(
+    emit: TwinEmitter, node: gs.Node, m, *_, others: list[int], derivative: Rule
+) -> gs.Tensor:
     """The symmetric split d(a b) = da (b + b') / 2 + db (a + a') / 2, for every bilinear operator.
 
     It is the gradient rule with the other operands in the middle between input and baseline.
@@ -116,7 +126,8 @@ def maximum(emit: TwinEmitter, node: gs.Node, m, *_, operand: int, derivative: R
     gain = emit.mul(m, emit.sub(top, y_reference))
     loss = emit.mul(m, emit.sub(y, top))
     owed = emit.add(
-        _to_extremum(emit, node, gain, operand), _to_extremum(emit, emit.twin_node(node), loss, operand)
+        _to_extremum(emit, node, gain, operand),
+        _to_extremum(emit, emit.twin_node(node), loss, operand),
     )
     x = node.inputs[operand]
     dx = emit.sub(x, emit.twin(x))

@@ -82,14 +82,17 @@ def selu(emit, node, dy):
 
 @elementwise("Clip")
 def clip(emit, node, dy):
-    """dx = dy [min < x < max]; a bound that is not given does not bind."""
-    x = node.inputs[0]
+    """dx = dy [min < y < max]; a bound that is not given does not bind.
+
+    Read off y, not x, so that ONNX Runtime can still fuse the Clip into the Conv before it.
+    """
+    y = node.outputs[0]
     low = node.inputs[1] if len(node.inputs) > 1 and node.inputs[1].name else None
     high = node.inputs[2] if len(node.inputs) > 2 and node.inputs[2].name else None
     if low is not None:
-        dy = emit.keep_where(dy, emit("Greater", x, low))
+        dy = emit.keep_where(dy, emit("Greater", y, low))
     if high is not None:
-        dy = emit.keep_where(dy, emit("Less", x, high))
+        dy = emit.keep_where(dy, emit("Less", y, high))
     return dy
 
 

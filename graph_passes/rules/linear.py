@@ -131,5 +131,3 @@ def _gemm_attributes(node):
     """Attributes alpha, transA, transB."""
     attributes = node.attrs
     return attributes.get("alpha", 1.0), attributes.get("transA", 0), attributes.get("transB", 0)
-
-

@@ -56,7 +56,9 @@ def slice_(emit, node, dy):
     starts = node.inputs[1]
     steps = node.inputs[4] if len(node.inputs) > 4 and node.inputs[4].name else None
     axes = node.inputs[3] if len(node.inputs) > 3 and node.inputs[3].name else None
-    plain = is_constant(starts) and (steps is None or is_constant(steps) and np.all(steps.values == 1))
+    plain = is_constant(starts) and (
+        steps is None or is_constant(steps) and np.all(steps.values == 1)
+    )
     if not plain or (axes is not None and not is_constant(axes)):
         return selection(emit, node, dy)
     x, y = node.inputs[0], node.outputs[0]

@@ -53,7 +53,9 @@ def _axis_matrix(emit: Emitter, node: gs.Node, position: int, axis: int, count: 
     blank = emit("ConstantOfShape", square, value=zero)
     identity = emit("EyeLike", blank, dtype=onnx_type(x.dtype))
     identity = emit("Unsqueeze", identity, [0, 1])
-    attributes = {k: v for k, v in node.attrs.items() if k not in ("axes", "keep_aspect_ratio_policy")}
+    attributes = {
+        k: v for k, v in node.attrs.items() if k not in ("axes", "keep_aspect_ratio_policy")
+    }
     attributes["extrapolation_value"] = 0.0
     roi, scales = _input(node, 1), _input(node, 2)
     if roi is not None:

@@ -1,0 +1,52 @@
+"""What an explainer returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The explanation of N inputs.
+
+    Attributes:
+        method: "grad-cam", "integrated-gradients" or "deeplift".
+        attribution: float32; Grad-CAM: [N, H, W] at the input's size, never negative; else the input's shape.
+        target: what was explained: int64 [N] classes, or the index tuple.
+        score: float64 [N], the explained number (before a final Softmax or Sigmoid unless asked otherwise).
+        baseline_score: float64 [N], the same at the baseline; None for Grad-CAM.
+        outputs: the model's own outputs by name.
+        feature_map: Grad-CAM's tensor; else None.
+        steps: the gradient passes that Integrated Gradients used for one input; else None.
+        provider: the ONNX Runtime provider that ran it.
+    """
+
+    method: str
+    attribution: np.ndarray
+    target: np.ndarray | tuple[int, ...]
+    score: np.ndarray
+    baseline_score: np.ndarray | None = None
+    outputs: dict[str, np.ndarray] = field(default_factory=dict)
+    feature_map: str | None = None
+    steps: int | None = None
+    provider: str = ""
+
+    @property
+    def delta(self) -> np.ndarray | None:
+        """sum(attribution) - (score - baseline_score), float64 [N]: what completeness leaves over."""
+        if self.baseline_score is None:
+            return None
+        rows = self.attribution.reshape(len(self.attribution), -1)
+        return rows.sum(axis=1, dtype=np.float64) - (self.score - self.baseline_score)
+
+    @property
+    def relative_delta(self) -> np.ndarray | None:
+        """|delta| / |score - baseline_score|, float64 [N]."""
+        delta = self.delta
+        if delta is None or self.baseline_score is None:
+            return None
+        gap = np.abs(self.score - self.baseline_score)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(delta == 0, 0.0, np.abs(delta) / gap)

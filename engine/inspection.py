@@ -1,0 +1,188 @@
+"""What would be explained, and whether everything is supported, without running the model."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import onnx
+import onnx_graphsurgeon as gs
+
+from onnxplain import InvalidInputError, OnnxplainError, UnsupportedModelError
+from onnxplain.engine.prepared import prepared_graph
+from onnxplain.graph_passes.backward import Refusal, find_path, gradient_rules, refusals
+from onnxplain.graph_passes.deeplift import decomposed
+from onnxplain.graph_passes.dims import describe
+from onnxplain.graph_passes.emit import numpy_type
+from onnxplain.graph_passes.feature_map import find_feature_map
+from onnxplain.graph_passes.finish import working_copy
+from onnxplain.graph_passes.rules.deeplift import deeplift_rules
+from onnxplain.graph_passes.rules.registry import operator_name
+from onnxplain.graph_passes.subject import Subject, select
+from onnxplain.graph_passes.twins import TwinEmitter
+from onnxplain.models.card import ModelCard, assume_card, find_card, read_card
+from onnxplain.models.load import load
+
+_QUANTISED = {
+    "QuantizeLinear",
+    "DequantizeLinear",
+    "DynamicQuantizeLinear",
+    "QLinearConv",
+    "QLinearMatMul",
+}
+_QUANTISED |= {"ConvInteger", "MatMulInteger"}
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What onnxplain would do with a model.
+
+    Attributes:
+        input: name, type and shape of the input that attributions belong to.
+        outputs: the same for each output.
+        output: name of the output that is explained.
+        score: the score tensor's name, shape and what was left out behind it, in words.
+        feature_map: Grad-CAM's tensor, or None where it has none.
+        feature_map_reason: why that one, or why none.
+        operators: how often each operator stands between input and score.
+        unsupported: for each method the reasons why it cannot run (empty: supported).
+        card: how an image becomes the input; `card.assumed` says what was guessed; None for other inputs.
+        card_note: where the card comes from, or why there is none.
+        opset, ir_version, producer: as the file says.
+        quantisation: what kind of quantised operators the file has, or None.
+    """
+
+    input: str
+    outputs: list[str]
+    output: str
+    score: str
+    feature_map: str | None
+    feature_map_reason: str
+    operators: dict[str, int]
+    unsupported: dict[str, list[str]]
+    card: ModelCard | None
+    card_note: str
+    opset: int
+    ir_version: int
+    producer: str
+    quantisation: str | None
+    inputs: list[str] = field(default_factory=list)
+
+
+def inspect(
+    model: str | os.PathLike[str] | bytes | onnx.ModelProto,
+    *,
+    layer: str | None = None,
+    output: str | None = None,
+    card: ModelCard | None = None,
+) -> Inspection:
+    """Report what would be explained, without running anything.
+
+    Raises:
+        UnsupportedModelError: the file is no readable model, or has no float input or output.
+        InvalidInputError: `layer` or `output` names nothing.
+    """
+    proto = load(model)
+    graph = prepared_graph(model)
+    path = model if isinstance(model, str | os.PathLike) else None
+    if card is None:
+        card, note = card_or_assumption(proto, path, graph)
+    else:
+        note = "given"
+    wanted = output if output is not None else (card.output if card is not None else None)
+    subject = select(graph, output=wanted)
+    nodes = find_path(subject.graph, [subject.start], [subject.logits]).nodes
+    found, reason = _feature_map(subject, layer)
+    quantised = sorted({n.op for n in graph.nodes if n.op in _QUANTISED})
+    return Inspection(
+        input=_described(subject.input),
+        inputs=[_described(t) for t in graph.inputs],
+        outputs=[_described(t) for t in graph.outputs],
+        output=subject.output.name,
+        score=_score_text(subject),
+        feature_map=found,
+        feature_map_reason=reason,
+        operators=dict(Counter(operator_name(node) for node in nodes).most_common()),
+        unsupported=unsupported_by_method(subject, layer),
+        card=card,
+        card_note=note,
+        opset=next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), 0),
+        ir_version=proto.ir_version,
+        producer=f"{proto.producer_name} {proto.producer_version}".strip(),
+        quantisation=", ".join(quantised) or None,
+    )
+
+
+def card_or_assumption(
+    proto: onnx.ModelProto,
+    path: str | os.PathLike[str] | None,
+    graph: gs.Graph,
+    card_file: str | os.PathLike[str] | None = None,
+) -> tuple[ModelCard | None, str]:
+    """The model's card and where it comes from; without one, what its input's shape suggests."""
+    if card_file is not None:
+        return read_card(card_file), f"read from {card_file}"
+    card = find_card(proto, path)
+    if card is not None:
+        return card, "beside the model or in its metadata"
+    try:
+        source = select(graph).input
+        return assume_card(
+            source.shape, str(numpy_type(source.dtype))
+        ), "assumed from the input's shape"
+    except (InvalidInputError, UnsupportedModelError) as error:
+        return None, str(error)
+
+
+def unsupported_by_method(subject: Subject, layer: str | None = None) -> dict[str, list[str]]:
+    """For each method every reason why it cannot explain the subject, without emitting a backward pass."""
+    return {
+        "grad-cam": _reasons(lambda: _grad_cam_refusals(subject, layer)),
+        "integrated-gradients": _reasons(lambda: _gradient_refusals(subject, subject.start)),
+        "deeplift": _reasons(lambda: _deeplift_refusals(subject)),
+    }
+
+
+def _reasons(collect: Callable[[], list[Refusal]]) -> list[str]:
+    try:
+        return [f"{r.operator} (node {r.node or 'unnamed'!r}): {r.reason}" for r in collect()]
+    except OnnxplainError as error:
+        return [str(error)]
+
+
+def _gradient_refusals(subject: Subject, wrt: gs.Tensor) -> list[Refusal]:
+    return refusals(find_path(subject.graph, [wrt], [subject.logits]), gradient_rules)
+
+
+def _grad_cam_refusals(subject: Subject, layer: str | None) -> list[Refusal]:
+    return _gradient_refusals(subject, find_feature_map(subject, layer).tensor)
+
+
+def _deeplift_refusals(subject: Subject) -> list[Refusal]:
+    subject = decomposed(working_copy(subject))
+    emit = TwinEmitter(subject.graph)
+    path = find_path(subject.graph, [subject.start], [subject.logits])
+    emit.add_twins(subject.start, subject.start, [subject.logits])
+    return refusals(path, deeplift_rules(emit))
+
+
+def _feature_map(subject: Subject, layer: str | None) -> tuple[str | None, str]:
+    try:
+        found = find_feature_map(subject, layer)
+    except UnsupportedModelError as error:
+        return None, str(error)
+    return found.tensor.name, found.reason
+
+
+def _described(tensor: gs.Variable) -> str:
+    kind = "?" if tensor.dtype is None else str(numpy_type(tensor.dtype))
+    return f"{tensor.name}: {kind} {describe(tensor.shape)}"
+
+
+def _score_text(subject: Subject) -> str:
+    shape = describe(subject.logits.shape)
+    if subject.activation is None:
+        return f"{subject.output.name} {shape}, as the model returns it"
+    return f"{subject.output.name} before its final {subject.activation}, {shape}"
