@@ -23,7 +23,10 @@ __version__ = "0.1.0"
 
 
 class OnnxplainError(ValueError):
-    """Base of every error that onnxplain raises about what it was given; the message is one line."""
+    """Base of every error that onnxplain raises about what it was given.
+
+    The message is one line.
+    """
 
 
 class UnsupportedModelError(OnnxplainError):

@@ -39,8 +39,8 @@ _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 def cli() -> None:
     """Explain what an exported ONNX model looked at.
 
-    Exit status: 0 all done; 1 some inputs failed, the others are written; 2 wrong usage, or a model that is
-    unreadable or unsupported.
+    Exit status: 0 all done; 1 some inputs failed, the others are written; 2 wrong usage, or a model
+    that is unreadable or unsupported.
     """
 
 
@@ -161,7 +161,8 @@ def _print_records(records: list[dict[str, Any]], folder: str, panel: str | None
         name = target["label"] or f"class {target['index']}"
         delta = "" if record["delta"] is None else f"  {delta_text(record)}"
         click.echo(
-            f"{Path(record['image']).name}: {name} ({target['index']})  score {record['score']:.3f}  "
+            f"{Path(record['image']).name}: {name} ({target['index']})  "
+            f"score {record['score']:.3f}  "
             f"{record['method']}{delta}  {record['seconds']:.2f} s  -> {record['files'][0]}"
         )
     if records:
@@ -229,13 +230,14 @@ def _card_text(found: Any) -> str:
         return "no model card; assumed " + "; ".join(card.assumed)
     height, width = card.size
     return (
-        f"card {found.card_note}: {card.channels} {card.layout}, {card.resize} to {height} x {width} "
-        f"({card.interpolation}), (pixel * {card.scale} - {card.mean}) / {card.std}"
+        f"card {found.card_note}: {card.channels} {card.layout}, "
+        f"{card.resize} to {height} x {width} ({card.interpolation}), (pixel * {card.scale} - {card.mean}) / {card.std}"
     )
 
 
 @cli.command(
-    epilog="Example:\n\n  onnxplain export model.onnx -m deeplift -o explained.onnx --baseline white"
+    epilog="Example:\n\n"
+    "  onnxplain export model.onnx -m deeplift -o explained.onnx --baseline white"
 )
 @model_argument
 @click.option("-m", "--method", required=True, type=click.Choice(_METHODS), help="Method.")

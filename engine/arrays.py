@@ -33,7 +33,8 @@ def check_inputs(subject: Subject, x: Any) -> dict[str, np.ndarray]:
     missing = [name for name in inputs if name not in named]
     if missing:
         raise InvalidInputError(
-            f"the model also takes {', '.join(map(repr, missing))}: pass a dict of input name -> array"
+            f"the model also takes {', '.join(map(repr, missing))}: "
+            "pass a dict of input name -> array"
         )
     return {name: _check_array(name, named[name], inputs[name]) for name in inputs}
 
@@ -70,7 +71,8 @@ def check_target(subject: Subject, target: Any, count: int) -> np.ndarray:
     """The graph's `target` input: int64 [N] (-1 = top1), or [N, R] for an index tuple.
 
     Raises:
-        InvalidInputError: not an index, out of range, the wrong number of them, or none where one is needed.
+        InvalidInputError: not an index, out of range, the wrong number of them, or none where one
+            is needed.
     """
     if isinstance(target, tuple):
         return _check_index(subject, target, count)
@@ -87,7 +89,8 @@ def check_target(subject: Subject, target: Any, count: int) -> np.ndarray:
         if value < -1 or (isinstance(classes, int) and value >= classes):
             upper = f"0..{classes - 1}" if isinstance(classes, int) else "0 or more"
             raise InvalidInputError(
-                f"target {value} is out of range: {subject.output.name!r} has classes {upper} (-1: top1)"
+                f"target {value} is out of range: "
+                f"{subject.output.name!r} has classes {upper} (-1: top1)"
             )
     return array
 
@@ -98,8 +101,8 @@ def _check_index(subject: Subject, target: tuple, count: int) -> np.ndarray:
     rank_fits = shape is None or len(target) == len(shape) - 1
     if not integers or not rank_fits:
         raise InvalidInputError(
-            f"target {target!r}: an index tuple needs {len(shape or ()) - 1} whole numbers, after the batch "
-            f"axis of {subject.output.name!r} {describe(shape)}"
+            f"target {target!r}: an index tuple needs {len(shape or ()) - 1} whole numbers, after the "
+            f"batch axis of {subject.output.name!r} {describe(shape)}"
         )
     for index, dim in zip(target, list(shape or [])[1:], strict=False):
         if index < 0 or (isinstance(dim, int) and index >= dim):
@@ -122,7 +125,8 @@ def check_baseline(subject: Subject, baseline: Any, x: np.ndarray) -> np.ndarray
         fits = False
     if not fits:
         raise InvalidInputError(
-            f"baseline of shape {list(np.shape(baseline))} does not broadcast to the input's {list(x.shape)}"
+            f"baseline of shape {list(np.shape(baseline))} does not broadcast to the input's "
+            f"{list(x.shape)}"
         )
     return array
 

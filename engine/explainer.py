@@ -39,8 +39,8 @@ from onnxplain.models.load import load
 
 METHODS = ("grad-cam", "integrated-gradients", "deeplift")
 RULES = ("rescale",)
-# Points of the path in one gradient pass: on a CPU 1 to 4 are as fast for each point as 25, in a fraction of the
-# memory; a GPU wants more to do at once.
+# Points of the path in one gradient pass: on a CPU 1 to 4 are as fast for each point as 25, in a
+# fraction of the memory; a GPU wants more to do at once.
 _CHUNK = {"cpu": 4, "other": 32}
 # Inputs that go through a graph at once, so that memory stays bounded for any number of them.
 _MOST_AT_ONCE = 8
@@ -55,8 +55,8 @@ class Explainer:
         model: path, bytes or onnx.ModelProto.
         method: "grad-cam", "integrated-gradients" or "deeplift".
         layer: Grad-CAM's feature map, by tensor or node name; None finds it.
-        baseline: what IG and DeepLIFT start from: an array that broadcasts to the input; None takes the model
-            card's black image, or zeros without a card.
+        baseline: what IG and DeepLIFT start from: an array that broadcasts to the input; None takes
+            the model card's black image, or zeros without a card.
         steps: gradient passes of Integrated Gradients.
         tolerance: not offered yet; must be None.
         quadrature: "gauss-legendre", "trapezoid", "left", "right" or "middle".
@@ -117,7 +117,10 @@ class Explainer:
 
     @cached_property
     def model(self) -> onnx.ModelProto:
-        """The explaining model: the model's inputs, `target` and `baseline`; its outputs, `attribution` and `delta`."""
+        """The explaining model: the model's inputs, `target` and `baseline`.
+
+        Its outputs, `attribution` and `delta`.
+        """
         return self._contract_model(self._default_width)
 
     def __call__(
@@ -127,7 +130,8 @@ class Explainer:
 
         Args:
             x: array [N, ...] as the model takes it, or {input name: array}.
-            target: None (each input's own top class), a class, N classes, or an index tuple after the batch axis.
+            target: None (each input's own top class), a class, N classes, or an index tuple after
+                the batch axis.
             baseline: another baseline for this call.
             progress: called with (passes done, passes in all) as work goes on.
 
@@ -156,8 +160,9 @@ class Explainer:
     ) -> onnx.ModelProto:
         """Write the explaining graph as one file that any ONNX Runtime runs.
 
-        Its inputs are the model's and `target` (int64 [N]; -1 = top1); the baseline is embedded unless
-        `baseline_input`. Its outputs are the model's, `attribution` and, but for Grad-CAM, `delta`.
+        Its inputs are the model's and `target` (int64 [N]; -1 = top1); the baseline is embedded
+        unless `baseline_input`. Its outputs are the model's, `attribution` and, but for Grad-CAM,
+        `delta`.
 
         Raises:
             OSError: the file cannot be written.

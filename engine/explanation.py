@@ -13,9 +13,11 @@ class Explanation:
 
     Attributes:
         method: "grad-cam", "integrated-gradients" or "deeplift".
-        attribution: float32; Grad-CAM: [N, H, W] at the input's size, never negative; else the input's shape.
+        attribution: float32; Grad-CAM: [N, H, W] at the input's size, never negative; else the
+            input's shape.
         target: what was explained: int64 [N] classes, or the index tuple.
-        score: float64 [N], the explained number (before a final Softmax or Sigmoid unless asked otherwise).
+        score: float64 [N], the explained number (before a final Softmax or Sigmoid unless asked
+            otherwise).
         baseline_score: float64 [N], the same at the baseline; None for Grad-CAM.
         outputs: the model's own outputs by name.
         feature_map: Grad-CAM's tensor; else None.
@@ -35,7 +37,10 @@ class Explanation:
 
     @property
     def delta(self) -> np.ndarray | None:
-        """sum(attribution) - (score - baseline_score), float64 [N]: what completeness leaves over."""
+        """sum(attribution) - (score - baseline_score), float64 [N].
+
+        What completeness leaves over.
+        """
         if self.baseline_score is None:
             return None
         rows = self.attribution.reshape(len(self.attribution), -1)

@@ -5,9 +5,10 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageFilter, ImageOps, UnidentifiedImageError
+
 from onnxplain import InvalidInputError
 from onnxplain.models.card import ModelCard, black_image, normalise, white_image
-from PIL import Image, ImageFilter, ImageOps, UnidentifiedImageError
 
 BASELINE_CHOICES = ("black", "white", "mean", "blur")
 _LONGEST_VIEW = 4096

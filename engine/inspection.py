@@ -48,7 +48,8 @@ class Inspection:
         feature_map_reason: why that one, or why none.
         operators: how often each operator stands between input and score.
         unsupported: for each method the reasons why it cannot run (empty: supported).
-        card: how an image becomes the input; `card.assumed` says what was guessed; None for other inputs.
+        card: how an image becomes the input; `card.assumed` says what was guessed; None for other
+            inputs.
         card_note: where the card comes from, or why there is none.
         opset, ir_version, producer: as the file says.
         quantisation: what kind of quantised operators the file has, or None.
@@ -137,7 +138,10 @@ def card_or_assumption(
 
 
 def unsupported_by_method(subject: Subject, layer: str | None = None) -> dict[str, list[str]]:
-    """For each method every reason why it cannot explain the subject, without emitting a backward pass."""
+    """For each method every reason why it cannot explain the subject.
+
+    Without emitting a backward pass.
+    """
     return {
         "grad-cam": _reasons(lambda: _grad_cam_refusals(subject, layer)),
         "integrated-gradients": _reasons(lambda: _gradient_refusals(subject, subject.start)),

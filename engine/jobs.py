@@ -41,7 +41,10 @@ class Options:
 
 @dataclass(frozen=True)
 class Result:
-    """One image, method and target: its record for results.json, what the model saw and what it made of it."""
+    """One image, method and target.
+
+    Its record for results.json, what the model saw and what it made of it.
+    """
 
     record: dict[str, Any]
     view: Image.Image
@@ -63,7 +66,8 @@ class ImageExplainer:
         skipped: method -> why it was left out, where the caller asked for no method in particular.
 
     Raises:
-        UnsupportedModelError: the model cannot be read, or not be explained by a method that was asked for.
+        UnsupportedModelError: the model cannot be read, or not be explained by a method that was
+            asked for.
         InvalidInputError: a wrong option, or a model whose input is no image.
     """
 
@@ -360,7 +364,8 @@ def _fixed_baseline(choice: str, card: ModelCard | None) -> np.ndarray | None:
     """A baseline that can be embedded: black, white or an array; black is zeros without a card."""
     if choice in ("mean", "blur"):
         raise InvalidInputError(
-            f"baseline {choice!r} depends on each image: use --baseline-input and feed it, or black, white or a file"
+            f"baseline {choice!r} depends on each image: "
+            "use --baseline-input and feed it, or black, white or a file"
         )
     if card is None:
         if choice == "black":

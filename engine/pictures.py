@@ -8,8 +8,9 @@ from functools import lru_cache
 
 import numpy as np
 from cmap import Colormap
-from onnxplain import InvalidInputError
 from PIL import Image, ImageDraw, ImageFont
+
+from onnxplain import InvalidInputError
 
 METHOD_NAMES = {
     "grad-cam": "Grad-CAM",

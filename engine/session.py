@@ -20,7 +20,8 @@ logger = logging.getLogger("onnxplain")
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 _SHORT_NAMES = {"cpu": [CPU], "cuda": [CUDA, CPU]}
-# Sessions hold a model's weights each; a few serve a command that runs three methods over many images.
+# Sessions hold a model's weights each; a few serve a command that runs three methods over many
+# images.
 _MOST_CACHED = 8
 _cache: OrderedDict[tuple, Session] = OrderedDict()
 
@@ -69,8 +70,8 @@ def open_session(
 
     Args:
         model: the graph to run.
-        providers: "cpu", "cuda", a list of ONNX Runtime's names, or None/"auto": CUDA where a device and its
-            libraries are there, else the CPU.
+        providers: "cpu", "cuda", a list of ONNX Runtime's names, or None/"auto": CUDA where a
+            device and its libraries are there, else the CPU.
         threads: threads inside one operator; None lets ONNX Runtime choose.
 
     Raises:
@@ -91,7 +92,10 @@ def open_session(
 
 
 def resolve_providers(providers: str | Sequence[str] | None) -> list[str]:
-    """The providers to ask ONNX Runtime for; without CUDA the CPU, with one line of warning if it was asked for."""
+    """The providers to ask ONNX Runtime for.
+
+    Without CUDA the CPU, with one line of warning if it was asked for.
+    """
     available = onnxruntime.get_available_providers()
     if providers is None or providers == "auto":
         return _SHORT_NAMES["cuda"] if cuda_problem() is None else [CPU]
@@ -100,7 +104,8 @@ def resolve_providers(providers: str | Sequence[str] | None) -> list[str]:
     for name in providers:
         if name != CUDA and name not in available:
             raise InvalidInputError(
-                f"unknown provider {name!r}: expected auto, cpu, cuda or one of {', '.join(available)}"
+                f"unknown provider {name!r}: "
+                f"expected auto, cpu, cuda or one of {', '.join(available)}"
             )
     if CUDA in providers:
         problem = cuda_problem()
@@ -120,7 +125,10 @@ def _warn_once(message: str) -> None:
 
 
 def cuda_problem() -> str | None:
-    """Why CUDA cannot be used here, or None where it can (its libraries from PyPI are preloaded then)."""
+    """Why CUDA cannot be used here.
+
+    Or None where it can (its libraries from PyPI are preloaded then).
+    """
     if CUDA not in onnxruntime.get_available_providers():
         return "this ONNX Runtime has no CUDA provider (pip install onnxruntime-gpu)"
     if _cuda_devices() == 0:

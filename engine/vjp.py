@@ -23,7 +23,8 @@ def vjp(
         outputs: names of the outputs to differentiate; None: every float output.
 
     Returns:
-        Inputs: the model's, then `cotangent_<output>` for each output (its shape). Outputs: the model's, then
+        Inputs: the model's, then `cotangent_<output>` for each output (its shape). Outputs: the
+            model's, then
         `grad_<input>` for each input (its shape).
 
     Raises:

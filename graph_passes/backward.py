@@ -1,4 +1,7 @@
-"""The one backward walk. What it carries (cotangents or multipliers) is decided by the rule table."""
+"""The one backward walk.
+
+What it carries (cotangents or multipliers) is decided by the rule table.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,8 @@ class Refusal(NamedTuple):
     reason: str
 
 
-# A rule table: (node, operand, the node's varying operands) -> the rule, or the reason why there is none.
+# A rule table: (node, operand, the node's varying operands) -> the rule, or the reason why there is
+# none.
 RuleTable = Callable[[gs.Node, int, Sequence[int]], "Resolved | str"]
 
 
@@ -50,7 +54,10 @@ class Path(NamedTuple):
 
 
 def find_path(graph: gs.Graph, start: Sequence[gs.Tensor], end: Sequence[gs.Tensor]) -> Path:
-    """Nodes that depend on a float tensor of `start` and reach one of `end`, in the graph's order."""
+    """Nodes that depend on a float tensor of `start` and reach one of `end`.
+
+    In the graph's order.
+    """
     varying = {tensor.name for tensor in start}
     dependent = []
     for node in graph.nodes:

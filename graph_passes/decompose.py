@@ -1,4 +1,7 @@
-"""Composite operators written as simple ones: always, where no direct rule exists, or for DeepLIFT only."""
+"""Composite operators written as simple ones.
+
+Always, where no direct rule exists, or for DeepLIFT only.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,8 @@ def decompose(graph: gs.Graph) -> None:
 def lrn(emit: Emitter, node: gs.Node) -> gs.Tensor:
     """y = x / (bias + alpha / size * sum of x^2 over `size` channels around)^beta.
 
-    The sum slides along the channels as an average pooling of [N, 1, C, positions], which divides by `size`.
+    The sum slides along the channels as an average pooling of [N, 1, C, positions], which divides
+    by `size`.
     """
     x, size = node.inputs[0], node.attrs["size"]
     before = (size - 1) // 2

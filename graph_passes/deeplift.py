@@ -1,4 +1,7 @@
-"""DeepLIFT (Shrikumar et al. 2017): differences from a baseline, shared out so that they sum to the score's."""
+"""DeepLIFT (Shrikumar et al.
+
+2017): differences from a baseline, shared out so that they sum to the score's.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +30,8 @@ def deeplift(subject: Subject, target_width: int | None = None) -> onnx.ModelPro
     """attribution = m_x (x - x'), m by the rescale rule; sums to score(x) - score(x').
 
     Returns:
-        A model with the further inputs `target` and `baseline` (broadcastable to the input), and the outputs
-        `attribution` (the input's shape), `delta`, both scores and the resolved target.
+        A model with the further inputs `target` and `baseline` (broadcastable to the input), and
+        the outputs `attribution` (the input's shape), `delta`, both scores and the resolved target.
 
     Raises:
         UnsupportedModelError: an operator on the path without a DeepLIFT rule.

@@ -1,4 +1,7 @@
-"""Shapes as onnx-graphsurgeon holds them: a list of int (known), str (symbolic) or None (unknown)."""
+"""Shapes as onnx-graphsurgeon holds them.
+
+A list of int (known), str (symbolic) or None (unknown).
+"""
 
 from __future__ import annotations
 
@@ -29,8 +32,8 @@ def same_shape(a: Shape, b: Shape) -> bool:
 def broadcast_axes(wide: Shape, narrow: Shape) -> list[int] | None:
     """Axes of `wide` along which a tensor of shape `narrow` was repeated to reach it.
 
-    Returns None when that is only known at run time. A `narrow` dimension of 1 counts as repeated even
-    where `wide` may turn out to be 1 too: summing over one element changes nothing.
+    Returns None when that is only known at run time. A `narrow` dimension of 1 counts as repeated
+    even where `wide` may turn out to be 1 too: summing over one element changes nothing.
     """
     if wide is None or narrow is None or len(narrow) > len(wide):
         return None
@@ -55,6 +58,9 @@ def describe(shape: Shape) -> str:
 
 
 def _describe_dim(dim: Dim) -> str:
-    """A number, a name that the file gave, or ? for names that shape inference and `prepare` made up."""
+    """A number, a name that the file gave.
+
+    Or ? for names that shape inference and `prepare` made up.
+    """
     made_up = dim is None or (isinstance(dim, str) and ("?" in dim or dim.startswith("unk__")))
     return "?" if made_up else str(dim)

@@ -16,7 +16,8 @@ _BOOL_OPS = {"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And",
 _BOOL_OPS |= {"IsNaN", "IsInf", "Xor"}
 _TYPED_BY_OPERAND = {"Where": 1, "OneHot": 2}
 
-# Sizes are computed by these; folding them here keeps Shape arithmetic out of graphs of known shape.
+# Sizes are computed by these; folding them here keeps Shape arithmetic out of graphs of known
+# shape.
 _FOLDED: dict[str, Any] = {
     "Add": np.add,
     "Sub": np.subtract,
@@ -61,8 +62,8 @@ def is_constant(tensor: gs.Tensor) -> bool:
 class Emitter:
     """Appends nodes to a graph and names what they return.
 
-    Operands may be tensors, numpy arrays, Python numbers (which take the type of the first tensor operand),
-    lists of integers (int64) or None (an omitted optional input).
+    Operands may be tensors, numpy arrays, Python numbers (which take the type of the first tensor
+    operand), lists of integers (int64) or None (an omitted optional input).
     """
 
     def __init__(self, graph: gs.Graph, prefix: str = "explain"):
@@ -203,7 +204,10 @@ class Emitter:
         return self("Shape", tensor, **bounds)
 
     def target_shape(self, tensor: gs.Tensor) -> gs.Tensor:
-        """What Reshape needs to give something this tensor's shape; one unknown dimension becomes -1."""
+        """What Reshape needs to give something this tensor's shape.
+
+        One unknown dimension becomes -1.
+        """
         if tensor.shape is not None:
             unknown = [dim for dim in tensor.shape if not isinstance(dim, int)]
             if len(unknown) <= 1 and 0 not in tensor.shape:

@@ -14,8 +14,8 @@ _WINDOWED = ("Conv", "MaxPool", "AveragePool", "LpPool")
 def explicit_pads(graph: gs.Graph) -> None:
     """Rewrite every auto_pad of a windowed operator, and ConvTranspose's output_shape.
 
-    SAME: the output has ceil(H / s) elements, so the pads sum to max((ceil(H / s) - 1) s + d (k - 1) + 1 - H, 0),
-    the odd one at the end (SAME_UPPER) or at the begin (SAME_LOWER).
+    SAME: the output has ceil(H / s) elements, so the pads sum to max((ceil(H / s) - 1) s + d (k -
+    1) + 1 - H, 0), the odd one at the end (SAME_UPPER) or at the begin (SAME_LOWER).
     """
     rewrites = {op: _pad_same for op in _WINDOWED} | {"ConvTranspose": _pad_transposed}
     rewrite_nodes(graph, rewrites)

@@ -1,7 +1,8 @@
 """Finding Grad-CAM's feature map: by dominance, not "the last Conv".
 
-It is the last tensor with spatial extent that every path from the image to the score crosses. Axes are followed
-by their roles (N, C and the spatial letters), through Transposes too, so that NHWC exports are served alike.
+It is the last tensor with spatial extent that every path from the image to the score crosses. Axes
+are followed by their roles (N, C and the spatial letters), through Transposes too, so that NHWC
+exports are served alike.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from onnxplain.graph_passes.subject import Subject
 
 _WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum"}
 _CHANNELS_FIRST = {
-    "Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool",
-    "GlobalLpPool", "BatchNormalization", "InstanceNormalization", "GroupNormalization", "LRN",
+    "Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool", "GlobalAveragePool",
+    "GlobalMaxPool", "GlobalLpPool", "BatchNormalization", "InstanceNormalization", "GroupNormalization", "LRN",
     "DepthToSpace", "SpaceToDepth", "PRelu",
 }  # fmt: skip
 _SPATIAL = {1: "W", 2: "HW", 3: "DHW"}
@@ -42,8 +43,10 @@ def find_feature_map(subject: Subject, layer: str | None = None) -> FeatureMap:
     """Choose the feature map, or take the tensor (or node) named by `layer`.
 
     Raises:
-        InvalidInputError: `layer` names nothing on the path, or something without channel and spatial axes.
-        UnsupportedModelError: the model has no tensor with channels and spatial extent on every path.
+        InvalidInputError: `layer` names nothing on the path, or something without channel and
+            spatial axes.
+        UnsupportedModelError: the model has no tensor with channels and spatial extent on every
+            path.
     """
     path = find_path(subject.graph, [subject.start], [subject.logits])
     roles = axis_roles(subject, path)
@@ -60,13 +63,14 @@ def find_feature_map(subject: Subject, layer: str | None = None) -> FeatureMap:
             chosen = tensor
     if chosen is None:
         raise UnsupportedModelError(
-            "Grad-CAM needs a tensor with channels and height x width over 1 that every path from the image "
-            f"to the score crosses, and {subject.output.name!r} has none (no convolution before it?); "
+            "Grad-CAM needs a tensor with channels and height x width over 1 that every path "
+            f"from the image to the score crosses, and {subject.output.name!r} has none "
+            "(no convolution before it?); "
             "integrated-gradients and deeplift work on any input"
         )
     reason = (
-        f"the last tensor with spatial extent that every path from {subject.input.name!r} to the score crosses "
-        f"(made by {chosen.inputs[0].op}, {describe(chosen.shape)})"
+        f"the last tensor with spatial extent that every path from "
+        f"{subject.input.name!r} to the score crosses (made by {chosen.inputs[0].op}, {describe(chosen.shape)})"
     )
     return _feature_map(chosen, roles, reason)
 
@@ -94,7 +98,8 @@ def _named(subject: Subject, path: Path, roles: dict[str, str], layer: str) -> F
         )
     if not _is_spatial(roles.get(tensor.name)):
         raise InvalidInputError(
-            f"layer {layer!r} has shape {describe(tensor.shape)}: expected channels and spatial axes"
+            f"layer {layer!r} has shape {describe(tensor.shape)}: "
+            "expected channels and spatial axes"
         )
     return _feature_map(tensor, roles, f"asked for by name (made by {tensor.inputs[0].op})")
 
@@ -104,10 +109,13 @@ def _is_spatial(role: str | None) -> bool:
 
 
 def dominators(path: Path, subject: Subject) -> list[gs.Variable]:
-    """Tensors that every path from the start to the score crosses, in order, without the score tensor itself.
+    """Tensors that every path from the start to the score crosses, in order.
 
-    One sweep over the nodes in order keeps the number of tensors that are made but not used up: a tensor
-    is crossed by every path exactly if, once it is made, nothing else made before it is used later.
+    Without the score tensor itself.
+
+    One sweep over the nodes in order keeps the number of tensors that are made but not used up: a
+    tensor is crossed by every path exactly if, once it is made, nothing else made before it is used
+    later.
     """
     last_use: dict[str, int] = {}
     for index, node in enumerate(path.nodes):
@@ -172,7 +180,10 @@ def _node_roles(node: gs.Node, roles: dict[str, str]) -> str | None:
 
 
 def _typical_extents(subject: Subject) -> dict[str, list[int | None]]:
-    """Every tensor's shape if the input had a typical size: tells a map from what a pooling left of it."""
+    """Every tensor's shape if the input had a typical size.
+
+    Tells a map from what a pooling left of it.
+    """
     graph = subject.graph.copy()
     source = next(t for t in graph.inputs if t.name == subject.input.name)
     if source.shape is not None:
@@ -195,7 +206,10 @@ def _typical_extents(subject: Subject) -> dict[str, list[int | None]]:
 
 
 def _has_extent(tensor: gs.Variable, roles: dict[str, str], extents) -> bool:
-    """True for a tensor with a channel axis and more than one position; unknown sizes count as more than one."""
+    """True for a tensor with a channel axis and more than one position.
+
+    Unknown sizes count as more than one.
+    """
     role, shape = roles.get(tensor.name), extents.get(tensor.name, tensor.shape)
     if not _is_spatial(role) or shape is None or len(shape) != len(role or ""):
         return False

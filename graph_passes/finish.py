@@ -19,7 +19,9 @@ _IR_VERSION = 10
 
 
 def working_copy(subject: Subject) -> Subject:
-    """A copy to build on, in which no tensor has a name that the contract gives to an input or output.
+    """A copy to build on, in which no tensor has a name that the contract gives away.
+
+     copy to build on, in which no tensor has a name that the contract gives to an input or output.
 
     Raises:
         UnsupportedModelError: the model itself has an input or output of such a name.
@@ -30,7 +32,8 @@ def working_copy(subject: Subject) -> Subject:
     for name in _RESERVED:
         if name in mine:
             raise UnsupportedModelError(
-                f"the model has an input or output named {name!r}, which the explaining graph needs itself; rename it"
+                f"the model has an input or output named {name!r}, "
+                "which the explaining graph needs itself; rename it"
             )
         if name in tensors:
             tensors[name].name = f"{name}/of_the_model"
@@ -40,7 +43,9 @@ def working_copy(subject: Subject) -> Subject:
 def finish(
     graph: gs.Graph, outputs: dict[str, gs.Tensor], own_outputs: bool = True
 ) -> onnx.ModelProto:
-    """The graph as a model whose outputs are the model's own (unless told otherwise) and those named.
+    """The graph as a model that returns the model's own outputs and those named.
+
+    He graph as a model whose outputs are the model's own (unless told otherwise) and those named.
 
     Args:
         graph: with everything emitted.
@@ -87,7 +92,7 @@ def only_outputs(model: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
 
 
 def embed_baseline(model: onnx.ModelProto, baseline) -> onnx.ModelProto:
-    """The model with its `baseline` input replaced by a constant (any shape that broadcasts to the input's)."""
+    """The model with its `baseline` input replaced by a constant that broadcasts to the input."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     inputs = [value for value in copy.graph.input if value.name != "baseline"]

@@ -16,7 +16,9 @@ from onnxplain.graph_passes.subject import Subject
 def grad_cam(
     subject: Subject, layer: str | None = None, target_width: int | None = None
 ) -> onnx.ModelProto:
-    """alpha_k = mean over space of d score / d A^k; L = ReLU(sum_k alpha_k A^k) (equations 1 and 2).
+    """alpha_k = mean over space of d score / d A^k.
+
+    L = ReLU(sum_k alpha_k A^k) (equations 1 and 2).
 
     L is brought to the input's spatial size, bilinear, half-pixel.
 

@@ -1,7 +1,9 @@
-"""Integrated Gradients (Sundararajan et al. 2017): the gradient averaged along the way from the baseline.
+"""Integrated Gradients (Sundararajan et al.
 
-Two graphs: `endpoints` scores both ends of the path, `gradient_chunk` does some of its points. `integrated_gradients`
-puts both into one model, the chunks in a Loop.
+2017): the gradient averaged along the way from the baseline.
+
+Two graphs: `endpoints` scores both ends of the path, `gradient_chunk` does some of its points.
+`integrated_gradients` puts both into one model, the chunks in a Loop.
 """
 
 from __future__ import annotations
@@ -28,7 +30,10 @@ from onnxplain.graph_passes.twins import TwinEmitter
 
 
 def endpoints(subject: Subject, target_width: int | None = None) -> onnx.ModelProto:
-    """A model of (input, target, baseline) that returns both scores, the resolved target and the seed."""
+    """A model of (input, target, baseline) that returns both scores.
+
+    The resolved target and the seed.
+    """
     subject = working_copy(subject)
     emit = TwinEmitter(subject.graph)
     target = add_target_input(subject.graph, target_width)
@@ -45,11 +50,13 @@ def endpoints(subject: Subject, target_width: int | None = None) -> onnx.ModelPr
 
 
 def gradient_chunk(subject: Subject) -> onnx.ModelProto:
-    """A model of (input, baseline, seed, alphas [K], weights [K]) that returns a part of the attribution.
+    """A model of (input, baseline, seed, alphas [K].
 
-    attribution part = (x - x') sum_k weights_k d score / d x at x' + alphas_k (x - x') (equation 1, as a sum).
-    The K points of all N inputs go through the graph as one batch of K N; where the file fixes its batch,
-    K must be 1.
+    Weights [K]) that returns a part of the attribution.
+
+    attribution part = (x - x') sum_k weights_k d score / d x at x' + alphas_k (x - x') (equation 1,
+    as a sum). The K points of all N inputs go through the graph as one batch of K N; where the file
+    fixes its batch, K must be 1.
 
     Raises:
         UnsupportedModelError: an operator on the path without a gradient rule.
@@ -97,7 +104,10 @@ def _free_shape(name: str, like: gs.Tensor) -> list[str]:
 
 
 def chunks_of(points: np.ndarray, weights: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Points and weights as rows of `size`, float32 [chunks, size]; the last row is filled with weight 0."""
+    """Points and weights as rows of `size`, float32 [chunks, size].
+
+    The last row is filled with weight 0.
+    """
     missing = -len(points) % size
     points = np.concatenate([points, np.full(missing, points[-1])])
     weights = np.concatenate([weights, np.zeros(missing)])
@@ -110,7 +120,9 @@ def chunks_of(points: np.ndarray, weights: np.ndarray, size: int) -> tuple[np.nd
 def integrated_gradients(
     ends: onnx.ModelProto, chunk: onnx.ModelProto, points: np.ndarray, weights: np.ndarray
 ) -> onnx.ModelProto:
-    """One model of (input, target, baseline): `ends`, then a Loop over the rows of points, each through `chunk`.
+    """One model of (input, target, baseline).
+
+    `ends`, then a Loop over the rows of points, each through `chunk`.
 
     Args:
         ends: what `endpoints` made.
@@ -158,7 +170,10 @@ def integrated_gradients(
 
 
 def _loop_body(body: onnx.GraphProto, rank: int) -> onnx.GraphProto:
-    """total += chunk(alphas[i], weights[i]); input, baseline and seed come from the graph around."""
+    """total += chunk(alphas[i], weights[i]).
+
+    Input, baseline and seed come from the graph around.
+    """
     free = [f"attribution_dim{axis}" for axis in range(rank)]
     row = [
         helper.make_node("Gather", [f"onnxplain/all_{name}", "i"], [f"onnxplain/{name}"])

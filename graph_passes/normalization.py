@@ -1,4 +1,7 @@
-"""BatchNormalization at inference is a multiplication and an addition; behind a Conv it is the Conv's own."""
+"""BatchNormalization at inference is a multiplication and an addition.
+
+Behind a Conv it is the Conv's own.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ def fold_batch_normalization(graph: gs.Graph) -> None:
 
 
 def _affine(node: gs.Node) -> tuple[np.ndarray, np.ndarray]:
-    """a = scale / sqrt(var + epsilon) and b = bias - mean a, one of each for a channel, in float64."""
+    """a = scale / sqrt(var + epsilon) and b = bias - mean a, one of each for a channel.
+
+    In float64.
+    """
     scale, bias, mean, variance = (t.values.astype(np.float64) for t in node.inputs[1:5])
     a = scale / np.sqrt(variance + node.attrs.get("epsilon", 1e-5))
     return a, bias - mean * a

@@ -1,7 +1,7 @@
 """prepare: any exported model becomes one canonical dialect, so that rules stay small.
 
-The dialect: default-domain opset 21 or newer, no local functions, no Constant nodes, constants folded, float32
-compute, explicit pads, BatchNormalization folded away, shapes inferred.
+The dialect: default-domain opset 21 or newer, no local functions, no Constant nodes, constants
+folded, float32 compute, explicit pads, BatchNormalization folded away, shapes inferred.
 """
 
 from __future__ import annotations
@@ -67,8 +67,9 @@ def _default_opset(model: onnx.ModelProto) -> int:
 def _with_honest_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy whose declared shapes claim nothing that may be false.
 
-    Intermediate and output shapes are dropped (they are inferred again), initializers are no inputs, and unknown
-    input dimensions (-1, 0, none, or a name used twice in one shape such as '?') get names of their own.
+    Intermediate and output shapes are dropped (they are inferred again), initializers are no
+    inputs, and unknown input dimensions (-1, 0, none, or a name used twice in one shape such as
+    '?') get names of their own.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
@@ -140,7 +141,8 @@ def _constant_tensor(node: onnx.NodeProto) -> TensorProto | None:
 def _fold(graph: gs.Graph) -> None:
     """Compute what depends on constants only, and drop what nothing uses.
 
-    onnx-graphsurgeon's own shape folding is off: it turns float arithmetic between casts into integer arithmetic.
+    onnx-graphsurgeon's own shape folding is off: it turns float arithmetic between casts into
+    integer arithmetic.
     """
     graph.toposort()
     graph.fold_constants(fold_shapes=False, partitioning="recursive")

@@ -1,4 +1,7 @@
-"""Where Integrated Gradients looks along the path from baseline (0) to input (1), and how much each point weighs."""
+"""Where Integrated Gradients looks along the path from baseline (0) to input (1).
+
+And how much each point weighs.
+"""
 
 from __future__ import annotations
 

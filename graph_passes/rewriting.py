@@ -8,7 +8,8 @@ import onnx_graphsurgeon as gs
 
 from onnxplain.graph_passes.emit import Emitter
 
-# (emit, node) -> the tensor that takes the place of the node's first output, or None to leave the node.
+# (emit, node) -> the tensor that takes the place of the node's first output, or None to leave the
+# node.
 Rewrite = Callable[[Emitter, gs.Node], "gs.Tensor | None"]
 
 

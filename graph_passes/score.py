@@ -12,7 +12,10 @@ from onnxplain.graph_passes.subject import Subject
 
 
 class Seed(NamedTuple):
-    """d score / d logits, which is also what picks the score out of the logits, and the target it stands for."""
+    """d score / d logits, which is also what picks the score out of the logits.
+
+    And the target it stands for.
+    """
 
     weights: gs.Tensor
     target: gs.Tensor
@@ -57,7 +60,10 @@ def _class_seed(emit: Emitter, logits: gs.Tensor, target: gs.Tensor) -> Seed:
 
 
 def _map_seed(emit: Emitter, subject: Subject, target: gs.Tensor) -> Seed:
-    """seed[n, c, h, w] = [c = target[n]] [the model predicts c at (h, w)]; top1: the class of most pixels."""
+    """seed[n, c, h, w] = [c = target[n]] [the model predicts c at (h, w)].
+
+    Top1: the class of most pixels.
+    """
     logits, axis = subject.logits, subject.class_axis
     pixels = [a for a in (1, 2, 3) if a != axis]
     predicted = emit("ArgMax", logits, axis=axis, keepdims=0)

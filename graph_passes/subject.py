@@ -1,4 +1,7 @@
-"""What is explained: which input, which output, and the score tensor behind a final Softmax or Sigmoid."""
+"""What is explained: which input, which output.
+
+And the score tensor behind a final Softmax or Sigmoid.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,8 @@ class Subject:
     Attributes:
         graph: the prepared graph.
         input: the graph input that the explanation is about.
-        start: the first float tensor behind it, which attributions are computed for (mostly `input` itself).
+        start: the first float tensor behind it, which attributions are computed for (mostly `input`
+            itself).
         output: the model output that is explained.
         logits: the score tensor: `output` before its final activation, or `output` itself.
         activation: the operator that was left out between them, or None.
@@ -61,7 +65,10 @@ class Subject:
 
     @property
     def is_map(self) -> bool:
-        """True when the score tensor has a score for every pixel: [N, C, H, W] with H W over 1, or channels last."""
+        """True when the score tensor has a score for every pixel.
+
+        [N, C, H, W] with H W over 1, or channels last.
+        """
         shape = self.logits.shape
         if shape is None or len(shape) != 4:
             return False
@@ -84,9 +91,10 @@ def select(
     Args:
         graph: prepared; gains the nodes that carry the score tensor past a removed activation.
         input: name of the input to explain; None takes the first image-like float input.
-        output: name of the output to explain; None takes the first that ends in Softmax or Sigmoid, else
-            the first float output that depends on the input.
-        score: "logit" (before a final Softmax, LogSoftmax or Sigmoid) or "output" (as the model returns it).
+        output: name of the output to explain; None takes the first that ends in Softmax or Sigmoid,
+            else the first float output that depends on the input.
+        score: "logit" (before a final Softmax, LogSoftmax or Sigmoid) or "output" (as the model
+            returns it).
 
     Raises:
         InvalidInputError: no such input, output or kind of score.
@@ -106,7 +114,10 @@ def select(
 
 
 def choose_input(graph: gs.Graph, name: str | None = None) -> gs.Variable:
-    """The input named, or the first float input with at least three axes, or the first float input."""
+    """The input named, or the first float input with at least three axes.
+
+    Or the first float input.
+    """
     if name is not None:
         for tensor in graph.inputs:
             if tensor.name == name:
@@ -145,8 +156,8 @@ def _choose_output(graph: gs.Graph, start: gs.Variable, name: str | None) -> gs.
     if not reached:
         found = ", ".join(f"{t.name!r} ({t.dtype})" for t in graph.outputs) or "none"
         raise UnsupportedModelError(
-            f"no float output depends on the input {start.name!r} through differentiable operators; "
-            f"the model's outputs: {found}"
+            f"no float output depends on the input {start.name!r} through differentiable "
+            f"operators; the model's outputs: {found}"
         )
     classifying = [t for t in reached if _final_activation(t)[1] is not None]
     return (classifying or reached)[0]

@@ -1,4 +1,7 @@
-"""A second copy of the forward graph, for the baseline: each tensor's twin is its value at the baseline."""
+"""A second copy of the forward graph, for the baseline.
+
+Each tensor's twin is its value at the baseline.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,10 @@ from onnxplain.graph_passes.emit import Emitter
 
 
 class TwinEmitter(Emitter):
-    """An emitter that knows every tensor's and every node's twin in the baseline's copy of the graph."""
+    """An emitter that knows every tensor's and node's twin in the baseline's copy of the graph.
+
+    N emitter that knows every tensor's and every node's twin in the baseline's copy of the graph.
+    """
 
     def __init__(self, graph: gs.Graph, prefix: str = "explain"):
         super().__init__(graph, prefix)
@@ -18,8 +24,8 @@ class TwinEmitter(Emitter):
     def add_twins(self, start: gs.Tensor, baseline: gs.Tensor, ends: list[gs.Tensor]) -> None:
         """Copy every node between `start` and `ends`, with `baseline` in the place of `start`.
 
-        Shape and Size are shared, since baseline and input have one shape; so is all that does not depend on
-        the input's values.
+        Shape and Size are shared, since baseline and input have one shape; so is all that does not
+        depend on the input's values.
         """
         self._tensors[start.name] = baseline
         for node in _between(self.graph, start, ends):

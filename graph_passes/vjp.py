@@ -22,8 +22,8 @@ def vjp(
         outputs: outputs to differentiate; None takes every float output.
 
     Returns:
-        A model of the model's inputs, then `cotangent_<output>` for each output, that returns the model's
-        outputs, then `grad_<input>` for each input (zeros where nothing depends on it).
+        A model of the model's inputs, then `cotangent_<output>` for each output, that returns the
+        model's outputs, then `grad_<input>` for each input (zeros where nothing depends on it).
 
     Raises:
         InvalidInputError: a name that the model does not have, or that is not float.

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+
 from onnxplain import InvalidInputError
 
 METADATA_KEY = "onnxplain.card"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError, EncodeError
+
 from onnxplain import UnsupportedModelError
 
 ModelSource = str | os.PathLike[str] | bytes | bytearray | memoryview | onnx.ModelProto

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import onnx
 import pytest
+
 from onnxplain import InvalidInputError
 from onnxplain.models.card import (
     METADATA_KEY,

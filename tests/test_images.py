@@ -6,11 +6,12 @@ import zlib
 import numpy as np
 import onnx
 import pytest
+from PIL import Image
+
 from onnxplain import InvalidInputError
 from onnxplain.engine.images import baseline_image, image_to_tensor, read_image
 from onnxplain.models.card import ModelCard, assume_card, find_card
 from onnxplain.models.shipped import demo_model, demo_photos
-from PIL import Image
 
 
 def card(size=(4, 6), resize="stretch", scale=1.0, mean=0.0, std=1.0, **others):

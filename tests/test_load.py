@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+
 from onnxplain import UnsupportedModelError
 from onnxplain.models import load as load_module
 from onnxplain.models.load import load, sha256

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from PIL import Image, ImageChops
+
 from onnxplain import InvalidInputError
 from onnxplain.engine.pictures import PanelRow, overlay, panel
-from PIL import Image, ImageChops
 
 PHOTO = Image.new("RGB", (90, 60), (120, 120, 120))
 CORNER = (20, 20)

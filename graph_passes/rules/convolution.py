@@ -1,8 +1,8 @@
 """The adjoint of a convolution, and how it is lowered.
 
-Lengths along one axis: input H, output O, kernel k, stride s, dilation d, pads p (begin) and q (end).
-y[o] = sum_j w[j] x[s o + d j - p], so x's gradient is dx[i] = sum_j w[j] dy[(i + p - d j) / s] over the j that
-divide. The last input elements that no window reaches (the residue) get 0.
+Lengths along one axis: input H, output O, kernel k, stride s, dilation d, pads p (begin) and q
+(end). y[o] = sum_j w[j] x[s o + d j - p], so x's gradient is dx[i] = sum_j w[j] dy[(i + p - d j) /
+s] over the j that divide. The last input elements that no window reaches (the residue) get 0.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ class Window(NamedTuple):
 
 
 def convolution_window(node: gs.Node) -> Window:
-    """The window of a Conv or ConvTranspose node whose pads are explicit (as `prepare` leaves them)."""
+    """The window of a Conv or ConvTranspose node with explicit pads, as `prepare` leaves them.
+
+    He window of a Conv or ConvTranspose node whose pads are explicit (as `prepare` leaves them).
+    """
     kernel = [int(k) for k in node.inputs[1].shape[2:]]
     axes = len(kernel)
     attributes = node.attrs
@@ -73,8 +76,8 @@ def _flipped(weight: np.ndarray, group: int) -> np.ndarray:
 def _by_flipped_convolution(emit: Emitter, dy, weight: np.ndarray, window: Window):
     """Stride 1: a Conv of dy with the flipped weights.
 
-    On 2 CPU cores as fast as ConvTranspose on dense layers and 5-10x faster on depthwise ones, since
-    ONNX Runtime has no blocked-layout ConvTranspose.
+    On 2 CPU cores as fast as ConvTranspose on dense layers and 5-10x faster on depthwise ones,
+    since ONNX Runtime has no blocked-layout ConvTranspose.
     """
     reach = [(k - 1) * d for k, d in zip(window.kernel, window.dilations, strict=True)]
     return emit(
@@ -127,9 +130,10 @@ def pad_spatial(emit: Emitter, value: gs.Tensor, begin: list[int], end: gs.Tenso
 def _by_phases(emit: Emitter, dy, weight: np.ndarray, x, window: Window):
     """Strides over 1, two spatial axes: one small Conv for each phase of the input, interleaved.
 
-    The input elements i = s q + r of one phase r see only the kernel taps j with j = (r + p) mod s, so
-    each phase is a stride-1 convolution of dy with a part of the kernel; DepthToSpace interleaves them.
-    Against ConvTranspose on 2 CPU cores: 0.89 s against 0.91-1.1 s (ResNet-50, batch 8), more on depthwise layers.
+    The input elements i = s q + r of one phase r see only the kernel taps j with j = (r + p) mod s,
+    so each phase is a stride-1 convolution of dy with a part of the kernel; DepthToSpace
+    interleaves them. Against ConvTranspose on 2 CPU cores: 0.89 s against 0.91-1.1 s (ResNet-50,
+    batch 8), more on depthwise layers.
     """
     sh, sw = window.strides
     if sh != sw:
@@ -156,12 +160,14 @@ def _phase(emit: Emitter, dy, weight, window: Window, phase, size):
         if first >= k:
             return None
         taps.append(slice(first, k, s))
-        # q = 0 sees dy[(r + p - first) / s] through its first tap, dy one earlier through the next, ...
+        # q = 0 sees dy[(r + p - first) / s] through its first tap, dy one earlier through the next,
+        # ...
         starts.append((r + p - first) // s)
     part = weight[:, :, taps[0], taps[1]]
     kernel = list(part.shape[2:])
     begin = [k - 1 - start for k, start in zip(kernel, starts, strict=True)]
-    # Output q covers dy[q - begin .. q - begin + k - 1]; `size` outputs need dy padded or cropped to that.
+    # Output q covers dy[q - begin .. q - begin + k - 1]; `size` outputs need dy padded or cropped
+    # to that.
     end = emit.sub(
         emit.add(size, [k - 1 - b for k, b in zip(kernel, begin, strict=True)]), emit.dims(dy, 2)
     )
@@ -186,8 +192,8 @@ def weight_gradient(
 ) -> gs.Tensor:
     """dW of y = Conv(x, W), as a convolution of x by dy with batch and channels exchanged.
 
-    dW[m, c, j] = sum over n, o of x[n, c, s o + d j - p] dy[n, m, o]: a Conv whose kernel is dy, whose stride
-    is d and whose dilation is s. Each group is one such Conv.
+    dW[m, c, j] = sum over n, o of x[n, c, s o + d j - p] dy[n, m, o]: a Conv whose kernel is dy,
+    whose stride is d and whose dilation is s. Each group is one such Conv.
     """
     spatial = len(window.kernel)
     rest = list(range(2, 2 + spatial))

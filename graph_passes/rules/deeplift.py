@@ -1,7 +1,9 @@
-"""DeepLIFT's overlay on the gradient table (Shrikumar et al. 2017), in four families that all sum to delta.
+"""DeepLIFT's overlay on the gradient table (Shrikumar et al.
 
-A multiplier m_x obeys sum(m_x dx) = sum(m_y dy) for every operator, with d meaning value at the input minus value at the
-baseline. `emit.twin(t)` is t at the baseline.
+2017), in four families that all sum to delta.
+
+A multiplier m_x obeys sum(m_x dx) = sum(m_y dy) for every operator, with d meaning value at the
+input minus value at the baseline. `emit.twin(t)` is t at the baseline.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ from onnxplain.graph_passes.rules.registry import (
 )
 from onnxplain.graph_passes.twins import TwinEmitter
 
-# Differences below this part of the values are rounding: there the derivative stands in for the quotient.
+# Differences below this part of the values are rounding: there the derivative stands in for the
+# quotient.
 RELATIVE_TINY = 1e-6
 
 
@@ -116,7 +119,9 @@ def _middle(emit: TwinEmitter, tensor: gs.Tensor) -> gs.Tensor:
 
 
 def maximum(emit: TwinEmitter, node: gs.Node, m, *_, operand: int, derivative: Rule) -> gs.Tensor:
-    """Through t = max(y, y'): m_y (t - y') goes to the argmax at x, m_y (y - t) to the one at x', each over dx.
+    """Through t = max(y, y').
+
+    M_y (t - y') goes to the argmax at x, m_y (y - t) to the one at x', each over dx.
 
     For a minimum t = min(y, y'). Windows that overlap add up. Where dx = 0 nothing is owed and the
     derivative stands in.

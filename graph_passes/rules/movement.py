@@ -57,7 +57,7 @@ def slice_(emit, node, dy):
     steps = node.inputs[4] if len(node.inputs) > 4 and node.inputs[4].name else None
     axes = node.inputs[3] if len(node.inputs) > 3 and node.inputs[3].name else None
     plain = is_constant(starts) and (
-        steps is None or is_constant(steps) and np.all(steps.values == 1)
+        steps is None or (is_constant(steps) and np.all(steps.values == 1))
     )
     if not plain or (axes is not None and not is_constant(axes)):
         return selection(emit, node, dy)
@@ -79,7 +79,9 @@ def slice_(emit, node, dy):
 
 
 def selection(emit: Emitter, node: gs.Node, dy: gs.Tensor) -> gs.Tensor:
-    """Any operator whose outputs are copies of x's elements: dx[i] = sum of dy over the copies of x[i].
+    """Any operator whose outputs are copies of x's elements.
+
+    Dx[i] = sum of dy over the copies of x[i].
 
     Which element became which is read off the operator itself, by running it on x's positions.
     """
@@ -107,7 +109,10 @@ def expand(emit, node, dy):
 
 @linear("Pad")
 def pad(emit, node, dy):
-    """Constant mode: dx = dy without the border. Other modes repeat elements, whose dy are summed."""
+    """Constant mode: dx = dy without the border.
+
+    Other modes repeat elements, whose dy are summed.
+    """
     if node.attrs.get("mode", "constant") != "constant":
         x = node.inputs
         inner = gs.Node("Pad", "positions", node.attrs, [*x[:2], gs.Variable.empty(), *x[3:]])

@@ -1,4 +1,7 @@
-"""Gradients of Softmax, LogSoftmax and LayerNormalization, whose outputs hold what their gradient needs."""
+"""Gradients of Softmax, LogSoftmax and LayerNormalization.
+
+Whose outputs hold what their gradient needs.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +61,10 @@ def _normalised_axes(node: gs.Node) -> list[int]:
 
 
 def _standardised(emit: Emitter, node: gs.Node) -> tuple[gs.Tensor, gs.Tensor]:
-    """z = (x - mean) r and r = 1 / sqrt(var + epsilon), from the node's own second and third outputs."""
+    """z = (x - mean) r and r = 1 / sqrt(var + epsilon).
+
+    From the node's own second and third outputs.
+    """
     while len(node.outputs) < 3:
         node.outputs.append(gs.Variable.empty())
     for index, hint in ((1, "mean"), (2, "inverse_deviation")):

@@ -1,4 +1,7 @@
-"""Gradients of pooling. Pads are explicit, as `prepare` leaves them; ceil_mode and dilation are general."""
+"""Gradients of pooling.
+
+Pads are explicit, as `prepare` leaves them; ceil_mode and dilation are general.
+"""
 
 from __future__ import annotations
 
@@ -89,8 +92,9 @@ def global_average_pool(emit, node, dy):
 def average_pool(emit, node, dy):
     """dx[i] = sum over the windows that hold i of dy / (the window's divisor).
 
-    The divisor (with count_include_pad or without, at borders, in ceil mode) is read off the operator:
-    pooling ones gives (valid elements / divisor), and a convolution of ones counts the valid elements.
+    The divisor (with count_include_pad or without, at borders, in ceil mode) is read off the
+    operator: pooling ones gives (valid elements / divisor), and a convolution of ones counts the
+    valid elements.
     """
     x = node.inputs[0]
     window = pooling_window(node)
@@ -113,7 +117,8 @@ def average_pool(emit, node, dy):
 def _valid_elements(emit: Emitter, ones, y, window: Window) -> gs.Tensor:
     """How many elements that are not padding each output's window holds, [1, 1, spatial...]."""
     axes = len(window.kernel)
-    # In ceil mode the last window may start up to stride - 1 further: room for it, and cut to y's length.
+    # In ceil mode the last window may start up to stride - 1 further: room for it, and cut to y's
+    # length.
     ends = [p + s - 1 for p, s in zip(window.pads[axes:], window.strides, strict=True)]
     counts = emit(
         "Conv",

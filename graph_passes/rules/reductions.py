@@ -14,7 +14,10 @@ linear = partial(gradient, family=Family.LINEAR)
 
 
 def reduction_axes(node: gs.Node) -> gs.Tensor | list[int] | None:
-    """The axes that a Reduce node sums away: an input tensor, all of them, or None for none at all."""
+    """The axes that a Reduce node sums away.
+
+    An input tensor, all of them, or None for none at all.
+    """
     if len(node.inputs) > 1 and node.inputs[1].name:
         return node.inputs[1]
     if node.attrs.get("noop_with_empty_axes", 0):

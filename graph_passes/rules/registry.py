@@ -41,10 +41,13 @@ def operator_name(node: gs.Node) -> str:
 
 
 def gradient(*ops: str, operand: int | None = 0, family: Family, broadcasts: bool = False):
-    """Register a rule for one operand of the operators named; `operand=None` registers it for every operand.
+    """Register a rule for one operand of the operators named.
 
-    A rule is called as `rule(emit, node, dy)` with one cotangent for each output of the node (None where
-    none arrives), and with `operand=k` too when it serves every operand. It returns the operand's cotangent.
+    `operand=None` registers it for every operand.
+
+    A rule is called as `rule(emit, node, dy)` with one cotangent for each output of the node (None
+    where none arrives), and with `operand=k` too when it serves every operand. It returns the
+    operand's cotangent.
 
     Raises:
         ValueError: the operator and operand have a rule already.

@@ -1,4 +1,7 @@
-"""Gradient of Resize: linear and separable, so its adjoint is one matrix product for each resized axis."""
+"""Gradient of Resize: linear and separable.
+
+So its adjoint is one matrix product for each resized axis.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,8 @@ from onnxplain.graph_passes.rules.registry import Family, gradient
 def resize(emit, node, dy):
     """y = x A_1 A_2 ... along the axes: dx = dy A_1^T A_2^T ...
 
-    A_k, [input length, output length], is what the operator itself makes of the identity matrix, so every
-    mode, coordinate transformation and antialiasing is served alike.
+    A_k, [input length, output length], is what the operator itself makes of the identity matrix, so
+    every mode, coordinate transformation and antialiasing is served alike.
     """
     rank = len(node.inputs[0].shape)
     named = [axis % rank for axis in node.attrs.get("axes") or range(rank)]
@@ -45,7 +48,10 @@ def _unchanged(node: gs.Node, position: int, axis: int) -> bool:
 
 
 def _axis_matrix(emit: Emitter, node: gs.Node, position: int, axis: int, count: int) -> gs.Tensor:
-    """The [input length, output length] matrix of one axis: Resize of the identity along its columns."""
+    """The [input length, output length] matrix of one axis.
+
+    Resize of the identity along its columns.
+    """
     x, y = node.inputs[0], node.outputs[0]
     length = emit.dims(x, axis, axis + 1)
     square = emit("Concat", length, length, axis=0)
