@@ -231,7 +231,8 @@ def _card_text(found: Any) -> str:
     height, width = card.size
     return (
         f"card {found.card_note}: {card.channels} {card.layout}, "
-        f"{card.resize} to {height} x {width} ({card.interpolation}), (pixel * {card.scale} - {card.mean}) / {card.std}"
+        f"{card.resize} to {height} x {width} ({card.interpolation}), "
+        f"(pixel * {card.scale} - {card.mean}) / {card.std}"
     )
 
 

@@ -101,8 +101,8 @@ def _check_index(subject: Subject, target: tuple, count: int) -> np.ndarray:
     rank_fits = shape is None or len(target) == len(shape) - 1
     if not integers or not rank_fits:
         raise InvalidInputError(
-            f"target {target!r}: an index tuple needs {len(shape or ()) - 1} whole numbers, after the "
-            f"batch axis of {subject.output.name!r} {describe(shape)}"
+            f"target {target!r}: an index tuple needs {len(shape or ()) - 1} whole numbers, "
+            f"after the batch axis of {subject.output.name!r} {describe(shape)}"
         )
     for index, dim in zip(target, list(shape or [])[1:], strict=False):
         if index < 0 or (isinstance(dim, int) and index >= dim):

@@ -22,7 +22,8 @@ from onnxplain.graph_passes.subject import Subject
 _WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum"}
 _CHANNELS_FIRST = {
     "Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool", "GlobalAveragePool",
-    "GlobalMaxPool", "GlobalLpPool", "BatchNormalization", "InstanceNormalization", "GroupNormalization", "LRN",
+    "GlobalMaxPool", "GlobalLpPool", "BatchNormalization", "InstanceNormalization",
+    "GroupNormalization", "LRN",
     "DepthToSpace", "SpaceToDepth", "PRelu",
 }  # fmt: skip
 _SPATIAL = {1: "W", 2: "HW", 3: "DHW"}
@@ -70,7 +71,8 @@ def find_feature_map(subject: Subject, layer: str | None = None) -> FeatureMap:
         )
     reason = (
         f"the last tensor with spatial extent that every path from "
-        f"{subject.input.name!r} to the score crosses (made by {chosen.inputs[0].op}, {describe(chosen.shape)})"
+        f"{subject.input.name!r} to the score crosses "
+        f"(made by {chosen.inputs[0].op}, {describe(chosen.shape)})"
     )
     return _feature_map(chosen, roles, reason)
 

@@ -1,7 +1,4 @@
-"""Where Integrated Gradients looks along the path from baseline (0) to input (1).
-
-And how much each point weighs.
-"""
+"""Points of Integrated Gradients' path, from baseline (0) to input (1), and their weights."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""DeepLIFT's overlay on the gradient table (Shrikumar et al.
+"""DeepLIFT's overlay on the gradient table: four families that all sum to delta.
 
-2017), in four families that all sum to delta.
+Shrikumar, Greenside, Kundaje: Learning Important Features Through Propagating Activation
+Differences (2017).
 
 A multiplier m_x obeys sum(m_x dx) = sum(m_y dy) for every operator, with d meaning value at the
 input minus value at the baseline. `emit.twin(t)` is t at the baseline.
