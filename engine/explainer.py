@@ -170,7 +170,7 @@ class Explainer:
         model = self.model
         if self.method != "grad-cam" and not baseline_input:
             model = finish.embed_baseline(model, self._baseline)
-        facts = {"method": self.method, "output": self.subject.output.name}
+        facts: dict[str, Any] = {"method": self.method, "output": self.subject.output.name}
         if self.feature_map:
             facts["feature_map"] = self.feature_map
         if self.steps:
@@ -208,8 +208,8 @@ class Explainer:
         model = graphs[0]
         extra = ["attribution"]
         if self.method == "integrated-gradients":
-            rows = chunks_of(self._points, self._weights, self._chunk_size(1))
-            model = integrated_gradients(*graphs, *rows)
+            alphas, weights = chunks_of(self._points, self._weights, self._chunk_size(1))
+            model = integrated_gradients(graphs[0], graphs[1], alphas, weights)
         if self.method != "grad-cam":
             extra.append("delta")
         own = [tensor.name for tensor in self.subject.graph.outputs]

@@ -7,7 +7,8 @@ import hashlib
 import logging
 import sys
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -46,7 +47,9 @@ class Session:
         self.inputs = [value.name for value in self._session.get_inputs()]
         self.provider = self._session.get_providers()[0]
 
-    def run(self, feeds: dict[str, np.ndarray], names: Sequence[str] | None = None):
+    def run(
+        self, feeds: Mapping[str, np.ndarray], names: Sequence[str] | None = None
+    ) -> dict[str, Any]:
         """Outputs by name, for inputs by name; feeds that the graph does not take are left out.
 
         Raises:

@@ -106,7 +106,9 @@ class Emitter:
             return self.constant(np.asarray(value, np.int64))
         return self.constant(value, dtype)
 
-    def many(self, op: str, count: int, *operands: Any, domain: str = "", **attributes: Any):
+    def many(
+        self, op: str, count: int, *operands: Any, domain: str = "", **attributes: Any
+    ) -> list[Any]:
         """Emit one node with `count` outputs; returns them as a list."""
         typed = next((v for v in operands if isinstance(v, gs.Tensor) and v.name), None)
         inputs = [self._operand(v, None if typed is None else typed.dtype) for v in operands]

@@ -137,10 +137,10 @@ def axis_roles(subject: Subject, path: Path) -> dict[str, str]:
     """For each tensor of the path whose axes are known, their roles: "NCHW", "NHWC", "NCW" ..."""
     roles: dict[str, str] = {}
     start = subject.start
-    rank = len(start.shape) if start.shape is not None else 0
-    if rank - 2 in _SPATIAL:
-        letters = _SPATIAL[rank - 2]
-        last, first = start.shape[-1], start.shape[1]
+    shape = start.shape or []
+    if len(shape) - 2 in _SPATIAL:
+        letters = _SPATIAL[len(shape) - 2]
+        last, first = shape[-1], shape[1]
         channels_last = last in (1, 3, 4) and first not in (1, 3, 4)
         roles[start.name] = f"N{letters}C" if channels_last else f"NC{letters}"
     for node in path.nodes:
