@@ -236,6 +236,24 @@ class Emitter:
         result.shape = like.shape
         return result
 
+    def pad(
+        self, value: gs.Tensor, amounts: Any, axes: Sequence[int], rank: int, fill: float = 0.0
+    ) -> gs.Tensor:
+        """`value` with `amounts` (begins, then ends; negative ones crop) of `fill` along `axes`.
+
+        Written with an amount for every axis: where ONNX Runtime (seen in 1.31) moves a Transpose
+        past a Pad, it forgets Pad's own input `axes`.
+        """
+        places = [*axes, *(rank + axis for axis in axes)]
+        everywhere = np.zeros(2 * rank, np.int64)
+        amounts = self._operand(amounts, np.int64)
+        if is_constant(amounts):
+            everywhere[places] = amounts.values
+            amounts = self.constant(everywhere)
+        elif places != list(range(2 * rank)):
+            amounts = self("ScatterElements", everywhere, places, amounts, axis=0)
+        return self("Pad", value, amounts, self.constant(fill, value.dtype))
+
     def sum_to(self, value: gs.Tensor, value_shape: Shape, like: gs.Tensor) -> gs.Tensor:
         """Undo a broadcast: sum `value` over the axes along which `like` was repeated."""
         if same_shape(value_shape, like.shape):

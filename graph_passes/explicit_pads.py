@@ -5,20 +5,34 @@ from __future__ import annotations
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.emit import Emitter
+from onnxplain.graph_passes.emit import Emitter, is_constant
 from onnxplain.graph_passes.rewriting import rewrite_nodes
 
 _WINDOWED = ("Conv", "MaxPool", "AveragePool", "LpPool")
 
 
 def explicit_pads(graph: gs.Graph) -> None:
-    """Rewrite every auto_pad of a windowed operator, and ConvTranspose's output_shape.
+    """Rewrite every auto_pad of a windowed operator, ConvTranspose's output_shape, and Pad's axes.
 
     SAME: the output has ceil(H / s) elements, so the pads sum to max((ceil(H / s) - 1) s + d (k -
     1) + 1 - H, 0), the odd one at the end (SAME_UPPER) or at the begin (SAME_LOWER).
     """
-    rewrites = {op: _pad_same for op in _WINDOWED} | {"ConvTranspose": _pad_transposed}
-    rewrite_nodes(graph, rewrites)
+    rewrites = {op: _pad_same for op in _WINDOWED}
+    rewrite_nodes(graph, rewrites | {"ConvTranspose": _pad_transposed, "Pad": _pad_every_axis})
+
+
+def _pad_every_axis(emit: Emitter, node: gs.Node) -> None:
+    """Amounts for the axes named become amounts for all axes (why: `Emitter.pad`)."""
+    if len(node.inputs) < 4 or node.inputs[0].shape is None:
+        return
+    amounts, axes = node.inputs[1], node.inputs[3]
+    if not (is_constant(amounts) and is_constant(axes)):
+        return
+    rank = len(node.inputs[0].shape)
+    places = [int(axis) % rank for axis in axes.values]
+    everywhere = np.zeros(2 * rank, np.int64)
+    everywhere[[*places, *(rank + place for place in places)]] = amounts.values
+    node.inputs = [node.inputs[0], emit.constant(everywhere), *node.inputs[2:3]]
 
 
 def _window(node: gs.Node) -> tuple[list[int], list[int], list[int]]:
@@ -79,7 +93,7 @@ def _pad_at_run_time(emit: Emitter, node: gs.Node, reach, strides, lower: bool) 
     attributes = {k: v for k, v in node.attrs.items() if k not in ("auto_pad", "pads")}
 
     def run(value, fill):
-        padded = emit("Pad", value, amounts, emit.constant(fill, x.dtype), axes)
+        padded = emit.pad(value, amounts, axes, 2 + len(axes), fill)
         padded.shape = [*list(value.shape)[:2], *[None] * len(axes)]
         return emit(node.op, padded, *node.inputs[1:], **attributes)
 

@@ -124,7 +124,7 @@ def pad_spatial(emit: Emitter, value: gs.Tensor, begin: list[int], end: gs.Tenso
     amounts = emit("Concat", begin, end, axis=0)
     if is_constant(amounts) and not amounts.values.any():
         return value
-    return emit("Pad", value, amounts, emit.constant(0.0, value.dtype), axes)
+    return emit.pad(value, amounts, axes, 2 + len(begin))
 
 
 def _by_phases(emit: Emitter, dy, weight: np.ndarray, x, window: Window):

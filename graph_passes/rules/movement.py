@@ -75,7 +75,7 @@ def slice_(emit, node, dy):
         begins.append(begin)
         ends.append(emit.sub(emit.sub(length, begin), emit.dims(y, axis, axis + 1)))
     amounts = emit("Concat", *begins, *ends, axis=0)
-    return emit("Pad", dy, amounts, emit.constant(0.0, dy.dtype), padded)
+    return emit.pad(dy, amounts, padded, rank)
 
 
 def selection(emit: Emitter, node: gs.Node, dy: gs.Tensor) -> gs.Tensor:
