@@ -33,7 +33,7 @@ class TwinEmitter(Emitter):
             outputs = [_twin_variable(self, t) for t in node.outputs]
             twin = gs.Node(
                 node.op,
-                f"{node.name}/baseline",
+                node.name and f"{node.name}/baseline",
                 dict(node.attrs),
                 inputs,
                 outputs,
