@@ -97,6 +97,8 @@ def _convert_opset(model: onnx.ModelProto) -> onnx.ModelProto:
     version = _default_opset(model)
     if version >= CANONICAL_OPSET:
         return model
+    # Below 4 the converter wants initializers among the inputs, where they are no longer.
+    model.ir_version = max(model.ir_version, 4)
     try:
         return version_converter.convert_version(model, CANONICAL_OPSET)
     except Exception as error:
