@@ -168,7 +168,7 @@ def _deeplift_refusals(subject: Subject) -> list[Refusal]:
     subject = decomposed(working_copy(subject))
     emit = TwinEmitter(subject.graph)
     path = find_path(subject.graph, [subject.start], [subject.logits])
-    emit.add_twins(subject.start, subject.start, [subject.logits])
+    emit.add_twins([(subject.start, subject.start)], [subject.logits])
     return refusals(path, deeplift_rules(emit))
 
 

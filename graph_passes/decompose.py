@@ -39,6 +39,18 @@ def lrn(emit: Emitter, node: gs.Node) -> gs.Tensor:
     return emit.div(x, emit("Pow", scale, emit.constant(node.attrs.get("beta", 0.75), x.dtype)))
 
 
+def vector_product(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
+    """MatMul of a vector is one of a matrix with a single row or column, which is dropped again."""
+    a, b = node.inputs
+    ranks = [None if t.shape is None else len(t.shape) for t in (a, b)]
+    if 1 not in ranks:
+        return None
+    left = emit("Unsqueeze", a, [0]) if ranks[0] == 1 else a
+    right = emit("Unsqueeze", b, [1]) if ranks[1] == 1 else b
+    dropped = [axis for axis, rank in zip((-2, -1), ranks, strict=True) if rank == 1]
+    return emit("Squeeze", emit("MatMul", left, right), dropped)
+
+
 def softmax(emit: Emitter, node: gs.Node) -> gs.Tensor:
     """y = e / sum(e), e = exp(x - max x)."""
     exponential, total = _exponentials(emit, node)
@@ -79,7 +91,7 @@ def division(emit: Emitter, node: gs.Node) -> gs.Tensor:
     return emit.mul(node.inputs[0], emit("Reciprocal", node.inputs[1]))
 
 
-ALWAYS = {"LRN": lrn}
+ALWAYS = {"LRN": lrn, "MatMul": vector_product}
 FOR_DEEPLIFT = {
     "Softmax": softmax,
     "LogSoftmax": log_softmax,

@@ -41,7 +41,7 @@ def deeplift(subject: Subject, target_width: int | None = None) -> onnx.ModelPro
     emit = TwinEmitter(graph)
     target = add_target_input(graph, target_width)
     baseline = add_baseline_input(emit, subject)
-    emit.add_twins(subject.start, baseline, [subject.logits])
+    emit.add_twins([(subject.start, baseline)], [subject.logits])
     seed = make_seed(emit, subject, target)
     score = score_of(emit, subject.logits, seed.weights)
     baseline_score = score_of(emit, emit.twin(subject.logits), seed.weights)

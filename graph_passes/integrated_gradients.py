@@ -38,7 +38,7 @@ def endpoints(subject: Subject, target_width: int | None = None) -> onnx.ModelPr
     emit = TwinEmitter(subject.graph)
     target = add_target_input(subject.graph, target_width)
     baseline = add_baseline_input(emit, subject)
-    emit.add_twins(subject.start, baseline, [subject.logits])
+    emit.add_twins([(subject.start, baseline)], [subject.logits])
     seed = make_seed(emit, subject, target)
     outputs = {
         SCORE: score_of(emit, subject.logits, seed.weights),

@@ -5,6 +5,8 @@ Each tensor's twin is its value at the baseline.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import onnx_graphsurgeon as gs
 
 from onnxplain.graph_passes.emit import Emitter
@@ -21,14 +23,18 @@ class TwinEmitter(Emitter):
         self._tensors: dict[str, gs.Tensor] = {}
         self._nodes: dict[int, gs.Node] = {}
 
-    def add_twins(self, start: gs.Tensor, baseline: gs.Tensor, ends: list[gs.Tensor]) -> None:
-        """Copy every node between `start` and `ends`, with `baseline` in the place of `start`.
+    def add_twins(
+        self, baselines: Sequence[tuple[gs.Tensor, gs.Tensor]], ends: Sequence[gs.Tensor]
+    ) -> None:
+        """Copy every node between the starts and `ends`, with baselines in the place of the starts.
+
+        `baselines` pairs each start with its baseline.
 
         Shape and Size are shared, since baseline and input have one shape; so is all that does not
         depend on the input's values.
         """
-        self._tensors[start.name] = baseline
-        for node in _between(self.graph, start, ends):
+        self._tensors.update({start.name: baseline for start, baseline in baselines})
+        for node in _between(self.graph, [start for start, _ in baselines], ends):
             inputs = [self.twin(t) for t in node.inputs]
             outputs = [_twin_variable(self, t) for t in node.outputs]
             twin = gs.Node(
@@ -64,9 +70,11 @@ def _twin_variable(emit: Emitter, tensor: gs.Tensor) -> gs.Variable:
     return gs.Variable(emit.name("baseline"), dtype=tensor.dtype, shape=tensor.shape)
 
 
-def _between(graph: gs.Graph, start: gs.Tensor, ends: list[gs.Tensor]) -> list[gs.Node]:
-    """Nodes of any type that depend on the values of `start` and reach one of `ends`, in order."""
-    changing = {start.name}
+def _between(
+    graph: gs.Graph, starts: Sequence[gs.Tensor], ends: Sequence[gs.Tensor]
+) -> list[gs.Node]:
+    """Nodes of any type that depend on the values of `starts` and reach one of `ends`, in order."""
+    changing = {start.name for start in starts}
     dependent = []
     for node in graph.nodes:
         if node.op not in ("Shape", "Size") and any(t.name in changing for t in node.inputs):

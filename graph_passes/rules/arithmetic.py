@@ -106,7 +106,7 @@ def extremum_shares(emit, operands, y):
     return [emit.div(hit, total) for hit in hits]
 
 
-@linear("Mod")
+@gradient("Mod", family=Family.ELEMENTWISE, broadcasts=True)
 def mod(emit, node, dy):
     """y = a - b trunc(a / b) (fmod): da = dy almost everywhere."""
-    return emit.sum_to(dy, node.outputs[0].shape, node.inputs[0])
+    return dy

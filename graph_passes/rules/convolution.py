@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from onnxplain import UnsupportedModelError
+from onnxplain.graph_passes.dims import is_static
 from onnxplain.graph_passes.emit import Emitter, is_constant
 
 
@@ -31,7 +33,11 @@ def convolution_window(node: gs.Node) -> Window:
 
     He window of a Conv or ConvTranspose node whose pads are explicit (as `prepare` leaves them).
     """
-    kernel = [int(k) for k in node.inputs[1].shape[2:]]
+    kernel = list(node.attrs.get("kernel_shape") or node.inputs[1].shape[2:])
+    if not is_static(kernel):
+        raise UnsupportedModelError(
+            f"{node.op} (node {node.name!r}): its kernel's size is not known before it runs"
+        )
     axes = len(kernel)
     attributes = node.attrs
     return Window(

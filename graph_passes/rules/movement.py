@@ -129,7 +129,12 @@ def depth_to_space(emit, node, dy):
     """dx = dy put back."""
     if node.attrs.get("mode", "DCR") == "DCR":
         return emit("SpaceToDepth", dy, blocksize=node.attrs["blocksize"])
-    return selection(emit, node, dy)
+    # Column-row-depth: [N, C, b, b, H, W] became [N, C, H, b, W, b].
+    x, size = node.inputs[0], [node.attrs["blocksize"]]
+    height, width = emit.dims(x, 2, 3), emit.dims(x, 3, 4)
+    blocks = emit("Concat", emit("Shape", dy, end=2), height, size, width, size, axis=0)
+    moved = emit("Transpose", emit("Reshape", dy, blocks), perm=[0, 1, 3, 5, 2, 4])
+    return emit.reshape_like(moved, x)
 
 
 @linear("SpaceToDepth")
