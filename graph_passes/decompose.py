@@ -9,6 +9,7 @@ import onnx_graphsurgeon as gs
 
 from onnxplain.graph_passes.emit import Emitter
 from onnxplain.graph_passes.rewriting import rewrite_nodes
+from onnxplain.graph_passes.softplus import selected_softplus
 
 
 def decompose(graph: gs.Graph) -> None:
@@ -91,7 +92,7 @@ def division(emit: Emitter, node: gs.Node) -> gs.Tensor:
     return emit.mul(node.inputs[0], emit("Reciprocal", node.inputs[1]))
 
 
-ALWAYS = {"LRN": lrn, "MatMul": vector_product}
+ALWAYS = {"Where": selected_softplus, "LRN": lrn, "MatMul": vector_product}
 FOR_DEEPLIFT = {
     "Softmax": softmax,
     "LogSoftmax": log_softmax,
