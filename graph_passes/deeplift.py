@@ -9,7 +9,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from onnxplain.graph_passes.backward import backward, find_path
-from onnxplain.graph_passes.decompose import FOR_DEEPLIFT
+from onnxplain.graph_passes.decompositions import FOR_DEEPLIFT
 from onnxplain.graph_passes.emit import Emitter
 from onnxplain.graph_passes.finish import (
     BASELINE_SCORE,

@@ -112,7 +112,7 @@ def _pad_transposed(emit: Emitter, node: gs.Node) -> None:
     if mode == "VALID" or (mode == "NOTSET" and not wanted):
         return
     kernel, strides, dilations = _window(node)
-    extra = node.attrs.get("output_padding") or [0] * len(kernel)
+    extra = list(node.attrs.get("output_padding") or [0] * len(kernel))
     lengths = list(node.inputs[0].shape[2:])
     pairs = []
     for axis, length in enumerate(lengths):
@@ -124,6 +124,9 @@ def _pad_transposed(emit: Emitter, node: gs.Node) -> None:
             total = (length - 1) * strides[axis] + beyond - list(wanted)[-len(kernel) :][axis]
         else:
             total = beyond - strides[axis]
+        if total < 0:
+            extra[axis] -= total
         pairs.append(_split(max(total, 0), mode != "SAME_UPPER"))
     node.attrs.pop("output_shape", None)
+    node.attrs["output_padding"] = extra
     _set_pads(node, pairs)

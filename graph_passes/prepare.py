@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, inliner, numpy_helper, shape_inference, ve
 from onnx_graphsurgeon.logger import G_LOGGER
 
 from onnxplain import UnsupportedModelError
-from onnxplain.graph_passes.decompose import decompose
+from onnxplain.graph_passes.decompositions import decompose
 from onnxplain.graph_passes.emit import is_constant
 from onnxplain.graph_passes.explicit_pads import explicit_pads
 from onnxplain.graph_passes.float32 import to_float32
@@ -36,7 +36,7 @@ def prepare(model: onnx.ModelProto) -> gs.Graph:
     model = _with_honest_shapes(model)
     if model.functions:
         model = inliner.inline_local_functions(model)
-    model = _constants_to_initializers(_convert_opset(model))
+    model = _constants_to_initializers(expand_functions(_convert_opset(model)))
     graph = gs.import_onnx(_infer(model))
     for canonicalise in (_fold, to_float32, explicit_pads, decompose, fold_batch_normalization):
         canonicalise(graph)
@@ -106,6 +106,31 @@ def _convert_opset(model: onnx.ModelProto) -> onnx.ModelProto:
         raise UnsupportedModelError(
             f"the model's opset {version} cannot be converted to {CANONICAL_OPSET}: {reason}"
         ) from error
+
+
+# Operators whose specification gives a body in simpler operators, and that have no rule here.
+_BY_SPECIFICATION = [
+    "AffineGrid",
+    "Attention",
+    "CenterCropPad",
+    "GroupNormalization",
+    "LinearAttention",
+    "MeanVarianceNormalization",
+    "NegativeLogLikelihoodLoss",
+    "RMSNormalization",
+    "RotaryEmbedding",
+    "SoftmaxCrossEntropyLoss",
+    "SwiGLU",
+]
+
+
+def expand_functions(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Replace operators by the bodies that ONNX's specification gives them."""
+    present = {node.op_type for node in model.graph.node if node.domain in ("", "ai.onnx")}
+    if not present.intersection(_BY_SPECIFICATION):
+        return model
+    chosen = [("", name) for name in _BY_SPECIFICATION]
+    return inliner.inline_selected_functions(_infer(model), chosen, inline_schema_functions=True)
 
 
 def _constants_to_initializers(model: onnx.ModelProto) -> onnx.ModelProto:

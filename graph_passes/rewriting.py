@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import onnx_graphsurgeon as gs
 
 from onnxplain.graph_passes.emit import Emitter
+from onnxplain.graph_passes.rules.registry import operator_name
 
-# (emit, node) -> the tensor that takes the place of the node's first output, or None to leave the
-# node.
-Rewrite = Callable[[Emitter, gs.Node], "gs.Tensor | None"]
+# (emit, node) -> what takes the place of the node's first output (or of each, where it has several),
+# or None to leave the node alone.
+Rewrite = Callable[[Emitter, gs.Node], "gs.Tensor | list[gs.Tensor | None] | None"]
 
 
 def rewrite_nodes(graph: gs.Graph, rewrites: Mapping[str, Rewrite], only=None) -> bool:
@@ -24,34 +25,29 @@ def rewrite_nodes(graph: gs.Graph, rewrites: Mapping[str, Rewrite], only=None) -
     emit = Emitter(graph, "rewritten")
     changed = False
     for node in list(graph.nodes):
-        rewrite = rewrites.get(node.op)
-        if rewrite is None or node.domain not in (None, "", "ai.onnx"):
-            continue
-        if only is not None and not only(node):
+        rewrite = rewrites.get(operator_name(node))
+        if rewrite is None or (only is not None and not only(node)):
             continue
         before = len(graph.nodes)
         result = rewrite(emit, node)
         emitted = graph.nodes[before:]
         del graph.nodes[before:]
         if result is not None:
-            _put_in_place(graph, node, emitted, result)
+            results = result if isinstance(result, list) else [result]
+            _put_in_place(graph, node, emitted, results)
             changed = True
     return changed
 
 
 def _put_in_place(
-    graph: gs.Graph, node: gs.Node, emitted: list[gs.Node], result: gs.Tensor
+    graph: gs.Graph, node: gs.Node, emitted: list[gs.Node], results: Sequence[gs.Tensor | None]
 ) -> None:
+    """Splice the emitted nodes in, their results under the names of the node's outputs."""
     position = next(i for i, other in enumerate(graph.nodes) if other is node)
-    output = node.outputs[0]
+    outputs = list(node.outputs)
     node.outputs.clear()
     node.inputs.clear()
-    producer = result.inputs[0] if result.inputs else None
-    if producer is not None and any(producer is other for other in emitted):
-        slot = next(i for i, tensor in enumerate(producer.outputs) if tensor is result)
-        for consumer in list(result.outputs):
-            consumer.inputs = [output if t is result else t for t in consumer.inputs]
-        producer.outputs[slot] = output
-    else:
-        emitted.append(gs.Node("Identity", output.name, {}, [result], [output]))
+    for output, result in zip(outputs, results, strict=False):
+        if result is not None and output.name:
+            emitted.append(gs.Node("Identity", output.name, {}, [result], [output]))
     graph.nodes[position : position + 1] = emitted

@@ -9,4 +9,5 @@ from onnxplain.graph_passes.rules import (  # noqa: F401  (importing registers t
     pooling,
     reductions,
     resampling,
+    scatter,
 )

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
-from onnxplain.graph_passes.emit import is_float
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from onnxplain.graph_passes.emit import is_constant, is_float
 from onnxplain.graph_passes.rules.registry import Family, gradient
 
 linear = partial(gradient, family=Family.LINEAR)
@@ -12,16 +15,36 @@ bilinear = partial(gradient, family=Family.BILINEAR)
 max_like = partial(gradient, family=Family.MAXIMUM)
 
 
-@linear("Identity", "Dropout")
-def identity(emit, node, dy, *_):
-    """dx = dy (Dropout does nothing at inference)."""
+@linear("Identity")
+def identity(emit, node, dy):
+    """dx = dy."""
     return dy
+
+
+@linear("Dropout")
+def dropout(emit, node, dy, *_):
+    """dx = dy at inference; in training mode dx = dy mask / (1 - ratio)."""
+    training = node.inputs[2] if len(node.inputs) > 2 and node.inputs[2].name else None
+    if training is None or (is_constant(training) and not training.values):
+        return dy
+    if len(node.outputs) < 2:
+        node.outputs.append(gs.Variable(emit.name("mask"), dtype=np.dtype(bool)))
+    ratio = node.inputs[1] if node.inputs[1].name else emit.constant(0.5, dy.dtype)
+    kept = emit.div(dy, emit.sub(1.0, emit.cast_like(ratio, dy)))
+    active = emit("Where", training, kept, dy)
+    return emit.keep_where(active, node.outputs[1])
 
 
 @linear("Cast", "CastLike")
 def cast(emit, node, dy):
     """dx = dy, in x's type."""
     return emit.cast_like(dy, node.inputs[0]) if is_float(node.inputs[0]) else None
+
+
+@linear("CastLike", operand=1)
+def cast_like_pattern(emit, node, dy):
+    """Only the type of the second operand matters."""
+    return
 
 
 @linear("Neg")

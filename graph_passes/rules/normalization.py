@@ -33,20 +33,32 @@ def log_softmax(emit, node, dy):
 
 
 @composite("LayerNormalization")
-def layer_normalization(emit, node, dy, *_):
-    """z = (x - mean) r, y = z scale + bias, g = dy scale: dx = r (g - mean(g) - z mean(g z))."""
+def layer_normalization(emit, node, dy, dmean=None, dinverse=None):
+    """z = (x - mean) r, y = z scale + bias, g = dy scale: dx = r (g - mean(g) - z mean(g z)).
+
+    Cotangents of the further outputs add dmean / n and -dr r^2 z / n, n elements being averaged.
+    """
     z, inverse = _standardised(emit, node)
     axes = _normalised_axes(node)
-    g = emit.mul(dy, node.inputs[1])
-    centred = emit.sub(g, emit("ReduceMean", g, axes, keepdims=1))
-    along = emit.mul(z, emit("ReduceMean", emit.mul(g, z), axes, keepdims=1))
-    return emit.mul(inverse, emit.sub(centred, along))
+    terms = []
+    if dy is not None:
+        g = emit.mul(dy, node.inputs[1])
+        centred = emit.sub(g, emit("ReduceMean", g, axes, keepdims=1))
+        along = emit.mul(z, emit("ReduceMean", emit.mul(g, z), axes, keepdims=1))
+        terms.append(emit.mul(inverse, emit.sub(centred, along)))
+    count = emit("ReduceProd", emit.dims(z, axes[0]), keepdims=0)
+    if dmean is not None:
+        terms.append(emit.expand_like(emit.div(dmean, emit.cast_like(count, z)), z))
+    if dinverse is not None:
+        slope = emit.mul(emit.mul(dinverse, emit.mul(inverse, inverse)), z)
+        terms.append(emit.neg(emit.div(slope, emit.cast_like(count, z))))
+    return emit.sum(terms)
 
 
 @composite("LayerNormalization", operand=1, broadcasts=True)
 def layer_normalization_scale(emit, node, dy, *_):
     """dscale = dy z, z = (x - mean) r."""
-    return emit.mul(dy, _standardised(emit, node)[0])
+    return None if dy is None else emit.mul(dy, _standardised(emit, node)[0])
 
 
 @composite("LayerNormalization", operand=2, broadcasts=True)
@@ -72,4 +84,6 @@ def _standardised(emit: Emitter, node: gs.Node) -> tuple[gs.Tensor, gs.Tensor]:
             node.outputs[index] = gs.Variable(emit.name(hint), dtype=np.dtype(np.float32))
     x = node.inputs[0]
     mean, inverse = (emit.cast_like(t, x) for t in node.outputs[1:3])
-    return emit.mul(emit.sub(x, mean), inverse), inverse
+    z = emit.mul(emit.sub(x, mean), inverse)
+    z.shape = x.shape
+    return z, inverse

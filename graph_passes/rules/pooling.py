@@ -41,6 +41,11 @@ def scatter_to_positions(emit: Emitter, values, positions, like) -> gs.Tensor:
 
 def max_positions(emit: Emitter, node: gs.Node) -> gs.Tensor:
     """The flat index in x of each maximum of a MaxPool; the first one wins."""
+    if node.attrs.get("storage_order", 0):
+        row_major = {k: v for k, v in node.attrs.items() if k != "storage_order"}
+        indices = emit.many("MaxPool", 2, node.inputs[0], **row_major)[1]
+        indices.dtype = np.dtype(np.int64)
+        return indices
     if len(node.outputs) < 2 or not node.outputs[1].name:
         indices = gs.Variable(emit.name("indices"), dtype=np.dtype(np.int64))
         indices.shape = node.outputs[0].shape
@@ -48,8 +53,6 @@ def max_positions(emit: Emitter, node: gs.Node) -> gs.Tensor:
             node.outputs[1] = indices
         else:
             node.outputs.append(indices)
-    if node.attrs.get("storage_order", 0):
-        raise ValueError("column-major MaxPool indices are rewritten by prepare")
     return node.outputs[1]
 
 
@@ -98,24 +101,48 @@ def average_pool(emit, node, dy):
     """
     x = node.inputs[0]
     window = pooling_window(node)
-    channels = emit("Concat", [-1, 1], emit.dims(x, 2), axis=0)
     ones_shape = emit("Concat", [1, 1], emit.dims(x, 2), axis=0)
     one = gs.Constant(emit.name("one"), np.ones(1, x.dtype))
     ones = emit("ConstantOfShape", ones_shape, value=one)
-    valid = _valid_elements(emit, ones, node.outputs[0], window)
+    valid = _convolve_ones(emit, ones, node.outputs[0], window)
     mean_of_ones = emit("AveragePool", ones, **node.attrs)
-    scaled = emit.div(emit.mul(dy, mean_of_ones), valid)
-    scaled_shape = emit("Concat", [-1, 1], emit.dims(node.outputs[0], 2), axis=0)
-    flat = emit("Reshape", scaled, scaled_shape)
-    flat.shape = [None, 1, *list(node.outputs[0].shape)[2:]]
-    like = emit("Reshape", x, channels)
+    return spread_over_windows(emit, emit.div(emit.mul(dy, mean_of_ones), valid), node, window)
+
+
+def spread_over_windows(emit: Emitter, dy, node: gs.Node, window: Window) -> gs.Tensor:
+    """The adjoint of `sum_over_windows`: each x receives the sum of dy over the windows it is in."""
+    x, y = node.inputs[0], node.outputs[0]
+    flat = emit("Reshape", dy, emit("Concat", [-1, 1], emit.dims(y, 2), axis=0))
+    flat.shape = [None, 1, *list(y.shape)[2:]]
+    like = emit("Reshape", x, emit("Concat", [-1, 1], emit.dims(x, 2), axis=0))
     like.shape = [None, 1, *list(x.shape)[2:]]
     kernel = emit.constant(np.ones([1, 1, *window.kernel], x.dtype))
     return emit.reshape_like(by_transposed_convolution(emit, flat, kernel, like, window), x)
 
 
-def _valid_elements(emit: Emitter, ones, y, window: Window) -> gs.Tensor:
-    """How many elements that are not padding each output's window holds, [1, 1, spatial...]."""
+@gradient("LpPool", family=Family.COMPOSITE)
+def lp_pool(emit, node, dy):
+    """y = (sum |x|^p)^(1/p): dx = sign(x) |x|^(p-1) * sum over windows of dy / y^(p-1); 0 where y = 0."""
+    x, y, p = node.inputs[0], node.outputs[0], float(node.attrs.get("p", 2))
+    window = pooling_window(node)
+    if p == 1:
+        return emit.mul(emit("Sign", x), spread_over_windows(emit, dy, node, window))
+    empty = emit.cast_like(emit("Equal", y, 0.0), y)
+    scale = emit("Pow", emit.add(y, empty), emit.constant(p - 1, y.dtype))
+    spread = spread_over_windows(emit, emit.div(dy, scale), node, window)
+    power = emit("Pow", emit("Abs", x), emit.constant(p - 1, x.dtype))
+    return emit.mul(emit.mul(emit("Sign", x), power), spread)
+
+
+def sum_over_windows(emit: Emitter, x: gs.Tensor, y: gs.Tensor, window: Window) -> gs.Tensor:
+    """The sum of x over each window, in the shape of the pooled y."""
+    single = emit("Concat", [-1, 1], emit.dims(x, 2), axis=0)
+    total = _convolve_ones(emit, emit("Reshape", x, single), y, window)
+    return emit.reshape_like(total, y)
+
+
+def _convolve_ones(emit: Emitter, ones, y, window: Window) -> gs.Tensor:
+    """The sum over each window of a tensor with one channel, at the windows that y has."""
     axes = len(window.kernel)
     # In ceil mode the last window may start up to stride - 1 further: room for it, and cut to y's
     # length.

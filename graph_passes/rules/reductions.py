@@ -11,6 +11,7 @@ from onnxplain.graph_passes.emit import Emitter
 from onnxplain.graph_passes.rules.registry import Family, gradient
 
 linear = partial(gradient, family=Family.LINEAR)
+composite = partial(gradient, family=Family.COMPOSITE)
 
 
 def reduction_axes(node: gs.Node) -> gs.Tensor | list[int] | None:
@@ -71,3 +72,67 @@ def extremum_share(emit: Emitter, node: gs.Node) -> gs.Tensor:
     hit = emit.cast_like(emit("Equal", x, keep_axes(emit, node, node.outputs[0])), x)
     axes = reduction_axes(node)
     return hit if axes is None else emit.div(hit, emit("ReduceSum", hit, axes, keepdims=1))
+
+
+@composite("ReduceL1")
+def reduce_l1(emit, node, dy):
+    """dx = dy sign(x)."""
+    return emit.mul(keep_axes(emit, node, dy), emit("Sign", node.inputs[0]))
+
+
+@composite("ReduceL2")
+def reduce_l2(emit, node, dy):
+    """dx = dy x / y, and 0 where y = 0."""
+    y = keep_axes(emit, node, node.outputs[0])
+    safe = emit.add(y, emit.cast_like(emit("Equal", y, 0.0), y))
+    return emit.mul(emit.div(keep_axes(emit, node, dy), safe), node.inputs[0])
+
+
+@composite("ReduceSumSquare")
+def reduce_sum_square(emit, node, dy):
+    """dx = 2 dy x."""
+    return emit.mul(emit.mul(keep_axes(emit, node, dy), node.inputs[0]), 2.0)
+
+
+@composite("ReduceLogSum")
+def reduce_log_sum(emit, node, dy):
+    """y = ln s: dx = dy / s = dy e^-y."""
+    slope = emit.mul(dy, emit("Exp", emit.neg(node.outputs[0])))
+    return emit.expand_like(keep_axes(emit, node, slope), node.inputs[0])
+
+
+@composite("ReduceLogSumExp")
+def reduce_log_sum_exp(emit, node, dy):
+    """dx = dy e^(x - y)."""
+    share = emit("Exp", emit.sub(node.inputs[0], keep_axes(emit, node, node.outputs[0])))
+    return emit.mul(keep_axes(emit, node, dy), share)
+
+
+@composite("ReduceProd")
+def reduce_prod(emit, node, dy):
+    """dx_i = dy times the product of the others: y / x_i, with zeros counted apart."""
+    x, axes = node.inputs[0], reduction_axes(node)
+    if axes is None:
+        return dy
+
+    def product(values):
+        return emit("ReduceProd", values, axes, keepdims=1)
+
+    def total(values):
+        return emit("ReduceSum", values, axes, keepdims=1)
+
+    return emit.mul(keep_axes(emit, node, dy), product_of_others(emit, x, product, total))
+
+
+def product_of_others(emit: Emitter, x: gs.Tensor, product, total) -> gs.Tensor:
+    """For each factor the product of its group without it.
+
+    `product` and `total` multiply and add up each group, with one result for each factor's place.
+    With z zeros in the group and P the product of the rest: P / x_i if z = 0; P if x_i is the only
+    zero; else 0.
+    """
+    zero = emit.cast_like(emit("Equal", x, 0.0), x)
+    filled = emit.add(x, zero)
+    zeros, rest = total(zero), product(filled)
+    others = emit.sub(zeros, zero)
+    return emit.mul(emit.div(rest, filled), emit.cast_like(emit("Equal", others, 0.0), x))
