@@ -18,8 +18,15 @@ if __name__ == "__main__":
     sys.modules["onnxplain"] = package
     spec.loader.exec_module(package)
 
+import contextlib
+import io
 import json
 import logging
+import os
+import shutil
+import textwrap
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import click
@@ -28,50 +35,94 @@ from onnxplain import OnnxplainError, __version__
 
 _METHODS = ["grad-cam", "integrated-gradients", "deeplift"]
 _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+_DEBUG = "ONNXPLAIN_DEBUG"
+
+
+def _examples(*lines: str) -> str:
+    """Examples for the end of a help text, one on each line."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def _options(*options: Callable) -> Callable:
+    """Several options as one decorator, in the order of the help text."""
+
+    def decorate(command: Callable) -> Callable:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+_model = click.argument("model", type=click.Path())
+_layer = click.option(
+    "--layer",
+    metavar="NAME",
+    help="Grad-CAM's feature map, by tensor or node name. Default: found.",
+)
+_card = click.option(
+    "--card",
+    metavar="FILE",
+    help="Model card (JSON): how an image becomes the input. Default: MODEL's name with .json, or "
+    "its metadata.",
+)
+_steps = click.option(
+    "--steps",
+    default=50,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Gradient passes of Integrated Gradients.",
+)
+_running = _options(
+    click.option(
+        "-o",
+        "--output-dir",
+        "folder",
+        default="explanations",
+        show_default=True,
+        metavar="DIR",
+        help="Folder for pictures, arrays and results.json.",
+    ),
+    _steps,
+    click.option(
+        "--provider",
+        default="auto",
+        show_default=True,
+        type=click.Choice(["auto", "cpu", "cuda"]),
+        help="Where ONNX Runtime runs.",
+    ),
+    click.option("--json", "as_json", is_flag=True, help="Print the records as JSON."),
+)
 
 
 @click.group(
+    help="Explain what an exported ONNX model looked at.\n\n\b\n"
+    "Exit status:\n"
+    "  0  all done\n"
+    "  1  some images failed; the others are written\n"
+    "  2  wrong usage, or a model that is unreadable or unsupported",
     context_settings=_HELP,
-    epilog="Examples:\n\n  onnxplain demo\n\n  onnxplain explain model.onnx photo.jpg\n\n"
-    "  onnxplain inspect model.onnx\n\n  onnxplain export model.onnx -m grad-cam -o explained.onnx",
+    epilog=_examples(
+        "onnxplain demo",
+        "onnxplain explain model.onnx photo.jpg",
+        "onnxplain inspect model.onnx",
+        "onnxplain export model.onnx -m grad-cam -o explained.onnx",
+    ),
 )
 @click.version_option(__version__, prog_name="onnxplain")
 def cli() -> None:
-    """Explain what an exported ONNX model looked at.
-
-    Exit status: 0 all done; 1 some inputs failed, the others are written; 2 wrong usage, or a model
-    that is unreadable or unsupported.
-    """
-
-
-def model_argument(command):
-    """The MODEL argument."""
-    return click.argument("model", type=click.Path())(command)
-
-
-def run_options(command):
-    """Options of every command that explains images."""
-    options = [
-        click.option("-o", "--output-dir", "folder", default="explanations", show_default=True,
-                     help="Folder for pictures, arrays and results.json."),
-        click.option("--steps", default=50, show_default=True, type=click.IntRange(min=1),
-                     help="Gradient passes of Integrated Gradients."),
-        click.option("--provider", default="auto", show_default=True,
-                     type=click.Choice(["auto", "cpu", "cuda"]), help="Where ONNX Runtime runs."),
-        click.option("--json", "as_json", is_flag=True, help="Print the records as JSON."),
-    ]  # fmt: skip
-    for option in reversed(options):
-        command = option(command)
-    return command
+    """Hold the commands."""
 
 
 @cli.command(
-    epilog="Examples:\n\n  onnxplain explain model.onnx cat.jpg dog.jpg -o out\n\n"
-    "  onnxplain explain model.onnx cat.jpg -m grad-cam -t 'tabby cat' -t top2\n\n"
-    "  onnxplain explain model.onnx cat.jpg -m integrated-gradients --steps 200 --baseline blur"
+    epilog=_examples(
+        "onnxplain explain model.onnx cat.jpg dog.jpg -o out",
+        "onnxplain explain model.onnx cat.jpg -m grad-cam -t 'tabby cat' -t top2",
+        "onnxplain explain model.onnx cat.jpg -m integrated-gradients --steps 200 --baseline blur",
+    )
 )
-@model_argument
-@click.argument("images", nargs=-1, required=True, type=click.Path())
+@_model
+@click.argument("images", nargs=-1, required=True, type=click.Path(), metavar="IMAGE...")
 @click.option(
     "-m",
     "--method",
@@ -87,95 +138,99 @@ def run_options(command):
     multiple=True,
     default=("top1",),
     show_default=True,
+    metavar="TARGET",
     help="Class index, label, top1, top2 ..., or an index tuple such as 1,20,30; repeatable.",
 )
-@click.option("--layer", help="Grad-CAM's feature map, by tensor or node name. Default: found.")
+@_layer
 @click.option(
     "--baseline",
     default="black",
     show_default=True,
-    help="black, white, mean, blur, or a file (image or .npy).",
+    metavar="BASELINE",
+    help="black, white, mean, blur, or a file (an image or .npy).",
 )
-@click.option(
-    "--card", type=click.Path(), help="Model card (JSON): how an image becomes the input."
-)
-@click.option("--labels", type=click.Path(), help="Text file of class labels, one a line.")
-@run_options
+@_card
+@click.option("--labels", metavar="FILE", help="Text file of class labels, one a line.")
+@_running
 def explain(model: str, images: tuple[str, ...], folder: str, as_json: bool, **chosen: Any) -> int:
     """Explain what MODEL looked at in each IMAGE.
 
-    Writes an overlay picture and the attribution as an array for each image, method and target, and
-    results.json.
+    Writes a picture and an array for each image, method and target, and one results.json.
     """
     return _explain(model, images, folder, as_json, chosen)
 
 
-# Options in one line each read better than ruff's layout of them.
-# fmt: on
-@cli.command()
-@run_options
+@cli.command(
+    short_help="Explain the shipped model on its two photos.",
+    epilog=_examples("onnxplain demo", "onnxplain demo -o out --steps 200"),
+)
+@_running
 def demo(folder: str, as_json: bool, **chosen: Any) -> int:
     """Explain the shipped model on its two photos, by all methods, and draw one panel."""
     from onnxplain.models.shipped import demo_model, demo_photos
 
-    photos = tuple(str(path) for path in demo_photos())
+    photos = [str(path) for path in demo_photos()]
     return _explain(str(demo_model()), photos, folder, as_json, chosen, panel="panel.png")
 
 
 def _explain(
     model: str,
-    images: tuple[str, ...],
+    images: Sequence[str],
     folder: str,
     as_json: bool,
     chosen: dict[str, Any],
     panel: str | None = None,
 ) -> int:
-    from onnxplain.engine import jobs
+    from onnxplain.engine.jobs import Options, explain_files
 
     with _progress() as tell:
-        tell("building", 0.0)
-        explainer = jobs.ImageExplainer(model, jobs.Options(**chosen))
-        results = jobs.explain_files(explainer, images, folder, tell)
-        if panel is not None:
-            jobs.write_panel(results, Path(folder) / panel, explainer.card)
-    for method, reason in explainer.skipped.items():
-        click.echo(f"skipped {method}: {reason}", err=True)
-    for note in explainer.card.assumed:
-        click.echo(f"no model card; assumed {note} (--card FILE says otherwise)", err=True)
-    records = [result.record for result in results]
-    failed = [record for record in records if "error" in record]
-    for record in failed:
-        click.echo(f"{record['image']}: {record['error']}", err=True)
+        report = explain_files(model, images, folder, Options(**chosen), tell, panel)
+    for method, reason in report.skipped.items():
+        _complain(f"skipped {method}: {reason}")
+    if report.assumed:
+        guesses = "; ".join(report.assumed)
+        _complain(f"no model card, assumed: {guesses} (--card FILE says otherwise)")
+    for record in report.failed:
+        path, error = record["image"], record["error"]
+        _complain(error if path in error else f"{path}: {error}")
     if as_json:
-        click.echo(json.dumps(records, indent=2, ensure_ascii=False))
+        click.echo(json.dumps(report.records, indent=2, ensure_ascii=False))
     else:
-        _print_records([r for r in records if "error" not in r], folder, panel)
-    return 1 if failed else 0
+        _print_records([r for r in report.records if "error" not in r], folder, panel)
+    return 1 if report.failed else 0
 
 
 def _print_records(records: list[dict[str, Any]], folder: str, panel: str | None) -> None:
-    from onnxplain.engine.jobs import delta_text
+    from onnxplain.engine.results import delta_text, number_text, target_name
 
+    width = max(len(method) for method in _METHODS)
+    image_and_target = None
     for record in records:
-        target = record["target"]
-        name = target["label"] or f"class {target['index']}"
-        delta = "" if record["delta"] is None else f"  {delta_text(record)}"
+        heading = (
+            f"{Path(record['image']).name}: {target_name(record)}, "
+            f"score {number_text(record['score'], '.3f')}"
+        )
+        if heading != image_and_target:
+            click.echo(heading)
+            image_and_target = heading
+        delta = delta_text(record)
         click.echo(
-            f"{Path(record['image']).name}: {name} ({target['index']})  "
-            f"score {record['score']:.3f}  "
-            f"{record['method']}{delta}  {record['seconds']:.2f} s  -> {record['files'][0]}"
+            f"  {record['method']:{width}}  {record['seconds']:6.2f} s  {record['files'][0]}"
+            + (f"  {delta}" if delta else "")
         )
     if records:
-        click.echo(
-            f"pictures, arrays and results.json in {folder}" + (f"; see {panel}" if panel else "")
-        )
+        files = f", all in {panel}" if panel else ""
+        click.echo(f"pictures{files}, arrays and results.json: {folder}")
 
 
-@cli.command(epilog="Example:\n\n  onnxplain inspect model.onnx --json")
-@model_argument
-@click.option("--layer", help="Grad-CAM's feature map, by tensor or node name.")
-@click.option("--output", help="The output to explain. Default: found.")
-@click.option("--card", type=click.Path(), help="Model card (JSON).")
+@cli.command(
+    short_help="Say what would be explained, and by which methods.",
+    epilog=_examples("onnxplain inspect model.onnx", "onnxplain inspect model.onnx --json"),
+)
+@_model
+@_layer
+@click.option("--output", metavar="NAME", help="The output to explain. Default: found.")
+@_card
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def inspect(
     model: str, layer: str | None, output: str | None, card: str | None, as_json: bool
@@ -184,79 +239,56 @@ def inspect(
     from dataclasses import asdict
 
     from onnxplain.engine.inspection import inspect as inspect_model
+    from onnxplain.engine.inspection import table
     from onnxplain.models.card import read_card
 
     found = inspect_model(model, layer=layer, output=output, card=read_card(card) if card else None)
     if as_json:
         click.echo(json.dumps(asdict(found), indent=2, ensure_ascii=False))
-        return 0
-    _print_inspection(found)
+    else:
+        _print_table(table(found))
     return 0
 
 
-def _print_inspection(found: Any) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    rows = [
-        (
-            "model",
-            f"opset {found.opset}, IR {found.ir_version}, {found.producer or 'unknown producer'}",
-        ),
-        ("inputs", "\n".join(found.inputs)),
-        ("explained input", found.input),
-        ("preprocessing", _card_text(found)),
-        ("outputs", "\n".join(found.outputs)),
-        ("score", found.score),
-        ("feature map", f"{found.feature_map or 'none'}: {found.feature_map_reason}"),
-        ("operators", ", ".join(f"{op} x{n}" for op, n in found.operators.items())),
-        ("quantisation", found.quantisation or "none"),
-    ]
-    for name, reasons in found.unsupported.items():
-        rows.append((name, "supported" if not reasons else "\n".join(["not supported", *reasons])))
+def _print_table(rows: list[tuple[str, str]]) -> None:
+    """Print rows of a name and a text; long texts are wrapped on terminals only."""
+    indent = 2 + max(len(name) for name, _ in rows)
+    width = shutil.get_terminal_size().columns - indent if sys.stdout.isatty() else sys.maxsize
     for name, text in rows:
-        table.add_row(name, text.replace("[", "\\["))
-    Console(soft_wrap=False).print(table)
+        lines = [part for line in text.split("\n") for part in _wrapped(line, width)]
+        head = click.style(f"{name:{indent}}", bold=True)
+        click.echo(head + f"\n{'':{indent}}".join(lines))
 
 
-def _card_text(found: Any) -> str:
-    card = found.card
-    if card is None:
-        return found.card_note
-    if card.assumed:
-        return "no model card; assumed " + "; ".join(card.assumed)
-    height, width = card.size
-    return (
-        f"card {found.card_note}: {card.channels} {card.layout}, "
-        f"{card.resize} to {height} x {width} ({card.interpolation}), "
-        f"(pixel * {card.scale} - {card.mean}) / {card.std}"
-    )
+def _wrapped(line: str, width: int) -> list[str]:
+    return textwrap.wrap(line, max(width, 20), subsequent_indent="  ") or [""]
 
 
 @cli.command(
-    epilog="Example:\n\n"
-    "  onnxplain export model.onnx -m deeplift -o explained.onnx --baseline white"
+    short_help="Write prediction and explanation as one ONNX file.",
+    epilog=_examples(
+        "onnxplain export model.onnx -m grad-cam -o explained.onnx",
+        "onnxplain export model.onnx -m deeplift -o explained.onnx --baseline white",
+        "onnxplain export model.onnx -m integrated-gradients -o explained.onnx --baseline-input",
+    ),
 )
-@model_argument
+@_model
 @click.option("-m", "--method", required=True, type=click.Choice(_METHODS), help="Method.")
 @click.option(
-    "-o", "--output-file", "file", required=True, type=click.Path(), help="File to write."
+    "-o", "--output-file", "file", required=True, metavar="FILE", help="The ONNX file to write."
 )
+@_steps
 @click.option(
-    "--steps", default=50, show_default=True, type=click.IntRange(min=1), help="Steps of IG."
-)
-@click.option(
-    "--baseline", default="black", show_default=True, help="black, white or an .npy file."
+    "--baseline",
+    metavar="BASELINE",
+    help="black, white, or a file (an image or .npy).  [default: black]",
 )
 @click.option("--baseline-input", is_flag=True, help="Make the baseline an input of the file.")
-@click.option("--layer", help="Grad-CAM's feature map, by tensor or node name.")
-@click.option("--card", type=click.Path(), help="Model card (JSON).")
+@_layer
+@_card
 def export(model: str, file: str, **chosen: Any) -> int:
     """Write MODEL as one ONNX file that returns its prediction and its explanation."""
-    from onnxplain.engine.jobs import export_file
+    from onnxplain.engine.exporting import export_file
 
     exported = export_file(model, file, **chosen)
     inputs = ", ".join(value.name for value in exported.graph.input)
@@ -265,49 +297,70 @@ def export(model: str, file: str, **chosen: Any) -> int:
     return 0
 
 
-class _progress:  # noqa: N801  (a context manager, used like a function)
-    """A progress bar on stderr where that is a terminal."""
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[str, float], None]]:
+    """Yield what draws a progress bar on stderr where that is a terminal, and else nothing."""
+    if not sys.stderr.isatty():
+        yield lambda text, done: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-    def __enter__(self):
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-        console = Console(stderr=True)
-        self._bar = Progress(
-            *columns, console=console, transient=True, disable=not console.is_terminal
-        )
-        self._bar.start()
-        task = self._bar.add_task("", total=1.0)
-        return lambda text, done: self._bar.update(task, description=text, completed=done)
-
-    def __exit__(self, *_):
-        self._bar.stop()
+    columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn()
+    console = Console(stderr=True)
+    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bar:
+        task = bar.add_task("", total=1.0)
+        yield lambda text, done: bar.update(task, description=text, completed=done)
 
 
-def main() -> None:
+def _complain(message: str) -> None:
+    """Print one line on stderr, whatever the message holds."""
+    click.echo(f"onnxplain: {' '.join(message.split())}", err=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its status; every error is one line on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A label or file name that the terminal's encoding lacks is no reason to fail.
+            stream.reconfigure(errors="backslashreplace")
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("onnxplain: %(message)s"))
-    logging.getLogger("onnxplain").addHandler(handler)
+    logging.getLogger("onnxplain").handlers = [handler]
+    sys.exit(_status(arguments))
+
+
+def _status(arguments: Sequence[str] | None) -> int:
     try:
-        status = cli.main(standalone_mode=False)
+        status = cli.main(arguments, prog_name="onnxplain", standalone_mode=False)
+        sys.stdout.flush()
+        return status or 0
     except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message())
-        status = 2
+        click.echo(error.format_message(), err=True)
     except click.ClickException as error:
-        click.echo(f"onnxplain: {' '.join(error.format_message().split())} (see --help)", err=True)
-        status = 2
+        _complain(f"{error.format_message()} (see --help)")
     except OnnxplainError as error:
-        click.echo(f"onnxplain: {error}", err=True)
-        status = 2
+        _complain(str(error))
+    except BrokenPipeError:
+        # The reader of stdout has left, as `head` does: nothing more to say, now or at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as error:
-        click.echo(f"onnxplain: {error.filename or ''}: {error.strerror or error}", err=True)
-        status = 2
+        where = f"{error.filename}: " if error.filename else ""
+        _complain(f"{where}{error.strerror or error}")
+    except MemoryError:
+        _complain("out of memory")
     except (KeyboardInterrupt, click.Abort):
-        click.echo("onnxplain: interrupted", err=True)
-        status = 130
-    sys.exit(status)
+        _complain("interrupted")
+        return 130
+    except Exception as error:
+        if os.environ.get(_DEBUG):
+            traceback.print_exc()
+        _complain(
+            f"internal error, {type(error).__name__}: {error} ({_DEBUG}=1 shows where; please "
+            "report it)"
+        )
+    return 2
 
 
 if __name__ == "__main__":

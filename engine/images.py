@@ -11,6 +11,7 @@ from onnxplain import InvalidInputError
 from onnxplain.models.card import ModelCard, black_image, normalise, white_image
 
 BASELINE_CHOICES = ("black", "white", "mean", "blur")
+BASELINES_OF_THE_IMAGE = ("mean", "blur")
 _LONGEST_VIEW = 4096
 _MOST_RESIZED = 2**26
 _INTERPOLATIONS = {
@@ -77,16 +78,11 @@ def image_to_tensor(image: Image.Image, card: ModelCard) -> tuple[np.ndarray, Im
 def baseline_image(choice: str, image: Image.Image, card: ModelCard) -> np.ndarray:
     """Make the baseline for an image: float32, broadcastable to `card.tensor_shape`.
 
-    choice: "black" or "white"; "mean", the image's own mean of each channel; "blur", the image
-    after a Gaussian blur whose sigma is a tenth of its width; or a file, either an image, which
-    goes through `image_to_tensor`, or a `.npy` array as the model takes it.
+    choice: as for `fixed_baseline`; or "mean", the image's own mean of each channel; or "blur", the
+    image after a Gaussian blur whose sigma is a tenth of its width.
 
     Raises InvalidInputError when the file cannot be read or its array does not fit.
     """
-    if choice == "black":
-        return black_image(card)
-    if choice == "white":
-        return white_image(card)
     if choice == "mean":
         tensor, _ = image_to_tensor(image, card)
         over_space = tuple(axis for axis in (1, 2, 3) if axis != card.channel_axis)
@@ -95,6 +91,21 @@ def baseline_image(choice: str, image: Image.Image, card: ModelCard) -> np.ndarr
         pixels = _model_pixels(_checked(image), card)
         blurred = pixels.filter(ImageFilter.GaussianBlur(pixels.width / 10))
         return _pixels_to_tensor(blurred, card).astype(np.float32)
+    return fixed_baseline(choice, card)
+
+
+def fixed_baseline(choice: str, card: ModelCard) -> np.ndarray:
+    """Make a baseline that serves every image: float32, broadcastable to `card.tensor_shape`.
+
+    choice: "black" or "white"; or a file, either an image, which goes through `image_to_tensor`, or
+    a `.npy` array as the model takes it.
+
+    Raises InvalidInputError when the file cannot be read or its array does not fit.
+    """
+    if choice == "black":
+        return black_image(card)
+    if choice == "white":
+        return white_image(card)
     if choice.lower().endswith(".npy"):
         return _read_array(choice, card)
     if not Path(choice).exists():

@@ -22,7 +22,7 @@ from onnxplain.graph_passes.rules.deeplift import deeplift_rules
 from onnxplain.graph_passes.rules.registry import operator_name
 from onnxplain.graph_passes.subject import Subject, select
 from onnxplain.graph_passes.twins import TwinEmitter
-from onnxplain.models.card import ModelCard, assume_card, find_card, read_card
+from onnxplain.models.card import ModelCard, assume_card, locate_card, read_card
 from onnxplain.models.load import load
 
 _QUANTISED = {
@@ -116,6 +116,49 @@ def inspect(
     )
 
 
+def table(found: Inspection) -> list[tuple[str, str]]:
+    """The inspection as (what, text) rows for people to read."""
+    producer = found.producer or "unknown producer"
+    rows = [
+        ("model", f"opset {found.opset}, IR {found.ir_version}, {producer}"),
+        ("inputs", "\n".join(found.inputs)),
+        ("explained input", found.input),
+        ("preprocessing", _card_text(found)),
+        ("outputs", "\n".join(found.outputs)),
+        ("explained score", found.score),
+        ("feature map", f"{found.feature_map or 'none'}: {found.feature_map_reason}"),
+        ("operators on the path", ", ".join(f"{op} {n}x" for op, n in found.operators.items())),
+        ("quantisation", found.quantisation or "none"),
+    ]
+    for method, reasons in found.unsupported.items():
+        rows.append((method, "\n".join(["not supported:", *reasons]) if reasons else "supported"))
+    return rows
+
+
+def _card_text(found: Inspection) -> str:
+    card = found.card
+    if card is None:
+        return f"unknown: {found.card_note}"
+    if card.assumed:
+        return "no model card; assumed:\n" + "\n".join(card.assumed)
+    height, width = card.size
+    crop = f", centre crop {card.crop_fraction:g}" if card.resize == "crop" else ""
+    scale, mean, std = (_numbers(values) for values in (card.scale, card.mean, card.std))
+    pixel = "pixel" if scale == "1" else f"pixel * {scale}"
+    labels = f"{len(card.labels)} labels" if card.labels else "no labels"
+    return (
+        f"{card.resize} to {height} x {width} ({card.interpolation}{crop}), {card.channels}, "
+        f"{card.layout}, ({pixel} - {mean}) / {std} as {card.dtype}, {labels} "
+        f"(model card: {found.card_note})"
+    )
+
+
+def _numbers(values: float | tuple[float, ...]) -> str:
+    numbers = values if isinstance(values, tuple) else (values,)
+    texts = [f"{value:.6g}" for value in numbers]
+    return texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+
+
 def card_or_assumption(
     proto: onnx.ModelProto,
     path: str | os.PathLike[str] | None,
@@ -124,15 +167,14 @@ def card_or_assumption(
 ) -> tuple[ModelCard | None, str]:
     """The model's card and where it comes from; without one, what its input's shape suggests."""
     if card_file is not None:
-        return read_card(card_file), f"read from {card_file}"
-    card = find_card(proto, path)
-    if card is not None:
-        return card, "beside the model or in its metadata"
+        return read_card(card_file), str(card_file)
+    located = locate_card(proto, path)
+    if located is not None:
+        return located
     try:
         source = select(graph).input
-        return assume_card(
-            source.shape, str(numpy_type(source.dtype))
-        ), "assumed from the input's shape"
+        card = assume_card(source.shape, str(numpy_type(source.dtype)))
+        return card, "assumed from the input's type and shape"
     except (InvalidInputError, UnsupportedModelError) as error:
         return None, str(error)
 

@@ -2,27 +2,48 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from onnxplain import InvalidInputError, OnnxplainError, UnsupportedModelError
+from onnxplain.engine.arrays import check_inputs, check_target
 from onnxplain.engine.explainer import METHODS, Explainer
 from onnxplain.engine.explanation import Explanation
-from onnxplain.engine.images import baseline_image, image_to_tensor, read_image
+from onnxplain.engine.images import (
+    BASELINES_OF_THE_IMAGE,
+    baseline_image,
+    fixed_baseline,
+    image_to_tensor,
+    read_image,
+)
 from onnxplain.engine.inspection import card_or_assumption
-from onnxplain.engine.pictures import METHOD_NAMES, PanelRow, overlay, panel
 from onnxplain.engine.prepared import prepared_graph
+from onnxplain.engine.results import (
+    Result,
+    file_stems,
+    finite,
+    writable_folder,
+    write_panel,
+    write_records,
+    write_result,
+)
+from onnxplain.engine.session import Session, open_session
 from onnxplain.models.card import ModelCard, find_label, read_labels
 from onnxplain.models.load import load, sha256
+
+_TOP = re.compile(r"top([0-9]{1,9})")
+_INDEX = re.compile(r"-?[0-9]{1,18}")
+_TUPLE = re.compile(r"[0-9]{1,18}(\s*,\s*[0-9]{1,18})+")
+
+Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
@@ -40,23 +61,86 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Result:
-    """One image, method and target.
+class Report:
+    """What a job did.
 
-    Its record for results.json, what the model saw and what it made of it.
+    Attributes:
+        records: what results.json holds: a record for each image, method and target, and one with
+            the key "error" for each image that failed.
+        skipped: method -> why it was left out, where none was asked for in particular.
+        assumed: what was guessed about the model's input, for want of a card.
     """
 
-    record: dict[str, Any]
-    view: Image.Image
-    tensor: np.ndarray
-    attribution: np.ndarray
+    records: list[dict[str, Any]]
+    skipped: dict[str, str]
+    assumed: tuple[str, ...]
+
+    @property
+    def failed(self) -> list[dict[str, Any]]:
+        """The records of the images that failed."""
+        return [record for record in self.records if "error" in record]
 
 
 @dataclass(frozen=True)
-class Failure:
-    """An image that could not be explained."""
+class _Rank:
+    """The target topK; K counts from 1."""
 
-    record: dict[str, Any]
+    place: int
+
+
+def explain_files(
+    model: str | os.PathLike[str],
+    images: Sequence[str],
+    folder: str | os.PathLike[str],
+    options: Options,
+    progress: Progress | None = None,
+    panel: str | None = None,
+) -> Report:
+    """Explain every image and write pictures, arrays and results.json; a bad image stops no other.
+
+    Args:
+        model: path of the model.
+        images: files.
+        folder: where to write; made if missing.
+        options: methods, targets and so on.
+        progress: called with a text and the fraction of the whole work that is done.
+        panel: name of one more picture, with all images and methods side by side; None: none.
+
+    Raises:
+        UnsupportedModelError: the model cannot be read, or not be explained by a method that was
+            asked for.
+        InvalidInputError: a wrong option, a model whose input is no image, or a folder that cannot
+            be written to.
+    """
+    tell = progress or (lambda text, done: None)
+    directory = writable_folder(folder)
+    stems = file_stems(images)
+    explainer = ImageExplainer(model, options, lambda text: tell(text, 0.0))
+    records: list[dict[str, Any]] = []
+    for_panel: list[Result] = []
+    try:
+        for number, (path, stem) in enumerate(zip(images, stems, strict=True)):
+
+            def step(done: float, number=number, path=path) -> None:
+                tell(Path(path).name, (number + done) / len(images))
+
+            try:
+                for result in explainer.explain(path, step):
+                    write_result(result, directory, stem)
+                    records.append(result.record)
+                    if panel is not None:
+                        for_panel.append(result)
+            except OnnxplainError as error:
+                records.append(explainer.failure(path, str(error)))
+            except OSError as error:
+                where = error.filename or directory
+                records.append(explainer.failure(path, f"{where}: {error.strerror or error}"))
+    finally:
+        # Also when interrupted: what is written is on record.
+        write_records(records, directory)
+    if panel is not None and for_panel:
+        write_panel(for_panel, directory / panel)
+    return Report(records, explainer.skipped, explainer.card.assumed)
 
 
 class ImageExplainer:
@@ -71,72 +155,145 @@ class ImageExplainer:
         InvalidInputError: a wrong option, or a model whose input is no image.
     """
 
-    def __init__(self, model: str | os.PathLike[str], options: Options):
+    def __init__(
+        self,
+        model: str | os.PathLike[str],
+        options: Options,
+        tell: Callable[[str], None] = lambda text: None,
+    ):
+        tell("reading the model")
         self.options = options
         self.model = os.fspath(model)
         self.sha256 = sha256(model)
         self.card = _card(model, options)
+        self._baseline = None
+        if options.baseline not in BASELINES_OF_THE_IMAGE:
+            self._baseline = fixed_baseline(options.baseline, self.card)
         self.skipped: dict[str, str] = {}
         self.explainers: dict[str, Explainer] = {}
         for method in dict.fromkeys(options.methods or METHODS):
-            try:
-                self.explainers[method] = Explainer(
-                    model,
-                    method,
-                    layer=options.layer,
-                    steps=options.steps,
-                    output=self.card.output,
-                    providers=options.provider,
-                )
-            except UnsupportedModelError as error:
-                if options.methods:
-                    raise
-                self.skipped[method] = str(error)
+            tell(f"building {method}")
+            self._add(method)
         if not self.explainers:
             raise UnsupportedModelError("; ".join(dict.fromkeys(self.skipped.values())))
+        self._subject = next(iter(self.explainers.values())).subject
+        self._check_card()
+        self._targets = list(dict.fromkeys(self._target(text) for text in options.targets))
+
+    def _add(self, method: str) -> None:
+        try:
+            self.explainers[method] = Explainer(
+                self.model,
+                method,
+                layer=self.options.layer,
+                steps=self.options.steps,
+                output=self.card.output,
+                providers=self.options.provider,
+            )
+        except UnsupportedModelError as error:
+            if self.options.methods:
+                raise
+            self.skipped[method] = str(error)
+
+    def _check_card(self) -> None:
+        """Refuse a model that cannot take one image, before any image is read."""
+        try:
+            check_inputs(self._subject, np.zeros(self.card.tensor_shape, self.card.dtype))
+        except InvalidInputError as error:
+            raise InvalidInputError(f"the model card does not fit the model: {error}") from error
+        batch = self._subject.batch
+        if isinstance(batch, int) and batch != 1:
+            raise InvalidInputError(
+                f"the model takes exactly {batch} images at a time, and the command line feeds one;"
+                " use the Python API"
+            )
+
+    def _target(self, text: str) -> int | tuple[int, ...] | _Rank:
+        """A class index, index tuple ("1,20,30"), label or topK."""
+        text = text.strip()
+        rank = _TOP.fullmatch(text)
+        if rank:
+            return self._checked_rank(int(rank[1]))
+        target: int | tuple[int, ...]
+        if _INDEX.fullmatch(text):
+            target = int(text)
+        elif _TUPLE.fullmatch(text):
+            target = tuple(int(part) for part in text.split(","))
+        else:
+            target = find_label(self.card.labels, text)
+        check_target(self._subject, target, 1)
+        return -1 if target == -1 else target
+
+    def _checked_rank(self, place: int) -> int | _Rank:
+        if place == 1:
+            check_target(self._subject, -1, 1)
+            return -1
+        if self._subject.needs_index or self._subject.is_map:
+            raise InvalidInputError("top2 and below need an output with one score for each class")
+        classes = self._subject.classes
+        if place < 1 or (isinstance(classes, int) and place > classes):
+            raise InvalidInputError(f"target top{place}: the model has {classes} classes")
+        return _Rank(place)
 
     def explain(
-        self, path: str, progress: Callable[[int, int], None] | None = None
+        self, path: str, progress: Callable[[float], None] = lambda done: None
     ) -> Iterator[Result]:
-        """Explain one image file by every method and target.
+        """Explain one image file by every method and target, each target once.
+
+        Args:
+            path: an image file.
+            progress: called with the fraction of this image's work that is done.
 
         Raises:
-            InvalidInputError: the image or a target does not fit.
+            InvalidInputError: the image does not fit.
         """
         image = read_image(path)
         tensor, view = image_to_tensor(image, self.card)
-        baseline = baseline_image(self.options.baseline, image, self.card)
-        targets = list(dict.fromkeys(self._target(text, tensor) for text in self.options.targets))
-        for explainer in self.explainers.values():
-            for target in targets:
+        baseline = self._baseline
+        if baseline is None:
+            baseline = baseline_image(self.options.baseline, image, self.card)
+        targets = list(dict.fromkeys(self._ranked(target, tensor) for target in self._targets))
+        share = 1 / (len(self.explainers) * len(targets))
+        for row, explainer in enumerate(self.explainers.values()):
+            explained = set()
+            for column, target in enumerate(targets):
+                done = (row * len(targets) + column) * share
+
+                def step(passes: int, of: int, done=done) -> None:
+                    progress(done + share * passes / of)
+
                 began = time.perf_counter()
                 extra = {} if explainer.method == "grad-cam" else {"baseline": baseline}
-                explanation = explainer(tensor, target, progress=progress, **extra)
+                explanation = explainer(tensor, target, progress=step, **extra)
                 seconds = time.perf_counter() - began
                 record = self._record(path, explainer, explanation, seconds)
-                yield Result(record, view, tensor, explanation.attribution)
+                # "top1" and the class that it turns out to be are one target.
+                index = str(record["target"]["index"])
+                if index not in explained:
+                    explained.add(index)
+                    axis = self.card.channel_axis - 1 if explanation.attribution.ndim == 4 else None
+                    yield Result(record, view, tensor, explanation.attribution, axis)
 
-    def _target(self, text: str, tensor: np.ndarray) -> int | tuple[int, ...]:
-        """A class index, index tuple ("1,20,30"), label or topK, as what Explainer takes."""
-        text = text.strip()
-        if text == "top1":
-            return -1
-        if text.startswith("top") and text[3:].isdigit():
-            return self._ranked(int(text[3:]), tensor)
-        if text.lstrip("-").isdigit():
-            return int(text)
-        if "," in text and text.replace(",", "").replace(" ", "").isdigit():
-            return tuple(int(part) for part in text.split(","))
-        return find_label(self.card.labels, text)
+    @cached_property
+    def _own(self) -> Session:
+        """The model itself, for the ranks of its classes."""
+        return open_session(load(self.model), self.options.provider)
 
-    def _ranked(self, rank: int, tensor: np.ndarray) -> int:
-        explainer = next(iter(self.explainers.values()))
-        if explainer.subject.needs_index or explainer.subject.is_map:
-            raise InvalidInputError("top2 and below need an output with one score for each class")
-        scores = explainer(tensor[:1]).outputs[explainer.subject.output.name].reshape(-1)
-        if not 1 <= rank <= len(scores):
-            raise InvalidInputError(f"target top{rank}: the model has {len(scores)} classes")
-        return int(np.argsort(-scores, kind="stable")[rank - 1])
+    def _ranked(self, target: int | tuple[int, ...] | _Rank, tensor: np.ndarray) -> Any:
+        """The target, with topK replaced by the class in that place for this input."""
+        if not isinstance(target, _Rank):
+            return target
+        output = self._subject.output.name
+        scores = self._own.run({self._subject.input.name: tensor}, [output])[output].reshape(-1)
+        if target.place > len(scores):
+            raise InvalidInputError(
+                f"target top{target.place}: the model has {len(scores)} classes"
+            )
+        return int(np.argsort(-scores, kind="stable")[target.place - 1])
+
+    def failure(self, path: str, error: str) -> dict[str, Any]:
+        """The record of an image that could not be explained."""
+        return {"image": os.fspath(path), "model": self.model, "error": error}
 
     def _record(
         self, path: str, explainer: Explainer, e: Explanation, seconds: float
@@ -150,10 +307,10 @@ class ImageExplainer:
             "model_sha256": self.sha256,
             "method": e.method,
             "target": {"index": index, "label": label, "output": explainer.subject.output.name},
-            "score": _first(e.score),
-            "baseline_score": _first(e.baseline_score),
-            "delta": _first(e.delta),
-            "relative_delta": _first(e.relative_delta),
+            "score": finite(e.score),
+            "baseline_score": finite(e.baseline_score),
+            "delta": finite(e.delta),
+            "relative_delta": finite(e.relative_delta),
             "steps": e.steps,
             "feature_map": e.feature_map,
             "provider": e.provider,
@@ -169,207 +326,3 @@ def _card(model: str | os.PathLike[str], options: Options) -> ModelCard:
     if options.labels is not None:
         card = replace(card, labels=read_labels(options.labels))
     return card
-
-
-def _first(values: np.ndarray | None) -> float | None:
-    """One number for JSON, which knows no NaN."""
-    return float(values[0]) if values is not None and math.isfinite(values[0]) else None
-
-
-def explain_files(
-    explainer: ImageExplainer,
-    images: Sequence[str],
-    folder: str | os.PathLike[str],
-    progress: Callable[[str, float], None] | None = None,
-) -> list[Result | Failure]:
-    """Explain every image and write pictures, arrays and results.json; a bad image stops no other.
-
-    Args:
-        explainer: the model, methods and targets.
-        images: files.
-        folder: where to write; made if missing.
-        progress: called with a text and the fraction of the whole work that is done.
-
-    Raises:
-        InvalidInputError: the folder cannot be written to.
-    """
-    directory = writable_folder(folder)
-    stems = _file_stems(images)
-    results: list[Result | Failure] = []
-    share = 1 / (len(images) * len(explainer.explainers) * len(explainer.options.targets))
-    for number, path in enumerate(images):
-        done = [number / len(images)]
-
-        def step(passes: int, of: int, done=done, path=path) -> None:
-            if progress is not None:
-                progress(Path(path).name, min(1.0, done[0] + share * passes / of))
-
-        try:
-            for result in explainer.explain(path, step):
-                write_result(result, directory, stems[number], explainer.card)
-                results.append(result)
-                done[0] += share
-        except (OnnxplainError, OSError) as error:
-            record = {"image": os.fspath(path), "model": explainer.model, "error": str(error)}
-            results.append(Failure(record))
-    text = json.dumps([result.record for result in results], indent=2, ensure_ascii=False)
-    (directory / "results.json").write_text(text + "\n", encoding="utf-8")
-    return results
-
-
-def writable_folder(folder: str | os.PathLike[str]) -> Path:
-    """The folder, made if missing and tried.
-
-    Raises:
-        InvalidInputError: it cannot be made or written to.
-    """
-    directory = Path(folder)
-    probe = directory / ".onnxplain-probe"
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise InvalidInputError(
-            f"cannot write to the output folder {directory}: {reason}"
-        ) from error
-    return directory
-
-
-def _file_stems(images: Sequence[str]) -> list[str]:
-    """A name for each image's files: its stem, or more where two images would share it."""
-    stems = [Path(path).stem for path in images]
-    names = [
-        stem if stems.count(stem) == 1 else Path(p).name
-        for stem, p in zip(stems, images, strict=True)
-    ]
-    return [
-        name if names.count(name) == 1 else f"{name}-{names[: i + 1].count(name)}"
-        for i, name in enumerate(names)
-    ]
-
-
-def write_result(result: Result, folder: Path, stem: str, card: ModelCard) -> None:
-    """Write `<stem>.<method>.<target>.png` and `.npz`, and name both in the record."""
-    record = result.record
-    index = record["target"]["index"]
-    target = "-".join(map(str, index)) if isinstance(index, list) else str(index)
-    base = f"{stem}.{record['method']}.{target}"
-    picture = overlay(
-        result.view,
-        result.attribution[0],
-        method=record["method"],
-        title=title_of(record),
-        subtitle=subtitle_of(record),
-        channel_axis=_channel_axis(result, card),
-    )
-    picture.save(folder / f"{base}.png")
-    arrays = {"attribution": result.attribution, "input": result.tensor}
-    np.savez_compressed(folder / f"{base}.npz", **arrays)
-    record["files"] = [f"{base}.png", f"{base}.npz"]
-
-
-def _channel_axis(result: Result, card: ModelCard) -> int | None:
-    return card.channel_axis - 1 if result.attribution.ndim == 4 else None
-
-
-def title_of(record: dict[str, Any]) -> str:
-    """The target and its score, as a picture's title says them."""
-    target = record["target"]
-    name = target["label"] or f"class {target['index']}"
-    if isinstance(target["index"], list):
-        name = f"{target['output']}{target['index']}"
-    return f"{name} · score {record['score']:.2f}"
-
-
-def subtitle_of(record: dict[str, Any]) -> str:
-    """The method and how exactly it sums, as a picture's subtitle says them."""
-    parts = [METHOD_NAMES[record["method"]]]
-    if record["feature_map"] is not None:
-        parts.append(f"feature map {record['feature_map']}")
-    if record["steps"] is not None:
-        parts.append(f"{record['steps']} steps")
-    if record["delta"] is not None:
-        parts.append(f"baseline score {record['baseline_score']:.2f}")
-        parts.append(delta_text(record))
-    return " · ".join(parts)
-
-
-def delta_text(record: dict[str, Any]) -> str:
-    """delta, and in percent of what was to be explained."""
-    relative = record["relative_delta"]
-    percent = "" if relative is None else f" ({100 * relative:.2g} %)"
-    return f"delta {record['delta']:.2g}{percent}"
-
-
-def write_panel(results: Sequence[Result | Failure], path: Path, card: ModelCard) -> None:
-    """One figure: a row for each image and target, its maps by method side by side."""
-    rows: dict[tuple, list[Result]] = {}
-    for result in results:
-        if isinstance(result, Result):
-            key = (result.record["image"], str(result.record["target"]["index"]))
-            rows.setdefault(key, []).append(result)
-    drawn = []
-    for group in rows.values():
-        notes = {r.record["method"]: _panel_note(r.record) for r in group}
-        drawn.append(
-            PanelRow(
-                view=group[0].view,
-                caption=title_of(group[0].record),
-                attributions={r.record["method"]: _flat(r, card) for r in group},
-                notes=notes,
-            )
-        )
-    panel(drawn).save(path)
-
-
-def _flat(result: Result, card: ModelCard) -> np.ndarray:
-    axis = _channel_axis(result, card)
-    return result.attribution[0] if axis is None else result.attribution[0].sum(axis=axis)
-
-
-def _panel_note(record: dict[str, Any]) -> str:
-    return "" if record["delta"] is None else delta_text(record)
-
-
-def export_file(
-    model: str,
-    file: str,
-    *,
-    method: str,
-    steps: int,
-    baseline: str,
-    baseline_input: bool,
-    layer: str | None,
-    card: str | None,
-):
-    """Write the explaining graph of a model file; returns it.
-
-    Raises:
-        InvalidInputError: a baseline that depends on the image, or a file that cannot be written.
-        UnsupportedModelError: the model cannot be explained by the method.
-    """
-    known, _ = card_or_assumption(load(model), model, prepared_graph(model), card)
-    values = _fixed_baseline(baseline, known) if method != "grad-cam" else None
-    output = known.output if known is not None else None
-    explainer = Explainer(model, method, layer=layer, steps=steps, baseline=values, output=output)
-    try:
-        return explainer.export(file, baseline_input=baseline_input)
-    except OSError as error:
-        raise InvalidInputError(f"cannot write {file}: {error.strerror or error}") from error
-
-
-def _fixed_baseline(choice: str, card: ModelCard | None) -> np.ndarray | None:
-    """A baseline that can be embedded: black, white or an array; black is zeros without a card."""
-    if choice in ("mean", "blur"):
-        raise InvalidInputError(
-            f"baseline {choice!r} depends on each image: "
-            "use --baseline-input and feed it, or black, white or a file"
-        )
-    if card is None:
-        if choice == "black":
-            return None
-        raise InvalidInputError(f"baseline {choice!r} needs a model card (--card FILE)")
-    blank = Image.new("RGB", (card.size[1], card.size[0]))
-    return baseline_image(choice, blank, card)

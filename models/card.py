@@ -169,15 +169,24 @@ def find_card(
 
     Raises InvalidInputError when there is a card and it is wrong.
     """
+    found = locate_card(model, path)
+    return None if found is None else found[0]
+
+
+def locate_card(
+    model: onnx.ModelProto, path: str | os.PathLike[str] | None = None
+) -> tuple[ModelCard, str] | None:
+    """Find a model's card as `find_card` does, and say where it is."""
     folder = Path() if path is None else Path(path).parent
     beside = None if path is None else Path(path).with_suffix(".json")
     if beside is not None and beside.is_file():
         text = _read_text(beside, "model card")
         if _has_card_keys(text):
-            return _parse_card(text, f"model card {beside}", folder)
+            return _parse_card(text, f"model card {beside}", folder), str(beside)
     for entry in model.metadata_props:
         if entry.key == METADATA_KEY:
-            return _parse_card(entry.value, f"model card in metadata {METADATA_KEY!r}", folder)
+            place = f"in metadata {METADATA_KEY!r}"
+            return _parse_card(entry.value, f"model card {place}", folder), place
     return None
 
 

@@ -1,0 +1,74 @@
+"""Exporting a model file as one that explains itself, with the baseline that its card names."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+
+from onnxplain import InvalidInputError
+from onnxplain.engine.explainer import Explainer
+from onnxplain.engine.images import BASELINES_OF_THE_IMAGE, fixed_baseline
+from onnxplain.engine.inspection import card_or_assumption
+from onnxplain.engine.prepared import prepared_graph
+from onnxplain.models.card import ModelCard
+from onnxplain.models.load import load
+
+
+def export_file(
+    model: str,
+    file: str,
+    *,
+    method: str,
+    steps: int,
+    baseline: str | None,
+    baseline_input: bool,
+    layer: str | None,
+    card: str | None,
+) -> onnx.ModelProto:
+    """Write the explaining graph of a model file; returns it.
+
+    Args:
+        model: path of the model.
+        file: path to write.
+        method: "grad-cam", "integrated-gradients" or "deeplift".
+        steps: gradient passes of Integrated Gradients.
+        baseline: "black", "white" or a file (image or .npy) to embed; None: black.
+        baseline_input: make the baseline an input of the file instead.
+        layer: Grad-CAM's feature map; None finds it.
+        card: path of a model card; None finds it, or assumes one.
+
+    Raises:
+        InvalidInputError: a baseline that cannot be embedded, or a file that cannot be written.
+        UnsupportedModelError: the model cannot be explained by the method.
+    """
+    if method == "grad-cam" and (baseline is not None or baseline_input):
+        raise InvalidInputError("grad-cam compares with no baseline: leave the baseline out")
+    if baseline is not None and baseline_input:
+        raise InvalidInputError("a baseline is either embedded or an input of the file, not both")
+    known, _ = card_or_assumption(load(model), model, prepared_graph(model), card)
+    explainer = Explainer(
+        model,
+        method,
+        layer=layer,
+        steps=steps,
+        baseline=None if method == "grad-cam" else _embedded(baseline or "black", known),
+        output=known.output if known is not None else None,
+    )
+    try:
+        return explainer.export(file, baseline_input=baseline_input)
+    except OSError as error:
+        raise InvalidInputError(f"cannot write {file}: {error.strerror or error}") from error
+
+
+def _embedded(choice: str, card: ModelCard | None) -> np.ndarray | None:
+    """A baseline that can be embedded; black is zeros where nothing is known of the input."""
+    if choice in BASELINES_OF_THE_IMAGE:
+        raise InvalidInputError(
+            f"baseline {choice!r} depends on each image: "
+            "use --baseline-input and feed it, or black, white or a file"
+        )
+    if card is None:
+        if choice == "black":
+            return None
+        raise InvalidInputError(f"baseline {choice!r} needs a model card (--card FILE)")
+    return fixed_baseline(choice, card)
