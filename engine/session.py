@@ -17,6 +17,9 @@ import onnxruntime
 from onnxplain import InvalidInputError, OnnxplainError, UnsupportedModelError
 
 logger = logging.getLogger("onnxplain")
+# onnx-graphsurgeon folds constants in sessions of its own, whose warnings (one for each node that
+# some optimiser left alone) no user can do anything about.
+onnxruntime.set_default_logger_severity(3)
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
