@@ -5,6 +5,7 @@ from onnxplain.graph_passes.decompositions import (  # noqa: F401
     normalization,
     recurrent,
     sampling,
+    softplus,
     spectral,
 )
 from onnxplain.graph_passes.decompositions.registry import ALWAYS, FOR_DEEPLIFT, decompose

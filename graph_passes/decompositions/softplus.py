@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from onnxplain.graph_passes.decompositions.registry import decomposition
 from onnxplain.graph_passes.emit import Emitter, is_constant
 
 # Beyond it softplus(z) and z are the same float32 number: e^-17 < 2^-24.
 _SAME_BEYOND = 17
 
 
+@decomposition("Where")
 def selected_softplus(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
     """`z > 20 ? x : softplus(z) / beta` with z = beta x becomes its last part.
 
