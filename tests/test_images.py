@@ -364,13 +364,12 @@ def test_blur_has_the_sigma_it_says():
 
 def test_baseline_files(tmp_path):
     image = Image.fromarray(noise(80, 60))
-    plain = card()
     Image.new("RGB", (9, 9), (1, 2, 3)).save(tmp_path / "base.png")
-    from_image = baseline_image(str(tmp_path / "base.png"), image, plain)
+    from_image = baseline_image(str(tmp_path / "base.png"), image, card())
     np.testing.assert_array_equal(from_image[0, :, 1, 1], [1, 2, 3])
     np.save(tmp_path / "base.npy", np.arange(3, dtype=np.float64).reshape(3, 1, 1))
-    from_array = baseline_image(str(tmp_path / "base.npy"), image, plain)
-    assert from_array.dtype == np.float32 and from_array.shape == (3, 1, 1)
+    array = baseline_image(str(tmp_path / "base.npy"), image, card())
+    assert array.dtype == np.float32 and array.shape == (3, 1, 1)
 
 
 @pytest.mark.parametrize(
