@@ -13,7 +13,8 @@ import onnx
 import onnx_graphsurgeon as gs
 from onnx import TensorProto, compose, helper, numpy_helper
 
-from onnxplain.graph_passes.backward import backward, gradient_rules
+from onnxplain import UnsupportedModelError
+from onnxplain.graph_passes.backward import backward, check_supported, find_path, gradient_rules
 from onnxplain.graph_passes.deeplift import add_baseline_input, delta_of
 from onnxplain.graph_passes.emit import Emitter
 from onnxplain.graph_passes.finish import (
@@ -63,6 +64,9 @@ def gradient_chunk(subject: Subject) -> onnx.ModelProto:
     """
     subject = working_copy(subject)
     graph, start = subject.graph, subject.start
+    # First of all: behind an operator that nobody knows, shapes are unknown too.
+    path = find_path(graph, [start], [subject.logits])
+    check_supported(path, gradient_rules, "Integrated Gradients")
     # A prefix of its own: the Loop model holds this graph's constants beside those of `endpoints`.
     emit = Emitter(graph, "path")
     readers = list(start.outputs)
@@ -100,6 +104,8 @@ def gradient_chunk(subject: Subject) -> onnx.ModelProto:
 
 
 def _free_shape(name: str, like: gs.Tensor) -> list[str]:
+    if like.shape is None:
+        raise UnsupportedModelError(f"the number of axes of {like.name!r} cannot be inferred")
     return [f"{name}_dim{axis}" for axis in range(len(like.shape))]
 
 
