@@ -191,7 +191,7 @@ def test_export_with_another_baseline(command, tmp_path, model):
 def test_a_progress_bar_on_terminals_only(tmp_path, model, seven):
     """On a terminal the bar moves while one image is explained; elsewhere stderr stays empty."""
     arguments = [sys.executable, "-m", "onnxplain.cli", "explain", str(model), str(seven)]
-    arguments += ["-o", str(tmp_path), "-m", "integrated-gradients", "--steps", "1000"]
+    arguments += ["-o", str(tmp_path), "-m", "integrated-gradients", "--steps", "400"]
     piped = subprocess.run(arguments, capture_output=True, text=True)
     assert (piped.returncode, piped.stderr) == (0, "")
     ours, theirs = pty.openpty()
