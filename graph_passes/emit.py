@@ -9,12 +9,13 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
+from onnxplain import UnsupportedModelError
 from onnxplain.graph_passes.dims import Shape, broadcast_axes, is_static, same_shape
 
 _INT64_OPS = {"Shape", "Size", "ArgMax", "ArgMin", "NonZero"}
 _BOOL_OPS = {"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Not"}
 _BOOL_OPS |= {"IsNaN", "IsInf", "Xor"}
-_TYPED_BY_OPERAND = {"Where": 1, "OneHot": 2}
+_TYPED_BY_OPERAND = {"Where": 2, "OneHot": 2}
 
 # Sizes are computed by these; folding them here keeps Shape arithmetic out of graphs of known
 # shape.
@@ -57,6 +58,17 @@ def is_float(tensor: gs.Tensor) -> bool:
 def is_constant(tensor: gs.Tensor) -> bool:
     """True for initializers."""
     return isinstance(tensor, gs.Constant)
+
+
+def rank_of(tensor: gs.Tensor) -> int:
+    """How many axes a tensor has.
+
+    Raises:
+        UnsupportedModelError: shape inference could not tell.
+    """
+    if tensor.shape is None:
+        raise UnsupportedModelError(f"the number of axes of tensor {tensor.name!r} is not known")
+    return len(tensor.shape)
 
 
 class Emitter:
@@ -110,7 +122,9 @@ class Emitter:
         self, op: str, count: int, *operands: Any, domain: str = "", **attributes: Any
     ) -> list[Any]:
         """Emit one node with `count` outputs; returns them as a list."""
-        typed = next((v for v in operands if isinstance(v, gs.Tensor) and v.name), None)
+        # A Where's numbers are of its values' type, not of its condition's.
+        values = operands[1:] if op == "Where" else operands
+        typed = next((v for v in values if isinstance(v, gs.Tensor) and v.name), None)
         inputs = [self._operand(v, None if typed is None else typed.dtype) for v in operands]
         if op in _FOLDED and all(is_constant(v) and v.dtype == np.int64 for v in inputs):
             return [self.constant(_FOLDED[op](*(v.values for v in inputs)))]

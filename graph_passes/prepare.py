@@ -16,10 +16,13 @@ from onnx_graphsurgeon.logger import G_LOGGER
 
 from onnxplain import UnsupportedModelError
 from onnxplain.graph_passes.decompositions import decompose
+from onnxplain.graph_passes.decompositions.specification import expand_functions
 from onnxplain.graph_passes.emit import is_constant
 from onnxplain.graph_passes.explicit_pads import explicit_pads
 from onnxplain.graph_passes.float32 import to_float32
+from onnxplain.graph_passes.fuse_softmax import fuse_softmax
 from onnxplain.graph_passes.normalization import fold_batch_normalization
+from onnxplain.graph_passes.unroll import unroll
 
 CANONICAL_OPSET = 21
 G_LOGGER.severity = G_LOGGER.CRITICAL
@@ -38,7 +41,15 @@ def prepare(model: onnx.ModelProto) -> gs.Graph:
         model = inliner.inline_local_functions(model)
     model = _constants_to_initializers(expand_functions(_convert_opset(model)))
     graph = gs.import_onnx(_infer(model))
-    for canonicalise in (_fold, to_float32, explicit_pads, decompose, fold_batch_normalization):
+    for canonicalise in (
+        _fold,
+        unroll,
+        to_float32,
+        explicit_pads,
+        fuse_softmax,
+        decompose,
+        fold_batch_normalization,
+    ):
         canonicalise(graph)
     _fold(graph)
     graph = infer_shapes(graph)
@@ -97,6 +108,8 @@ def _convert_opset(model: onnx.ModelProto) -> onnx.ModelProto:
     version = _default_opset(model)
     if version >= CANONICAL_OPSET:
         return model
+    if version < 9 and any(node.op_type == "Scan" for node in model.graph.node):
+        raise UnsupportedModelError("Scan of opset 8 (with a batch axis) is not supported")
     # Below 4 the converter wants initializers among the inputs, where they are no longer.
     model.ir_version = max(model.ir_version, 4)
     try:
@@ -106,31 +119,6 @@ def _convert_opset(model: onnx.ModelProto) -> onnx.ModelProto:
         raise UnsupportedModelError(
             f"the model's opset {version} cannot be converted to {CANONICAL_OPSET}: {reason}"
         ) from error
-
-
-# Operators whose specification gives a body in simpler operators, and that have no rule here.
-_BY_SPECIFICATION = [
-    "AffineGrid",
-    "Attention",
-    "CenterCropPad",
-    "GroupNormalization",
-    "LinearAttention",
-    "MeanVarianceNormalization",
-    "NegativeLogLikelihoodLoss",
-    "RMSNormalization",
-    "RotaryEmbedding",
-    "SoftmaxCrossEntropyLoss",
-    "SwiGLU",
-]
-
-
-def expand_functions(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Replace operators by the bodies that ONNX's specification gives them."""
-    present = {node.op_type for node in model.graph.node if node.domain in ("", "ai.onnx")}
-    if not present.intersection(_BY_SPECIFICATION):
-        return model
-    chosen = [("", name) for name in _BY_SPECIFICATION]
-    return inliner.inline_selected_functions(_infer(model), chosen, inline_schema_functions=True)
 
 
 def _constants_to_initializers(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -152,6 +140,8 @@ def _constants_to_initializers(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _constant_tensor(node: onnx.NodeProto) -> TensorProto | None:
+    if len(node.attribute) != 1:
+        return None
     (attribute,) = node.attribute
     value = helper.get_attribute_value(attribute)
     if attribute.name == "value":

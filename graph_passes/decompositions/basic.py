@@ -6,7 +6,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnxplain.graph_passes.decompositions.registry import FOR_DEEPLIFT, decomposition
-from onnxplain.graph_passes.emit import Emitter, is_constant
+from onnxplain.graph_passes.emit import Emitter, is_constant, rank_of
 from onnxplain.graph_passes.rules.pooling import pooling_window, sum_over_windows
 from onnxplain.graph_passes.rules.reductions import keep_axes
 
@@ -100,7 +100,7 @@ def lp_pool(emit: Emitter, node: gs.Node) -> gs.Tensor:
 def global_lp_pool(emit: Emitter, node: gs.Node) -> gs.Tensor:
     """y = (sum over all positions of |x|^p)^(1/p): a norm over the spatial axes."""
     x, p = node.inputs[0], node.attrs.get("p", 2)
-    axes = list(range(2, len(x.shape)))
+    axes = list(range(2, rank_of(x)))
     if p in (1, 2):
         return emit(f"ReduceL{p}", x, axes, keepdims=1)
     exponent = emit.constant(float(p), x.dtype)
@@ -170,3 +170,21 @@ def upsample(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
         coordinate_transformation_mode="asymmetric",
         nearest_mode="floor",
     )
+
+
+@decomposition("TensorScatter")
+def tensor_scatter(emit: Emitter, node: gs.Node) -> gs.Tensor:
+    """Each update written from its batch's own index on, round the end where circular."""
+    past, update = node.inputs[:2]
+    axis = node.attrs.get("axis", -2) % rank_of(past)
+    length = emit("Squeeze", emit.dims(update, axis, axis + 1), [0])
+    places = emit("Range", np.int64(0), length, np.int64(1))
+    column = [-1 if a == axis else 1 for a in range(rank_of(past))]
+    places = emit("Reshape", places, column)
+    if len(node.inputs) > 2 and node.inputs[2].name:
+        first = [-1 if a == 0 else 1 for a in range(rank_of(past))]
+        places = emit.add(places, emit("Reshape", node.inputs[2], first))
+    if node.attrs.get("mode", "linear") == "circular":
+        places = emit("Mod", places, emit.dims(past, axis, axis + 1))
+    indices = emit("Expand", places, emit.shape(update))
+    return emit("ScatterElements", past, indices, update, axis=axis)

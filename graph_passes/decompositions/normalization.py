@@ -6,7 +6,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnxplain.graph_passes.decompositions.registry import FOR_DEEPLIFT, decomposition
-from onnxplain.graph_passes.emit import Emitter
+from onnxplain.graph_passes.emit import Emitter, rank_of
 
 
 @decomposition("LRN")
@@ -47,7 +47,7 @@ def layer_normalization(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
     if any(output.outputs for output in node.outputs[1:]):
         return None
     x = node.inputs[0]
-    rank = len(x.shape)
+    rank = rank_of(x)
     axes = list(range(node.attrs.get("axis", -1) % rank, rank))
     y = emit.mul(standardised(emit, x, axes, node.attrs.get("epsilon", 1e-5)), node.inputs[1])
     has_bias = len(node.inputs) > 2 and node.inputs[2].name
@@ -58,11 +58,20 @@ def layer_normalization(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
 def instance_normalization(emit: Emitter, node: gs.Node) -> gs.Tensor:
     """y = (x - mean) / sqrt(var + epsilon) * scale + bias, over each channel's positions."""
     x, scale, bias = node.inputs
-    rank = len(x.shape)
+    rank = rank_of(x)
     column = [-1] + [1] * (rank - 2)
     z = standardised(emit, x, list(range(2, rank)), node.attrs.get("epsilon", 1e-5))
     y = emit.mul(z, emit("Reshape", scale, column))
     return emit.add(y, emit("Reshape", bias, column))
+
+
+@decomposition("MeanVarianceNormalization")
+def mean_variance_normalization(emit: Emitter, node: gs.Node) -> gs.Tensor:
+    """y = (x - mean) / (sqrt(var) + 1e-9)."""
+    x, axes = node.inputs[0], list(node.attrs.get("axes", [0, 2, 3]))
+    centred = emit.sub(x, emit("ReduceMean", x, axes, keepdims=1))
+    variance = emit("ReduceMean", emit.mul(centred, centred), axes, keepdims=1)
+    return emit.div(centred, emit.add(emit("Sqrt", variance), 1e-9))
 
 
 @decomposition("LpNormalization")
@@ -82,7 +91,7 @@ def training_batch_normalization(emit: Emitter, node: gs.Node) -> list[gs.Tensor
     if not node.attrs.get("training_mode", 0):
         return None
     x, scale, bias, running_mean, running_variance = node.inputs
-    rank = len(x.shape)
+    rank = rank_of(x)
     axes, column = [0, *range(2, rank)], [-1] + [1] * (rank - 2)
     mean = emit("ReduceMean", x, axes, keepdims=0)
     centred = emit.sub(x, emit("Reshape", mean, column))

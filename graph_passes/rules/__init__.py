@@ -10,4 +10,5 @@ from onnxplain.graph_passes.rules import (  # noqa: F401  (importing registers t
     reductions,
     resampling,
     scatter,
+    spectral,
 )

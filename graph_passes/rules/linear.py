@@ -6,7 +6,8 @@ from functools import partial
 
 import numpy as np
 
-from onnxplain.graph_passes.emit import is_constant
+from onnxplain import UnsupportedModelError
+from onnxplain.graph_passes.emit import is_constant, rank_of
 from onnxplain.graph_passes.rules.convolution import (
     convolution_window,
     input_gradient,
@@ -34,7 +35,7 @@ def conv_weight(emit, node, dy):
 @linear("Conv", "ConvTranspose", operand=2)
 def conv_bias(emit, node, dy):
     """db[m] = sum over n, o of dy[n, m, o]."""
-    rank = len(node.inputs[0].shape)
+    rank = rank_of(node.inputs[0])
     return emit("ReduceSum", dy, [0, *range(2, rank)], keepdims=0)
 
 
@@ -75,7 +76,7 @@ def matmul_left(emit, node, dy):
 def matmul_right(emit, node, dy):
     """Y = A B: dB = A^T dY, summed over broadcast batch axes."""
     a, b = node.inputs
-    if len(b.shape) == 2 and len(a.shape) > 2:
+    if a.shape is not None and b.shape is not None and len(b.shape) == 2 < len(a.shape):
         # One product over all rows, instead of one for each batch that is summed afterwards.
         a = emit("Reshape", a, emit("Concat", [-1], emit.dims(a, len(a.shape) - 1), axis=0))
         dy = emit("Reshape", dy, emit("Concat", [-1], emit.dims(b, 1), axis=0))
@@ -85,13 +86,15 @@ def matmul_right(emit, node, dy):
 
 def _sum_batch(emit, gradient_, y, operand):
     """Sum a MatMul gradient over the batch axes along which its operand was broadcast."""
-    batch = None if y.shape is None else list(y.shape)[:-2]
-    matrix = list(operand.shape)[-2:]
-    return emit.sum_to(gradient_, None if batch is None else [*batch, *matrix], operand)
+    known = y.shape is not None and operand.shape is not None
+    shape = [*list(y.shape)[:-2], *list(operand.shape)[-2:]] if known else None
+    return emit.sum_to(gradient_, shape, operand)
 
 
 def transposed(emit, matrix):
     """The last two axes exchanged."""
+    if matrix.shape is None:
+        return emit("Einsum", matrix, equation="...ij->...ji")
     rank = len(matrix.shape)
     perm = [*range(rank - 2), rank - 1, rank - 2]
     if is_constant(matrix):
@@ -131,3 +134,28 @@ def _gemm_attributes(node):
     """Attributes alpha, transA, transB."""
     attributes = node.attrs
     return attributes.get("alpha", 1.0), attributes.get("transA", 0), attributes.get("transB", 0)
+
+
+@bilinear("Einsum", operand=None)
+def einsum(emit, node, dy, operand):
+    """y = sum of products: dx_k = the same sum with dy in x_k's place and x_k's letters as result.
+
+    Letters that only x_k has were summed away in y: dy is repeated along them.
+    """
+    terms, _, result = node.attrs["equation"].replace(" ", "").partition("->")
+    letters = terms.split(",")
+    if not result or "." in terms or any(len(set(t)) < len(t) for t in [*letters, result]):
+        raise UnsupportedModelError(
+            f"Einsum (node {node.name!r}): no gradient for {node.attrs['equation']!r} "
+            "(an implicit result, an ellipsis or a letter used twice in one operand)"
+        )
+    own = letters[operand]
+    others = [k for k in range(len(letters)) if k != operand]
+    elsewhere = set(result).union(*(letters[k] for k in others))
+    found = "".join(letter for letter in own if letter in elsewhere)
+    equation = ",".join([result, *(letters[k] for k in others)]) + f"->{found}"
+    dx = emit("Einsum", dy, *(node.inputs[k] for k in others), equation=equation)
+    if found == own:
+        return dx
+    lost = [axis for axis, letter in enumerate(own) if letter not in elsewhere]
+    return emit.expand_like(emit("Unsqueeze", dx, lost), node.inputs[operand])

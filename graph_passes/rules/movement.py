@@ -8,7 +8,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnxplain.graph_passes.dims import is_static
-from onnxplain.graph_passes.emit import Emitter, is_constant
+from onnxplain.graph_passes.emit import Emitter, is_constant, rank_of
 from onnxplain.graph_passes.rules.pooling import scatter_to_positions
 from onnxplain.graph_passes.rules.registry import Family, gradient
 
@@ -24,7 +24,7 @@ def reshape(emit, node, dy):
 @linear("Transpose")
 def transpose(emit, node, dy):
     """dx = dy with the axes put back."""
-    rank = len(node.inputs[0].shape)
+    rank = rank_of(node.inputs[0])
     perm = node.attrs.get("perm") or list(range(rank))[::-1]
     return emit("Transpose", dy, perm=[int(axis) for axis in np.argsort(perm)])
 
@@ -32,7 +32,7 @@ def transpose(emit, node, dy):
 @linear("Concat", operand=None)
 def concat(emit, node, dy, operand):
     """dx_k = the part of dy that x_k became."""
-    axis = node.attrs["axis"] % len(node.outputs[0].shape)
+    axis = node.attrs["axis"] % rank_of(node.outputs[0])
     lengths = [emit.dims(x, axis, axis + 1) for x in node.inputs[: operand + 1]]
     start = emit.constant(np.zeros(1, np.int64))
     for length in lengths[:-1]:
@@ -59,10 +59,10 @@ def slice_(emit, node, dy):
     plain = is_constant(starts) and (
         steps is None or (is_constant(steps) and np.all(steps.values == 1))
     )
-    if not plain or (axes is not None and not is_constant(axes)):
+    if not plain or node.inputs[0].shape is None or not (axes is None or is_constant(axes)):
         return selection(emit, node, dy)
     x, y = node.inputs[0], node.outputs[0]
-    rank = len(x.shape)
+    rank = rank_of(x)
     numbers = range(len(starts.values)) if axes is None else axes.values
     begins, ends, padded = [], [], []
     for start, axis in zip(starts.values.tolist(), numbers, strict=True):

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.emit import Emitter
+from onnxplain.graph_passes.emit import Emitter, rank_of
 from onnxplain.graph_passes.rules.registry import Family, gradient
 
 composite = partial(gradient, family=Family.COMPOSITE)
@@ -18,10 +18,25 @@ composite = partial(gradient, family=Family.COMPOSITE)
 
 @composite("Softmax")
 def softmax(emit, node, dy):
-    """dx = y (dy - sum(dy y))."""
+    """dx = y (dy - sum(dy y)).
+
+    A row that is masked whole is NaN; where the graph may replace it, it passes nothing.
+    """
     y = node.outputs[0]
+    if _may_be_replaced(y):
+        y = emit("Where", emit("IsNaN", y), 0.0, y)
     axis = node.attrs.get("axis", -1)
     return emit.mul(y, emit.sub(dy, emit("ReduceSum", emit.mul(dy, y), [axis], keepdims=1)))
+
+
+def _may_be_replaced(y: gs.Tensor) -> bool:
+    """True when a Where or IsNaN reads the tensor, also through Casts."""
+    for reader in y.outputs:
+        if reader.op in ("Where", "IsNaN"):
+            return True
+        if reader.op in ("Cast", "Identity") and _may_be_replaced(reader.outputs[0]):
+            return True
+    return False
 
 
 @composite("LogSoftmax")
@@ -68,7 +83,7 @@ def layer_normalization_bias(emit, node, dy, *_):
 
 
 def _normalised_axes(node: gs.Node) -> list[int]:
-    rank = len(node.inputs[0].shape)
+    rank = rank_of(node.inputs[0])
     return list(range(node.attrs.get("axis", -1) % rank, rank))
 
 

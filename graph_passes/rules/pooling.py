@@ -110,7 +110,7 @@ def average_pool(emit, node, dy):
 
 
 def spread_over_windows(emit: Emitter, dy, node: gs.Node, window: Window) -> gs.Tensor:
-    """The adjoint of `sum_over_windows`: each x receives the sum of dy over the windows it is in."""
+    """The adjoint of `sum_over_windows`: to each x the sum of dy over the windows it is in."""
     x, y = node.inputs[0], node.outputs[0]
     flat = emit("Reshape", dy, emit("Concat", [-1, 1], emit.dims(y, 2), axis=0))
     flat.shape = [None, 1, *list(y.shape)[2:]]
@@ -122,7 +122,10 @@ def spread_over_windows(emit: Emitter, dy, node: gs.Node, window: Window) -> gs.
 
 @gradient("LpPool", family=Family.COMPOSITE)
 def lp_pool(emit, node, dy):
-    """y = (sum |x|^p)^(1/p): dx = sign(x) |x|^(p-1) * sum over windows of dy / y^(p-1); 0 where y = 0."""
+    """y = (sum |x|^p)^(1/p): dx = sign(x) |x|^(p-1) sum over windows of dy / y^(p-1).
+
+    A window whose y is 0 sends nothing.
+    """
     x, y, p = node.inputs[0], node.outputs[0], float(node.attrs.get("p", 2))
     window = pooling_window(node)
     if p == 1:

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.emit import Emitter
+from onnxplain.graph_passes.emit import Emitter, rank_of
 from onnxplain.graph_passes.rules.registry import Family, gradient
 
 linear = partial(gradient, family=Family.LINEAR)
@@ -23,7 +23,7 @@ def reduction_axes(node: gs.Node) -> gs.Tensor | list[int] | None:
         return node.inputs[1]
     if node.attrs.get("noop_with_empty_axes", 0):
         return None
-    return list(range(len(node.inputs[0].shape)))
+    return list(range(rank_of(node.inputs[0])))
 
 
 def keep_axes(emit: Emitter, node: gs.Node, value: gs.Tensor) -> gs.Tensor:

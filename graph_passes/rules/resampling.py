@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.emit import Emitter, is_constant, onnx_type
+from onnxplain.graph_passes.emit import Emitter, is_constant, onnx_type, rank_of
 from onnxplain.graph_passes.rules.registry import Family, gradient
 
 
@@ -19,7 +19,7 @@ def resize(emit, node, dy):
     A_k, [input length, output length], is what the operator itself makes of the identity matrix, so
     every mode, coordinate transformation and antialiasing is served alike.
     """
-    rank = len(node.inputs[0].shape)
+    rank = rank_of(node.inputs[0])
     named = [axis % rank for axis in node.attrs.get("axes") or range(rank)]
     for position, axis in enumerate(named):
         if _unchanged(node, position, axis):

@@ -129,3 +129,45 @@ def max_unpool(emit, node, dy):
     slots.shape = [None]
     landed_flat = scatter_to_positions(emit, dy, landed, slots)
     return emit.reshape_like(emit("Slice", landed_flat, [1], [2**31], [0]), x)
+
+
+@linear("Col2Im")
+def col2im(emit, node, dy):
+    """dx[n, c k + j, l] = dy[n, c, place(j, l)]: each column element receives dy from its place.
+
+    place = s l - p + d j for each axis; elements that fell on the padding get 0.
+    """
+    x, image, block = node.inputs
+    axes = image.shape[0]
+    ones = [1] * axes
+    strides, dilations = (node.attrs.get(k) or ones for k in ("strides", "dilations"))
+    pads = node.attrs.get("pads") or [0] * (2 * axes)
+    flat = inside = None
+    for axis in range(axes):
+        lengths = [emit("Gather", t, np.asarray([axis])) for t in (image, block)]
+        padding = (pads[axis], pads[axis + axes])
+        place = _column_places(emit, lengths, strides[axis], dilations[axis], padding)
+        # [block, windows] of this axis among those of all axes: blocks first, then windows.
+        parts = emit(
+            "Unsqueeze", place, [a + b for b in (0, axes) for a in range(axes) if a != axis]
+        )
+        within = emit("And", emit("GreaterOrEqual", parts, 0), emit("Less", parts, lengths[0]))
+        held = emit("Min", emit("Max", parts, 0), emit.sub(lengths[0], [1]))
+        flat = held if flat is None else emit.add(emit.mul(flat, lengths[0]), held)
+        inside = within if inside is None else emit("And", inside, within)
+    pixels = emit("Reshape", dy, [0, 0, -1])
+    taken = emit("Gather", pixels, emit("Reshape", flat, [-1]), axis=2)
+    kept = emit.keep_where(taken, emit("Reshape", inside, [-1]))
+    return emit.reshape_like(kept, x)
+
+
+def _column_places(emit: Emitter, lengths, stride: int, dilation: int, padding) -> gs.Tensor:
+    """s l - p + d j for all j (rows) and l (columns) along one axis."""
+    image, block = lengths
+    zero, one = np.int64(0), np.int64(1)
+    reach = emit.mul(emit.sub(block, [1]), [dilation])
+    room = emit.sub(emit.sub(emit.add(image, [sum(padding)]), reach), [1])
+    count = emit("Squeeze", emit.add(emit.div(room, [stride]), [1]), [0])
+    windows = emit.sub(emit.mul(emit("Range", zero, count, one), [stride]), [padding[0]])
+    steps = emit.mul(emit("Range", zero, emit("Squeeze", block, [0]), one), [dilation])
+    return emit.add(emit("Unsqueeze", steps, [1]), emit("Unsqueeze", windows, [0]))

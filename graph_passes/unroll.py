@@ -1,0 +1,117 @@
+"""Loop and Scan with a known number of steps, written out step by step."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from onnxplain.graph_passes.emit import Emitter, is_constant
+from onnxplain.graph_passes.rewriting import rewrite_nodes
+
+# Beyond this many nodes a written-out loop is no longer what anybody wants to run.
+MOST_NODES = 20_000
+
+
+def unroll(graph: gs.Graph) -> None:
+    """Replace every Loop of constant trip count and Scan over a known length by its steps.
+
+    Others stay as they are; the walk refuses them where they stand between input and score.
+    """
+    rewrite_nodes(graph, {"Scan": _scan, "Loop": _loop})
+
+
+def _run_body(emit: Emitter, body: gs.Graph, feeds: list[gs.Tensor]) -> list[gs.Tensor]:
+    """Emit the body's nodes once, its inputs replaced by `feeds`; returns its outputs."""
+    names = {inner.name: feed for inner, feed in zip(body.inputs, feeds, strict=True)}
+    made: dict[str, gs.Tensor] = {}
+
+    def renamed(tensor: gs.Tensor) -> gs.Tensor:
+        return made.get(tensor.name) or names.get(tensor.name) or tensor
+
+    for node in body.nodes:
+        outputs = []
+        for output in node.outputs:
+            fresh = gs.Variable.empty()
+            if output.name:
+                fresh = gs.Variable(emit.name(node.op), dtype=output.dtype, shape=None)
+                made[output.name] = fresh
+            outputs.append(fresh)
+        inputs = [renamed(tensor) for tensor in node.inputs]
+        copy = gs.Node(node.op, f"{emit.name('step')}", dict(node.attrs), inputs, outputs)
+        copy.domain = node.domain
+        emit.graph.nodes.append(copy)
+    return [renamed(tensor) for tensor in body.outputs]
+
+
+def _has_subgraph(body: gs.Graph) -> bool:
+    return any(isinstance(v, gs.Graph) for node in body.nodes for v in node.attrs.values())
+
+
+def _stacked(emit: Emitter, values: list[gs.Tensor], axis: int) -> gs.Tensor:
+    return emit("Concat", *(emit("Unsqueeze", v, [axis]) for v in values), axis=axis)
+
+
+def _scan(emit: Emitter, node: gs.Node) -> list[gs.Tensor | None] | None:
+    """States go from step to step; scanned inputs are read, and outputs collected, slice by slice."""
+    body, scanned = node.attrs["body"], node.attrs["num_scan_inputs"]
+    states, inputs = list(node.inputs[:-scanned]), list(node.inputs[-scanned:])
+    axes = node.attrs.get("scan_input_axes") or [0] * scanned
+    shape = inputs[0].shape
+    steps = shape[axes[0]] if shape is not None else None
+    if not isinstance(steps, int) or steps * len(body.nodes) > MOST_NODES or _has_subgraph(body):
+        return None
+    reverse = node.attrs.get("scan_input_directions") or [0] * scanned
+    collected: list[list[gs.Tensor]] = [[] for _ in body.outputs[len(states) :]]
+    for step in range(steps):
+        slices = [
+            emit("Gather", x, np.asarray(steps - 1 - step if back else step), axis=axis)
+            for x, axis, back in zip(inputs, axes, reverse, strict=True)
+        ]
+        results = _run_body(emit, body, [*states, *slices])
+        states = results[: len(states)]
+        for rows, value in zip(collected, results[len(states) :], strict=True):
+            rows.append(value)
+    out_axes = node.attrs.get("scan_output_axes") or [0] * len(collected)
+    backwards = node.attrs.get("scan_output_directions") or [0] * len(collected)
+    stacks = [
+        _stacked(emit, rows[::-1] if back else rows, axis)
+        for rows, axis, back in zip(collected, out_axes, backwards, strict=True)
+    ]
+    return [*states, *stacks]
+
+
+def _loop(emit: Emitter, node: gs.Node) -> list[gs.Tensor | None] | None:
+    """Only where the trip count is constant and the condition stays true throughout."""
+    body = node.attrs["body"]
+    trips, condition, *states = node.inputs
+    if not trips.name or not is_constant(trips) or _has_subgraph(body):
+        return None
+    if condition.name and not (is_constant(condition) and bool(np.all(condition.values))):
+        return None
+    if not _condition_is_passed_on(body):
+        return None
+    count = int(np.ravel(trips.values)[0])
+    if count < 1 or count * len(body.nodes) > MOST_NODES:
+        return None
+    collected: list[list[gs.Tensor]] = [[] for _ in body.outputs[1 + len(states) :]]
+    going = emit.constant(np.asarray(True))
+    for step in range(count):
+        number = emit.constant(np.asarray(step, np.int64))
+        results = _run_body(emit, body, [number, going, *states])[1:]
+        states = results[: len(states)]
+        for rows, value in zip(collected, results[len(states) :], strict=True):
+            rows.append(value)
+    return [*states, *(_stacked(emit, rows, 0) for rows in collected)]
+
+
+def _condition_is_passed_on(body: gs.Graph) -> bool:
+    """True when the body returns its own condition, or a constant true."""
+    condition = body.outputs[0]
+    while condition.inputs and condition.inputs[0].op == "Identity":
+        condition = condition.inputs[0].inputs[0]
+    if is_constant(condition):
+        return bool(np.all(condition.values))
+    if condition.inputs and condition.inputs[0].op == "Constant":
+        value = condition.inputs[0].attrs.get("value")
+        return isinstance(value, gs.Constant) and bool(np.all(value.values))
+    return condition.name == body.inputs[1].name
