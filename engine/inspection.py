@@ -96,7 +96,7 @@ def inspect(
     subject = select(graph, output=wanted)
     nodes = find_path(subject.graph, [subject.start], [subject.logits]).nodes
     found, reason = _feature_map(subject, layer)
-    quantised = sorted({n.op for n in graph.nodes if n.op in _QUANTISED})
+    quantised = sorted({n.op_type for n in proto.graph.node} & _QUANTISED)
     return Inspection(
         input=_described(subject.input),
         inputs=[_described(t) for t in graph.inputs],
