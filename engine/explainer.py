@@ -21,7 +21,7 @@ from onnxplain.engine.arrays import (
 )
 from onnxplain.engine.explanation import Explanation
 from onnxplain.engine.prepared import prepared_graph
-from onnxplain.engine.session import CPU, open_session
+from onnxplain.engine.session import CPU, Session, open_session
 from onnxplain.graph_passes import finish
 from onnxplain.graph_passes.deeplift import deeplift
 from onnxplain.graph_passes.feature_map import find_feature_map
@@ -108,6 +108,7 @@ class Explainer:
             self.feature_map = find_feature_map(self.subject, layer).tensor.name
         self._baseline = check_baseline_values(self.subject, self._default_baseline(baseline))
         self._models: dict[int | None, tuple[onnx.ModelProto, ...]] = {}
+        self._sessions: dict[tuple[int, int | None], Session] = {}
         self._graphs(self._default_width)
 
     @property
@@ -237,9 +238,13 @@ class Explainer:
         most = _CHUNK["cpu" if self._session(0).provider == CPU else "other"]
         return max(1, min(most // inputs, len(self._points)))
 
-    def _session(self, index: int, width: int | None = None):
-        graphs = self._graphs(width if width is not None else self._default_width)
-        return open_session(graphs[index], self._providers, self._threads)
+    def _session(self, index: int, width: int | None = None) -> Session:
+        key = index, width if width is not None else self._default_width
+        if key not in self._sessions:
+            # Kept here too: the shared cache must hash a whole model to find its session.
+            graph = self._graphs(key[1])[index]
+            self._sessions[key] = open_session(graph, self._providers, self._threads)
+        return self._sessions[key]
 
     def _explain(self, feeds: dict[str, np.ndarray], progress: _Share) -> dict[str, np.ndarray]:
         """Run the graphs on one batch."""
