@@ -28,6 +28,11 @@ class Case:
     """One node, its inputs (arrays, `Fixed` or None), and how finite differences are to be taken.
 
     step: the difference's step: 1 for operators that are linear in all their inputs together.
+    oracle: what computes the differences in float64: onnx's "reference" evaluator; "torch"
+        (torch_runner) where that is wrong, incomplete or single precision; or the "runtime"
+        itself, in single precision, for linear operators that neither has right.
+    integers: positions of the outputs that are int64.
+    static_only: the operator is refused where the sizes of its inputs are not known.
     """
 
     op: str
@@ -38,6 +43,8 @@ class Case:
     opset: int = OPSET
     domain: str = ""
     oracle: str = "reference"
+    integers: tuple[int, ...] = ()
+    static_only: bool = False
 
     @property
     def name(self) -> str:
@@ -75,7 +82,12 @@ class Case:
             self.op, names, outputs, name="node", domain=self.domain, **self.attributes
         )
         element = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
-        results = [helper.make_tensor_value_info(y, element, None) for y in outputs]
+        results = [
+            helper.make_tensor_value_info(
+                y, TensorProto.INT64 if k in self.integers else element, None
+            )
+            for k, y in enumerate(outputs)
+        ]
         graph = helper.make_graph([node], "case", graph_inputs, results, initializers)
         opsets = [helper.make_opsetid("", self.opset)]
         if self.domain:
@@ -134,9 +146,12 @@ def floats(*values: float) -> Fixed:
 CASES: list[Case] = []
 
 
+_OWN = ("step", "outputs", "opset", "oracle", "integers", "static_only")
+
+
 def add(op: str, *inputs: Any, **options: Any) -> None:
     """Register a case; options that are not a case's own are the node's attributes."""
-    own = {k: options.pop(k) for k in ("step", "outputs", "opset", "oracle") if k in options}
+    own = {k: options.pop(k) for k in _OWN if k in options}
     CASES.append(Case(op, inputs, options, **own))
 
 

@@ -92,7 +92,10 @@ def lp_pool(emit: Emitter, node: gs.Node) -> gs.Tensor:
     p = emit.constant(float(node.attrs.get("p", 2)), node.inputs[0].dtype)
     powers = emit("Pow", emit("Abs", node.inputs[0]), p)
     powers.shape = node.inputs[0].shape
-    total = sum_over_windows(emit, powers, node.outputs[0], pooling_window(node))
+    # The node itself will be gone: another tells how many windows there are.
+    pooled = emit("LpPool", node.inputs[0], **node.attrs)
+    pooled.shape = node.outputs[0].shape
+    total = sum_over_windows(emit, powers, pooled, pooling_window(node))
     return emit("Pow", total, emit("Reciprocal", p))
 
 

@@ -54,6 +54,8 @@ def deeplift_rules(emit: TwinEmitter):
         ]
         if steering:
             return f"its operand {steering[0]!r} depends on the input without a derivative"
+        if node.attrs.get("reduction", "none") not in ("none", "add"):
+            return f"no DeepLIFT rule for reduction {node.attrs['reduction']!r}"
         if entry.family is Family.LINEAR:
             return (
                 "a divisor and a dividend that both vary"

@@ -115,7 +115,7 @@ def top_k(emit, node, dy, *_):
 def max_unpool(emit, node, dy):
     """dx = dy where each x went.
 
-    Read off the operator itself, by unpooling the positions 1, 2, ... (exact in float32 up to 2^24).
+    Read off the operator itself, by unpooling the positions 1, 2, ... (exact up to 2^24).
     """
     x = node.inputs[0]
     count = emit("Size", x)

@@ -31,9 +31,8 @@ def dft(emit, node, dy):
     if inverse and one_sided:
         dx = emit.mul(dx, _repeats(emit, axes, own, length, dx))
     dx = _resized(emit, dx, axes, own)
-    if x.shape is not None and x.shape[-1] == 1:
-        dx = emit("Slice", dx, [0], [1], [-1])
-    return dx
+    last = emit("Slice", emit("Shape", x), [-1], [2**31])
+    return emit("Slice", dx, [0], last, [-1])
 
 
 def _vector(emit: Emitter, tensor: gs.Tensor) -> gs.Tensor:
