@@ -8,7 +8,7 @@ from collections import OrderedDict
 import onnx
 import onnx_graphsurgeon as gs
 
-import onnxplain.engine.session
+import onnxplain.engine.session  # quietens ONNX Runtime while constants are folded
 import onnxplain.graph_passes.rules  # noqa: F401  (registers the rules)
 from onnxplain.graph_passes.prepare import prepare
 from onnxplain.models.load import load, sha256
