@@ -83,7 +83,7 @@ def lp_normalization(emit: Emitter, node: gs.Node) -> gs.Tensor:
 
 
 @decomposition("BatchNormalization")
-def training_batch_normalization(emit: Emitter, node: gs.Node) -> list[gs.Tensor] | None:
+def training_batch_normalization(emit: Emitter, node: gs.Node) -> list[gs.Tensor | None] | None:
     """In training mode: statistics of the batch itself, and the running ones moved towards them.
 
     running' = running momentum + batch's (1 - momentum); the batch's variance is the biased one.
@@ -100,7 +100,7 @@ def training_batch_normalization(emit: Emitter, node: gs.Node) -> list[gs.Tensor
     slope = emit("Reshape", emit.mul(scale, emit("Reciprocal", deviation)), column)
     y = emit.add(emit.mul(centred, slope), emit("Reshape", bias, column))
     momentum = node.attrs.get("momentum", 0.9)
-    moved = [
+    moved: list[gs.Tensor | None] = [
         emit.add(emit.mul(old, momentum), emit.mul(new, 1 - momentum))
         for old, new in ((running_mean, mean), (running_variance, variance))
     ]

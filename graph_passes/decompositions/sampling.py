@@ -115,7 +115,7 @@ def grid_sample(emit: Emitter, node: gs.Node) -> gs.Tensor:
     """y[n, c, p] = sum over taps of weight(grid[n, p]) x[n, c, tap]; the grid is -1..1 per axis."""
     x, grid = node.inputs
     axes = rank_of(x) - 2
-    mode = node.attrs.get("mode", "linear")
+    mode: str = node.attrs.get("mode", "linear")
     mode = {"bilinear": "linear", "bicubic": "cubic"}.get(mode, mode)
     padding = node.attrs.get("padding_mode", "zeros")
     align = bool(node.attrs.get("align_corners", 0))

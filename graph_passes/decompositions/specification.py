@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import onnx
 from onnx import TypeProto, defs, inliner, shape_inference
 
@@ -61,7 +63,8 @@ def _types(graph: onnx.GraphProto) -> dict[str, TypeProto]:
 
 def _body(node: onnx.NodeProto, version: int, types: dict[str, TypeProto]) -> onnx.FunctionProto:
     """The operator's function body for this node's attributes and input types."""
-    schema = defs.get_schema(node.op_type, version)
+    # onnx's own stub lacks some of its methods.
+    schema: Any = defs.get_schema(node.op_type, version)
     if schema.has_function:
         text = schema.function_body.SerializeToString()
     else:

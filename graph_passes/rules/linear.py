@@ -86,8 +86,9 @@ def matmul_right(emit, node, dy):
 
 def _sum_batch(emit, gradient_, y, operand):
     """Sum a MatMul gradient over the batch axes along which its operand was broadcast."""
-    known = y.shape is not None and operand.shape is not None
-    shape = [*list(y.shape)[:-2], *list(operand.shape)[-2:]] if known else None
+    shape = None
+    if y.shape is not None and operand.shape is not None:
+        shape = [*list(y.shape)[:-2], *list(operand.shape)[-2:]]
     return emit.sum_to(gradient_, shape, operand)
 
 
