@@ -29,6 +29,29 @@ _FOLDED: dict[str, Any] = {
 }
 
 
+# Results have the operands' shape, where all have the same one or are single numbers.
+_SHAPE_KEEPING = {
+    "Add",
+    "Sub",
+    "Mul",
+    "Div",
+    "Neg",
+    "Clip",
+    "Greater",
+    "Less",
+    "Equal",
+    "And",
+    "Where",
+}
+
+
+def _common_shape(inputs: Sequence[gs.Tensor]) -> Shape:
+    shapes = [t.shape for t in inputs if t.name and not (is_constant(t) and t.values.size == 1)]
+    if not shapes or not all(same_shape(shapes[0], other) for other in shapes):
+        return None
+    return shapes[0]
+
+
 def onnx_type(dtype: Any) -> int:
     """The TensorProto number of a numpy dtype (numbers pass through)."""
     return (
@@ -80,6 +103,8 @@ class Emitter:
 
     def __init__(self, graph: gs.Graph, prefix: str = "explain"):
         self.graph = graph
+        # ONNX Runtime's CPU provider computes convolutions in a blocked layout; see rules/masks.py.
+        self.blocked_layout = True
         self.prefix = prefix
         self._taken = set(graph.tensors())
         self._count = 0
@@ -132,6 +157,8 @@ class Emitter:
             inputs.pop()
         dtype = self._result_type(op, inputs, attributes)
         outputs = [gs.Variable(self.name(op), dtype=dtype) for _ in range(count)]
+        if op in _SHAPE_KEEPING:
+            outputs[0].shape = _common_shape(inputs)
         node = gs.Node(op, outputs[0].name, attributes, inputs, outputs, domain=domain or None)
         self.graph.nodes.append(node)
         return outputs

@@ -6,6 +6,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from onnxplain import UnsupportedModelError
+from onnxplain.graph_passes.emit import is_float
 from onnxplain.graph_passes.subject import Subject
 
 # Outputs beside the contract's `attribution` and `delta`, for the engine; export drops them.
@@ -59,13 +60,26 @@ def finish(
         kept.append(named)
     graph.outputs = kept
     graph.cleanup(remove_unused_graph_inputs=False).toposort()
-    for tensor in graph.tensors().values():
-        if isinstance(tensor, gs.Variable) and tensor.inputs and not any(tensor is k for k in kept):
-            tensor.shape = None
+    _forget_shapes(graph, {tensor.name for tensor in kept})
     model = gs.export_onnx(graph, do_type_check=False)
     model.ir_version = _IR_VERSION
     model.producer_name = "onnxplain"
     return _with_output_shapes(model)
+
+
+def _forget_shapes(graph: gs.Graph, outputs: set[str]) -> None:
+    """Declare the shapes of outputs and of feature maps only.
+
+    ONNX Runtime keeps products in its blocked layout where it knows that both sides have one shape,
+    which it cannot infer for the cotangents by itself.
+    """
+    for tensor in graph.tensors().values():
+        if not isinstance(tensor, gs.Variable) or not tensor.inputs or tensor.name in outputs:
+            continue
+        shape = tensor.shape
+        known = shape is not None and len(shape) == 4 and None not in shape
+        if not known or not is_float(tensor) or tensor.dtype is None:
+            tensor.shape = None
 
 
 def _with_output_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -76,7 +90,6 @@ def _with_output_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
         shapes = {v.name: v.type.tensor_type.shape for v in inferred.graph.output}
         for value in missing:
             value.type.tensor_type.shape.CopyFrom(shapes[value.name])
-    del model.graph.value_info[:]
     return model
 
 

@@ -84,7 +84,7 @@ def gradient_chunk(subject: Subject) -> onnx.ModelProto:
     points = emit.add(along, baseline)
     rest = emit.dims(start, 1) if rank > 1 else emit.constant(np.zeros(0, np.int64))
     points = emit("Reshape", points, emit("Concat", [-1], rest, axis=0))
-    points.shape = start.shape
+    points.shape = _with_batch_of_points(subject)
     for node in readers:
         node.inputs = [points if t is start else t for t in node.inputs]
     graph.toposort()
@@ -101,6 +101,23 @@ def gradient_chunk(subject: Subject) -> onnx.ModelProto:
     part.shape = start.shape
     graph.inputs = [t for t in graph.inputs if t.outputs or t is subject.input]
     return finish(graph, {"attribution": part}, own_outputs=False)
+
+
+def _with_batch_of_points(subject: Subject) -> list:
+    """The start's shape with a batch of its own; tensors behind it get that batch too.
+
+    ONNX Runtime may give tensors of one declared shape one buffer, so the points' batch of K N must
+    not go by the name of the inputs' batch of N.
+    """
+    old, new = subject.start.shape[0], "onnxplain/points"
+    if not isinstance(old, str):
+        return list(subject.start.shape)
+    path = find_path(subject.graph, [subject.start], [subject.logits])
+    for node in path.nodes:
+        for tensor in node.outputs:
+            if tensor.name in path.varying and tensor.shape is not None:
+                tensor.shape = [new if dim == old else dim for dim in tensor.shape]
+    return [new, *list(subject.start.shape)[1:]]
 
 
 def _free_shape(name: str, like: gs.Tensor) -> list[str]:

@@ -165,7 +165,7 @@ def _fold(graph: gs.Graph) -> None:
     try:
         graph.fold_constants(fold_shapes=False, error_ok=False)
     except Exception:
-        # Node by node, a hundred times slower: what ONNX Runtime cannot compute stays, the rest not.
+        # Node by node, a hundred times slower: only what ONNX Runtime cannot compute stays.
         graph.fold_constants(fold_shapes=False, partitioning="recursive")
     graph.cleanup().toposort()
 

@@ -9,8 +9,8 @@ import onnx_graphsurgeon as gs
 from onnxplain.graph_passes.emit import Emitter
 from onnxplain.graph_passes.rules.registry import operator_name
 
-# (emit, node) -> what takes the place of the node's first output (or a list for several outputs), or
-# None to leave the node alone.
+# (emit, node) -> what takes the place of the node's first output (a list: of several), or None to
+# leave the node alone.
 Rewrite = Callable[[Emitter, gs.Node], "gs.Tensor | list[gs.Tensor | None] | None"]
 
 

@@ -52,7 +52,7 @@ def _stacked(emit: Emitter, values: list[gs.Tensor], axis: int) -> gs.Tensor:
 
 
 def _scan(emit: Emitter, node: gs.Node) -> list[gs.Tensor | None] | None:
-    """States go from step to step; scanned inputs are read, and outputs collected, slice by slice."""
+    """States go from step to step; inputs are read and outputs collected slice by slice."""
     body, scanned = node.attrs["body"], node.attrs["num_scan_inputs"]
     states, inputs = list(node.inputs[:-scanned]), list(node.inputs[-scanned:])
     axes = node.attrs.get("scan_input_axes") or [0] * scanned

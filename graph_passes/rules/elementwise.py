@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 
 from onnxplain.graph_passes.emit import is_constant
+from onnxplain.graph_passes.rules.masks import above, below
 from onnxplain.graph_passes.rules.registry import Family, gradient
 
 elementwise = partial(gradient, family=Family.ELEMENTWISE)
@@ -19,7 +20,7 @@ elementwise = partial(gradient, family=Family.ELEMENTWISE)
 @elementwise("Relu")
 def relu(emit, node, dy):
     """dx = dy [y > 0]."""
-    return emit.keep_where(dy, emit("Greater", node.outputs[0], 0.0))
+    return emit.mul(dy, above(emit, node.outputs[0], 0.0))
 
 
 @elementwise("LeakyRelu")
@@ -87,13 +88,14 @@ def clip(emit, node, dy):
     Read off y, not x, so that ONNX Runtime can still fuse the Clip into the Conv before it.
     """
     y = node.outputs[0]
-    low = node.inputs[1] if len(node.inputs) > 1 and node.inputs[1].name else None
-    high = node.inputs[2] if len(node.inputs) > 2 and node.inputs[2].name else None
-    if low is not None:
-        dy = emit.keep_where(dy, emit("Greater", y, low))
-    if high is not None:
-        dy = emit.keep_where(dy, emit("Less", y, high))
-    return dy
+    masks = []
+    if len(node.inputs) > 1 and node.inputs[1].name:
+        masks.append(above(emit, y, node.inputs[1]))
+    if len(node.inputs) > 2 and node.inputs[2].name:
+        masks.append(below(emit, y, node.inputs[2]))
+    if not masks:
+        return dy
+    return emit.mul(dy, masks[0] if len(masks) == 1 else emit.mul(*masks))
 
 
 @elementwise("Sigmoid")
