@@ -49,5 +49,7 @@ def _put_in_place(
     node.inputs.clear()
     for output, result in zip(outputs, results, strict=False):
         if result is not None and output.name:
-            emitted.append(gs.Node("Identity", output.name, {}, [result], [output]))
+            # Under the old node's name, since users name layers by their nodes too.
+            name = (node.name if output is outputs[0] else None) or output.name
+            emitted.append(gs.Node("Identity", name, {}, [result], [output]))
     graph.nodes[position : position + 1] = emitted
