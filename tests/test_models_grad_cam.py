@@ -117,6 +117,7 @@ def score_tensor(model: onnx.ModelProto) -> str:
     """What stands before the Softmax that an output ends in, or else the first output."""
     producers = {node.output[0]: node for node in model.graph.node}
     outputs = [producers[value.name] for value in model.graph.output]
+    outputs = [producers[n.input[0]] if n.op_type == "Identity" else n for n in outputs]
     behind = [node.input[0] for node in outputs if node.op_type == "Softmax"]
     return [*behind, model.graph.output[0].name][0]
 
