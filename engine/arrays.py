@@ -119,14 +119,17 @@ def check_baseline(subject: Subject, baseline: Any, x: np.ndarray) -> np.ndarray
         InvalidInputError: not numbers, NaN, or a shape that does not broadcast.
     """
     array = check_baseline_values(subject, baseline)
+    explained = (*x.shape, *list(subject.start.shape)[x.ndim :])
+    if not all(isinstance(dim, int) for dim in explained):
+        return array
     try:
-        fits = np.broadcast_shapes(array.shape, x.shape) == x.shape
+        fits = np.broadcast_shapes(array.shape, explained) == explained
     except ValueError:
         fits = False
     if not fits:
         raise InvalidInputError(
             f"baseline of shape {list(np.shape(baseline))} does not broadcast to the input's "
-            f"{list(x.shape)}"
+            f"{list(explained)}"
         )
     return array
 

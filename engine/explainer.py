@@ -210,7 +210,9 @@ class Explainer:
         extra = ["attribution"]
         if self.method == "integrated-gradients":
             alphas, weights = chunks_of(self._points, self._weights, self._chunk_size(1))
-            model = integrated_gradients(graphs[0], graphs[1], alphas, weights)
+            model = integrated_gradients(
+                graphs[0], graphs[1], self.subject.input.name, alphas, weights
+            )
         if self.method != "grad-cam":
             extra.append("delta")
         own = [tensor.name for tensor in self.subject.graph.outputs]

@@ -51,6 +51,7 @@ def deeplift(subject: Subject, target_width: int | None = None) -> onnx.ModelPro
     assert multiplier is not None
     attribution = emit.mul(multiplier, emit.sub(subject.start, baseline))
     attribution.shape = subject.start.shape
+    attribution = per_token(emit, subject, attribution)
     outputs = {
         "attribution": attribution,
         "delta": delta_of(emit, attribution, score, baseline_score),
@@ -88,7 +89,13 @@ def decomposed(subject: Subject) -> Subject:
         tensors[subject.logits.name],
         subject.activation,
         subject.class_axis,
+        subject.embedded,
     )
+
+
+def per_token(emit: Emitter, subject: Subject, attribution: gs.Tensor) -> gs.Tensor:
+    """Summed over each embedding's row, where the input is token ids; as it is otherwise."""
+    return emit("ReduceSum", attribution, [-1], keepdims=0) if subject.embedded else attribution
 
 
 def add_baseline_input(emit: Emitter, subject: Subject) -> gs.Tensor:

@@ -15,7 +15,7 @@ from onnx import TensorProto, compose, helper, numpy_helper
 
 from onnxplain import UnsupportedModelError
 from onnxplain.graph_passes.backward import backward, check_supported, find_path, gradient_rules
-from onnxplain.graph_passes.deeplift import add_baseline_input, delta_of
+from onnxplain.graph_passes.deeplift import add_baseline_input, delta_of, per_token
 from onnxplain.graph_passes.emit import Emitter
 from onnxplain.graph_passes.finish import (
     BASELINE_SCORE,
@@ -99,6 +99,7 @@ def gradient_chunk(subject: Subject) -> onnx.ModelProto:
     weighted = emit.mul(stacked, emit("Reshape", weights, column))
     part = emit.mul(emit("ReduceSum", weighted, [0], keepdims=0), difference)
     part.shape = start.shape
+    part = per_token(emit, subject, part)
     graph.inputs = [t for t in graph.inputs if t.outputs or t is subject.input]
     return finish(graph, {"attribution": part}, own_outputs=False)
 
@@ -141,7 +142,11 @@ def chunks_of(points: np.ndarray, weights: np.ndarray, size: int) -> tuple[np.nd
 
 
 def integrated_gradients(
-    ends: onnx.ModelProto, chunk: onnx.ModelProto, points: np.ndarray, weights: np.ndarray
+    ends: onnx.ModelProto,
+    chunk: onnx.ModelProto,
+    source: str,
+    points: np.ndarray,
+    weights: np.ndarray,
 ) -> onnx.ModelProto:
     """One model of (input, target, baseline).
 
@@ -150,6 +155,7 @@ def integrated_gradients(
     Args:
         ends: what `endpoints` made.
         chunk: what `gradient_chunk` made.
+        source: the name of the explained input, whose shape the attribution has.
         points: [chunks, K], see `chunks_of`.
         weights: [chunks, K].
     """
@@ -165,10 +171,9 @@ def integrated_gradients(
         graph.initializer.append(numpy_helper.from_array(rows, f"onnxplain/all_{name}"))
     rank = len(chunk.graph.output[0].type.tensor_type.shape.dim)
     loop_body = _loop_body(body, rank)
-    x = chunk.graph.input[0]
     element = chunk.graph.output[0].type.tensor_type.elem_type
     nodes = [
-        helper.make_node("Shape", [x.name], ["onnxplain/shape"]),
+        helper.make_node("Shape", [source], ["onnxplain/shape"]),
         helper.make_node(
             "ConstantOfShape",
             ["onnxplain/shape"],

@@ -13,7 +13,7 @@ import onnx_graphsurgeon as gs
 from onnxplain import InvalidInputError, UnsupportedModelError
 from onnxplain.graph_passes.backward import find_path
 from onnxplain.graph_passes.dims import Dim, describe
-from onnxplain.graph_passes.emit import Emitter, is_float
+from onnxplain.graph_passes.emit import Emitter, is_constant, is_float
 
 # Operators between the final activation and the output that only rename, reshape or retype.
 _TAIL = {"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Dropout", "Cast"}
@@ -33,6 +33,8 @@ class Subject:
         logits: the score tensor: `output` before its final activation, or `output` itself.
         activation: the operator that was left out between them, or None.
         class_axis: the axis of `logits` along which classes lie.
+        embedded: whether `start` holds an embedding's row for each token of `input`; attributions
+            are then summed over the rows.
     """
 
     graph: gs.Graph
@@ -42,6 +44,7 @@ class Subject:
     logits: gs.Variable
     activation: str | None
     class_axis: int
+    embedded: bool = False
 
     def copy(self) -> Subject:
         """The same in a copy of the graph, which passes may change."""
@@ -103,14 +106,14 @@ def select(
     if score not in ("logit", "output"):
         raise InvalidInputError(f"score must be 'logit' or 'output', got {score!r}")
     source = choose_input(graph, input)
-    start = first_float(source)
+    start, embedded = first_float(source)
     chosen = _choose_output(graph, start, output)
     logits, activation, axis = chosen, None, None
     if score == "logit":
         logits, activation, axis = _before_activation(graph, chosen)
     rank = 2 if logits.shape is None else len(logits.shape)
     class_axis = axis if axis is not None and rank > 2 else min(1, rank - 1)
-    return Subject(graph, source, start, chosen, logits, activation, class_axis)
+    return Subject(graph, source, start, chosen, logits, activation, class_axis, embedded)
 
 
 def choose_input(graph: gs.Graph, name: str | None = None) -> gs.Variable:
@@ -125,21 +128,49 @@ def choose_input(graph: gs.Graph, name: str | None = None) -> gs.Variable:
         known = ", ".join(repr(t.name) for t in graph.inputs)
         raise InvalidInputError(f"the model has no input {name!r}; it has {known}")
     floats = [t for t in graph.inputs if t.dtype is not None and is_float(t)]
-    if not floats:
+    images = [t for t in floats if t.shape is not None and len(t.shape) >= 3]
+    integers = [t for t in graph.inputs if not is_float(t) and _float_readers(t)]
+    candidates = images or floats or integers
+    if not candidates:
         found = ", ".join(f"{t.name!r} ({t.dtype})" for t in graph.inputs) or "none"
         raise UnsupportedModelError(
-            f"the model has no float input to attribute to; its inputs: {found}"
+            "the model has no float input to attribute to, nor one that becomes float by a Cast or "
+            f"an embedding; its inputs: {found}"
         )
-    images = [t for t in floats if t.shape is not None and len(t.shape) >= 3]
-    return (images or floats)[0]
+    return candidates[0]
 
 
-def first_float(source: gs.Variable) -> gs.Variable:
-    """The float32 tensor behind a half-precision input; the input itself otherwise."""
-    if source.dtype == np.float32 or source.dtype == np.float64:
-        return source
-    casts = [node for node in source.outputs if node.op == "Cast"]
-    return casts[0].outputs[0] if casts else source
+def first_float(source: gs.Variable) -> tuple[gs.Variable, bool]:
+    """The float tensor that stands for an input, and whether it is an embedding of it.
+
+    That is the input itself, what a Cast makes of integers or half precision, or the rows that a
+    Gather looks up for token ids (attributions are then summed over each row).
+
+    Raises:
+        UnsupportedModelError: integers become float in no such way, or in several.
+    """
+    if source.dtype in (np.float32, np.float64):
+        return source, False
+    readers = _float_readers(source)
+    if len(readers) != 1:
+        raise UnsupportedModelError(
+            f"input {source.name!r} ({source.dtype}) becomes float in {len(readers)} places; "
+            "expected one Cast or one embedding that all of the model reads"
+        )
+    return readers[0].outputs[0], readers[0].op == "Gather"
+
+
+def _float_readers(source: gs.Variable) -> list[gs.Node]:
+    """The Casts to float and embedding look-ups of an input, through integer reshapes and Casts."""
+    found = []
+    for node in source.outputs:
+        output = node.outputs[0]
+        looked_up = node.op == "Gather" and is_constant(node.inputs[0]) and node.inputs[1] is source
+        if looked_up or (node.op == "Cast" and is_float(output)):
+            found.append(node)
+        elif node.op in _TAIL and node.inputs[0] is source:
+            found.extend(_float_readers(output))
+    return found
 
 
 def _choose_output(graph: gs.Graph, start: gs.Variable, name: str | None) -> gs.Variable:

@@ -2,12 +2,18 @@
 
 from onnxplain.graph_passes.decompositions import (  # noqa: F401
     basic,
+    contrib,
     normalization,
     recurrent,
     sampling,
     softplus,
     spectral,
 )
-from onnxplain.graph_passes.decompositions.registry import ALWAYS, FOR_DEEPLIFT, decompose
+from onnxplain.graph_passes.decompositions.registry import (
+    ALWAYS,
+    FOR_DEEPLIFT,
+    decompose,
+    decompose_other_domains,
+)
 
-__all__ = ["ALWAYS", "FOR_DEEPLIFT", "decompose"]
+__all__ = ["ALWAYS", "FOR_DEEPLIFT", "decompose", "decompose_other_domains"]

@@ -29,6 +29,11 @@ def decomposition(*ops: str, table: dict[str, Rewrite] = ALWAYS):
     return register
 
 
+def decompose_other_domains(graph: gs.Graph) -> bool:
+    """Rewrite other domains' operators, whose shapes ONNX's inference cannot tell; True for any."""
+    return rewrite_nodes(graph, {op: rewrite for op, rewrite in ALWAYS.items() if "." in op})
+
+
 def decompose(graph: gs.Graph) -> bool:
     """Rewrite every operator that no method has a direct rule for; True when there were any."""
     return rewrite_nodes(graph, ALWAYS)

@@ -145,6 +145,8 @@ def einsum(emit, node, dy, operand):
     """
     terms, _, result = node.attrs["equation"].replace(" ", "").partition("->")
     letters = terms.split(",")
+    if len(letters) == 1 and len(set(terms)) >= len(terms) - 2 and sorted(terms) == sorted(result):
+        return emit("Einsum", dy, equation=f"{result}->{terms}")
     if not result or "." in terms or any(len(set(t)) < len(t) for t in [*letters, result]):
         raise UnsupportedModelError(
             f"Einsum (node {node.name!r}): no gradient for {node.attrs['equation']!r} "

@@ -1,0 +1,98 @@
+"""Files that ONNX Runtime optimised: its own operators, and the same explanation as before."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from networks import example, exported
+from onnx import TensorProto, helper
+from test_rules import run
+
+import onnxplain
+
+
+def optimised(model: onnx.ModelProto, path) -> onnx.ModelProto:
+    """What ONNX Runtime writes after its extended optimisations."""
+    options = onnxruntime.SessionOptions()
+    level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.graph_optimization_level = level
+    options.optimized_model_filepath = str(path)
+    options.log_severity_level = 4
+    onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    return onnx.load(path)
+
+
+@pytest.mark.parametrize("name", ["resnet", "mobilenet_v2", "vit", "convnext", "efficientnet"])
+def test_optimised_file_gives_the_same_explanation(name: str, tmp_path) -> None:
+    model = exported(name, "torchscript", 17)
+    fused = optimised(model, tmp_path / "optimised.onnx")
+    domains = {node.domain for node in fused.graph.node}
+    assert "com.microsoft" in domains, "ONNX Runtime fused nothing: the case shows nothing"
+    x = np.asarray(example(name), np.float32)
+    for method in ("integrated-gradients", "deeplift"):
+        before = onnxplain.Explainer(model, method, steps=4, providers="cpu")(x)
+        after = onnxplain.Explainer(fused, method, steps=4, providers="cpu")(x)
+        scale = np.abs(before.attribution).max()
+        if method == "integrated-gradients":
+            np.testing.assert_allclose(after.attribution, before.attribution, atol=1e-4 * scale)
+        else:
+            assert after.relative_delta is not None and after.relative_delta.max() < 1e-3
+
+
+def contrib_node(op: str, shapes, **attributes) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
+    """One contrib node with float inputs of the shapes given."""
+    random = np.random.default_rng(0)
+    feeds = {f"x{k}": random.standard_normal(s).astype(np.float32) for k, s in enumerate(shapes)}
+    node = helper.make_node(op, list(feeds), ["y"], domain="com.microsoft", **attributes)
+    graph = helper.make_graph(
+        [node],
+        "contrib",
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, v.shape) for n, v in feeds.items()],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8), feeds
+
+
+NODES = [
+    ("Gelu", [(2, 3, 4)], {}),
+    ("BiasGelu", [(2, 3, 4), (4,)], {}),
+    ("FastGelu", [(2, 3, 4), (4,)], {}),
+    ("QuickGelu", [(2, 3, 4)], {"alpha": 1.3}),
+    ("FusedMatMul", [(2, 3, 4), (2, 5, 4)], {"transB": 1, "alpha": 0.7}),
+    ("FusedConv", [(1, 3, 6, 6), (4, 3, 3, 3), (4,)], {"activation": "Tanh"}),
+    ("SkipLayerNormalization", [(2, 3, 4), (2, 3, 4), (4,), (4,), (4,)], {"epsilon": 1e-3}),
+]
+
+
+@pytest.mark.parametrize(("op", "shapes", "attributes"), NODES, ids=[n[0] for n in NODES])
+def test_node_forward_and_gradient(op, shapes, attributes) -> None:
+    """The decomposition computes what ONNX Runtime does; its gradient fits differences of that."""
+    model, feeds = contrib_node(op, shapes, **attributes)
+    expected = run(model, feeds)["y"]
+    seed = np.random.default_rng(1).standard_normal(expected.shape).astype(np.float32)
+    found = run(onnxplain.vjp(model), feeds | {"cotangent_y": seed})
+    np.testing.assert_allclose(found["y"], expected, rtol=1e-3, atol=1e-4)
+    for name in feeds:
+        direction = np.random.default_rng(2).standard_normal(feeds[name].shape)
+        slopes = []
+        for step in (2e-2, 1e-2):
+            ahead, behind = (
+                run(model, feeds | {name: (feeds[name] + s * direction).astype(np.float32)})["y"]
+                for s in (step, -step)
+            )
+            slopes.append(((ahead - behind).astype(np.float64) * seed).sum() / (2 * step))
+        numeric = (4 * slopes[1] - slopes[0]) / 3
+        products = found[f"grad_{name}"].astype(np.float64) * direction
+        assert abs(products.sum() - numeric) < 2e-2 * np.abs(products).sum()
+
+
+def test_unknown_contrib_operator_is_named() -> None:
+    model, _ = contrib_node("Inverse", [(2, 3, 3)])
+    model.graph.output[0].type.CopyFrom(helper.make_tensor_type_proto(TensorProto.FLOAT, None))
+    with pytest.raises(onnxplain.UnsupportedModelError, match=r"com\.microsoft\.Inverse"):
+        onnxplain.vjp(model)
