@@ -4,6 +4,7 @@ import hashlib
 import os
 import zipfile
 from collections.abc import Iterable, Iterator
+from graphlib import CycleError, TopologicalSorter
 from io import BytesIO
 from pathlib import Path
 
@@ -296,10 +297,38 @@ def _repair(model: onnx.ModelProto) -> None:
     # Before IR version 4 every initializer was an input as well; exporters did not all know.
     if model.ir_version == 3 and not unique.keys() <= {value.name for value in graph.input}:
         model.ir_version = 4
+    _sort(graph)
     versions = {opset.domain for opset in model.opset_import}
     for domain in dict.fromkeys(node.domain for node in graph.node):
         if domain not in versions and domain not in ("", "ai.onnx"):
             model.opset_import.append(onnx.helper.make_opsetid(domain, 1))
+
+
+def _sort(graph: onnx.GraphProto) -> None:
+    """Put every node behind those that make its inputs (ONNX Runtime's own converters do not)."""
+    maker = {name: index for index, node in enumerate(graph.node) for name in node.output if name}
+    needs = {
+        index: {maker[name] for name in _read_by(node) if name in maker}
+        for index, node in enumerate(graph.node)
+    }
+    if all(max(makers, default=-1) < index for index, makers in needs.items()):
+        return
+    try:
+        order = list(TopologicalSorter(needs).static_order())
+    except CycleError:
+        return  # the checker says it better
+    nodes = [onnx.NodeProto.FromString(graph.node[i].SerializeToString()) for i in order]
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _read_by(node: onnx.NodeProto) -> Iterator[str]:
+    """Names of the tensors that a node reads, or that the graphs inside it do."""
+    yield from node.input
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            for inner in graph.node:
+                yield from _read_by(inner)
 
 
 def _with_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
