@@ -96,13 +96,15 @@ def test_truncated_model(refused, tmp_path, model, kept):
 
 
 def test_no_float_input(refused, tmp_path):
+    """An integer that integer arithmetic swallows before anything becomes float."""
     nodes = [
-        ("Cast", ["x"], ["f"], {"to": TensorProto.FLOAT}),
+        ("Abs", ["x"], ["a"]),
+        ("Cast", ["a"], ["f"], {"to": TensorProto.FLOAT}),
         ("Flatten", ["f"], ["g"]),
         ("MatMul", ["g", "w"], ["y"]),
     ]
-    strings = simple(nodes, input_type=TensorProto.STRING)
-    assert "no float input" in refused(save(strings, tmp_path / "strings.onnx"))
+    integers = simple(nodes, input_type=TensorProto.INT64)
+    assert "no float input" in refused(save(integers, tmp_path / "integers.onnx"))
 
 
 def test_no_float_output(refused, tmp_path):
