@@ -137,24 +137,47 @@ def _by_phases(emit: Emitter, dy, weight: np.ndarray, x, window: Window):
     """Strides over 1, two spatial axes: one small Conv for each phase of the input, interleaved.
 
     The input elements i = s q + r of one phase r see only the kernel taps j with j = (r + p) mod s,
-    so each phase is a stride-1 convolution of dy with a part of the kernel; DepthToSpace
-    interleaves them. Against ConvTranspose on 2 CPU cores: 0.89 s against 0.91-1.1 s (ResNet-50,
-    batch 8), more on depthwise layers.
+    so each phase is a stride-1 convolution of dy with a part of the kernel. Against ConvTranspose
+    on 2 CPU cores: 0.89 s against 0.91-1.1 s (ResNet-50, batch 8). Concat and Reshape interleave
+    them in a third of DepthToSpace's time (0.7 ms against 2.2 ms for [1, 96, 112, 112]).
     """
-    sh, sw = window.strides
-    if sh != sw:
-        return by_transposed_convolution(emit, dy, emit.constant(weight), x, window)
     lengths = emit.dims(x, 2)
-    size = emit.div(emit.add(lengths, [sh - 1, sw - 1]), [sh, sw])
-    phases = [
-        _phase(emit, dy, weight, window, (row, column), size)
-        for row in range(sh)
-        for column in range(sw)
-    ]
-    zero = emit.mul(next(phase for phase in phases if phase is not None), 0.0)
-    stacked = emit("Concat", *(zero if p is None else p for p in phases), axis=1)
-    dx = emit("DepthToSpace", stacked, blocksize=sh, mode="DCR")
+    size = emit.div(emit.add(lengths, [s - 1 for s in window.strides]), list(window.strides))
+    rows = []
+    for row in range(window.strides[0]):
+        phases = [
+            _phase(emit, dy, weight, window, (row, column), size)
+            for column in range(window.strides[1])
+        ]
+        rows.append(_interleaved(emit, phases, size))
+    template = next((row for row in rows if row is not None), None)
+    if template is None:
+        return emit.filled_like(x, 0.0)
+    dx = emit(
+        "Concat", *(emit.filled_like(template, 0.0) if r is None else r for r in rows), axis=3
+    )
+    channels = weight.shape[1] * window.group
+    whole = emit.mul(size, list(window.strides))
+    batch = emit.dims(dy, 0, 1)
+    dx = emit("Reshape", dx, emit("Concat", batch, [channels], whole, axis=0))
+    if is_constant(whole) and is_constant(lengths) and (whole.values == lengths.values).all():
+        return dx
     return emit("Slice", dx, [0, 0], lengths, [2, 3])
+
+
+def _interleaved(emit: Emitter, phases: list[gs.Tensor | None], size: gs.Tensor):
+    """[N, C, Q] phases of one row as [N, C, Qh, Qw * count], element by element in turn."""
+    template = next((phase for phase in phases if phase is not None), None)
+    if template is None:
+        return None
+    if len(phases) == 1:
+        return template
+    columns = [emit.filled_like(template, 0.0) if p is None else p for p in phases]
+    stacked = emit("Concat", *(emit("Unsqueeze", c, [-1]) for c in columns), axis=-1)
+    height = emit("Slice", size, [0], [1], [0])
+    width = emit.mul(emit("Slice", size, [1], [2], [0]), [len(phases)])
+    channels = emit("Shape", template, start=0, end=2)
+    return emit("Reshape", stacked, emit("Concat", channels, height, width, axis=0))
 
 
 def _phase(emit: Emitter, dy, weight, window: Window, phase, size):
