@@ -252,7 +252,7 @@ def node(operator, inputs, output, **attributes):
 
 BROKEN = [
     ("missing tensor", [node("Add", ["x", "nowhere"], "y")], "'nowhere'"),
-    ("not sorted", [node("Relu", ["h"], "y"), node("Relu", ["x"], "h")], "sorted"),
+    ("cycle", [node("Add", ["x", "y"], "h"), node("Relu", ["h"], "y")], "sorted"),
     ("unknown operator", [node("Rulu", ["x"], "y")], "Rulu"),
     ("unknown attribute", [node("Relu", ["x"], "y", depth=1)], "depth"),
     ("missing attribute", [node("Concat", ["x", "x"], "y")], "axis"),
@@ -260,6 +260,11 @@ BROKEN = [
     ("output from nowhere", [node("Relu", ["x"], "h")], "'y'"),
     ("two writers", [node("Relu", ["x"], "y"), node("Relu", ["x"], "y")], "'y'"),
 ]
+
+
+def test_nodes_in_any_order_are_sorted():
+    loaded = load(network([node("Relu", ["h"], "y"), node("Neg", ["x"], "h")]))
+    assert [node.op_type for node in loaded.graph.node] == ["Neg", "Relu"]
 
 
 @pytest.mark.parametrize(("nodes", "part"), [b[1:] for b in BROKEN], ids=[b[0] for b in BROKEN])
