@@ -190,6 +190,8 @@ def _explain(
     if report.assumed:
         guesses = "; ".join(report.assumed)
         _complain(f"no model card, assumed: {guesses} (--card FILE says otherwise)")
+    if report.quantised:
+        _complain(f"quantised model: {report.quantised}")
     for record in report.failed:
         path, error = record["image"], record["error"]
         _complain(error if path in error else f"{path}: {error}")

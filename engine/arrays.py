@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxplain import InvalidInputError
+from onnxplain import InvalidInputError, OnnxplainError
 from onnxplain.graph_passes.dims import describe
 from onnxplain.graph_passes.emit import is_float, numpy_type
 from onnxplain.graph_passes.subject import Subject, describe_target
@@ -110,6 +110,16 @@ def _check_index(subject: Subject, target: tuple, count: int) -> np.ndarray:
                 f"target {target!r} is out of range of {subject.output.name!r} {describe(shape)}"
             )
     return np.broadcast_to(np.asarray(target, np.int64), (count, len(target)))
+
+
+def if_out_of_range(subject: Subject, target: Any, error: OnnxplainError) -> OnnxplainError:
+    """What to raise when the graph failed: for a target that only the run found too large, that."""
+    if "indice" not in str(error) or target is None:
+        return error
+    return InvalidInputError(
+        f"target {target!r} is out of range of {subject.output.name!r} "
+        f"{describe(subject.logits.shape)} for this input"
+    )
 
 
 def check_baseline(subject: Subject, baseline: Any, x: np.ndarray) -> np.ndarray:

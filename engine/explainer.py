@@ -12,18 +12,19 @@ from typing import Any
 import numpy as np
 import onnx
 
-from onnxplain import InvalidInputError
+from onnxplain import InvalidInputError, OnnxplainError
 from onnxplain.engine.arrays import (
     check_baseline,
     check_baseline_values,
     check_inputs,
     check_target,
+    if_out_of_range,
 )
 from onnxplain.engine.explanation import Explanation
 from onnxplain.engine.prepared import prepared_graph
 from onnxplain.engine.session import CPU, Session, open_session
 from onnxplain.graph_passes import finish
-from onnxplain.graph_passes.deeplift import deeplift
+from onnxplain.graph_passes.deeplift import RULES, deeplift
 from onnxplain.graph_passes.feature_map import find_feature_map
 from onnxplain.graph_passes.grad_cam import grad_cam
 from onnxplain.graph_passes.integrated_gradients import (
@@ -38,7 +39,6 @@ from onnxplain.models.card import ModelCard, black_image, find_card
 from onnxplain.models.load import load
 
 METHODS = ("grad-cam", "integrated-gradients", "deeplift")
-RULES = ("rescale",)
 # Points of the path in one gradient pass: on a CPU 1 to 4 are as fast for each point as 25, in a
 # fraction of the memory; a GPU wants more to do at once.
 _CHUNK = {"cpu": 4, "other": 32}
@@ -60,7 +60,7 @@ class Explainer:
         steps: gradient passes of Integrated Gradients.
         tolerance: not offered yet; must be None.
         quadrature: "gauss-legendre", "trapezoid", "left", "right" or "middle".
-        rule: DeepLIFT's rule for nonlinearities: "rescale".
+        rule: DeepLIFT's rule for nonlinearities: "rescale" or "reveal-cancel".
         output: name of the output to explain; None takes the card's, or finds it.
         input: name of the input to attribute to; None finds it.
         score: "logit" (before a final Softmax, LogSoftmax or Sigmoid) or "output".
@@ -97,7 +97,7 @@ class Explainer:
             raise InvalidInputError("tolerance is not offered by this version; set steps")
         self.method = method
         self.card = find_card_of(model)
-        self._layer = layer
+        self._layer, self._rule = layer, rule
         self._providers, self._threads = providers, threads
         self._points, self._weights = quadrature_rule(quadrature, steps)
         graph = prepared_graph(model)
@@ -152,7 +152,10 @@ class Explainer:
             part = {n: v[rows] if len(v) == count else v for n, v in feeds.items()}
             part["target"] = targets[rows]
             part["baseline"] = start[rows] if len(start) == count else start
-            parts.append(self._explain(part, _Share(progress, first, size, count)))
+            try:
+                parts.append(self._explain(part, _Share(progress, first, size, count)))
+            except OnnxplainError as error:
+                raise if_out_of_range(self.subject, target, error) from error
         results = {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
         return self._explanation(results, target)
 
@@ -199,7 +202,7 @@ class Explainer:
             if self.method == "grad-cam":
                 self._models[width] = (grad_cam(self.subject, self._layer, width),)
             elif self.method == "deeplift":
-                self._models[width] = (deeplift(self.subject, width),)
+                self._models[width] = (deeplift(self.subject, width, self._rule),)
             else:
                 self._models[width] = (endpoints(self.subject, width), gradient_chunk(self.subject))
         return self._models[width]

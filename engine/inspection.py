@@ -13,6 +13,7 @@ import onnx_graphsurgeon as gs
 from onnxplain import InvalidInputError, OnnxplainError, UnsupportedModelError
 from onnxplain.engine.prepared import prepared_graph
 from onnxplain.graph_passes.backward import Refusal, find_path, gradient_rules, refusals
+from onnxplain.graph_passes.decompositions.quantisation import QUANTISED
 from onnxplain.graph_passes.deeplift import decomposed
 from onnxplain.graph_passes.dims import describe
 from onnxplain.graph_passes.emit import numpy_type
@@ -25,14 +26,7 @@ from onnxplain.graph_passes.twins import TwinEmitter
 from onnxplain.models.card import ModelCard, assume_card, locate_card, read_card
 from onnxplain.models.load import load
 
-_QUANTISED = {
-    "QuantizeLinear",
-    "DequantizeLinear",
-    "DynamicQuantizeLinear",
-    "QLinearConv",
-    "QLinearMatMul",
-}
-_QUANTISED |= {"ConvInteger", "MatMulInteger"}
+QUANTISED_RULE = "gradient straight-through, 0 where a quantiser saturates; DeepLIFT by rescale"
 
 
 @dataclass(frozen=True)
@@ -52,7 +46,7 @@ class Inspection:
             inputs.
         card_note: where the card comes from, or why there is none.
         opset, ir_version, producer: as the file says.
-        quantisation: what kind of quantised operators the file has, or None.
+        quantisation: the file's quantised operators and the rule used for them, or None.
     """
 
     input: str
@@ -96,7 +90,7 @@ def inspect(
     subject = select(graph, output=wanted)
     nodes = find_path(subject.graph, [subject.start], [subject.logits]).nodes
     found, reason = _feature_map(subject, layer)
-    quantised = sorted({n.op_type for n in proto.graph.node} & _QUANTISED)
+    quantised = quantised_operators(proto)
     return Inspection(
         input=_described(subject.input),
         inputs=[_described(t) for t in graph.inputs],
@@ -112,7 +106,7 @@ def inspect(
         opset=next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), 0),
         ir_version=proto.ir_version,
         producer=f"{proto.producer_name} {proto.producer_version}".strip(),
-        quantisation=", ".join(quantised) or None,
+        quantisation=f"{', '.join(quantised)}: {QUANTISED_RULE}" if quantised else None,
     )
 
 
@@ -157,6 +151,12 @@ def _numbers(values: float | tuple[float, ...]) -> str:
     numbers = values if isinstance(values, tuple) else (values,)
     texts = [f"{value:.6g}" for value in numbers]
     return texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+
+
+def quantised_operators(proto: onnx.ModelProto) -> list[str]:
+    """Names of the quantised operators in a file."""
+    names = {f"{n.domain}.{n.op_type}" if n.domain else n.op_type for n in proto.graph.node}
+    return sorted(names & set(QUANTISED))
 
 
 def card_or_assumption(

@@ -24,7 +24,11 @@ from onnxplain.engine.images import (
     image_to_tensor,
     read_image,
 )
-from onnxplain.engine.inspection import card_or_assumption
+from onnxplain.engine.inspection import (
+    QUANTISED_RULE,
+    card_or_assumption,
+    quantised_operators,
+)
 from onnxplain.engine.prepared import prepared_graph
 from onnxplain.engine.results import (
     Result,
@@ -69,11 +73,13 @@ class Report:
             the key "error" for each image that failed.
         skipped: method -> why it was left out, where none was asked for in particular.
         assumed: what was guessed about the model's input, for want of a card.
+        quantised: the rule used for a quantised model's operators, or None.
     """
 
     records: list[dict[str, Any]]
     skipped: dict[str, str]
     assumed: tuple[str, ...]
+    quantised: str | None = None
 
     @property
     def failed(self) -> list[dict[str, Any]]:
@@ -140,7 +146,8 @@ def explain_files(
         write_records(records, directory)
     if panel is not None and for_panel:
         write_panel(for_panel, directory / panel)
-    return Report(records, explainer.skipped, explainer.card.assumed)
+    quantised = QUANTISED_RULE if quantised_operators(load(model)) else None
+    return Report(records, explainer.skipped, explainer.card.assumed, quantised)
 
 
 class ImageExplainer:

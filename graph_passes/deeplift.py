@@ -21,13 +21,26 @@ from onnxplain.graph_passes.finish import (
 from onnxplain.graph_passes.prepare import infer_shapes
 from onnxplain.graph_passes.rewriting import rewrite_nodes
 from onnxplain.graph_passes.rules.deeplift import deeplift_rules
+from onnxplain.graph_passes.rules.reveal_cancel import (
+    RevealCancelEmitter,
+    collapsed,
+    reveal_cancel_rules,
+)
 from onnxplain.graph_passes.score import add_target_input, make_seed, score_of
 from onnxplain.graph_passes.subject import Subject
 from onnxplain.graph_passes.twins import TwinEmitter
 
+# How the paper's two rules for nonlinearities are followed: what emits, and which table.
+RULES = {
+    "rescale": (TwinEmitter, deeplift_rules),
+    "reveal-cancel": (RevealCancelEmitter, reveal_cancel_rules),
+}
 
-def deeplift(subject: Subject, target_width: int | None = None) -> onnx.ModelProto:
-    """attribution = m_x (x - x'), m by the rescale rule; sums to score(x) - score(x').
+
+def deeplift(
+    subject: Subject, target_width: int | None = None, rule: str = "rescale"
+) -> onnx.ModelProto:
+    """attribution = m_x (x - x'), m by one of `RULES`; sums to score(x) - score(x').
 
     Returns:
         A model with the further inputs `target` and `baseline` (broadcastable to the input), and
@@ -38,7 +51,8 @@ def deeplift(subject: Subject, target_width: int | None = None) -> onnx.ModelPro
     """
     subject = decomposed(working_copy(subject))
     graph = subject.graph
-    emit = TwinEmitter(graph)
+    emitter, rules = RULES[rule]
+    emit = emitter(graph)
     target = add_target_input(graph, target_width)
     baseline = add_baseline_input(emit, subject)
     emit.add_twins([(subject.start, baseline)], [subject.logits])
@@ -46,9 +60,11 @@ def deeplift(subject: Subject, target_width: int | None = None) -> onnx.ModelPro
     score = score_of(emit, subject.logits, seed.weights)
     baseline_score = score_of(emit, emit.twin(subject.logits), seed.weights)
     (multiplier,) = backward(
-        emit, deeplift_rules(emit), [(subject.logits, seed.weights)], [subject.start], "DeepLIFT"
+        emit, rules(emit), [(subject.logits, seed.weights)], [subject.start], "DeepLIFT"
     )
     assert multiplier is not None
+    if isinstance(emit, RevealCancelEmitter):
+        multiplier = collapsed(emit, multiplier, subject.start)
     attribution = emit.mul(multiplier, emit.sub(subject.start, baseline))
     attribution.shape = subject.start.shape
     attribution = per_token(emit, subject, attribution)

@@ -22,8 +22,6 @@ _IR_VERSION = 10
 def working_copy(subject: Subject) -> Subject:
     """A copy to build on, in which no tensor has a name that the contract gives away.
 
-     copy to build on, in which no tensor has a name that the contract gives to an input or output.
-
     Raises:
         UnsupportedModelError: the model itself has an input or output of such a name.
     """
@@ -45,8 +43,6 @@ def finish(
     graph: gs.Graph, outputs: dict[str, gs.Tensor], own_outputs: bool = True
 ) -> onnx.ModelProto:
     """The graph as a model that returns the model's own outputs and those named.
-
-    He graph as a model whose outputs are the model's own (unless told otherwise) and those named.
 
     Args:
         graph: with everything emitted.

@@ -1,7 +1,4 @@
-"""BatchNormalization at inference is a multiplication and an addition.
-
-Behind a Conv it is the Conv's own.
-"""
+"""BatchNormalization at inference is y = a x + b; behind a Conv, a part of the Conv."""
 
 from __future__ import annotations
 
@@ -22,10 +19,7 @@ def fold_batch_normalization(graph: gs.Graph) -> None:
 
 
 def _affine(node: gs.Node) -> tuple[np.ndarray, np.ndarray]:
-    """a = scale / sqrt(var + epsilon) and b = bias - mean a, one of each for a channel.
-
-    In float64.
-    """
+    """a = scale / sqrt(var + epsilon) and b = bias - mean a, one per channel, in float64."""
     scale, bias, mean, variance = (t.values.astype(np.float64) for t in node.inputs[1:5])
     a = scale / np.sqrt(variance + node.attrs.get("epsilon", 1e-5))
     return a, bias - mean * a

@@ -16,6 +16,7 @@ from onnx_graphsurgeon.logger import G_LOGGER
 
 from onnxplain import UnsupportedModelError
 from onnxplain.graph_passes.decompositions import decompose, decompose_other_domains
+from onnxplain.graph_passes.decompositions.quantisation import to_whole_floats
 from onnxplain.graph_passes.decompositions.specification import expand_functions
 from onnxplain.graph_passes.emit import is_constant
 from onnxplain.graph_passes.explicit_pads import explicit_pads
@@ -41,6 +42,8 @@ def prepare(model: onnx.ModelProto) -> gs.Graph:
         model = inliner.inline_local_functions(model)
     model = _constants_to_initializers(expand_functions(_convert_opset(model)))
     graph = gs.import_onnx(_infer(model))
+    if to_whole_floats(graph):
+        graph = infer_shapes(graph)
     if decompose_other_domains(graph):
         graph = infer_shapes(graph)
     for canonicalise in (

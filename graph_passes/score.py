@@ -50,12 +50,17 @@ def _resolve(emit: Emitter, target: gs.Tensor, best: gs.Tensor) -> gs.Tensor:
 
 
 def _class_seed(emit: Emitter, logits: gs.Tensor, target: gs.Tensor) -> Seed:
-    """One hot: seed[n, c] = [c = target[n]], in the logits' shape."""
+    """One hot: seed[n, c] = [c = target[n]], in the logits' shape.
+
+    Scattered, since ScatterElements fails on a class that is out of range where OneHot is silent.
+    """
     flat = emit("Flatten", logits, axis=1)
     best = emit("ArgMax", flat, axis=1, keepdims=0)
     resolved = _resolve(emit, target, best)
-    classes = emit("Shape", flat, start=1)
-    hot = emit("OneHot", resolved, classes, emit.constant(np.array([0, 1], logits.dtype)))
+    places = emit("Unsqueeze", resolved, [1])
+    one = gs.Constant(emit.name("one"), np.ones(1, logits.dtype))
+    ones = emit("ConstantOfShape", emit("Shape", places), value=one)
+    hot = emit("ScatterElements", emit.filled_like(flat, 0.0), places, ones, axis=1)
     return Seed(emit.reshape_like(hot, logits), resolved)
 
 

@@ -1,7 +1,4 @@
-"""What is explained: which input, which output.
-
-And the score tensor behind a final Softmax or Sigmoid.
-"""
+"""What is explained: which input, which output, which score behind a final Softmax or Sigmoid."""
 
 from __future__ import annotations
 

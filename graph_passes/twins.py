@@ -13,10 +13,7 @@ from onnxplain.graph_passes.emit import Emitter
 
 
 class TwinEmitter(Emitter):
-    """An emitter that knows every tensor's and node's twin in the baseline's copy of the graph.
-
-    N emitter that knows every tensor's and every node's twin in the baseline's copy of the graph.
-    """
+    """An emitter that knows every tensor's and node's twin in the baseline's copy of the graph."""
 
     def __init__(self, graph: gs.Graph, prefix: str = "explain"):
         super().__init__(graph, prefix)

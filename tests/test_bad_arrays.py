@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 from digits import digit, write_model
+from networks import example, exported
 from test_jobs import flat_model
 
 from onnxplain import Explainer, InvalidInputError
@@ -86,3 +87,13 @@ def test_a_model_changed_after_it_was_read_is_read_again(tmp_path, model):
     before = Explainer(model, "deeplift")(digit(7))
     shutil.copyfile(flat_model(tmp_path), model)
     assert Explainer(model, "deeplift")(digit(7)).score != before.score
+
+
+@pytest.mark.parametrize("target", [(4, 200, 48), (99, 0, 0)])
+def test_index_out_of_range_of_a_size_known_at_run_time(target) -> None:
+    """A symbolic height says nothing before the run; the message is the same."""
+    model = exported("unet", "torchscript", 17, dynamic=True)
+    explainer = Explainer(model, "integrated-gradients", steps=1, providers="cpu")
+    x = np.asarray(example("unet"), np.float32)
+    with pytest.raises(InvalidInputError, match="out of range"):
+        explainer(x, target)

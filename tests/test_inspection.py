@@ -76,7 +76,10 @@ def test_quantised_weights():
     scale = onnx.numpy_helper.from_array(np.float32(1 / 255), "scale")
     model.graph.initializer.append(scale)
     found = onnxplain.inspect(model)
-    assert found.quantisation == "DequantizeLinear, QuantizeLinear"
+    assert found.quantisation is not None
+    assert found.quantisation.startswith(
+        "DequantizeLinear, QuantizeLinear: gradient straight-through"
+    )
     assert not found.unsupported["deeplift"]
 
 

@@ -29,10 +29,7 @@ class Window(NamedTuple):
 
 
 def convolution_window(node: gs.Node) -> Window:
-    """The window of a Conv or ConvTranspose node with explicit pads, as `prepare` leaves them.
-
-    He window of a Conv or ConvTranspose node whose pads are explicit (as `prepare` leaves them).
-    """
+    """The window of a Conv or ConvTranspose node with explicit pads, as `prepare` leaves them."""
     kernel = list(node.attrs.get("kernel_shape") or node.inputs[1].shape[2:])
     if not is_static(kernel):
         raise UnsupportedModelError(

@@ -95,7 +95,9 @@ def rescale(emit: TwinEmitter, node: gs.Node, m, *_, operand: int, derivative: R
     size = emit("Max", emit("Abs", x), emit("Abs", reference))
     tiny = emit("LessOrEqual", emit("Abs", dx), emit.mul(size, RELATIVE_TINY))
     safe = emit.add(dx, emit.cast_like(tiny, dx))
-    return emit("Where", tiny, derivative(emit, node, m), emit.mul(m, emit.div(dy, safe)))
+    slope = derivative(emit, node, m)
+    quotient = emit.mul(m, emit.div(dy, safe))
+    return emit("Where", tiny, 0.0 if slope is None else slope, quotient)
 
 
 def product(
@@ -122,12 +124,11 @@ def _middle(emit: TwinEmitter, tensor: gs.Tensor) -> gs.Tensor:
 
 
 def maximum(emit: TwinEmitter, node: gs.Node, m, *_, operand: int, derivative: Rule) -> gs.Tensor:
-    """Through t = max(y, y').
+    """Through t = max(y, y'): shares of m_y for the argmax at x and for the one at x'.
 
-    M_y (t - y') goes to the argmax at x, m_y (y - t) to the one at x', each over dx.
-
-    For a minimum t = min(y, y'). Windows that overlap add up. Where dx = 0 nothing is owed and the
-    derivative stands in.
+    m_y (t - y') goes to the argmax at x, m_y (y - t) to the one at x', each over dx. For a minimum
+    t = min(y, y'). Windows that overlap add up. Where dx = 0 nothing is owed and the derivative
+    stands in.
     """
     y, y_reference = node.outputs[0], emit.twin(node.outputs[0])
     top = emit("Min" if node.op in ("Min", "ReduceMin") else "Max", y, y_reference)

@@ -223,6 +223,16 @@ def erf(emit, node, dy):
     return emit.mul(dy, emit.mul(emit("Exp", emit.neg(emit.mul(x, x))), 2 / math.sqrt(math.pi)))
 
 
+# Roundings of quantisers have nodes of such names; see decompositions/quantisation.py.
+STRAIGHT_THROUGH = "straight_through"
+
+
+@elementwise("Round")
+def round_(emit, node, dy):
+    """dx = 0; dx = dy for a quantiser's rounding (Bengio et al. 2013, straight-through)."""
+    return dy if STRAIGHT_THROUGH in (node.name or "") else None
+
+
 @elementwise("Sin")
 def sin(emit, node, dy):
     """dx = dy cos(x)."""

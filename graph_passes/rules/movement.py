@@ -79,9 +79,7 @@ def slice_(emit, node, dy):
 
 
 def selection(emit: Emitter, node: gs.Node, dy: gs.Tensor) -> gs.Tensor:
-    """Any operator whose outputs are copies of x's elements.
-
-    Dx[i] = sum of dy over the copies of x[i].
+    """Any operator whose outputs are copies of x's elements: dx[i] sums dy over those of x[i].
 
     Which element became which is read off the operator itself, by running it on x's positions.
     """

@@ -1,7 +1,4 @@
-"""Gradients of Softmax, LogSoftmax and LayerNormalization.
-
-Whose outputs hold what their gradient needs.
-"""
+"""Gradients of Softmax, LogSoftmax and LayerNormalization, from what their outputs hold."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Entry(NamedTuple):
 GRADIENTS: dict[tuple[str, int | None], Entry] = {}
 
 # No derivative reaches these operands' operators: piecewise constant in everything.
-ZERO_DERIVATIVE = {"Floor", "Ceil", "Round", "Sign", "Hardmax"}
+ZERO_DERIVATIVE = {"Floor", "Ceil", "Sign", "Hardmax"}
 
 
 def operator_name(node: gs.Node) -> str:

@@ -1,7 +1,4 @@
-"""Gradient of Resize: linear and separable.
-
-So its adjoint is one matrix product for each resized axis.
-"""
+"""Gradient of Resize: linear and separable, so one matrix product for each resized axis."""
 
 from __future__ import annotations
 
