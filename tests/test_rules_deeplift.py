@@ -14,14 +14,14 @@ from test_rules import run
 import onnxplain.graph_passes.rules  # noqa: F401
 from onnxplain.graph_passes.backward import backward, find_path, refusals
 from onnxplain.graph_passes.decompositions import FOR_DEEPLIFT
+from onnxplain.graph_passes.deeplift import RULES
 from onnxplain.graph_passes.finish import finish
 from onnxplain.graph_passes.prepare import infer_shapes, prepare
 from onnxplain.graph_passes.rewriting import rewrite_nodes
-from onnxplain.graph_passes.rules.deeplift import deeplift_rules
-from onnxplain.graph_passes.twins import TwinEmitter
+from onnxplain.graph_passes.rules.reveal_cancel import RevealCancelEmitter, collapsed
 
 
-def multiplier_model(case: Case, symbolic: bool) -> onnx.ModelProto | None:
+def multiplier_model(case: Case, symbolic: bool, rule: str = "rescale") -> onnx.ModelProto | None:
     """A model of inputs, baselines and cotangents that returns multipliers and both outputs."""
     graph = prepare(case.model(symbolic=symbolic))
     sources = [t for t in graph.inputs if t.dtype == np.float32]
@@ -35,7 +35,8 @@ def multiplier_model(case: Case, symbolic: bool) -> onnx.ModelProto | None:
         graph = infer_shapes(graph)
     sources = [t for t in graph.inputs if t.dtype == np.float32]
     results = [t for t in graph.outputs if t.dtype == np.float32]
-    emit = TwinEmitter(graph)
+    emitter, rules = RULES[rule]
+    emit = emitter(graph)
     pairs, seeds = [], []
     for source in sources:
         baseline = gs.Variable(f"baseline_{source.name}", dtype=source.dtype, shape=source.shape)
@@ -46,10 +47,12 @@ def multiplier_model(case: Case, symbolic: bool) -> onnx.ModelProto | None:
         graph.inputs.append(seed)
         seeds.append((result, seed))
     emit.add_twins(pairs, results)
-    table = deeplift_rules(emit)
+    table = rules(emit)
     if refusals(find_path(graph, sources, results), table):
         return None
     multipliers = backward(emit, table, seeds, sources)
+    if isinstance(emit, RevealCancelEmitter):
+        multipliers = [collapsed(emit, m, s) for s, m in zip(sources, multipliers, strict=True)]
     named = {
         f"multiplier_{s.name}": emit.filled_like(s, 0.0) if m is None else m
         for s, m in zip(sources, multipliers, strict=True)
@@ -69,10 +72,11 @@ def baselines_for(case: Case) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("symbolic", [False, True], ids=["static", "symbolic"])
+@pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_summation_to_delta(case: Case, symbolic: bool) -> None:
+def test_summation_to_delta(case: Case, rule: str, symbolic: bool) -> None:
     """sum over inputs of m dx = sum over outputs of seed dy, whatever the seed."""
-    model = multiplier_model(case, symbolic)
+    model = multiplier_model(case, symbolic, rule)
     if model is None:
         assert _may_be_refused(case, symbolic)
         pytest.skip("refused, as it should be")
