@@ -78,8 +78,6 @@ def test_quantised_weights():
     found = onnxplain.inspect(model)
     assert found.quantisation is not None
     assert found.quantisation.startswith("DequantizeLinear, QuantizeLinear: gradient straight")
-        "DequantizeLinear, QuantizeLinear: gradient straight-through"
-    )
     assert not found.unsupported["deeplift"]
 
 
