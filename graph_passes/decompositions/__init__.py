@@ -3,6 +3,7 @@
 from onnxplain.graph_passes.decompositions import (  # noqa: F401
     basic,
     contrib,
+    machine_learning,
     normalization,
     recurrent,
     sampling,
