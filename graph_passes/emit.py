@@ -103,8 +103,6 @@ class Emitter:
 
     def __init__(self, graph: gs.Graph, prefix: str = "explain"):
         self.graph = graph
-        # ONNX Runtime's CPU provider computes convolutions in a blocked layout; see rules/masks.py.
-        self.blocked_layout = True
         self.prefix = prefix
         self._taken = set(graph.tensors())
         self._count = 0

@@ -1,4 +1,4 @@
-"""The masks of clipped convolutions are exact, also for the float32 neighbours of a bound."""
+"""Masks are exact, also for the float32 neighbours of a bound."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def relu(emit, node, dy):
 def leaky_relu(emit, node, dy):
     """dx = dy (1 where x > 0, else alpha)."""
     alpha = node.attrs.get("alpha", 0.01)
-    positive = emit.cast_like(emit("Greater", node.inputs[0], 0.0), dy)
+    positive = above(emit, node.inputs[0], 0.0)
     return emit.mul(dy, emit.add(emit.mul(positive, 1.0 - alpha), alpha))
 
 
@@ -35,7 +35,7 @@ def leaky_relu(emit, node, dy):
 def prelu(emit, node, dy):
     """dx = dy (1 where x > 0, else slope)."""
     x, slope = node.inputs
-    positive = emit.cast_like(emit("Greater", x, 0.0), dy)
+    positive = above(emit, x, 0.0)
     return emit.mul(dy, emit.add(emit.mul(positive, emit.sub(1.0, slope)), slope))
 
 
@@ -116,8 +116,8 @@ def tanh(emit, node, dy):
 def hard_sigmoid(emit, node, dy):
     """dx = dy alpha [0 < y < 1]."""
     y = node.outputs[0]
-    inside = emit("And", emit("Greater", y, 0.0), emit("Less", y, 1.0))
-    return emit.keep_where(emit.mul(dy, node.attrs.get("alpha", 0.2)), inside)
+    inside = emit.mul(above(emit, y, 0.0), below(emit, y, 1.0))
+    return emit.mul(emit.mul(dy, node.attrs.get("alpha", 0.2)), inside)
 
 
 @elementwise("HardSwish")
@@ -125,8 +125,8 @@ def hard_swish(emit, node, dy):
     """y = x h(x), h = clip(x/6 + 1/2, 0, 1): dx = dy (h + x/6 [0 < h < 1])."""
     x = node.inputs[0]
     h = emit("HardSigmoid", x, alpha=1 / 6, beta=0.5)
-    inside = emit("And", emit("Greater", h, 0.0), emit("Less", h, 1.0))
-    return emit.mul(dy, emit.add(h, emit.keep_where(emit.mul(x, 1 / 6), inside)))
+    inside = emit.mul(above(emit, h, 0.0), below(emit, h, 1.0))
+    return emit.mul(dy, emit.add(h, emit.mul(emit.mul(x, 1 / 6), inside)))
 
 
 @elementwise("Softplus")
