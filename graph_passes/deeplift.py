@@ -28,7 +28,7 @@ from onnxplain.graph_passes.rules.reveal_cancel import (
 )
 from onnxplain.graph_passes.score import add_target_input, make_seed, score_of
 from onnxplain.graph_passes.subject import Subject
-from onnxplain.graph_passes.twins import TwinEmitter
+from onnxplain.graph_passes.twins import TwinEmitter, changing_names
 
 # How the paper's two rules for nonlinearities are followed: what emits, and which table.
 RULES = {
@@ -82,10 +82,13 @@ def decomposed(subject: Subject) -> Subject:
     """The subject with composite operators of its path written as simple ones."""
     path = find_path(subject.graph, [subject.start], [subject.logits])
     on_path = {id(node): node for node in path.nodes}
+    changing = changing_names(subject.graph, [subject.start])
 
     def needs_it(node: gs.Node) -> bool:
         if id(node) not in on_path:
             return False
+        if node.op == "Where":
+            return node.inputs[0].name in changing
         return node.op != "Div" or len(path.operands(node)) == 2
 
     if not rewrite_nodes(subject.graph, FOR_DEEPLIFT, needs_it):

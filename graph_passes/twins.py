@@ -67,16 +67,25 @@ def _twin_variable(emit: Emitter, tensor: gs.Tensor) -> gs.Variable:
     return gs.Variable(emit.name("baseline"), dtype=tensor.dtype, shape=tensor.shape)
 
 
+def changing_names(graph: gs.Graph, starts: Sequence[gs.Tensor]) -> set[str]:
+    """Names of the tensors, of any type, whose values change with those of `starts`."""
+    changing = {start.name for start in starts}
+    for node in graph.nodes:
+        if node.op not in ("Shape", "Size") and any(t.name in changing for t in node.inputs):
+            changing.update(t.name for t in node.outputs if t.name)
+    return changing
+
+
 def _between(
     graph: gs.Graph, starts: Sequence[gs.Tensor], ends: Sequence[gs.Tensor]
 ) -> list[gs.Node]:
     """Nodes of any type that depend on the values of `starts` and reach one of `ends`, in order."""
-    changing = {start.name for start in starts}
-    dependent = []
-    for node in graph.nodes:
-        if node.op not in ("Shape", "Size") and any(t.name in changing for t in node.inputs):
-            dependent.append(node)
-            changing.update(t.name for t in node.outputs)
+    changing = changing_names(graph, starts)
+    dependent = [
+        node
+        for node in graph.nodes
+        if node.op not in ("Shape", "Size") and any(t.name in changing for t in node.inputs)
+    ]
     needed = {tensor.name for tensor in ends}
     chosen = []
     for node in reversed(dependent):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import captum.attr
 import networks
 import numpy as np
@@ -147,3 +149,33 @@ def test_the_output_is_chosen_by_name():
     assert found.relative_delta.max() < 1e-3
     with pytest.raises(onnxplain.InvalidInputError, match="'dense_2', 'softmax_1'"):
         explain(zoo.model("rnet"), "deeplift", output="dense_3")
+
+
+@pytest.mark.parametrize("name", ["Hardshrink", "Softshrink", "Threshold", "LeakyWhere"])
+def test_deeplift_through_selections(name: str) -> None:
+    """Where whose condition compares activations, as PyTorch exports these, sums to delta."""
+
+    class Selecting(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.conv = torch.nn.Conv2d(3, 8, 3)
+            self.head = torch.nn.Linear(8, 4)
+            modules = {
+                "Hardshrink": torch.nn.Hardshrink(0.2),
+                "Softshrink": torch.nn.Softshrink(0.2),
+                "Threshold": torch.nn.Threshold(0.1, 0.3),
+            }
+            self.activation = modules.get(name)
+
+        def forward(self, x):
+            z = self.conv(x)
+            y = torch.where(z >= 0, z, 0.2 * z) if self.activation is None else self.activation(z)
+            return self.head(y.mean((2, 3)))
+
+    x = torch.randn(2, 3, 8, 9, generator=torch.Generator().manual_seed(1))
+    buffer = io.BytesIO()
+    torch.onnx.export(Selecting().eval(), (x,), buffer, dynamo=False, opset_version=17)
+    explainer = onnxplain.Explainer(buffer.getvalue(), "deeplift", providers="cpu")
+    e = explainer(x.numpy())
+    assert e.relative_delta is not None and e.relative_delta.max() < 1e-4

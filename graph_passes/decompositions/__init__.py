@@ -7,6 +7,7 @@ from onnxplain.graph_passes.decompositions import (  # noqa: F401
     normalization,
     recurrent,
     sampling,
+    selection,
     softplus,
     spectral,
 )
