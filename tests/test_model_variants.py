@@ -151,7 +151,7 @@ def test_the_output_is_chosen_by_name():
         explain(zoo.model("rnet"), "deeplift", output="dense_3")
 
 
-@pytest.mark.parametrize("name", ["Hardshrink", "Softshrink", "Threshold", "LeakyWhere"])
+@pytest.mark.parametrize("name", ["Hardshrink", "Softshrink", "LeakyWhere"])
 def test_deeplift_through_selections(name: str) -> None:
     """Where whose condition compares activations, as PyTorch exports these, sums to delta."""
 
@@ -164,7 +164,6 @@ def test_deeplift_through_selections(name: str) -> None:
             modules = {
                 "Hardshrink": torch.nn.Hardshrink(0.2),
                 "Softshrink": torch.nn.Softshrink(0.2),
-                "Threshold": torch.nn.Threshold(0.1, 0.3),
             }
             self.activation = modules.get(name)
 

@@ -7,6 +7,8 @@ import onnx_graphsurgeon as gs
 from onnxplain.graph_passes.decompositions.registry import FOR_DEEPLIFT, decomposition
 from onnxplain.graph_passes.emit import Emitter, is_float
 
+_COMPARISONS = ("Greater", "Less", "GreaterOrEqual", "LessOrEqual")
+
 
 @decomposition("Where", table=FOR_DEEPLIFT)
 def selection(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
@@ -21,12 +23,19 @@ def selection(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
 
 
 def _as_number(emit: Emitter, condition: gs.Tensor) -> gs.Tensor | None:
-    """A comparison as 1 or 0 by way of Sign, over which DeepLIFT can rescale."""
+    """A comparison as 1 or 0 by way of Sign, over which DeepLIFT can rescale; and, or and not."""
     node = condition.inputs[0] if condition.inputs else None
-    if node is None or not all(is_float(t) for t in node.inputs):
-        inner = _as_number(emit, node.inputs[0]) if node is not None and node.op == "Not" else None
-        return None if inner is None else emit.sub(1.0, inner)
-    if node.op not in ("Greater", "Less", "GreaterOrEqual", "LessOrEqual"):
+    if node is None:
+        return None
+    if node.op in ("Not", "And", "Or"):
+        parts = [_as_number(emit, tensor) for tensor in node.inputs]
+        if any(part is None for part in parts):
+            return None
+        if node.op == "Not":
+            return emit.sub(1.0, parts[0])
+        both = emit.mul(*parts)
+        return both if node.op == "And" else emit.sub(emit.add(*parts), both)
+    if node.op not in _COMPARISONS or not all(is_float(t) for t in node.inputs):
         return None
     left, right = node.inputs
     if node.op in ("Less", "GreaterOrEqual"):
