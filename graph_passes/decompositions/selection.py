@@ -27,6 +27,8 @@ def _as_number(emit: Emitter, condition: gs.Tensor) -> gs.Tensor | None:
     node = condition.inputs[0] if condition.inputs else None
     if node is None:
         return None
+    if node.op in ("Cast", "Identity") and not is_float(node.inputs[0]):
+        return _as_number(emit, node.inputs[0])
     if node.op in ("Not", "And", "Or"):
         parts = [_as_number(emit, tensor) for tensor in node.inputs]
         if any(part is None for part in parts):
