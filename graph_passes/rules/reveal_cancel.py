@@ -12,17 +12,20 @@ mean + half sign(dx), for the rules of rescale to go on with.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import partial
+from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnxplain.graph_passes.backward import Resolved, gradient_rules
+from onnxplain.graph_passes.dims import Shape
 from onnxplain.graph_passes.emit import Emitter, is_constant
 from onnxplain.graph_passes.rules.deeplift import RELATIVE_TINY, deeplift_rules
+from onnxplain.graph_passes.rules.elementwise import STRAIGHT_THROUGH
 from onnxplain.graph_passes.rules.registry import Rule, operator_name
 from onnxplain.graph_passes.twins import TwinEmitter
 
@@ -53,6 +56,7 @@ class _Kind(Enum):
     MOVE = auto()
     MIX = auto()
     REVEAL = auto()
+    ROUND = auto()
     BY_SIGN = auto()
 
 
@@ -99,31 +103,30 @@ class RevealCancelEmitter(TwinEmitter):
     def spread(self, tensor: gs.Tensor) -> gs.Tensor:
         """(dx+ - dx-) / 2, in the tensor's shape."""
         if tensor.name not in self._spreads:
-            producer = None if tensor.name in self._starts else tensor.inputs[0]
-            spreads = [] if producer is None else _spreads(self, producer)
-            if producer is None or not spreads:
-                self._spreads[tensor.name] = self.mul(self("Abs", self.difference(tensor)), 0.5)
-                self._spreads[tensor.name].shape = tensor.shape
-            else:
-                for output, spread in zip(producer.outputs, spreads, strict=True):
-                    spread.shape = output.shape
-                    self._spreads[output.name] = spread
+            outputs, spreads = [tensor], []
+            if tensor.name not in self._starts:
+                outputs, spreads = tensor.inputs[0].outputs, _spreads(self, tensor.inputs[0])
+            if not spreads:
+                outputs = [tensor]
+                spreads = [self.mul(self("Abs", self.difference(tensor)), 0.5)]
+            for output, spread in zip(outputs, spreads, strict=True):
+                spread.shape = output.shape
+                self._spreads[output.name] = spread
         return self._spreads[tensor.name]
 
-    def sum(self, terms):
+    def sum(self, terms: Sequence[gs.Tensor | Multipliers]) -> Any:
         """t0 + t1 + ..., mean by mean and half by half."""
         halves = [term.half for term in terms if isinstance(term, Multipliers)]
         means = [term.mean if isinstance(term, Multipliers) else term for term in terms]
         mean = super().sum(means)
         return Multipliers(mean, super().sum(halves)) if halves else mean
 
-    def sum_to(self, value, value_shape, like):
+    def sum_to(self, value: gs.Tensor | Multipliers, value_shape: Shape, like: gs.Tensor) -> Any:
         """Undo a broadcast, for both of a pair."""
         if not isinstance(value, Multipliers):
             return super().sum_to(value, value_shape, like)
-        mean, half = (super(RevealCancelEmitter, self).sum_to(part, value_shape, like)
-                      for part in (value.mean, value.half))  # fmt: skip
-        return Multipliers(mean, half)
+        mean = super().sum_to(value.mean, value_shape, like)
+        return Multipliers(mean, super().sum_to(value.half, value_shape, like))
 
 
 def reveal_cancel_rules(emit: RevealCancelEmitter):
@@ -141,6 +144,8 @@ def reveal_cancel_rules(emit: RevealCancelEmitter):
             rule = partial(reveal, derivative=derivative.rule)
         elif kind is _Kind.MIX:
             rule = partial(mix, operand=operand, varying=list(varying), linear=resolved.rule)
+        elif kind is _Kind.ROUND:
+            rule = partial(round_through, rescaled=resolved.rule)
         else:
             rule = partial(move if kind is _Kind.MOVE else by_sign, linear=resolved.rule)
         return Resolved(rule, resolved.broadcasts)
@@ -156,6 +161,8 @@ def _kind_of(node: gs.Node, varying: Sequence[int]) -> _Kind:
         return _Kind.MOVE
     if op in _SUMS or op in _AVERAGES or (alone and op in _WEIGHTED and varying[0] < 2):
         return _Kind.MIX
+    if op == "Round" and STRAIGHT_THROUGH in (node.name or ""):
+        return _Kind.ROUND
     return _Kind.REVEAL if op in REVEALED and list(varying) == [0] else _Kind.BY_SIGN
 
 
@@ -172,6 +179,8 @@ def _spreads(emit: RevealCancelEmitter, node: gs.Node) -> list[gs.Tensor]:
     if kind is _Kind.REVEAL:
         high, low = (_at(emit, node, value) for value in _virtual_points(emit, node.inputs[0]))
         return [emit.mul(emit.sub(high, low), 0.5)]
+    if kind is _Kind.ROUND:
+        return [emit("Identity", emit.spread(node.inputs[0]))]
     if kind is _Kind.MOVE:
         return _linear_part(emit, node, {k: emit.spread(node.inputs[k]) for k in varying})
     sizes = {k: emit("Abs", emit.difference(node.inputs[k])) for k in varying}
@@ -192,7 +201,7 @@ def _at(emit: Emitter, node: gs.Node, value: gs.Tensor) -> gs.Tensor:
     return emit(node.op, value, *node.inputs[1:], **node.attrs)
 
 
-def _linear_part(emit: Emitter, node: gs.Node, values: dict[int, gs.Tensor]) -> list[gs.Tensor]:
+def _linear_part(emit: Emitter, node: gs.Node, values: Mapping[int, gs.Tensor]) -> list[gs.Tensor]:
     """The node applied to these values of its varying operands, without what else it adds."""
     operands: list[gs.Tensor | None] = list(node.inputs)
     for k, operand in enumerate(node.inputs):
@@ -214,7 +223,7 @@ def _zeros(emit: Emitter, like: gs.Tensor) -> gs.Tensor:
 def _with_positive_weights(emit: Emitter, node: gs.Node, varying: Sequence[int]) -> gs.Node:
     """A linear node whose weights are the magnitudes of this one's: |L| in the place of L."""
     inputs = list(node.inputs)
-    if node.op in _WEIGHTED:
+    if node.op in _WEIGHTED and len(node.inputs) > 1:
         other = 1 - varying[0]
         weight = inputs[other]
         if is_constant(weight):
@@ -257,6 +266,13 @@ def move(emit: RevealCancelEmitter, node: gs.Node, *ms, linear: Rule):
         return mean
     half = linear(emit, node, *(None if pair is None else pair.half for pair in pairs))
     return Multipliers(mean, half)
+
+
+def round_through(emit: RevealCancelEmitter, node: gs.Node, m, *, rescaled: Rule):
+    """A quantiser's rounding: the difference is rescaled, and the spread passes as it is."""
+    if not isinstance(m, Multipliers):
+        return rescaled(emit, node, m)
+    return Multipliers(rescaled(emit, node, m.mean), m.half)
 
 
 def mix(emit: RevealCancelEmitter, node: gs.Node, m, *, operand: int, varying, linear: Rule):
