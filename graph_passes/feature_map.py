@@ -55,10 +55,12 @@ def find_feature_map(subject: Subject, layer: str | None = None) -> FeatureMap:
         return _named(subject, path, roles, layer)
     extents = _typical_extents(subject)
     crossed = dominators(path, subject)
-    dense = _has_extent(subject.logits, roles, extents)
+    # Where the score is a place of a map, the map itself is no feature of it.
+    dense = subject.needs_index or _has_extent(subject.logits, roles, extents)
+    learnt = _behind_weighted_operators(path)
     chosen = None
     for tensor in crossed:
-        if _has_extent(tensor, roles, extents):
+        if tensor.name in learnt and _has_extent(tensor, roles, extents):
             if dense and not _feeds_a_weighted_operator(tensor, path):
                 continue
             chosen = tensor
@@ -107,7 +109,9 @@ def _named(subject: Subject, path: Path, roles: dict[str, str], layer: str) -> F
 
 
 def _is_spatial(role: str | None) -> bool:
-    return role is not None and "C" in role and any(letter in role for letter in "DHW")
+    """True where the batch comes first and channels and positions follow."""
+    spatial = role is not None and any(letter in role for letter in "DHW")
+    return spatial and "C" in (role or "") and (role or "").startswith("N")
 
 
 def dominators(path: Path, subject: Subject) -> list[gs.Variable]:
@@ -219,6 +223,15 @@ def _has_extent(tensor: gs.Variable, roles: dict[str, str], extents) -> bool:
     if any(dim is None for dim in spatial):
         return True
     return int(np.prod([dim or 0 for dim in spatial])) > 1
+
+
+def _behind_weighted_operators(path: Path) -> set[str]:
+    """Names of the tensors that a Conv, Gemm or the like stands before: the rest is the image."""
+    learnt: set[str] = set()
+    for node in path.nodes:
+        if node.op in _WEIGHTED or any(t.name in learnt for t in node.inputs):
+            learnt.update(t.name for t in node.outputs)
+    return learnt
 
 
 def _feeds_a_weighted_operator(tensor: gs.Variable, path: Path) -> bool:

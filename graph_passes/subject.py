@@ -10,7 +10,7 @@ import onnx_graphsurgeon as gs
 from onnxplain import InvalidInputError, UnsupportedModelError
 from onnxplain.graph_passes.backward import find_path
 from onnxplain.graph_passes.dims import Dim, describe
-from onnxplain.graph_passes.emit import Emitter, is_constant, is_float
+from onnxplain.graph_passes.emit import Emitter, is_constant, is_float, numpy_type
 
 # Operators between the final activation and the output that only rename, reshape or retype.
 _TAIL = {"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Dropout", "Cast"}
@@ -126,7 +126,7 @@ def choose_input(graph: gs.Graph, name: str | None = None) -> gs.Variable:
         raise InvalidInputError(f"the model has no input {name!r}; it has {known}")
     floats = [t for t in graph.inputs if t.dtype is not None and is_float(t)]
     images = [t for t in floats if t.shape is not None and len(t.shape) >= 3]
-    integers = [t for t in graph.inputs if not is_float(t) and _float_readers(t)]
+    integers = [t for t in graph.inputs if _is_number(t) and _float_readers(t)]
     candidates = images or floats or integers
     if not candidates:
         found = ", ".join(f"{t.name!r} ({t.dtype})" for t in graph.inputs) or "none"
@@ -135,6 +135,10 @@ def choose_input(graph: gs.Graph, name: str | None = None) -> gs.Variable:
             f"an embedding; its inputs: {found}"
         )
     return candidates[0]
+
+
+def _is_number(tensor: gs.Variable) -> bool:
+    return tensor.dtype is not None and numpy_type(tensor.dtype).kind in "iub"
 
 
 def first_float(source: gs.Variable) -> tuple[gs.Variable, bool]:

@@ -5,6 +5,8 @@ That it is right on every model is checked in test_models_grad_cam.py.
 
 from __future__ import annotations
 
+import io
+
 import networks
 import numpy as np
 import onnx
@@ -194,3 +196,46 @@ def test_two_scores_in_one_volume_need_an_index():
     assert found.relative_delta.max() < 1e-3
     expected = module(torch.from_numpy(x))[:, 5, 7].detach()
     np.testing.assert_allclose(found.score, expected, rtol=1e-4)
+
+
+def test_an_image_moved_about_is_no_feature_map() -> None:
+    """Transpose and normalisation before a plain MLP: there is no convolution to speak of."""
+    torch.manual_seed(0)
+
+    class Plain(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = torch.nn.Linear(3 * 6 * 5, 4)
+
+        def forward(self, x):
+            return self.head((x.permute(0, 3, 1, 2) / 2 - 1).flatten(1))
+
+    buffer = io.BytesIO()
+    example = (torch.zeros(1, 6, 5, 3),)
+    torch.onnx.export(Plain().eval(), example, buffer, dynamo=False, opset_version=17)
+    with pytest.raises(onnxplain.UnsupportedModelError, match="deeplift work on any input"):
+        onnxplain.Explainer(buffer.getvalue(), "grad-cam")
+
+
+def test_detection_head_is_explained_by_the_features_before_it() -> None:
+    """A score that is one place of a flattened map; the map itself would explain nothing."""
+    torch.manual_seed(0)
+
+    class Detector(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.features = torch.nn.Conv2d(3, 8, 3, stride=2, padding=1)
+            self.head = torch.nn.Conv2d(8, 6, 3, padding=1)
+
+        def forward(self, x):
+            return self.head(torch.relu(self.features(x))).sigmoid().flatten(2)
+
+    buffer = io.BytesIO()
+    image = torch.randn(1, 3, 16, 20)
+    torch.onnx.export(Detector().eval(), (image,), buffer, dynamo=False, opset_version=17)
+    explainer = onnxplain.Explainer(buffer.getvalue(), "grad-cam", providers="cpu")
+    assert explainer.feature_map is not None and "Relu" in explainer.feature_map
+    e = explainer(image.numpy(), (4, 17))
+    assert e.attribution.shape == (1, 16, 20)
+    with pytest.raises(onnxplain.InvalidInputError, match="index tuple"):
+        explainer(image.numpy())
