@@ -73,6 +73,13 @@ _steps = click.option(
     type=click.IntRange(min=1),
     help="Gradient passes of Integrated Gradients.",
 )
+_tolerance = click.option(
+    "--tolerance",
+    metavar="T",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Integrated Gradients adds passes, at most --steps, until completeness is kept to this "
+    "part of the score's difference (0.01 is 1%).",
+)
 _running = _options(
     click.option(
         "-o",
@@ -84,6 +91,7 @@ _running = _options(
         help="Folder for pictures, arrays and results.json.",
     ),
     _steps,
+    _tolerance,
     click.option(
         "--provider",
         default="auto",

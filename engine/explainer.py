@@ -18,9 +18,11 @@ from onnxplain.engine.arrays import (
     check_baseline_values,
     check_inputs,
     check_target,
+    check_tolerance,
     if_out_of_range,
 )
 from onnxplain.engine.explanation import Explanation
+from onnxplain.engine.paths import AdaptivePath, follow, warn_of_cap
 from onnxplain.engine.prepared import prepared_graph
 from onnxplain.engine.session import CPU, Session, open_session
 from onnxplain.graph_passes import finish
@@ -32,8 +34,9 @@ from onnxplain.graph_passes.integrated_gradients import (
     endpoints,
     gradient_chunk,
     integrated_gradients,
+    path_gradients,
 )
-from onnxplain.graph_passes.quadrature import quadrature_rule
+from onnxplain.graph_passes.quadrature import ADAPTIVE, quadrature_rule
 from onnxplain.graph_passes.subject import select
 from onnxplain.models.card import ModelCard, black_image, find_card
 from onnxplain.models.load import load
@@ -44,6 +47,9 @@ METHODS = ("grad-cam", "integrated-gradients", "deeplift")
 _CHUNK = {"cpu": 4, "other": 32}
 # Inputs that go through a graph at once, so that memory stays bounded for any number of them.
 _MOST_AT_ONCE = 8
+
+# Beside the graph's outputs: what each path took, and what it misses in all its intervals.
+_PASSES, _RESIDUAL = "onnxplain/passes", "onnxplain/residual"
 
 Progress = Callable[[int, int], None]
 
@@ -57,9 +63,13 @@ class Explainer:
         layer: Grad-CAM's feature map, by tensor or node name; None finds it.
         baseline: what IG and DeepLIFT start from: an array that broadcasts to the input; None takes
             the model card's black image, or zeros without a card.
-        steps: gradient passes of Integrated Gradients.
-        tolerance: not offered yet; must be None.
-        quadrature: "gauss-legendre", "trapezoid", "left", "right" or "middle".
+        steps: gradient passes of Integrated Gradients for each input; with "adaptive" at most.
+        tolerance: Integrated Gradients stops when |delta| is at most this part of the difference of
+            the scores (0.01 is 1%), or after `steps` passes, with a warning; None: no such end.
+        quadrature: "gauss-legendre", "trapezoid", "left", "right", "middle", or "adaptive", which
+            bisects the intervals of each input's path that miss most. None is "adaptive" where a
+            tolerance is given and "gauss-legendre" elsewhere. An exported file cannot choose points
+            on the way: with "adaptive" it has `steps` points of "gauss-legendre".
         rule: DeepLIFT's rule for nonlinearities: "rescale" or "reveal-cancel".
         output: name of the output to explain; None takes the card's, or finds it.
         input: name of the input to attribute to; None finds it.
@@ -81,7 +91,7 @@ class Explainer:
         baseline: Any = None,
         steps: int = 50,
         tolerance: float | None = None,
-        quadrature: str = "gauss-legendre",
+        quadrature: str | None = None,
         rule: str = "rescale",
         output: str | None = None,
         input: str | None = None,
@@ -93,13 +103,17 @@ class Explainer:
             raise InvalidInputError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
         if rule not in RULES:
             raise InvalidInputError(f"rule must be one of {', '.join(RULES)}; got {rule!r}")
-        if tolerance is not None:
-            raise InvalidInputError("tolerance is not offered by this version; set steps")
+        self._tolerance = check_tolerance(tolerance, method, quadrature)
         self.method = method
         self.card = find_card_of(model)
         self._layer, self._rule = layer, rule
         self._providers, self._threads = providers, threads
+        if quadrature is None:
+            quadrature = "gauss-legendre" if tolerance is None else ADAPTIVE
+        self._adaptive = quadrature == ADAPTIVE
         self._points, self._weights = quadrature_rule(quadrature, steps)
+        # What an exported file does: see `quadrature` above.
+        self._fixed_quadrature = "gauss-legendre" if self._adaptive else quadrature
         graph = prepared_graph(model)
         wanted = output if output is not None else (self.card.output if self.card else None)
         self.subject = select(graph, input, wanted, score)
@@ -113,7 +127,7 @@ class Explainer:
 
     @property
     def steps(self) -> int | None:
-        """Gradient passes of Integrated Gradients; None for the other methods."""
+        """Gradient passes of Integrated Gradients, at most; None for the other methods."""
         return len(self._points) if self.method == "integrated-gradients" else None
 
     @cached_property
@@ -178,7 +192,7 @@ class Explainer:
         if self.feature_map:
             facts["feature_map"] = self.feature_map
         if self.steps:
-            facts["steps"] = self.steps
+            facts |= {"steps": self.steps, "quadrature": self._fixed_quadrature}
         onnx.helper.set_model_props(model, {"onnxplain": json.dumps(facts)})
         onnx.checker.check_model(model)
         Path(path).write_bytes(model.SerializeToString())
@@ -204,7 +218,8 @@ class Explainer:
             elif self.method == "deeplift":
                 self._models[width] = (deeplift(self.subject, width, self._rule),)
             else:
-                self._models[width] = (endpoints(self.subject, width), gradient_chunk(self.subject))
+                path = path_gradients if self._adaptive else gradient_chunk
+                self._models[width] = (endpoints(self.subject, width), path(self.subject))
         return self._models[width]
 
     def _contract_model(self, width: int | None) -> onnx.ModelProto:
@@ -213,9 +228,8 @@ class Explainer:
         extra = ["attribution"]
         if self.method == "integrated-gradients":
             alphas, weights = chunks_of(self._points, self._weights, self._chunk_size(1))
-            model = integrated_gradients(
-                graphs[0], graphs[1], self.subject.input.name, alphas, weights
-            )
+            chunk = gradient_chunk(self.subject) if self._adaptive else graphs[1]
+            model = integrated_gradients(model, chunk, self.subject.input.name, alphas, weights)
         if self.method != "grad-cam":
             extra.append("delta")
         own = [tensor.name for tensor in self.subject.graph.outputs]
@@ -234,7 +248,12 @@ class Explainer:
                     f"the model takes exactly {fixed} inputs at a time, got {count}"
                 )
             return fixed
-        return min(count, _MOST_AT_ONCE)
+        # Inputs with points of their own share no pass, unless the file demands it.
+        return 1 if self._follows_paths else min(count, _MOST_AT_ONCE)
+
+    @property
+    def _follows_paths(self) -> bool:
+        return self._adaptive and self.method == "integrated-gradients"
 
     def _chunk_size(self, inputs: int) -> int:
         """Points of the path in one gradient pass."""
@@ -263,6 +282,16 @@ class Explainer:
         feeds = feeds | {finish.SEED: results.pop(finish.SEED)}
         inputs = len(targets)
         session = self._session(1, width)
+        if self._follows_paths:
+            paths = [AdaptivePath(len(self._points), self._tolerance) for _ in range(inputs)]
+            size = self._chunk_size(1)
+            finished = follow(session, feeds, paths, size, progress, len(self._points))
+            if self._tolerance is not None:
+                warn_of_cap(paths, self._tolerance)
+            results["attribution"] = np.stack([f.attribution for f in finished], dtype=np.float32)
+            results[_PASSES] = np.array([f.passes for f in finished])
+            results[_RESIDUAL] = np.array([f.residual for f in finished])
+            return results
         rows = chunks_of(self._points, self._weights, self._chunk_size(inputs))
         total = np.zeros((), np.float64)
         for done, (alphas, weights) in enumerate(zip(*rows, strict=True), start=1):
@@ -283,7 +312,8 @@ class Explainer:
             baseline_score=None if baseline_score is None else baseline_score.astype(np.float64),
             outputs={name: results[name] for name in own},
             feature_map=self.feature_map,
-            steps=self.steps,
+            steps=int(results[_PASSES].max()) if _PASSES in results else self.steps,
+            residual=results.get(_RESIDUAL),
             provider=self._session(0).provider,
         )
 

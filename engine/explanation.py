@@ -21,7 +21,10 @@ class Explanation:
         baseline_score: float64 [N], the same at the baseline; None for Grad-CAM.
         outputs: the model's own outputs by name.
         feature_map: Grad-CAM's tensor; else None.
-        steps: the gradient passes that Integrated Gradients used for one input; else None.
+        steps: the gradient passes that Integrated Gradients used for one input (the most, where
+            each input has points of its own); else None.
+        residual: float64 [N], what an adaptive path misses in its intervals, regardless of sign:
+            sum |r_i|, which bounds |delta|; else None.
         provider: the ONNX Runtime provider that ran it.
     """
 
@@ -33,6 +36,7 @@ class Explanation:
     outputs: dict[str, np.ndarray] = field(default_factory=dict)
     feature_map: str | None = None
     steps: int | None = None
+    residual: np.ndarray | None = None
     provider: str = ""
 
     @property

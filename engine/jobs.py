@@ -59,6 +59,7 @@ class Options:
     layer: str | None = None
     baseline: str = "black"
     steps: int = 50
+    tolerance: float | None = None
     card: str | None = None
     labels: str | None = None
     provider: str = "auto"
@@ -194,6 +195,7 @@ class ImageExplainer:
                 method,
                 layer=self.options.layer,
                 steps=self.options.steps,
+                tolerance=self.options.tolerance if method == "integrated-gradients" else None,
                 output=self.card.output,
                 providers=self.options.provider,
             )

@@ -8,6 +8,8 @@ Two graphs: `endpoints` scores both ends of the path, `gradient_chunk` does some
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
@@ -28,6 +30,10 @@ from onnxplain.graph_passes.finish import (
 from onnxplain.graph_passes.score import add_target_input, make_seed, score_of
 from onnxplain.graph_passes.subject import Subject
 from onnxplain.graph_passes.twins import TwinEmitter
+
+# Inputs of the graphs that do some points of the path.
+ALPHAS = "onnxplain/alphas"
+WEIGHTS = "onnxplain/weights"
 
 
 def endpoints(subject: Subject, target_width: int | None = None) -> onnx.ModelProto:
@@ -51,9 +57,7 @@ def endpoints(subject: Subject, target_width: int | None = None) -> onnx.ModelPr
 
 
 def gradient_chunk(subject: Subject) -> onnx.ModelProto:
-    """A model of (input, baseline, seed, alphas [K].
-
-    Weights [K]) that returns a part of the attribution.
+    """A model of (input, baseline, seed, alphas [K], weights [K]): a part of the attribution.
 
     attribution part = (x - x') sum_k weights_k d score / d x at x' + alphas_k (x - x') (equation 1,
     as a sum). The K points of all N inputs go through the graph as one batch of K N; where the file
@@ -61,6 +65,66 @@ def gradient_chunk(subject: Subject) -> onnx.ModelProto:
 
     Raises:
         UnsupportedModelError: an operator on the path without a gradient rule.
+    """
+    along = _gradients_along(subject, ["points"])
+    emit, start = along.emit, along.subject.start
+    weights = gs.Variable(WEIGHTS, dtype=start.dtype, shape=["points"])
+    emit.graph.inputs.append(weights)
+    column = [-1] + [1] * len(start.shape)
+    weighted = emit.mul(along.slopes, emit("Reshape", weights, column))
+    part = emit.mul(emit("ReduceSum", weighted, [0], keepdims=0), along.difference)
+    part.shape = start.shape
+    part = per_token(emit, along.subject, part)
+    return finish(emit.graph, {"attribution": part}, own_outputs=False)
+
+
+def path_gradients(subject: Subject) -> onnx.ModelProto:
+    """A model of (input, baseline, seed, alphas [K, N]) for points chosen one after the other.
+
+    Its outputs, for each of K points of each of N inputs: `attribution` [K, N, ...], the gradient
+    times (x - x'), and the score there, [K, N]. Where the file fixes its batch, K must be 1.
+
+    Raises:
+        UnsupportedModelError: an operator on the path without a gradient rule.
+    """
+    along = _gradients_along(subject, ["points", "path_batch"])
+    emit = along.emit
+    part = emit.mul(along.slopes, emit("Unsqueeze", along.difference, [0]))
+    part = per_token(emit, along.subject, part)
+    score = score_of(emit, along.logits, along.seeds)
+    shape = emit("Concat", along.count, np.array([-1]), axis=0)
+    outputs = {"attribution": part, SCORE: emit("Reshape", score, shape)}
+    for tensor in outputs.values():
+        tensor.dtype = along.subject.start.dtype
+    return finish(emit.graph, outputs, own_outputs=False)
+
+
+class _Along(NamedTuple):
+    """Gradients at points of the path, as a graph that lacks its outputs.
+
+    Attributes:
+        emit: for what is still missing.
+        subject: the working copy.
+        count: K, int64 [1].
+        difference: x - x', [N, ...].
+        logits: [K N, ...].
+        seeds: d score / d logits, [K N, ...].
+        slopes: d score / d x at each point, [K, N, ...].
+    """
+
+    emit: Emitter
+    subject: Subject
+    count: gs.Tensor
+    difference: gs.Tensor
+    logits: gs.Tensor
+    seeds: gs.Tensor
+    slopes: gs.Tensor
+
+
+def _gradients_along(subject: Subject, axes: list[str]) -> _Along:
+    """The backward pass at points x' + alphas (x - x').
+
+    `axes` names those of `alphas`: K points, or K points for each of N inputs.
     """
     subject = working_copy(subject)
     graph, start = subject.graph, subject.start
@@ -73,22 +137,19 @@ def gradient_chunk(subject: Subject) -> onnx.ModelProto:
     baseline = add_baseline_input(emit, subject)
     rank = len(start.shape)
     seed = gs.Variable(SEED, dtype=subject.logits.dtype, shape=_free_shape("seed", subject.logits))
-    alphas, weights = (
-        gs.Variable(f"onnxplain/{name}", dtype=start.dtype, shape=["points"])
-        for name in ("alphas", "weights")
-    )
-    graph.inputs.extend([seed, alphas, weights])
-    column = [-1] + [1] * rank
+    alphas = gs.Variable(ALPHAS, dtype=start.dtype, shape=axes)
+    graph.inputs.extend([seed, alphas])
+    # Zero stands for an axis that stays as it is.
+    column = emit("Reshape", alphas, [0] * len(axes) + [1] * (rank + 1 - len(axes)))
     difference = emit.sub(start, baseline)
-    along = emit.mul(emit("Reshape", alphas, column), emit("Unsqueeze", difference, [0]))
-    points = emit.add(along, baseline)
+    points = emit.add(emit.mul(column, emit("Unsqueeze", difference, [0])), baseline)
     rest = emit.dims(start, 1) if rank > 1 else emit.constant(np.zeros(0, np.int64))
     points = emit("Reshape", points, emit("Concat", [-1], rest, axis=0))
     points.shape = _with_batch_of_points(subject)
     for node in readers:
         node.inputs = [points if t is start else t for t in node.inputs]
     graph.toposort()
-    count = emit("Shape", alphas)
+    count = emit("Shape", alphas, start=0, end=1)
     ones = emit.constant(np.ones(len(subject.logits.shape) - 1, np.int64))
     seeds = emit("Tile", seed, emit("Concat", count, ones, axis=0))
     seeds.shape = subject.logits.shape
@@ -96,12 +157,8 @@ def gradient_chunk(subject: Subject) -> onnx.ModelProto:
     (slopes,) = backward(emit, gradient_rules, [(logits, seeds)], [points], "Integrated Gradients")
     assert slopes is not None
     stacked = emit("Reshape", slopes, emit("Concat", count, emit.shape(start), axis=0))
-    weighted = emit.mul(stacked, emit("Reshape", weights, column))
-    part = emit.mul(emit("ReduceSum", weighted, [0], keepdims=0), difference)
-    part.shape = start.shape
-    part = per_token(emit, subject, part)
     graph.inputs = [t for t in graph.inputs if t.outputs or t is subject.input]
-    return finish(graph, {"attribution": part}, own_outputs=False)
+    return _Along(emit, subject, count, difference, logits, seeds, stacked)
 
 
 def _with_batch_of_points(subject: Subject) -> list:
