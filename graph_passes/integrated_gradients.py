@@ -92,7 +92,7 @@ def path_gradients(subject: Subject) -> onnx.ModelProto:
     part = emit.mul(along.slopes, emit("Unsqueeze", along.difference, [0]))
     part = per_token(emit, along.subject, part)
     score = score_of(emit, along.logits, along.seeds)
-    shape = emit("Concat", along.count, np.array([-1]), axis=0)
+    shape = emit("Concat", along.points, np.array([-1]), axis=0)
     outputs = {"attribution": part, SCORE: emit("Reshape", score, shape)}
     for tensor in outputs.values():
         tensor.dtype = along.subject.start.dtype
@@ -105,7 +105,7 @@ class _Along(NamedTuple):
     Attributes:
         emit: for what is still missing.
         subject: the working copy.
-        count: K, int64 [1].
+        points: K, int64 [1].
         difference: x - x', [N, ...].
         logits: [K N, ...].
         seeds: d score / d logits, [K N, ...].
@@ -114,7 +114,7 @@ class _Along(NamedTuple):
 
     emit: Emitter
     subject: Subject
-    count: gs.Tensor
+    points: gs.Tensor
     difference: gs.Tensor
     logits: gs.Tensor
     seeds: gs.Tensor

@@ -88,12 +88,14 @@ def quadrature_rule(name: str, steps: int) -> tuple[np.ndarray, np.ndarray]:
     For "adaptive" those of Gauss-Legendre: what stands in where no point can be chosen on the way.
 
     Raises:
-        InvalidInputError: an unknown name, or fewer than one step.
+        InvalidInputError: an unknown name, or fewer than one step (for "adaptive", than two).
     """
     if name not in NAMES:
         raise InvalidInputError(f"quadrature must be one of {', '.join(NAMES)}; got {name!r}")
     if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
         raise InvalidInputError(f"steps must be a whole number of at least 1, got {steps!r}")
+    if name == ADAPTIVE and steps < 2:
+        raise InvalidInputError("an adaptive quadrature starts at both ends: at least 2 steps")
     return QUADRATURES.get(name, gauss_legendre)(int(steps))
 
 
