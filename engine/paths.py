@@ -227,6 +227,6 @@ def warn_of_cap(paths: list[AdaptivePath], tolerance: float) -> None:
         worst = max(missed, key=lambda path: path.relative_delta)
         logger.warning(
             f"Integrated Gradients: {worst.passes} gradient passes leave "
-            f"{worst.relative_delta:.2%} of the score's difference, more than the tolerance of {tolerance:.2%}; "
-            "take more steps"
+            f"{worst.relative_delta:.2%} of the score's difference, more than the tolerance of "
+            f"{tolerance:.2%}; take more steps"
         )
