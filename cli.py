@@ -235,15 +235,30 @@ def _print_records(records: list[dict[str, Any]], folder: str, panel: str | None
 
 @cli.command(
     short_help="Say what would be explained, and by which methods.",
-    epilog=_examples("onnxplain inspect model.onnx", "onnxplain inspect model.onnx --json"),
+    epilog=_examples(
+        "onnxplain inspect model.onnx",
+        "onnxplain inspect model.onnx --json",
+        "onnxplain inspect model.onnx --trace-delta photo.jpg",
+    ),
 )
 @_model
 @_layer
 @click.option("--output", metavar="NAME", help="The output to explain. Default: found.")
 @_card
+@click.option(
+    "--trace-delta",
+    "image",
+    metavar="IMAGE",
+    help="Run DeepLIFT on this image, too, and name the nodes that lose most of its sum.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def inspect(
-    model: str, layer: str | None, output: str | None, card: str | None, as_json: bool
+    model: str,
+    layer: str | None,
+    output: str | None,
+    card: str | None,
+    image: str | None,
+    as_json: bool,
 ) -> int:
     """Say what would be explained in MODEL, and which methods support it."""
     from dataclasses import asdict
@@ -253,10 +268,17 @@ def inspect(
     from onnxplain.models.card import read_card
 
     found = inspect_model(model, layer=layer, output=output, card=read_card(card) if card else None)
+    rows, record = table(found), asdict(found)
+    if image is not None:
+        from onnxplain.engine.trace import trace_image, trace_rows
+
+        traced = trace_image(model, image, card_file=card, output=output)
+        rows += trace_rows(traced)
+        record["trace_delta"] = [asdict(node) for node in traced]
     if as_json:
-        click.echo(json.dumps(asdict(found), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(record, indent=2, ensure_ascii=False))
     else:
-        _print_table(table(found))
+        _print_table(rows)
     return 0
 
 

@@ -18,6 +18,7 @@ from onnxplain.graph_passes.finish import (
     finish,
     working_copy,
 )
+from onnxplain.graph_passes.ledger import Ledger
 from onnxplain.graph_passes.prepare import infer_shapes
 from onnxplain.graph_passes.rewriting import rewrite_nodes
 from onnxplain.graph_passes.rules.deeplift import deeplift_rules
@@ -30,6 +31,8 @@ from onnxplain.graph_passes.score import add_target_input, make_seed, score_of
 from onnxplain.graph_passes.subject import Subject
 from onnxplain.graph_passes.twins import TwinEmitter, changing_names
 
+# The output that a ledger adds: what each node lost, float64 [nodes].
+LOSSES = "onnxplain/losses"
 # How the paper's two rules for nonlinearities are followed: what emits, and which table.
 RULES = {
     "rescale": (TwinEmitter, deeplift_rules),
@@ -38,13 +41,17 @@ RULES = {
 
 
 def deeplift(
-    subject: Subject, target_width: int | None = None, rule: str = "rescale"
+    subject: Subject,
+    target_width: int | None = None,
+    rule: str = "rescale",
+    ledger: Ledger | None = None,
 ) -> onnx.ModelProto:
     """attribution = m_x (x - x'), m by one of `RULES`; sums to score(x) - score(x').
 
     Returns:
         A model with the further inputs `target` and `baseline` (broadcastable to the input), and
-        the outputs `attribution` (the input's shape), `delta`, both scores and the resolved target.
+        the outputs `attribution` (the input's shape), `delta`, both scores and the resolved target;
+        and, with a ledger, what each of its nodes lost.
 
     Raises:
         UnsupportedModelError: an operator on the path without a DeepLIFT rule.
@@ -59,8 +66,9 @@ def deeplift(
     seed = make_seed(emit, subject, target)
     score = score_of(emit, subject.logits, seed.weights)
     baseline_score = score_of(emit, emit.twin(subject.logits), seed.weights)
+    table = rules(emit) if ledger is None else ledger.watching(rules(emit))
     (multiplier,) = backward(
-        emit, rules(emit), [(subject.logits, seed.weights)], [subject.start], "DeepLIFT"
+        emit, table, [(subject.logits, seed.weights)], [subject.start], "DeepLIFT"
     )
     assert multiplier is not None
     if isinstance(emit, RevealCancelEmitter):
@@ -75,6 +83,8 @@ def deeplift(
         BASELINE_SCORE: baseline_score,
         RESOLVED_TARGET: seed.target,
     }
+    if ledger is not None:
+        outputs[LOSSES] = ledger.losses(emit)
     return finish(graph, outputs)
 
 
