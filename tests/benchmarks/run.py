@@ -1,0 +1,241 @@
+"""What every method costs, in plain forward passes and beside Captum.
+
+    python tests/benchmarks/run.py [--network lite0|resnet50] [--repeats 7] [--part cost|throughput]
+
+A forward is the plain file in ONNX Runtime at batch 1, with as many threads. Every two things that
+are compared take turns, and ratios are those of their medians; quartiles in brackets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import captum.attr
+import numpy as np
+import onnxruntime
+import torch
+from measure import Time, alternate, machine, table
+from subjects import NETWORKS, Network
+
+import onnxplain
+
+STEPS = 50
+BATCHES = (1, 2, 4, 8, 16)
+METHODS: dict[str, dict[str, Any]] = {
+    "grad-cam": {},
+    "integrated-gradients": {"steps": 8},
+    "deeplift": {},
+}
+_CHILD = """
+import resource, sys, time, numpy as np
+began = time.perf_counter()
+import onnx
+known = time.perf_counter()
+import onnxplain
+imported = time.perf_counter()
+{work}
+print(imported - known, time.perf_counter() - imported)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(peak / (2**20 if sys.platform == "darwin" else 2**10))
+"""
+
+
+def explainer_of(network: Network, method: str, threads: int, **options) -> onnxplain.Explainer:
+    return onnxplain.Explainer(network.model, method, providers="cpu", threads=threads, **options)
+
+
+def forward_of(network: Network, threads: int) -> Callable[[], Any]:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(
+        network.model, options, providers=["CPUExecutionProvider"]
+    )
+    name, x = session.get_inputs()[0].name, network.x[:1]
+    return lambda: session.run(None, {name: x})
+
+
+def jobs_of(network: Network, threads: int) -> dict[str, tuple[dict[str, Callable], int]]:
+    """Figure -> what takes turns in it ("ours", "captum"), and how many passes that is."""
+    x, start = network.x[:1], network.baseline
+    inputs, torch_start = torch.from_numpy(x), torch.from_numpy(start)
+    with torch.no_grad():
+        ranked = network.module(inputs)[0].argsort(descending=True)[:5].tolist()
+    top = ranked[0]
+    cam = explainer_of(network, "grad-cam", threads)
+    ig = explainer_of(network, "integrated-gradients", threads, steps=STEPS)
+    lift = explainer_of(network, "deeplift", threads, baseline=start)
+    captum_cam = captum.attr.LayerGradCam(network.module, network.layer)
+    captum_ig = captum.attr.IntegratedGradients(network.module)
+    captum_lift = captum.attr.DeepLift(network.module)
+    resize = captum.attr.LayerAttribution.interpolate
+    five = np.repeat(x, 5, axis=0)
+    return {
+        "Grad-CAM": (
+            {
+                "ours": lambda: cam(x, top),
+                "captum": lambda: resize(captum_cam.attribute(inputs, top), (224, 224)),
+            },
+            1,
+        ),
+        f"Integrated Gradients, a step of {STEPS}": (
+            {
+                "ours": lambda: ig(x, top, baseline=start),
+                "captum": lambda: captum_ig.attribute(
+                    inputs, torch_start, top, n_steps=STEPS, internal_batch_size=4
+                ),
+            },
+            STEPS,
+        ),
+        "DeepLIFT, fixed baseline": (
+            {
+                "ours": lambda: lift(x, top),
+                "captum": lambda: captum_lift.attribute(inputs, torch_start, top),
+            },
+            1,
+        ),
+        "Grad-CAM, five targets of one image": (
+            {
+                "ours": lambda: cam(five, ranked),
+                "captum": lambda: [captum_cam.attribute(inputs, t) for t in ranked],
+            },
+            1,
+        ),
+    }
+
+
+def costs(network: Network, threads: int, repeats: int) -> str:
+    """Every figure in forwards and beside Captum."""
+    forward = forward_of(network, threads)
+    module, inputs = network.module, torch.from_numpy(network.x[:1])
+
+    def eager() -> Any:
+        with torch.no_grad():
+            return module(inputs)
+
+    times = alternate({"ours": forward, "captum": eager}, 3 * repeats)
+    rows = [["forward", str(times["ours"]), "1", f"{times['captum'] / times['ours']:.1f}x"]]
+    for figure, (jobs, passes) in jobs_of(network, threads).items():
+        several = passes > 1
+        # Forwards are timed beside each figure again: the load of the machine changes.
+        times = alternate(
+            {"forward": forward, **jobs}, max(2, repeats // 3) if several else repeats
+        )
+        one = Time(*(seconds / passes for seconds in times["ours"]))
+        rows.append(
+            [
+                figure,
+                str(one),
+                f"{one / times['forward']:.2f}",
+                f"{times['captum'] / times['ours']:.1f}x",
+            ]
+        )
+    heads = [network.name, "one takes", "forwards", "faster than PyTorch and Captum"]
+    return table(heads, rows)
+
+
+def child(work: str) -> tuple[float, float, float]:
+    """Seconds for `import onnxplain` and for `work`, and peak MiB, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", _CHILD.format(work=work)], capture_output=True, text=True, check=True
+    )
+    imported, seconds, peak = map(float, done.stdout.split()[-3:])
+    return imported, seconds, peak
+
+
+def processes(network: Network, threads: int, repeats: int, steps: tuple[int, int]) -> str:
+    """Building, memory and import, each measured in fresh processes."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        path = network.model
+        if isinstance(path, bytes):
+            path = str(Path(folder) / "model.onnx")
+            Path(path).write_bytes(network.model)  # type: ignore[arg-type]
+
+        def build(method: str, **options) -> str:
+            return (
+                f"e = onnxplain.Explainer({path!r}, {method!r}, providers='cpu', "
+                f"threads={threads}, **{options!r})"
+            )
+
+        imports = []
+        for method in METHODS:
+            found = [child(f"{build(method)}; e._session(0)") for _ in range(max(2, repeats // 3))]
+            imports += [imported for imported, _, _ in found]
+            seconds = np.median([seconds for _, seconds, _ in found])
+            rows.append([f"building {method} and its first session", f"{seconds:.2f} s"])
+        one = "; e(np.zeros((1, 3, 224, 224), np.float32), 0, baseline=-1.0)"
+        for quadrature in ("gauss-legendre", "adaptive"):
+            peaks = []
+            for count in (2, *steps):
+                options = {"steps": count, "quadrature": quadrature}
+                peaks.append(child(build("integrated-gradients", **options) + one)[2])
+            figures = ", ".join(
+                f"{peak:.0f} MiB at {count}" for peak, count in zip(peaks, (2, *steps), strict=True)
+            )
+            rows.append([f"peak memory of {quadrature} steps", figures])
+        rows.append(["import onnxplain beyond numpy and onnx", f"{np.median(imports):.2f} s"])
+    return table([network.name, "process"], rows)
+
+
+def _all(jobs: Sequence[Callable]) -> None:
+    for job in jobs:
+        job()
+
+
+def throughput(network: Network, threads: int, repeats: int) -> str:
+    """Milliseconds for an image, N at once; a ratio to N images one by one in brackets."""
+    rows = []
+    images = np.concatenate([network.x] * 4)[: BATCHES[-1]]
+    for method, options in METHODS.items():
+        explainer = explainer_of(network, method, threads, **options)
+        extra = {} if method == "grad-cam" else {"baseline": network.baseline}
+        row = [f"{method}, {options['steps']} steps" if options else method]
+        for count in BATCHES:
+            x = images[:count]
+
+            at_once = partial(explainer, x, 0, **extra)
+            singles = [partial(explainer, x[i : i + 1], 0, **extra) for i in range(count)]
+            enough = max(3, repeats // (1 if count < 8 else 2))
+            jobs = {"at once": at_once, "one by one": partial(_all, singles)}
+            times = alternate(jobs, enough)
+            each = 1e3 * times["at once"].median / count
+            row.append(f"{each:.1f} ms ({times['at once'] / times['one by one']:.2f})")
+        rows.append(row)
+    return table([network.name, *(f"N = {count}" for count in BATCHES)], rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--network", action="append", choices=NETWORKS)
+    parser.add_argument("--part", action="append", choices=["cost", "process", "throughput"])
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--memory-steps", type=int, nargs=2, default=(20, 2000))
+    chosen = parser.parse_args()
+    parts = chosen.part or ["cost", "process", "throughput"]
+    torch.set_num_threads(chosen.threads)
+    warnings.simplefilter("ignore")  # Captum warns of the hooks that it sets
+    logging.getLogger("onnxplain").setLevel(logging.ERROR)
+    print(machine())
+    for name in chosen.network or NETWORKS:
+        network = NETWORKS[name]()
+        if "cost" in parts:
+            print("\n" + costs(network, chosen.threads, chosen.repeats), flush=True)
+        if "process" in parts:
+            steps = tuple(chosen.memory_steps)
+            print("\n" + processes(network, chosen.threads, chosen.repeats, steps), flush=True)
+        if "throughput" in parts:
+            print("\n" + throughput(network, chosen.threads, chosen.repeats), flush=True)
+
+
+if __name__ == "__main__":
+    main()
