@@ -65,7 +65,7 @@ def baselines_for(case: Case) -> dict[str, np.ndarray]:
     """Baselines in the case's own domain: its inputs, rolled and a little closer to their mean."""
     feeds = case.feeds()
     return {
-        name: (0.9 * np.roll(x.ravel(), 1).reshape(x.shape) + 0.1 * x.mean()).astype(np.float32)
+        name: np.asarray(0.9 * np.roll(x.ravel(), 1).reshape(x.shape) + 0.1 * x.mean(), np.float32)
         for name, x in feeds.items()
         if x.dtype == np.float32
     }

@@ -191,3 +191,15 @@ def tensor_scatter(emit: Emitter, node: gs.Node) -> gs.Tensor:
         places = emit("Mod", places, emit.dims(past, axis, axis + 1))
     indices = emit("Expand", places, emit.shape(update))
     return emit("ScatterElements", past, indices, update, axis=axis)
+
+
+@decomposition("Clip", table=FOR_DEEPLIFT)
+def clip(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
+    """min(max(x, low), high), where a bound is computed at run time."""
+    bounds = [t if t.name else None for t in node.inputs[1:]]
+    if all(bound is None or is_constant(bound) for bound in bounds):
+        return None
+    y = node.inputs[0]
+    for op, bound in zip(("Max", "Min"), bounds, strict=False):
+        y = y if bound is None else emit(op, y, bound)
+    return y

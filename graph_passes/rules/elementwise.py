@@ -98,6 +98,24 @@ def clip(emit, node, dy):
     return emit.mul(dy, masks[0] if len(masks) == 1 else emit.mul(*masks))
 
 
+@gradient("Clip", operand=1, family=Family.COMPOSITE, broadcasts=True)
+def clip_low(emit, node, dy):
+    """dmin = dy [x < min], where max does not bind instead."""
+    x, low = node.inputs[:2]
+    bound = emit.keep_where(dy, emit("Less", x, low))
+    if len(node.inputs) > 2 and node.inputs[2].name:
+        bound = emit.keep_where(bound, emit("Less", low, node.inputs[2]))
+    return bound
+
+
+@gradient("Clip", operand=2, family=Family.COMPOSITE, broadcasts=True)
+def clip_high(emit, node, dy):
+    """dmax = dy [max(x, min) > max]."""
+    x, low, high = node.inputs
+    raised = emit("Max", x, low) if low.name else x
+    return emit.keep_where(dy, emit("Greater", raised, high))
+
+
 @elementwise("Sigmoid")
 def sigmoid(emit, node, dy):
     """dx = dy y (1 - y)."""
