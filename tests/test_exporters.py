@@ -1,5 +1,7 @@
 """Models from exporters that are heavy to install; `pip install -e '.[exporters]'` brings them."""
 
+# The exporters are an optional group.
+# pyright: reportMissingImports=false
 from __future__ import annotations
 
 import numpy as np

@@ -192,12 +192,16 @@ def dequantize_linear(emit: Emitter, node: gs.Node) -> gs.Tensor:
 @quantised("DynamicQuantizeLinear")
 def dynamic_quantize_linear(emit: Emitter, node: gs.Node) -> list[gs.Tensor | None]:
     """s = (max(x, 0) - min(x, 0)) / 255, z = round(clip(-min / s, 0, 255)), and x quantised so."""
-    x = node.inputs[0]
+    return [*_quantised_by_its_range(emit, node.inputs[0])]
+
+
+def _quantised_by_its_range(emit: Emitter, x: gs.Tensor) -> tuple[gs.Tensor, gs.Tensor, gs.Tensor]:
+    """q, s and z of DynamicQuantizeLinear."""
     low = emit("Min", emit("ReduceMin", x, keepdims=0), 0.0)
     high = emit("Max", emit("ReduceMax", x, keepdims=0), 0.0)
     scale = emit.div(emit.sub(high, low), 255.0)
     zero = emit("Round", emit("Clip", emit.div(emit.neg(low), scale), 0.0, 255.0))
-    return [quantise(emit, emit.div(x, scale), zero, (0.0, 255.0)), scale, zero]
+    return quantise(emit, emit.div(x, scale), zero, (0.0, 255.0)), scale, zero
 
 
 @quantised("QLinearConv")
@@ -311,10 +315,7 @@ def qgemm(emit: Emitter, node: gs.Node) -> gs.Tensor:
 def matmul_to_float(emit: Emitter, node: gs.Node) -> gs.Tensor:
     """A (quantised here, or before) times dequantised B, plus a bias, in float."""
     if node.op == "DynamicQuantizeMatMul":
-        a_float = gs.Node("DynamicQuantizeLinear", node.name, {}, [node.inputs[0]])
-        q, scale, zero = dynamic_quantize_linear(emit, a_float)
-        a_float.inputs.clear()
-        assert q is not None and scale is not None and zero is not None
+        q, scale, zero = _quantised_by_its_range(emit, node.inputs[0])
         a = emit.mul(emit.sub(q, zero), scale)
         b, b_scale, b_zero, bias = (_optional(node, k) for k in (1, 2, 3, 4))
     else:

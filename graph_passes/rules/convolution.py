@@ -7,6 +7,7 @@ s] over the j that divide. The last input elements that no window reaches (the r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -162,7 +163,7 @@ def _by_phases(emit: Emitter, dy, weight: np.ndarray, x, window: Window):
     return emit("Slice", dx, [0, 0], lengths, [2, 3])
 
 
-def _interleaved(emit: Emitter, phases: list[gs.Tensor | None], size: gs.Tensor):
+def _interleaved(emit: Emitter, phases: Sequence[gs.Tensor | None], size: gs.Tensor):
     """[N, C, Q] phases of one row as [N, C, Qh, Qw * count], element by element in turn."""
     template = next((phase for phase in phases if phase is not None), None)
     if template is None:
