@@ -53,8 +53,8 @@ class Chained(Case):
         feeds = super().feeds(dtype)
         for k, (name, x) in enumerate(list(feeds.items())):
             if x.dtype.kind == "f":
-                feeds[f"{name}b"] = normal(*x.shape, seed=20 + k).astype(dtype)
-                feeds[name] = (x - feeds[f"{name}b"]).astype(dtype)
+                feeds[f"{name}b"] = np.asarray(normal(*x.shape, seed=20 + k), dtype)
+                feeds[name] = np.asarray(x - feeds[f"{name}b"], dtype)
         return feeds
 
 

@@ -85,7 +85,8 @@ def _cast_output(graph: gs.Graph, index: int, dtype) -> None:
     outer = gs.Variable(inner.name, dtype=dtype, shape=inner.shape)
     inner.name = f"{inner.name}/whole"
     graph.outputs[index] = outer
-    graph.nodes.append(gs.Node("Cast", outer.name, {"to": onnx_type(dtype)}, [inner], [outer]))
+    name = f"{outer.name}/cast"
+    graph.nodes.append(gs.Node("Cast", name, {"to": onnx_type(dtype)}, [inner], [outer]))
 
 
 def _whole(emit: Emitter, tensor: gs.Tensor) -> gs.Tensor:
