@@ -83,6 +83,17 @@ def is_constant(tensor: gs.Tensor) -> bool:
     return isinstance(tensor, gs.Constant)
 
 
+def optional_input(node: gs.Node, index: int) -> gs.Tensor | None:
+    """A node's input, or None where it is omitted."""
+    present = len(node.inputs) > index and node.inputs[index].name
+    return node.inputs[index] if present else None
+
+
+def producer_of(tensor: gs.Tensor) -> gs.Node | None:
+    """The node that makes a tensor, or None for graph inputs and initializers."""
+    return tensor.inputs[0] if tensor.inputs else None
+
+
 def rank_of(tensor: gs.Tensor) -> int:
     """How many axes a tensor has.
 

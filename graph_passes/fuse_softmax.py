@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.emit import Emitter, is_constant
+from onnxplain.graph_passes.emit import Emitter, is_constant, producer_of
 from onnxplain.graph_passes.rewriting import rewrite_nodes
 
 
@@ -17,15 +17,15 @@ def fuse_softmax(graph: gs.Graph) -> None:
 
 
 def _softmax(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
-    exponential, total = (_producer(tensor) for tensor in node.inputs)
+    exponential, total = (producer_of(tensor) for tensor in node.inputs)
     if exponential is None or total is None or exponential.op != "Exp" or total.op != "ReduceSum":
         return None
     if total.inputs[0] is not node.inputs[0]:
         return None
-    shifted = _producer(exponential.inputs[0])
+    shifted = producer_of(exponential.inputs[0])
     if shifted is None or shifted.op != "Sub":
         return None
-    x, top = shifted.inputs[0], _producer(shifted.inputs[1])
+    x, top = shifted.inputs[0], producer_of(shifted.inputs[1])
     if top is None or top.op != "ReduceMax" or top.inputs[0] is not x:
         return None
     axis = _one_kept_axis(total)
@@ -35,10 +35,6 @@ def _softmax(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
     if axis % rank != (_one_kept_axis(top) or 0) % rank:
         return None
     return emit("Softmax", x, axis=axis)
-
-
-def _producer(tensor: gs.Tensor) -> gs.Node | None:
-    return tensor.inputs[0] if tensor.inputs else None
 
 
 def _one_kept_axis(node: gs.Node) -> int | None:

@@ -8,7 +8,7 @@ import onnx_graphsurgeon as gs
 
 from onnxplain.graph_passes.decompositions.normalization import standardised
 from onnxplain.graph_passes.decompositions.registry import decomposition
-from onnxplain.graph_passes.emit import Emitter, rank_of
+from onnxplain.graph_passes.emit import Emitter, optional_input, rank_of
 
 DOMAIN = "com.microsoft"
 
@@ -16,11 +16,6 @@ DOMAIN = "com.microsoft"
 def contrib(*ops: str):
     """Register a decomposition of operators of ONNX Runtime's domain."""
     return decomposition(*(f"{DOMAIN}.{op}" for op in ops))
-
-
-def _input(node: gs.Node, index: int) -> gs.Tensor | None:
-    present = len(node.inputs) > index and node.inputs[index].name
-    return node.inputs[index] if present else None
 
 
 def _activated(emit: Emitter, node: gs.Node, x: gs.Tensor) -> gs.Tensor | None:
@@ -50,7 +45,7 @@ def _plain(node: gs.Node) -> dict:
 def fused_conv(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
     """y = activation(W * x + b [+ z])."""
     y = emit("Conv", *node.inputs[:3], **_plain(node))
-    if _input(node, 3) is not None:
+    if optional_input(node, 3) is not None:
         y = emit.add(y, node.inputs[3])
     return _activated(emit, node, y)
 
@@ -61,7 +56,7 @@ def nhwc_conv(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
     x = emit("Transpose", node.inputs[0], perm=[0, 3, 1, 2])
     y = emit("Conv", x, *node.inputs[1:3], **_plain(node))
     y = emit("Transpose", y, perm=[0, 2, 3, 1])
-    if _input(node, 3) is not None:
+    if optional_input(node, 3) is not None:
         y = emit.add(y, node.inputs[3])
     return _activated(emit, node, y)
 
@@ -105,7 +100,7 @@ def _gelu(emit: Emitter, x: gs.Tensor) -> gs.Tensor:
 def fast_gelu(emit: Emitter, node: gs.Node) -> gs.Tensor:
     """y = v (1 + tanh(sqrt(2 / pi) (v + 0.044715 v^3))) / 2, v = x [+ bias]."""
     x = node.inputs[0]
-    if _input(node, 1) is not None:
+    if optional_input(node, 1) is not None:
         x = emit.add(x, node.inputs[1])
     cube = emit.mul(emit.mul(x, x), x)
     inner = emit.mul(emit.add(x, emit.mul(cube, 0.044715)), math.sqrt(2 / math.pi))
@@ -138,7 +133,11 @@ def skip_layer_normalization(emit: Emitter, node: gs.Node) -> list[gs.Tensor | N
     """s = x + skip [+ bias]; y = normalised s, scaled [and shifted]; the fourth output is s."""
     simplified = node.op.startswith("SkipSimplified")
     x, skip, scale = node.inputs[:3]
-    beta, bias = (None, _input(node, 3)) if simplified else (_input(node, 3), _input(node, 4))
+    beta, bias = (
+        (None, optional_input(node, 3))
+        if simplified
+        else (optional_input(node, 3), optional_input(node, 4))
+    )
     total = emit.add(x, skip)
     if bias is not None:
         total = emit.add(total, bias)

@@ -13,7 +13,14 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from onnxplain import UnsupportedModelError
-from onnxplain.graph_passes.emit import Emitter, is_constant, numpy_type, onnx_type, rank_of
+from onnxplain.graph_passes.emit import (
+    Emitter,
+    is_constant,
+    numpy_type,
+    onnx_type,
+    optional_input,
+    rank_of,
+)
 from onnxplain.graph_passes.rewriting import Rewrite, rewrite_nodes
 from onnxplain.graph_passes.rules.elementwise import STRAIGHT_THROUGH
 from onnxplain.graph_passes.rules.registry import operator_name
@@ -96,11 +103,6 @@ def _whole(emit: Emitter, tensor: gs.Tensor) -> gs.Tensor:
     return emit("Cast", tensor, to=onnx.TensorProto.FLOAT)
 
 
-def _optional(node: gs.Node, index: int) -> gs.Tensor | None:
-    present = len(node.inputs) > index and node.inputs[index].name
-    return node.inputs[index] if present else None
-
-
 def _along(emit: Emitter, parameter: gs.Tensor, x: gs.Tensor, axis: int) -> gs.Tensor:
     """A scale or zero point in a shape that broadcasts: one number, or one per place of an axis."""
     value = _whole(emit, parameter)
@@ -141,7 +143,7 @@ def quantise(emit: Emitter, scaled: gs.Tensor, zero, limits: tuple[float, float]
 
 def _quantise_to(emit: Emitter, node: gs.Node, y, scale: int, zero: int) -> gs.Tensor:
     """y quantised by the node's scale and zero point inputs (one number each)."""
-    zero_point = _optional(node, zero)
+    zero_point = optional_input(node, zero)
     limits = _limits(zero_point, node)
     point = emit.constant(0.0) if zero_point is None else _single(emit, zero_point)
     return quantise(emit, emit.div(y, _single(emit, node.inputs[scale])), point, limits)
@@ -156,7 +158,7 @@ def _single(emit: Emitter, parameter: gs.Tensor) -> gs.Tensor:
 
 def _dequantised(emit: Emitter, node: gs.Node, index: int) -> gs.Tensor:
     """s (q - z) of three inputs in a row: q, s, z."""
-    q, scale, zero = (_optional(node, index + k) for k in range(3))
+    q, scale, zero = (optional_input(node, index + k) for k in range(3))
     assert q is not None and scale is not None
     value = _whole(emit, q)
     if zero is not None:
@@ -167,7 +169,7 @@ def _dequantised(emit: Emitter, node: gs.Node, index: int) -> gs.Tensor:
 @quantised("QuantizeLinear", f"{_MICROSOFT}QuantizeLinear")
 def quantize_linear(emit: Emitter, node: gs.Node) -> gs.Tensor:
     """q = round(clip(x / s, ...)) + z, per tensor or per axis."""
-    x, scale, zero = node.inputs[0], node.inputs[1], _optional(node, 2)
+    x, scale, zero = node.inputs[0], node.inputs[1], optional_input(node, 2)
     if node.attrs.get("block_size", 0):
         raise UnsupportedModelError("quantisation in blocks is not supported")
     axis = node.attrs.get("axis", 1)
@@ -180,7 +182,7 @@ def quantize_linear(emit: Emitter, node: gs.Node) -> gs.Tensor:
 @quantised("DequantizeLinear", f"{_MICROSOFT}DequantizeLinear")
 def dequantize_linear(emit: Emitter, node: gs.Node) -> gs.Tensor:
     """x = s (q - z), per tensor or per axis."""
-    q, scale, zero = node.inputs[0], node.inputs[1], _optional(node, 2)
+    q, scale, zero = node.inputs[0], node.inputs[1], optional_input(node, 2)
     if node.attrs.get("block_size", 0):
         raise UnsupportedModelError("quantisation in blocks is not supported")
     axis = node.attrs.get("axis", 1)
@@ -211,7 +213,7 @@ def qlinear_conv(emit: Emitter, node: gs.Node) -> gs.Tensor:
     x_scale, w, w_scale, w_zero = (node.inputs[k] for k in (1, 3, 4, 5))
     x = emit.sub(_whole(emit, node.inputs[0]), _single(emit, node.inputs[2]))
     weight = _minus_zero(emit, w, w_zero, 0)
-    bias = _optional(node, 8)
+    bias = optional_input(node, 8)
     y = emit("Conv", x, weight, None if bias is None else _whole(emit, bias), **node.attrs)
     rank = len(w.shape)
     column = [1, -1] + [1] * (rank - 2)
@@ -244,15 +246,17 @@ def qlinear_matmul(emit: Emitter, node: gs.Node) -> gs.Tensor:
 @quantised("ConvInteger")
 def conv_integer(emit: Emitter, node: gs.Node) -> gs.Tensor:
     """The convolution of q - z."""
-    x = _minus_tensor_zero(emit, node.inputs[0], _optional(node, 2))
-    return emit("Conv", x, _minus_zero(emit, node.inputs[1], _optional(node, 3), 0), **node.attrs)
+    x = _minus_tensor_zero(emit, node.inputs[0], optional_input(node, 2))
+    return emit(
+        "Conv", x, _minus_zero(emit, node.inputs[1], optional_input(node, 3), 0), **node.attrs
+    )
 
 
 @quantised("MatMulInteger")
 def matmul_integer(emit: Emitter, node: gs.Node) -> gs.Tensor:
     """The product of q - z."""
-    a = _minus_tensor_zero(emit, node.inputs[0], _optional(node, 2))
-    return emit("MatMul", a, _minus_zero(emit, node.inputs[1], _optional(node, 3), -1))
+    a = _minus_tensor_zero(emit, node.inputs[0], optional_input(node, 2))
+    return emit("MatMul", a, _minus_zero(emit, node.inputs[1], optional_input(node, 3), -1))
 
 
 def _minus_tensor_zero(emit: Emitter, q: gs.Tensor, zero: gs.Tensor | None) -> gs.Tensor:
@@ -300,7 +304,12 @@ def qlinear_concat(emit: Emitter, node: gs.Node) -> gs.Tensor:
 @quantised(f"{_MICROSOFT}QGemm")
 def qgemm(emit: Emitter, node: gs.Node) -> gs.Tensor:
     """alpha s_a s_b (A B + C), quantised where the node has an output scale."""
-    b, b_scale, b_zero, c = (node.inputs[3], node.inputs[4], node.inputs[5], _optional(node, 6))
+    b, b_scale, b_zero, c = (
+        node.inputs[3],
+        node.inputs[4],
+        node.inputs[5],
+        optional_input(node, 6),
+    )
     turned_b = node.attrs.get("transB", 0)
     a = emit.sub(_whole(emit, node.inputs[0]), _single(emit, node.inputs[2]))
     weight = _minus_zero(emit, b, b_zero, 0 if turned_b else 1)
@@ -309,7 +318,7 @@ def qgemm(emit: Emitter, node: gs.Node) -> gs.Tensor:
     factor = emit.mul(_whole(emit, b_scale), _single(emit, node.inputs[1]))
     factor = emit.mul(factor, float(node.attrs.get("alpha", 1.0)))
     y = emit.mul(emit("Gemm", a, weight, bias, **flags), factor)
-    return y if _optional(node, 7) is None else _quantise_to(emit, node, y, 7, 8)
+    return y if optional_input(node, 7) is None else _quantise_to(emit, node, y, 7, 8)
 
 
 @quantised(f"{_MICROSOFT}DynamicQuantizeMatMul", f"{_MICROSOFT}MatMulIntegerToFloat")
@@ -318,11 +327,11 @@ def matmul_to_float(emit: Emitter, node: gs.Node) -> gs.Tensor:
     if node.op == "DynamicQuantizeMatMul":
         q, scale, zero = _quantised_by_its_range(emit, node.inputs[0])
         a = emit.mul(emit.sub(q, zero), scale)
-        b, b_scale, b_zero, bias = (_optional(node, k) for k in (1, 2, 3, 4))
+        b, b_scale, b_zero, bias = (optional_input(node, k) for k in (1, 2, 3, 4))
     else:
-        a_value = _minus_tensor_zero(emit, node.inputs[0], _optional(node, 4))
+        a_value = _minus_tensor_zero(emit, node.inputs[0], optional_input(node, 4))
         a = emit.mul(a_value, _single(emit, node.inputs[2]))
-        b, b_scale, b_zero, bias = (_optional(node, k) for k in (1, 3, 5, 6))
+        b, b_scale, b_zero, bias = (optional_input(node, k) for k in (1, 3, 5, 6))
     assert b is not None and b_scale is not None
     y = emit("MatMul", a, emit.mul(_minus_zero(emit, b, b_zero, -1), _whole(emit, b_scale)))
     return y if bias is None else emit.add(y, bias)

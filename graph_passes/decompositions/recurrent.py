@@ -8,7 +8,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnxplain.graph_passes.decompositions.registry import decomposition
-from onnxplain.graph_passes.emit import Emitter
+from onnxplain.graph_passes.emit import Emitter, optional_input
 
 _GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 _DEFAULTS = {"RNN": ["Tanh"], "GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"]}
@@ -44,20 +44,15 @@ def recurrent(emit: Emitter, node: gs.Node) -> list[gs.Tensor | None] | None:
     return _joined(emit, node, runs, by_batch)
 
 
-def _input(node: gs.Node, index: int) -> gs.Tensor | None:
-    present = len(node.inputs) > index and node.inputs[index].name
-    return node.inputs[index] if present else None
-
-
 def _of_direction(emit: Emitter, node: gs.Node, index: int, direction: int) -> gs.Tensor | None:
     """One direction's part of a weight, bias or peephole input."""
-    tensor = _input(node, index)
+    tensor = optional_input(node, index)
     return None if tensor is None else emit("Gather", tensor, np.asarray(direction), axis=0)
 
 
 def _initial(emit: Emitter, node: gs.Node, index: int, direction: int, like) -> gs.Tensor:
     """The initial state [N, hidden]: given, or zeros of the hidden size."""
-    tensor = _input(node, index)
+    tensor = optional_input(node, index)
     if tensor is None:
         return emit.mul(like, 0.0)
     axis = 1 if node.attrs.get("layout", 0) else 0
@@ -84,7 +79,7 @@ def _one_direction(
     peepholes = _of_direction(emit, node, 7, direction) if node.op == "LSTM" else None
     turned = emit("Transpose", recurrence, perm=[1, 0])
     cell = Cell(emit, node, hidden, names, turned, state_bias, peepholes)
-    lengths = _input(node, 4)
+    lengths = optional_input(node, 4)
     states: list[gs.Tensor] = []
     for t in range(steps)[::-1] if backwards else range(steps):
         new_h, new_c = STEPS[node.op](cell, frames[t], h, c)

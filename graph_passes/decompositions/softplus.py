@@ -6,7 +6,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnxplain.graph_passes.decompositions.registry import decomposition
-from onnxplain.graph_passes.emit import Emitter, is_constant
+from onnxplain.graph_passes.emit import Emitter, is_constant, producer_of
 
 # Beyond it softplus(z) and z are the same float32 number: e^-17 < 2^-24.
 _SAME_BEYOND = 17
@@ -19,24 +19,20 @@ def selected_softplus(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
     It is the same function; only DeepLIFT minds, which cannot pass a condition that varies.
     """
     condition, direct, smooth = node.inputs
-    guard, last = _producer(condition), _producer(smooth)
+    guard, last = producer_of(condition), producer_of(smooth)
     if guard is None or guard.op != "Greater" or last is None:
         return None
     scaled, threshold = guard.inputs
-    softplus = last if last.op == "Softplus" else _producer(last.inputs[0])
+    softplus = last if last.op == "Softplus" else producer_of(last.inputs[0])
     if softplus is None or softplus.op != "Softplus" or softplus.inputs[0] is not scaled:
         return None
     if not is_constant(threshold) or np.min(threshold.values) < _SAME_BEYOND:
         return None
     if softplus is last:
         return smooth if direct is scaled else None
-    scaling = _producer(scaled)
+    scaling = producer_of(scaled)
     if scaling is None or scaling.op != "Mul" or last.op != "Div":
         return None
     factors = scaling.inputs[1], last.inputs[1]
     same = all(is_constant(t) for t in factors) and np.array_equal(*(t.values for t in factors))
     return smooth if same and scaling.inputs[0] is direct else None
-
-
-def _producer(tensor: gs.Tensor) -> gs.Node | None:
-    return tensor.inputs[0] if tensor.inputs else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.emit import Emitter, is_constant, onnx_type, rank_of
+from onnxplain.graph_passes.emit import Emitter, is_constant, onnx_type, optional_input, rank_of
 from onnxplain.graph_passes.rules.registry import Family, gradient
 
 
@@ -26,14 +26,9 @@ def resize(emit, node, dy):
     return dy
 
 
-def _input(node: gs.Node, index: int) -> gs.Tensor | None:
-    present = len(node.inputs) > index and node.inputs[index].name
-    return node.inputs[index] if present else None
-
-
 def _unchanged(node: gs.Node, position: int, axis: int) -> bool:
     """True when the operator certainly leaves this axis alone."""
-    scales = _input(node, 2)
+    scales = optional_input(node, 2)
     if node.attrs.get("coordinate_transformation_mode") == "tf_crop_and_resize":
         return axis < 2
     if scales is not None:
@@ -60,7 +55,7 @@ def _axis_matrix(emit: Emitter, node: gs.Node, position: int, axis: int, count: 
         k: v for k, v in node.attrs.items() if k not in ("axes", "keep_aspect_ratio_policy")
     }
     attributes["extrapolation_value"] = 0.0
-    roi, scales = _input(node, 1), _input(node, 2)
+    roi, scales = optional_input(node, 1), optional_input(node, 2)
     if roi is not None:
         begin = emit("Slice", roi, [position], [position + 1], [0])
         end = emit("Slice", roi, [position + count], [position + count + 1], [0])
