@@ -264,3 +264,27 @@ add("CastLike", normal(2, 3), normal(1), step=1.0)
 add("Hardmax", separated(3, 4), axis=1)
 add("Einsum", normal(2, 3, 4), step=1.0, equation="...ij->...ji")
 add("Einsum", normal(2, 3, 4), step=1.0, equation="ijk->ik")
+# A letter twice in one operand, an ellipsis, an implied result, sides of 1 that are repeated.
+for equation in ("ii->i", "ii->", "ii"):
+    add("Einsum", normal(4, 4), step=1.0, equation=equation)
+add("Einsum", normal(2, 3, 3), step=1.0, equation="bii->b")
+add("Einsum", normal(3, 3, 3), step=1.0, equation="iii->i")
+add("Einsum", normal(3, 3, 4), step=1.0, equation="iij->ji")
+add("Einsum", normal(2, 4, 3, 3), step=1.0, equation="...ii->...i")
+add("Einsum", normal(2, 3, 4), step=1.0, equation="i...->...")
+for left, right, equation in (
+    ((3, 3, 4), (4, 2), "iij,jk->ik"),
+    ((2, 3, 3), (3, 3), "bii,ii->b"),
+    ((2, 3, 4), (4, 5), "bij,jk"),
+    ((2, 3), (2, 3), "ij,ij->"),
+    ((2, 2, 3, 4), (2, 2, 4, 5), "...ij,...jk->...ik"),
+    ((2, 3, 4), (4, 5), "... i j , j k -> ... i k"),
+    ((2, 3, 4), (1, 4, 5), "...ij,...jk->...ik"),
+    ((2, 3), (4, 5), "ij,...->i..."),
+    ((3, 4), (1, 5), "ij,jk->ik"),
+    ((3, 1), (4, 5), "ij,jk->ik"),
+):
+    add("Einsum", normal(*left), normal(*right, seed=1), equation=equation)
+three = (normal(2, 3, 4), normal(2, 4, 5, seed=1), normal(5, 5, seed=2))
+add("Einsum", *three, equation="...ij,...jk,kk->...i")
+add("Einsum", normal(2, 3), normal(3, 4, seed=1), normal(4, 2, seed=2), equation="ij,jk,kl")

@@ -9,6 +9,7 @@ from onnxplain.graph_passes.decompositions.registry import FOR_DEEPLIFT, decompo
 from onnxplain.graph_passes.emit import Emitter, is_constant, rank_of
 from onnxplain.graph_passes.rules.pooling import pooling_window, sum_over_windows
 from onnxplain.graph_passes.rules.reductions import keep_axes
+from onnxplain.graph_passes.subscripts import subscripts
 
 
 @decomposition("MatMul")
@@ -144,11 +145,9 @@ def einsum(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
     """More than two operands: contracted one after the other, from the left."""
     if len(node.inputs) <= 2:
         return None
-    equation = node.attrs["equation"].replace(" ", "")
-    terms, _, result = equation.partition("->")
-    if "..." in equation or not result:
+    if "..." in node.attrs["equation"] and any(x.shape is None for x in node.inputs):
         return None
-    letters = terms.split(",")
+    letters, result = subscripts(node)
     left, value = letters[0], node.inputs[0]
     for k, (term, operand) in enumerate(zip(letters[1:], node.inputs[1:], strict=True), start=1):
         later = set(result).union(*letters[k + 1 :])

@@ -5,15 +5,16 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
+import onnx_graphsurgeon as gs
 
-from onnxplain import UnsupportedModelError
-from onnxplain.graph_passes.emit import is_constant, rank_of
+from onnxplain.graph_passes.emit import is_constant, onnx_type, rank_of
 from onnxplain.graph_passes.rules.convolution import (
     convolution_window,
     input_gradient,
     weight_gradient,
 )
 from onnxplain.graph_passes.rules.registry import Family, gradient
+from onnxplain.graph_passes.subscripts import subscripts, unused_letters
 
 linear = partial(gradient, family=Family.LINEAR)
 bilinear = partial(gradient, family=Family.BILINEAR)
@@ -141,24 +142,70 @@ def _gemm_attributes(node):
 def einsum(emit, node, dy, operand):
     """y = sum of products: dx_k = the same sum with dy in x_k's place and x_k's letters as result.
 
+    A letter that x_k has twice counts as two, under an identity: sum x_ii b_i = sum x_ij e_ij b_i.
     Letters that only x_k has were summed away in y: dy is repeated along them.
     """
     terms, _, result = node.attrs["equation"].replace(" ", "").partition("->")
-    letters = terms.split(",")
-    if len(letters) == 1 and len(set(terms)) >= len(terms) - 2 and sorted(terms) == sorted(result):
-        return emit("Einsum", dy, equation=f"{result}->{terms}")
-    if not result or "." in terms or any(len(set(t)) < len(t) for t in [*letters, result]):
-        raise UnsupportedModelError(
-            f"Einsum (node {node.name!r}): no gradient for {node.attrs['equation']!r} "
-            "(an implicit result, an ellipsis or a letter used twice in one operand)"
-        )
-    own = letters[operand]
-    others = [k for k in range(len(letters)) if k != operand]
-    elsewhere = set(result).union(*(letters[k] for k in others))
+    if sorted(terms) == sorted(result) and len(set(terms) - {"."}) == len(terms.replace(".", "")):
+        return emit("Einsum", dy, equation=f"{result}->{terms}")  # a transpose, of any rank
+    letters, result = subscripts(node)
+    x = node.inputs[operand]
+    own, identities = _repeats_as_identities(emit, x, letters, operand)
+    others = [(letters[k], t) for k, t in enumerate(node.inputs) if k != operand] + identities
+    elsewhere = set(result).union(*(term for term, _ in others))
     found = "".join(letter for letter in own if letter in elsewhere)
-    equation = ",".join([result, *(letters[k] for k in others)]) + f"->{found}"
-    dx = emit("Einsum", dy, *(node.inputs[k] for k in others), equation=equation)
-    if found == own:
-        return dx
+    equation = ",".join([result, *(term for term, _ in others)]) + f"->{found}"
+    dx = emit("Einsum", dy, *(tensor for _, tensor in others), equation=equation)
     lost = [axis for axis, letter in enumerate(own) if letter not in elsewhere]
-    return emit.expand_like(emit("Unsqueeze", dx, lost), node.inputs[operand])
+    if lost:
+        dx = emit("Unsqueeze", dx, lost)
+    spans = _spans(own, [(own, x), *others])
+    equal = all(len(span) == 1 and None not in span for span in spans)
+    if lost or not equal:
+        # Other operands may be 1 long where x is not ...
+        dx = emit("Expand", dx, emit.shape(x))
+    # ... and the other way round.
+    return dx if equal else emit.sum_to(dx, [_longest(span) for span in spans], x)
+
+
+def _repeats_as_identities(emit, x, letters, operand):
+    """x's letters, each once: a repeated one is renamed, an identity matrix says that it is."""
+    free = iter(unused_letters("".join(letters)))
+    own, identities = "", []
+    for axis, letter in enumerate(letters[operand]):
+        if letter in own:
+            first, letter = own.index(letter), next(free)
+            identities.append((own[first] + letter, _identity(emit, x, first, axis)))
+        own += letter
+    return own, identities
+
+
+def _identity(emit, x, first, second):
+    """The identity matrix whose sides are two axes of x."""
+    sides = emit("Concat", emit.dims(x, first, first + 1), emit.dims(x, second, second + 1), axis=0)
+    if is_constant(sides):
+        return emit.constant(np.eye(*sides.values, dtype=x.dtype))
+    zero = gs.Constant(emit.name("zero"), np.zeros(1, x.dtype))
+    blank = emit("ConstantOfShape", sides, value=zero)
+    matrix = emit("EyeLike", blank, dtype=onnx_type(x.dtype))
+    matrix.shape = [x.shape[first], x.shape[second]]
+    return matrix
+
+
+def _spans(own, terms):
+    """For each of x's letters the lengths that it has in all operands, None where unknown."""
+    spans = {letter: set() for letter in own}
+    for term, tensor in terms:
+        shape = [None] * len(term) if tensor.shape is None else tensor.shape
+        for letter, dim in zip(term, shape, strict=True):
+            if letter in spans:
+                spans[letter].add(dim)
+    return list(spans.values())
+
+
+def _longest(span):
+    """The length that is not 1; None where it is not known."""
+    longest = max((dim for dim in span if isinstance(dim, int)), default=1)
+    if longest > 1:
+        return longest
+    return next(iter(span)) if len(span) == 1 else None
