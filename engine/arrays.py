@@ -10,7 +10,7 @@ import numpy as np
 from onnxplain import InvalidInputError, OnnxplainError
 from onnxplain.graph_passes.dims import describe
 from onnxplain.graph_passes.emit import is_float, numpy_type
-from onnxplain.graph_passes.subject import Subject, describe_target
+from onnxplain.graph_passes.subject import Source, Subject, describe_target
 
 
 def check_inputs(subject: Subject, x: Any) -> dict[str, np.ndarray]:
@@ -70,6 +70,8 @@ def _check_array(name: str, value: Any, declared) -> np.ndarray:
 def check_target(subject: Subject, target: Any, count: int) -> np.ndarray:
     """The graph's `target` input: int64 [N] (-1 = top1), or [N, R] for an index tuple.
 
+    For one input also [K], several targets of it.
+
     Raises:
         InvalidInputError: not an index, out of range, the wrong number of them, or none where one
             is needed.
@@ -81,9 +83,11 @@ def check_target(subject: Subject, target: Any, count: int) -> np.ndarray:
     array = np.asarray(-1 if target is None else target)
     if array.dtype.kind not in "iu" or array.ndim > 1:
         raise InvalidInputError(f"target must be {describe_target(subject)}; got {target!r}")
-    if array.ndim == 1 and len(array) != count:
+    if array.ndim == 1 and len(array) != count and (count != 1 or not len(array)):
         raise InvalidInputError(f"target has {len(array)} entries for {count} inputs")
-    array = np.broadcast_to(array.astype(np.int64), (count,))
+    array = array.astype(np.int64)
+    if array.ndim == 0:
+        array = np.repeat(array, count)
     classes = subject.classes
     for value in array:
         if value < -1 or (isinstance(classes, int) and value >= classes):
@@ -122,41 +126,44 @@ def if_out_of_range(subject: Subject, target: Any, error: OnnxplainError) -> Onn
     )
 
 
-def check_baseline(subject: Subject, baseline: Any, x: np.ndarray) -> np.ndarray:
-    """The baseline in the explained tensor's type and rank; it broadcasts to the input.
+def check_baseline(source: Source, baseline: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """A baseline that `check_baseline_values` passed, repeated to the explained tensor's shape.
 
     Raises:
-        InvalidInputError: not numbers, NaN, or a shape that does not broadcast.
+        InvalidInputError: a shape that does not broadcast.
     """
-    array = check_baseline_values(subject, baseline)
-    explained = (*x.shape, *list(subject.start.shape)[x.ndim :])
+    explained = (*x.shape, *list(source.start.shape)[x.ndim :])
     if not all(isinstance(dim, int) for dim in explained):
-        return array
+        return baseline
     try:
-        fits = np.broadcast_shapes(array.shape, explained) == explained
+        fits = np.broadcast_shapes(baseline.shape, explained) == explained
     except ValueError:
         fits = False
     if not fits:
         raise InvalidInputError(
-            f"baseline of shape {list(np.shape(baseline))} does not broadcast to the input's "
+            f"baseline of shape {list(baseline.shape)} does not broadcast to the input's "
             f"{list(explained)}"
         )
-    return array
+    return np.ascontiguousarray(np.broadcast_to(baseline, explained))
 
 
-def check_baseline_values(subject: Subject, baseline: Any) -> np.ndarray:
-    """The baseline as finite numbers of the explained tensor's type and rank."""
+def check_baseline_values(source: Source, baseline: Any) -> np.ndarray:
+    """The baseline as finite numbers of the explained tensor's type and rank.
+
+    Raises:
+        InvalidInputError: not numbers, NaN, or more axes than the input has.
+    """
     try:
-        array = np.asarray(baseline, dtype=numpy_type(subject.start.dtype))
+        array = np.asarray(baseline, dtype=numpy_type(source.start.dtype))
     except (TypeError, ValueError) as error:
         raise InvalidInputError(f"baseline is no array of numbers: {baseline!r}") from error
     if not np.isfinite(array).all():
         raise InvalidInputError("baseline holds NaN or infinite values")
-    rank = len(subject.start.shape)
+    rank = len(source.start.shape)
     if array.ndim > rank:
         raise InvalidInputError(
             f"baseline of shape {list(array.shape)} does not broadcast to the input's "
-            f"{describe(subject.start.shape)}"
+            f"{describe(source.start.shape)}"
         )
     return array.reshape((1,) * (rank - array.ndim) + array.shape)
 

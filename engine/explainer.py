@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,29 +22,18 @@ from onnxplain.engine.arrays import (
     if_out_of_range,
 )
 from onnxplain.engine.explanation import Explanation
-from onnxplain.engine.paths import AdaptivePath, follow, warn_of_cap
+from onnxplain.engine.paths import Progress
+from onnxplain.engine.plan import PASSES, RESIDUAL, Plan, Settings
 from onnxplain.engine.prepared import prepared_graph
-from onnxplain.engine.session import CPU, Session, open_session
 from onnxplain.graph_passes import finish
-from onnxplain.graph_passes.deeplift import RULES, deeplift
+from onnxplain.graph_passes.deeplift import RULES
 from onnxplain.graph_passes.feature_map import find_feature_map
-from onnxplain.graph_passes.grad_cam import grad_cam
-from onnxplain.graph_passes.integrated_gradients import (
-    chunks_of,
-    endpoints,
-    gradient_chunk,
-    integrated_gradients,
-    path_gradients,
-)
 from onnxplain.graph_passes.quadrature import ADAPTIVE, quadrature_rule
-from onnxplain.graph_passes.subject import select
+from onnxplain.graph_passes.subject import Source, select
 from onnxplain.models.card import ModelCard, black_image, find_card
 from onnxplain.models.load import load
 
 METHODS = ("grad-cam", "integrated-gradients", "deeplift")
-# Points of the path in one gradient pass: on a CPU 1 to 4 are as fast for each point as 25, in a
-# fraction of the memory; a GPU wants more to do at once.
-_CHUNK = {"cpu": 4, "other": 32}
 # Inputs that go through a graph at once, so that memory stays bounded for any number of them, and
 # on a CPU so that its caches hold what one operator hands to the next: DeepLIFT, which carries two
 # activations, took 1.1 to 1.3 times as long for each of 2 to 16 inputs at once as for one.
@@ -52,11 +41,6 @@ _MOST_AT_ONCE = {
     "cpu": {"grad-cam": 4, "integrated-gradients": 4, "deeplift": 1},
     "other": dict.fromkeys(METHODS, 8),
 }
-
-# Beside the graph's outputs: what each path took, and what it misses in all its intervals.
-_PASSES, _RESIDUAL = "onnxplain/passes", "onnxplain/residual"
-
-Progress = Callable[[int, int], None]
 
 
 class Explainer:
@@ -77,7 +61,9 @@ class Explainer:
             on the way: with "adaptive" it has `steps` points of "gauss-legendre".
         rule: DeepLIFT's rule for nonlinearities: "rescale" or "reveal-cancel".
         output: name of the output to explain; None takes the card's, or finds it.
-        input: name of the input to attribute to; None finds it.
+        input: name of the input to attribute to, or several names: IG and DeepLIFT then share the
+            difference of the scores out over all of them, and `attribution` and `baseline` are
+            dicts by name. None finds one.
         score: "logit" (before a final Softmax, LogSoftmax or Sigmoid) or "output".
         providers: "auto" (None), "cpu", "cuda" or ONNX Runtime's provider names.
         threads: threads inside one operator; None lets ONNX Runtime choose.
@@ -99,7 +85,7 @@ class Explainer:
         quadrature: str | None = None,
         rule: str = "rescale",
         output: str | None = None,
-        input: str | None = None,
+        input: str | Sequence[str] | None = None,
         score: str = "logit",
         providers: str | Sequence[str] | None = None,
         threads: int | None = None,
@@ -108,32 +94,34 @@ class Explainer:
             raise InvalidInputError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
         if rule not in RULES:
             raise InvalidInputError(f"rule must be one of {', '.join(RULES)}; got {rule!r}")
-        self._tolerance = check_tolerance(tolerance, method, quadrature)
+        tolerance = check_tolerance(tolerance, method, quadrature)
         self.method = method
         self.card = find_card_of(model)
-        self._layer, self._rule = layer, rule
-        self._providers, self._threads = providers, threads
         if quadrature is None:
             quadrature = "gauss-legendre" if tolerance is None else ADAPTIVE
-        self._adaptive = quadrature == ADAPTIVE
-        self._points, self._weights = quadrature_rule(quadrature, steps)
+        adaptive = quadrature == ADAPTIVE
+        points, weights = quadrature_rule(quadrature, steps)
+        self._settings = Settings(
+            method, layer, rule, points, weights, adaptive, tolerance, providers, threads
+        )
         # What an exported file does: see `quadrature` above.
-        self._fixed_quadrature = "gauss-legendre" if self._adaptive else quadrature
+        self._fixed_quadrature = "gauss-legendre" if adaptive else quadrature
         graph = prepared_graph(model)
         wanted = output if output is not None else (self.card.output if self.card else None)
         self.subject = select(graph, input, wanted, score)
         self.feature_map = None
         if method == "grad-cam":
+            if len(self.subject.sources) > 1:
+                raise InvalidInputError("grad-cam explains one input at a time; name one")
             self.feature_map = find_feature_map(self.subject, layer).tensor.name
-        self._baseline = check_baseline_values(self.subject, self._default_baseline(baseline))
-        self._models: dict[int | None, tuple[onnx.ModelProto, ...]] = {}
-        self._sessions: dict[tuple[int, int | None], Session] = {}
-        self._graphs(self._default_width)
+        self._plans: dict[int | None, Plan] = {}
+        self._default_plan = self._plan(self._default_width)
+        self._baselines = self._checked_baselines(baseline)
 
     @property
     def steps(self) -> int | None:
         """Gradient passes of Integrated Gradients, at most; None for the other methods."""
-        return len(self._points) if self.method == "integrated-gradients" else None
+        return len(self._settings.points) if self.method == "integrated-gradients" else None
 
     @cached_property
     def model(self) -> onnx.ModelProto:
@@ -141,17 +129,18 @@ class Explainer:
 
         Its outputs, `attribution` and `delta`.
         """
-        return self._contract_model(self._default_width)
+        return self._default_plan.contract_model()
 
     def __call__(
         self, x: Any, target: Any = None, *, baseline: Any = None, progress: Progress | None = None
     ) -> Explanation:
-        """Explain N inputs.
+        """Explain N inputs, or one input for each of K targets.
 
         Args:
             x: array [N, ...] as the model takes it, or {input name: array}.
             target: None (each input's own top class), a class, N classes, or an index tuple after
-                the batch axis.
+                the batch axis. K classes for one input give K explanations, which share the
+                forward pass.
             baseline: another baseline for this call.
             progress: called with (passes done, passes in all) as work goes on.
 
@@ -162,21 +151,26 @@ class Explainer:
         source = feeds[self.subject.input.name]
         count = len(source) if source.ndim else 1
         targets = check_target(self.subject, target, count)
-        start = self._baseline if baseline is None else baseline
-        start = check_baseline(self.subject, start, source)
-        size = self._batch_size(count)
-        parts = []
-        for first in range(0, count, size):
-            rows = slice(first, first + size)
-            part = {n: v[rows] if len(v) == count else v for n, v in feeds.items()}
-            part["target"] = targets[rows]
-            part["baseline"] = start[rows] if len(start) == count else start
+        plan = self._plan(targets.shape[1] if targets.ndim == 2 else None)
+        feeds |= self._whole_baselines(feeds, baseline)
+        run, size = plan.run, self._batch_size(count)
+        own = [tensor.name for tensor in self.subject.graph.outputs]
+        alike = 1 < count and not isinstance(self.subject.batch, int) and _all_alike(feeds, count)
+        if alike or len(targets) > count:
+            feeds = _rows(feeds, slice(1), count)
+            run, size = plan.run_shared, len(targets)
+        batches = [slice(first, first + size) for first in range(0, len(targets), size)]
+        done = []
+        for index, rows in enumerate(batches):
+            batch = _rows(feeds, rows, len(targets)) | {"target": targets[rows]}
             try:
-                parts.append(self._explain(part, _Share(progress, first, size, count)))
+                done.append(run(batch, _share(progress, index, len(batches))))
             except OnnxplainError as error:
                 raise if_out_of_range(self.subject, target, error) from error
-        results = {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
-        return self._explanation(results, target)
+        results = {k: np.concatenate([part[k] for part in done]) for k in done[0]}
+        if alike:
+            results |= {name: np.repeat(results[name], count, axis=0) for name in own}
+        return self._explanation(plan, results, target)
 
     def export(
         self, path: str | os.PathLike[str], *, baseline_input: bool = False
@@ -192,7 +186,7 @@ class Explainer:
         """
         model = self.model
         if self.method != "grad-cam" and not baseline_input:
-            model = finish.embed_baseline(model, self._baseline)
+            model = finish.embed_baselines(model, self._baselines)
         facts: dict[str, Any] = {"method": self.method, "output": self.subject.output.name}
         if self.feature_map:
             facts["feature_map"] = self.feature_map
@@ -208,135 +202,106 @@ class Explainer:
         """The length of index tuples where only they can name a score; None for classes."""
         return len(self.subject.logits.shape) - 1 if self.subject.needs_index else None
 
-    def _default_baseline(self, baseline: Any) -> Any:
+    def _plan(self, width: int | None) -> Plan:
+        if width not in self._plans:
+            self._plans[width] = Plan(self.subject, self._settings, width)
+        return self._plans[width]
+
+    def _checked_baselines(self, baseline: Any) -> dict[str, np.ndarray]:
+        """A baseline for each explained input, by its name in the graphs, in the input's rank."""
+        names = self._default_plan.baseline_names
+        given = (
+            baseline if isinstance(baseline, Mapping) else dict.fromkeys(names.values(), baseline)
+        )
+        if set(given) != set(names.values()):
+            raise InvalidInputError(
+                f"baseline must name the explained inputs {', '.join(names.values())}; "
+                f"got {', '.join(map(str, given))}"
+            )
+        return {
+            name: check_baseline_values(source, self._or_default(given[source.input.name], source))
+            for name, source in zip(names, self.subject.sources, strict=True)
+        }
+
+    def _or_default(self, baseline: Any, source: Source) -> Any:
         if baseline is not None:
             return baseline
-        if self.card is not None and len(self.subject.start.shape) == 4:
+        if self.card is not None and len(source.start.shape) == 4:
             return black_image(self.card)
         return 0.0
 
-    def _graphs(self, width: int | None) -> tuple[onnx.ModelProto, ...]:
-        """The graphs that the engine runs for targets of this width."""
-        if width not in self._models:
-            if self.method == "grad-cam":
-                self._models[width] = (grad_cam(self.subject, self._layer, width),)
-            elif self.method == "deeplift":
-                self._models[width] = (deeplift(self.subject, width, self._rule),)
-            else:
-                path = path_gradients if self._adaptive else gradient_chunk
-                self._models[width] = (endpoints(self.subject, width), path(self.subject))
-        return self._models[width]
-
-    def _contract_model(self, width: int | None) -> onnx.ModelProto:
-        graphs = self._graphs(width)
-        model = graphs[0]
-        extra = ["attribution"]
-        if self.method == "integrated-gradients":
-            alphas, weights = chunks_of(self._points, self._weights, self._chunk_size(1))
-            chunk = gradient_chunk(self.subject) if self._adaptive else graphs[1]
-            model = integrated_gradients(model, chunk, self.subject.input.name, alphas, weights)
-        if self.method != "grad-cam":
-            extra.append("delta")
-        own = [tensor.name for tensor in self.subject.graph.outputs]
-        return finish.only_outputs(model, [*own, *extra])
-
-    def _fixed_batch(self) -> int | None:
-        batch = self.subject.batch
-        return batch if isinstance(batch, int) else None
+    def _whole_baselines(
+        self, feeds: Mapping[str, np.ndarray], baseline: Any
+    ) -> dict[str, np.ndarray]:
+        """The baselines of one call, by their names in the graphs, in their inputs' shapes."""
+        if self.method == "grad-cam":
+            return {}
+        chosen = self._baselines if baseline is None else self._checked_baselines(baseline)
+        return {
+            name: check_baseline(source, chosen[name], feeds[source.input.name])
+            for name, source in zip(chosen, self.subject.sources, strict=True)
+        }
 
     def _batch_size(self, count: int) -> int:
         """How many inputs go through the graph at once."""
-        fixed = self._fixed_batch()
-        if fixed is not None:
+        fixed = self.subject.batch
+        if isinstance(fixed, int):
             if count % fixed:
                 raise InvalidInputError(
                     f"the model takes exactly {fixed} inputs at a time, got {count}"
                 )
             return fixed
         # Inputs with points of their own share no pass, unless the file demands it.
-        if self._follows_paths:
+        if self._settings.adaptive and self.method == "integrated-gradients":
             return 1
-        kind = "cpu" if self._session(0).provider == CPU else "other"
-        return min(count, _MOST_AT_ONCE[kind][self.method])
+        return min(count, _MOST_AT_ONCE[self._default_plan.kind][self.method])
 
-    @property
-    def _follows_paths(self) -> bool:
-        return self._adaptive and self.method == "integrated-gradients"
-
-    def _chunk_size(self, inputs: int) -> int:
-        """Points of the path in one gradient pass."""
-        if self._fixed_batch() is not None or len(self.subject.graph.inputs) > 1:
-            return 1
-        most = _CHUNK["cpu" if self._session(0).provider == CPU else "other"]
-        return max(1, min(most // inputs, len(self._points)))
-
-    def _session(self, index: int, width: int | None = None) -> Session:
-        key = index, width if width is not None else self._default_width
-        if key not in self._sessions:
-            # Kept here too: the shared cache must hash a whole model to find its session.
-            graph = self._graphs(key[1])[index]
-            self._sessions[key] = open_session(graph, self._providers, self._threads)
-        return self._sessions[key]
-
-    def _explain(self, feeds: dict[str, np.ndarray], progress: _Share) -> dict[str, np.ndarray]:
-        """Run the graphs on one batch."""
-        targets = feeds["target"]
-        width = targets.shape[1] if targets.ndim == 2 else None
-        session = self._session(0, width)
-        results = session.run(feeds)
-        if self.method != "integrated-gradients":
-            progress(1, 1)
-            return results
-        feeds = feeds | {finish.SEED: results.pop(finish.SEED)}
-        inputs = len(targets)
-        session = self._session(1, width)
-        if self._follows_paths:
-            paths = [AdaptivePath(len(self._points), self._tolerance) for _ in range(inputs)]
-            size = self._chunk_size(1)
-            finished = follow(session, feeds, paths, size, progress, len(self._points))
-            if self._tolerance is not None:
-                warn_of_cap(paths, self._tolerance)
-            results["attribution"] = np.stack([f.attribution for f in finished], dtype=np.float32)
-            results[_PASSES] = np.array([f.passes for f in finished])
-            results[_RESIDUAL] = np.array([f.residual for f in finished])
-            return results
-        rows = chunks_of(self._points, self._weights, self._chunk_size(inputs))
-        total = np.zeros((), np.float64)
-        for done, (alphas, weights) in enumerate(zip(*rows, strict=True), start=1):
-            path = {"onnxplain/alphas": alphas, "onnxplain/weights": weights}
-            total = total + session.run(feeds | path)["attribution"]
-            progress(done, len(rows[0]))
-        results["attribution"] = total.astype(np.float32)
-        return results
-
-    def _explanation(self, results: dict[str, np.ndarray], target: Any) -> Explanation:
+    def _explanation(self, plan: Plan, results: dict[str, np.ndarray], target: Any) -> Explanation:
         own = [tensor.name for tensor in self.subject.graph.outputs]
         baseline_score = results.get(finish.BASELINE_SCORE)
+        attributions = {
+            name: results[key].astype(np.float32, copy=False)
+            for key, name in plan.attributions.items()
+        }
         return Explanation(
             method=self.method,
-            attribution=results["attribution"].astype(np.float32, copy=False),
+            attribution=attributions
+            if len(attributions) > 1
+            else next(iter(attributions.values())),
             target=target if isinstance(target, tuple) else results[finish.RESOLVED_TARGET],
             score=results[finish.SCORE].astype(np.float64),
             baseline_score=None if baseline_score is None else baseline_score.astype(np.float64),
             outputs={name: results[name] for name in own},
             feature_map=self.feature_map,
-            steps=int(results[_PASSES].max()) if _PASSES in results else self.steps,
-            residual=results.get(_RESIDUAL),
-            provider=self._session(0).provider,
+            steps=int(results[PASSES].max()) if PASSES in results else self.steps,
+            residual=results.get(RESIDUAL),
+            provider=plan.provider,
         )
 
 
-class _Share:
-    """Progress of one batch, told as part of the whole."""
+def _rows(feeds: Mapping[str, np.ndarray], rows: slice, count: int) -> dict[str, np.ndarray]:
+    """These rows of all that has `count` of them."""
+    return {n: v[rows] if v.ndim and len(v) == count else v for n, v in feeds.items()}
 
-    def __init__(self, report: Progress | None, first: int, size: int, count: int):
-        self._report = report
-        self._batch = first // size
-        self._batches = -(-count // size)
 
-    def __call__(self, done: int, of: int) -> None:
-        if self._report is not None:
-            self._report(self._batch * of + done, self._batches * of)
+def _all_alike(feeds: Mapping[str, np.ndarray], count: int) -> bool:
+    """Whether N rows are one input N times, as callers write it to ask for N targets of it.
+
+    Their forward passes are one then: five Grad-CAM targets of EfficientNet-Lite0 take PLACEHOLDER
+    forward passes instead of 5.
+    """
+    arrays = [v for v in feeds.values() if v.ndim and len(v) == count]
+    return all((array == array[:1]).all() for array in arrays)
+
+
+def _share(report: Progress | None, index: int, of: int) -> Progress:
+    """Progress of one batch, told as part of all batches."""
+
+    def tell(done: int, passes: int) -> None:
+        if report is not None:
+            report(index * passes + done, of * passes)
+
+    return tell
 
 
 def find_card_of(model: str | os.PathLike[str] | bytes | onnx.ModelProto) -> ModelCard | None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """The explanation of N inputs.
+    """The explanation of N inputs, or of one input for N targets.
 
     Attributes:
         method: "grad-cam", "integrated-gradients" or "deeplift".
         attribution: float32; Grad-CAM: [N, H, W] at the input's size, never negative; else the
-            input's shape.
+            input's shape. Where several inputs are explained, a dict by their names.
         target: what was explained: int64 [N] classes, or the index tuple.
         score: float64 [N], the explained number (before a final Softmax or Sigmoid unless asked
             otherwise).
@@ -29,7 +30,7 @@ class Explanation:
     """
 
     method: str
-    attribution: np.ndarray
+    attribution: Any
     target: np.ndarray | tuple[int, ...]
     score: np.ndarray
     baseline_score: np.ndarray | None = None
@@ -47,8 +48,12 @@ class Explanation:
         """
         if self.baseline_score is None:
             return None
-        rows = self.attribution.reshape(len(self.attribution), -1)
-        return rows.sum(axis=1, dtype=np.float64) - (self.score - self.baseline_score)
+        parts = self.attribution
+        total = sum(
+            part.reshape(len(part), -1).sum(axis=1, dtype=np.float64)
+            for part in (parts.values() if isinstance(parts, dict) else [parts])
+        )
+        return total - (self.score - self.baseline_score)
 
     @property
     def relative_delta(self) -> np.ndarray | None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from onnxplain.engine.session import Session
+from onnxplain.engine.session import Held, Session
 from onnxplain.graph_passes import finish
-from onnxplain.graph_passes.integrated_gradients import ALPHAS
+from onnxplain.graph_passes.integrated_gradients import ALPHAS, WEIGHTS
 from onnxplain.graph_passes.quadrature import coarse_points, residuals, urgency
 
 logger = logging.getLogger("onnxplain")
@@ -21,19 +20,7 @@ _FEWEST = 16
 # Points are float32 inside the graph: a narrower interval has no middle of its own.
 _NARROWEST = 2.0**-20
 
-
-class Finished(NamedTuple):
-    """What a path came to.
-
-    Attributes:
-        attribution: float64, in the input's shape without its batch axis.
-        passes: gradient passes used.
-        residual: sum |r_i| along the path.
-    """
-
-    attribution: np.ndarray
-    passes: int
-    residual: float
+Progress = Callable[[int, int], None]
 
 
 class AdaptivePath:
@@ -171,34 +158,69 @@ class AdaptivePath:
             if surplus <= 0:
                 return
 
-    def finished(self, shape: tuple[int, ...]) -> Finished:
-        """The trapezoid sum over all intervals."""
-        total = np.zeros(int(np.prod(shape)), np.float64) + self._settled
+    @property
+    def residual(self) -> float:
+        """Sum |r_i| along the path."""
+        return float(np.abs(self._residuals()).sum())
+
+    def attribution(self) -> np.ndarray:
+        """The trapezoid sum over all intervals, float64, flat."""
+        total = np.zeros(1) + self._settled
         for interval in np.flatnonzero(self._open):
-            total += self._part(int(interval))
-        residual = float(np.abs(self._residuals()).sum())
-        return Finished(total.reshape(shape), self.passes, residual)
+            total = total + self._part(int(interval))
+        return total
+
+
+def along_fixed_points(
+    session: Session,
+    feeds: Mapping[str, np.ndarray | Held],
+    names: Sequence[str],
+    alphas: np.ndarray,
+    weights: np.ndarray,
+    progress: Progress,
+) -> dict[str, np.ndarray]:
+    """The attributions named, added up over the rows of points, float32.
+
+    Args:
+        session: what `gradient_chunk` made.
+        feeds: the batch of inputs, baselines and seed.
+        names: the attributions' names, one for each explained input.
+        alphas: points, [chunks, K].
+        weights: their weights, [chunks, K].
+        progress: called with (chunks done, chunks in all).
+    """
+    total: dict[str, np.ndarray] = {}
+    for done, row in enumerate(zip(alphas, weights, strict=True), start=1):
+        parts = session.run({**feeds, ALPHAS: row[0], WEIGHTS: row[1]})
+        total = {name: total.get(name, np.float64(0.0)) + parts[name] for name in names}
+        progress(done, len(alphas))
+    return {name: value.astype(np.float32) for name, value in total.items()}
 
 
 def follow(
     session: Session,
-    feeds: Mapping[str, np.ndarray],
-    paths: list[AdaptivePath],
+    feeds: Mapping[str, np.ndarray | Held],
+    names: Sequence[str],
+    paths: Sequence[AdaptivePath],
     most: int,
-    progress: Callable[[int, int], None],
+    progress: Progress,
     steps: int,
-) -> list[Finished]:
+) -> dict[str, np.ndarray]:
     """Measure until every path is finished; one batch of inputs, each with points of its own.
 
     Args:
         session: what `path_gradients` made.
-        feeds: the batch of inputs, baseline and seed.
-        paths: one for each input; several only where the file fixes its batch.
+        feeds: the batch of inputs, baselines and seed.
+        names: the attributions' names, one for each explained input.
+        paths: one for each row of the batch; several only where the file fixes its batch.
         most: points of each path in one pass.
         progress: called with (passes done, passes at most).
         steps: passes at most.
+
+    Returns:
+        The attributions named, float32 [N, ...].
     """
-    shape: tuple[int, ...] = ()
+    shapes: list[tuple[int, ...]] = []
     while True:
         chosen = [path.next_points(most) for path in paths]
         count = max(len(points) for points in chosen)
@@ -209,15 +231,21 @@ def follow(
         for row, points in enumerate(chosen):
             alphas[: len(points), row] = points
         results = session.run({**feeds, ALPHAS: alphas})
-        gradients, scores = results["attribution"], results[finish.SCORE]
-        shape = gradients.shape[2:]
+        shapes = [results[name].shape[2:] for name in names]
+        flat = [results[name].reshape(count, len(paths), -1) for name in names]
+        gradients = np.concatenate(flat, axis=2) if len(flat) > 1 else flat[0]
         for row, (path, points) in enumerate(zip(paths, chosen, strict=True)):
             if len(points):
                 used = slice(0, len(points))
-                path.add(points, gradients[used, row], scores[used, row])
+                path.add(points, gradients[used, row], results[finish.SCORE][used, row])
         progress(min(max(path.passes for path in paths), steps - 1), steps)
     progress(steps, steps)
-    return [path.finished(shape) for path in paths]
+    ends = np.cumsum([int(np.prod(shape)) for shape in shapes])[:-1]
+    rows = [np.split(path.attribution(), ends) for path in paths]
+    return {
+        name: np.stack([row[k] for row in rows]).reshape(-1, *shape).astype(np.float32)
+        for k, (name, shape) in enumerate(zip(names, shapes, strict=True))
+    }
 
 
 def warn_of_cap(paths: list[AdaptivePath], tolerance: float) -> None:

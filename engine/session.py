@@ -21,6 +21,8 @@ logger = logging.getLogger("onnxplain")
 # some optimiser left alone) no user can do anything about.
 onnxruntime.set_default_logger_severity(3)
 
+# A tensor that stays in ONNX Runtime, on the provider's device.
+Held = onnxruntime.OrtValue
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 _SHORT_NAMES = {"cpu": [CPU], "cuda": [CUDA, CPU]}
@@ -51,7 +53,7 @@ class Session:
         self.provider = self._session.get_providers()[0]
 
     def run(
-        self, feeds: Mapping[str, np.ndarray], names: Sequence[str] | None = None
+        self, feeds: Mapping[str, np.ndarray | Held], names: Sequence[str] | None = None
     ) -> dict[str, Any]:
         """Outputs by name, for inputs by name; feeds that the graph does not take are left out.
 
@@ -60,13 +62,46 @@ class Session:
         """
         wanted = list(names) if names is not None else self.outputs
         taken = {name: feeds[name] for name in self.inputs if name in feeds}
+        if any(isinstance(value, Held) for value in taken.values()):
+            held = self._bound(taken, wanted, "cpu")
+            return {name: value.numpy() for name, value in held.items()}
         try:
             values = self._session.run(wanted, taken)
         except Exception as error:
-            raise OnnxplainError(
-                f"ONNX Runtime could not run the graph: {_one_line(error)}"
-            ) from error
+            raise _failed(error) from error
         return dict(zip(wanted, values, strict=True))
+
+    def hold(self, feeds: Mapping[str, np.ndarray | Held]) -> dict[str, Held]:
+        """All outputs by name, left where the provider computes, to be fed to other sessions.
+
+        Raises:
+            OnnxplainError: ONNX Runtime failed, with its reason in one line.
+        """
+        taken = {name: feeds[name] for name in self.inputs if name in feeds}
+        return self._bound(taken, self.outputs, "cuda" if self.provider == CUDA else "cpu")
+
+    def _bound(
+        self, feeds: Mapping[str, np.ndarray | Held], names: Sequence[str], device: str
+    ) -> dict[str, Held]:
+        if not names:
+            return {}
+        try:
+            binding = self._session.io_binding()
+            for name, value in feeds.items():
+                if isinstance(value, Held):
+                    binding.bind_ortvalue_input(name, value)
+                else:
+                    binding.bind_cpu_input(name, value)
+            for name in names:
+                binding.bind_output(name, device)
+            self._session.run_with_iobinding(binding)
+            return dict(zip(names, binding.get_outputs(), strict=True))
+        except Exception as error:
+            raise _failed(error) from error
+
+
+def _failed(error: Exception) -> OnnxplainError:
+    return OnnxplainError(f"ONNX Runtime could not run the graph: {_one_line(error)}")
 
 
 def open_session(

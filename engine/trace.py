@@ -11,7 +11,12 @@ import numpy as np
 import onnx
 
 from onnxplain import InvalidInputError
-from onnxplain.engine.arrays import check_baseline, check_inputs, check_target
+from onnxplain.engine.arrays import (
+    check_baseline,
+    check_baseline_values,
+    check_inputs,
+    check_target,
+)
 from onnxplain.engine.explainer import find_card_of
 from onnxplain.engine.images import fixed_baseline, image_to_tensor, read_image
 from onnxplain.engine.inspection import card_or_assumption
@@ -85,7 +90,8 @@ def trace_delta(
         baseline = 0.0
         if card is not None and len(subject.start.shape) == 4:
             baseline = black_image(card)
-    feeds |= {"target": targets, "baseline": check_baseline(subject, baseline, source)}
+    baseline = check_baseline_values(subject.sources[0], baseline)
+    feeds |= {"target": targets, "baseline": check_baseline(subject.sources[0], baseline, source)}
     ledger = Ledger()
     width = targets.shape[1] if targets.ndim == 2 else None
     traced = deeplift(subject, width, rule, ledger)

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import onnx
 import onnx_graphsurgeon as gs
 
@@ -12,6 +14,8 @@ from onnxplain.graph_passes.backward import backward, find_path
 from onnxplain.graph_passes.decompositions import FOR_DEEPLIFT
 from onnxplain.graph_passes.emit import Emitter
 from onnxplain.graph_passes.finish import (
+    ATTRIBUTION,
+    BASELINE,
     BASELINE_SCORE,
     RESOLVED_TARGET,
     SCORE,
@@ -28,7 +32,7 @@ from onnxplain.graph_passes.rules.reveal_cancel import (
     reveal_cancel_rules,
 )
 from onnxplain.graph_passes.score import add_target_input, make_seed, score_of
-from onnxplain.graph_passes.subject import Subject
+from onnxplain.graph_passes.subject import Source, Subject
 from onnxplain.graph_passes.twins import TwinEmitter, changing_names
 
 # The output that a ledger adds: what each node lost, float64 [nodes].
@@ -45,13 +49,22 @@ def deeplift(
     target_width: int | None = None,
     rule: str = "rescale",
     ledger: Ledger | None = None,
+    whole_baseline: bool = False,
 ) -> onnx.ModelProto:
     """attribution = m_x (x - x'), m by one of `RULES`; sums to score(x) - score(x').
 
+    Args:
+        subject: what is explained.
+        target_width: None for a `target` of shape [N], else the length of index tuples.
+        rule: one of `RULES`.
+        ledger: notes what each node loses, if given.
+        whole_baseline: expect the baseline in the input's own shape. Then the baseline's
+            activations depend on nothing else, and `split` can take them out of the model.
+
     Returns:
-        A model with the further inputs `target` and `baseline` (broadcastable to the input), and
-        the outputs `attribution` (the input's shape), `delta`, both scores and the resolved target;
-        and, with a ledger, what each of its nodes lost.
+        A model with the further inputs `target` and, for each explained input, `baseline`
+        (broadcastable to it), and the outputs `attribution` (its shape), `delta`, both scores and
+        the resolved target; and, with a ledger, what each of its nodes lost.
 
     Raises:
         UnsupportedModelError: an operator on the path without a DeepLIFT rule.
@@ -61,24 +74,28 @@ def deeplift(
     emitter, rules = RULES[rule]
     emit = emitter(graph)
     target = add_target_input(graph, target_width)
-    baseline = add_baseline_input(emit, subject)
-    emit.add_twins([(subject.start, baseline)], [subject.logits])
+    baselines = [
+        add_baseline_input(emit, subject, source, whole_baseline) for source in subject.sources
+    ]
+    pairs = list(zip(subject.starts, baselines, strict=True))
+    emit.add_twins(pairs, [subject.logits], shapes=whole_baseline)
     seed = make_seed(emit, subject, target)
     score = score_of(emit, subject.logits, seed.weights)
     baseline_score = score_of(emit, emit.twin(subject.logits), seed.weights)
     table = rules(emit) if ledger is None else ledger.watching(rules(emit))
-    (multiplier,) = backward(
-        emit, table, [(subject.logits, seed.weights)], [subject.start], "DeepLIFT"
+    multipliers = backward(
+        emit, table, [(subject.logits, seed.weights)], subject.starts, "DeepLIFT"
     )
-    assert multiplier is not None
-    if isinstance(emit, RevealCancelEmitter):
-        multiplier = collapsed(emit, multiplier, subject.start)
-    attribution = emit.mul(multiplier, emit.sub(subject.start, baseline))
-    attribution.shape = subject.start.shape
-    attribution = per_token(emit, subject, attribution)
-    outputs = {
-        "attribution": attribution,
-        "delta": delta_of(emit, attribution, score, baseline_score),
+    outputs = {}
+    for source, baseline, multiplier in zip(subject.sources, baselines, multipliers, strict=True):
+        if isinstance(emit, RevealCancelEmitter) and multiplier is not None:
+            multiplier = collapsed(emit, multiplier, source.start)
+        difference = emit.sub(source.start, baseline)
+        attribution = emit.mul(0.0 if multiplier is None else multiplier, difference)
+        attribution.shape = source.start.shape
+        outputs[subject.name_of(ATTRIBUTION, source)] = per_token(emit, source, attribution)
+    outputs |= {
+        "delta": delta_of(emit, list(outputs.values()), score, baseline_score),
         SCORE: score,
         BASELINE_SCORE: baseline_score,
         RESOLVED_TARGET: seed.target,
@@ -90,9 +107,9 @@ def deeplift(
 
 def decomposed(subject: Subject) -> Subject:
     """The subject with composite operators of its path written as simple ones."""
-    path = find_path(subject.graph, [subject.start], [subject.logits])
+    path = find_path(subject.graph, subject.starts, [subject.logits])
     on_path = {id(node): node for node in path.nodes}
-    changing = changing_names(subject.graph, [subject.start])
+    changing = changing_names(subject.graph, subject.starts)
 
     def needs_it(node: gs.Node) -> bool:
         if id(node) not in on_path:
@@ -109,36 +126,40 @@ def decomposed(subject: Subject) -> Subject:
     graph = infer_shapes(subject.graph)
     if extra:
         graph.outputs.pop()
-    tensors = graph.tensors()
-    return Subject(
-        graph,
-        tensors[subject.input.name],
-        tensors[subject.start.name],
-        tensors[subject.output.name],
-        tensors[subject.logits.name],
-        subject.activation,
-        subject.class_axis,
-        subject.embedded,
-    )
+    return subject.moved_to(graph)
 
 
-def per_token(emit: Emitter, subject: Subject, attribution: gs.Tensor) -> gs.Tensor:
+def per_token(emit: Emitter, source: Source, attribution: gs.Tensor) -> gs.Tensor:
     """Summed over each embedding's row, where the input is token ids; as it is otherwise."""
-    return emit("ReduceSum", attribution, [-1], keepdims=0) if subject.embedded else attribution
+    return emit("ReduceSum", attribution, [-1], keepdims=0) if source.embedded else attribution
 
 
-def add_baseline_input(emit: Emitter, subject: Subject) -> gs.Tensor:
-    """The graph input `baseline`, repeated to the shape of the explained tensor."""
-    rank = len(subject.start.shape)
-    shape = [f"baseline_dim{axis}" for axis in range(rank)]
-    baseline = gs.Variable("baseline", dtype=subject.start.dtype, shape=shape)
+def add_baseline_input(
+    emit: Emitter, subject: Subject, source: Source, whole: bool = False
+) -> gs.Tensor:
+    """The graph input `baseline`, repeated to the shape of the explained tensor.
+
+    With `whole` it comes in that shape.
+    """
+    name = subject.name_of(BASELINE, source)
+    if whole:
+        shape = list(source.start.shape)
+        baseline = gs.Variable(name, dtype=source.start.dtype, shape=shape)
+        emit.graph.inputs.append(baseline)
+        return baseline
+    shape = [f"{name}_dim{axis}" for axis in range(len(source.start.shape))]
+    baseline = gs.Variable(name, dtype=source.start.dtype, shape=shape)
     emit.graph.inputs.append(baseline)
-    return emit.expand_like(baseline, subject.start)
+    return emit.expand_like(baseline, source.start)
 
 
-def delta_of(emit: Emitter, attribution: gs.Tensor, score, baseline_score) -> gs.Tensor:
-    """sum(attribution) - (score - baseline score), float [N]; summed in float64."""
-    rows = emit("Cast", emit("Flatten", attribution, axis=1), to=onnx.TensorProto.DOUBLE)
-    total = emit("ReduceSum", rows, [1], keepdims=0)
-    gap = emit("Cast", emit.sub(score, baseline_score), to=onnx.TensorProto.DOUBLE)
+def delta_of(emit: Emitter, attributions: Sequence[gs.Tensor], score, baseline_score) -> gs.Tensor:
+    """sum(attributions) - (score - baseline score), float [N]; summed in float64."""
+
+    def wide(tensor: gs.Tensor) -> gs.Tensor:
+        return emit("Cast", tensor, to=onnx.TensorProto.DOUBLE)
+
+    flat = [wide(emit("Flatten", attribution, axis=1)) for attribution in attributions]
+    total = emit.sum([emit("ReduceSum", rows, [1], keepdims=0) for rows in flat])
+    gap = wide(emit.sub(score, baseline_score))
     return emit("Cast", emit.sub(total, gap), to=onnx.TensorProto.FLOAT)

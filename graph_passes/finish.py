@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
@@ -9,12 +12,13 @@ from onnxplain import UnsupportedModelError
 from onnxplain.graph_passes.emit import is_float
 from onnxplain.graph_passes.subject import Subject
 
+# Of the contract; with several explained inputs each has its own: `baseline_<input>`.
+ATTRIBUTION, BASELINE = "attribution", "baseline"
 # Outputs beside the contract's `attribution` and `delta`, for the engine; export drops them.
 SCORE = "onnxplain/score"
 BASELINE_SCORE = "onnxplain/baseline_score"
 RESOLVED_TARGET = "onnxplain/target"
 SEED = "onnxplain/seed"
-_RESERVED = ("target", "baseline", "attribution", "delta")
 # What onnx 1.16 and ONNX Runtime 1.18 introduced with opset 21: the oldest that reads these graphs.
 _IR_VERSION = 10
 
@@ -28,7 +32,8 @@ def working_copy(subject: Subject) -> Subject:
     copy = subject.copy()
     tensors = copy.graph.tensors()
     mine = {t.name for t in [*copy.graph.inputs, *copy.graph.outputs]}
-    for name in _RESERVED:
+    own = [copy.name_of(kind, s) for kind in (BASELINE, ATTRIBUTION) for s in copy.sources]
+    for name in ("target", "delta", *own):
         if name in mine:
             raise UnsupportedModelError(
                 f"the model has an input or output named {name!r}, "
@@ -100,12 +105,13 @@ def only_outputs(model: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
     return pruned
 
 
-def embed_baseline(model: onnx.ModelProto, baseline) -> onnx.ModelProto:
-    """The model with its `baseline` input replaced by a constant that broadcasts to the input."""
+def embed_baselines(model: onnx.ModelProto, baselines: Mapping[str, np.ndarray]) -> onnx.ModelProto:
+    """The model with its baseline inputs replaced by constants that broadcast to its inputs."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    inputs = [value for value in copy.graph.input if value.name != "baseline"]
+    inputs = [value for value in copy.graph.input if value.name not in baselines]
     del copy.graph.input[:]
     copy.graph.input.extend(inputs)
-    copy.graph.initializer.append(onnx.numpy_helper.from_array(baseline, "baseline"))
+    for name, values in baselines.items():
+        copy.graph.initializer.append(onnx.numpy_helper.from_array(values, name))
     return copy

@@ -8,6 +8,7 @@ Two graphs: `endpoints` scores both ends of the path, `gradient_chunk` does some
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,10 +17,17 @@ import onnx_graphsurgeon as gs
 from onnx import TensorProto, compose, helper, numpy_helper
 
 from onnxplain import UnsupportedModelError
-from onnxplain.graph_passes.backward import backward, check_supported, find_path, gradient_rules
+from onnxplain.graph_passes.backward import (
+    Path,
+    backward,
+    check_supported,
+    find_path,
+    gradient_rules,
+)
 from onnxplain.graph_passes.deeplift import add_baseline_input, delta_of, per_token
 from onnxplain.graph_passes.emit import Emitter
 from onnxplain.graph_passes.finish import (
+    ATTRIBUTION,
     BASELINE_SCORE,
     RESOLVED_TARGET,
     SCORE,
@@ -28,7 +36,7 @@ from onnxplain.graph_passes.finish import (
     working_copy,
 )
 from onnxplain.graph_passes.score import add_target_input, make_seed, score_of
-from onnxplain.graph_passes.subject import Subject
+from onnxplain.graph_passes.subject import Source, Subject
 from onnxplain.graph_passes.twins import TwinEmitter
 
 # Inputs of the graphs that do some points of the path.
@@ -44,8 +52,8 @@ def endpoints(subject: Subject, target_width: int | None = None) -> onnx.ModelPr
     subject = working_copy(subject)
     emit = TwinEmitter(subject.graph)
     target = add_target_input(subject.graph, target_width)
-    baseline = add_baseline_input(emit, subject)
-    emit.add_twins([(subject.start, baseline)], [subject.logits])
+    baselines = [add_baseline_input(emit, subject, source) for source in subject.sources]
+    emit.add_twins(list(zip(subject.starts, baselines, strict=True)), [subject.logits])
     seed = make_seed(emit, subject, target)
     outputs = {
         SCORE: score_of(emit, subject.logits, seed.weights),
@@ -67,15 +75,18 @@ def gradient_chunk(subject: Subject) -> onnx.ModelProto:
         UnsupportedModelError: an operator on the path without a gradient rule.
     """
     along = _gradients_along(subject, ["points"])
-    emit, start = along.emit, along.subject.start
-    weights = gs.Variable(WEIGHTS, dtype=start.dtype, shape=["points"])
+    emit, subject = along.emit, along.subject
+    weights = gs.Variable(WEIGHTS, dtype=subject.start.dtype, shape=["points"])
     emit.graph.inputs.append(weights)
-    column = [-1] + [1] * len(start.shape)
-    weighted = emit.mul(along.slopes, emit("Reshape", weights, column))
-    part = emit.mul(emit("ReduceSum", weighted, [0], keepdims=0), along.difference)
-    part.shape = start.shape
-    part = per_token(emit, along.subject, part)
-    return finish(emit.graph, {"attribution": part}, own_outputs=False)
+    outputs = {}
+    for line in along.lines:
+        start = line.source.start
+        column = emit("Reshape", weights, [-1] + [1] * len(start.shape))
+        weighted = emit.mul(line.slopes, column)
+        part = emit.mul(emit("ReduceSum", weighted, [0], keepdims=0), line.difference)
+        part.shape = start.shape
+        outputs[subject.name_of(ATTRIBUTION, line.source)] = per_token(emit, line.source, part)
+    return finish(emit.graph, outputs, own_outputs=False)
 
 
 def path_gradients(subject: Subject) -> onnx.ModelProto:
@@ -88,15 +99,30 @@ def path_gradients(subject: Subject) -> onnx.ModelProto:
         UnsupportedModelError: an operator on the path without a gradient rule.
     """
     along = _gradients_along(subject, ["points", "path_batch"])
-    emit = along.emit
-    part = emit.mul(along.slopes, emit("Unsqueeze", along.difference, [0]))
-    part = per_token(emit, along.subject, part)
+    emit, subject = along.emit, along.subject
     score = score_of(emit, along.logits, along.seeds)
     shape = emit("Concat", along.points, np.array([-1]), axis=0)
-    outputs = {"attribution": part, SCORE: emit("Reshape", score, shape)}
+    outputs: dict[str, gs.Tensor] = {SCORE: emit("Reshape", score, shape)}
+    for line in along.lines:
+        part = emit.mul(line.slopes, emit("Unsqueeze", line.difference, [0]))
+        outputs[subject.name_of(ATTRIBUTION, line.source)] = per_token(emit, line.source, part)
     for tensor in outputs.values():
-        tensor.dtype = along.subject.start.dtype
+        tensor.dtype = subject.start.dtype
     return finish(emit.graph, outputs, own_outputs=False)
+
+
+class _Line(NamedTuple):
+    """One explained input's way from its baseline.
+
+    Attributes:
+        source: the input.
+        difference: x - x', [N, ...].
+        slopes: d score / d x at each point, [K, N, ...].
+    """
+
+    source: Source
+    difference: gs.Tensor
+    slopes: gs.Tensor
 
 
 class _Along(NamedTuple):
@@ -106,19 +132,17 @@ class _Along(NamedTuple):
         emit: for what is still missing.
         subject: the working copy.
         points: K, int64 [1].
-        difference: x - x', [N, ...].
         logits: [K N, ...].
         seeds: d score / d logits, [K N, ...].
-        slopes: d score / d x at each point, [K, N, ...].
+        lines: one for each explained input.
     """
 
     emit: Emitter
     subject: Subject
     points: gs.Tensor
-    difference: gs.Tensor
     logits: gs.Tensor
     seeds: gs.Tensor
-    slopes: gs.Tensor
+    lines: list[_Line]
 
 
 def _gradients_along(subject: Subject, axes: list[str]) -> _Along:
@@ -127,55 +151,71 @@ def _gradients_along(subject: Subject, axes: list[str]) -> _Along:
     `axes` names those of `alphas`: K points, or K points for each of N inputs.
     """
     subject = working_copy(subject)
-    graph, start = subject.graph, subject.start
+    graph = subject.graph
     # First of all: behind an operator that nobody knows, shapes are unknown too.
-    path = find_path(graph, [start], [subject.logits])
+    path = find_path(graph, subject.starts, [subject.logits])
     check_supported(path, gradient_rules, "Integrated Gradients")
     # A prefix of its own: the Loop model holds this graph's constants beside those of `endpoints`.
     emit = Emitter(graph, "path")
-    readers = list(start.outputs)
-    baseline = add_baseline_input(emit, subject)
-    rank = len(start.shape)
     seed = gs.Variable(SEED, dtype=subject.logits.dtype, shape=_free_shape("seed", subject.logits))
-    alphas = gs.Variable(ALPHAS, dtype=start.dtype, shape=axes)
+    alphas = gs.Variable(ALPHAS, dtype=subject.start.dtype, shape=axes)
+    readers = [list(start.outputs) for start in subject.starts]
+    moved = [_points(emit, subject, source, alphas) for source in subject.sources]
     graph.inputs.extend([seed, alphas])
-    # Zero stands for an axis that stays as it is.
-    column = emit("Reshape", alphas, [0] * len(axes) + [1] * (rank + 1 - len(axes)))
-    difference = emit.sub(start, baseline)
-    points = emit.add(emit.mul(column, emit("Unsqueeze", difference, [0])), baseline)
-    rest = emit.dims(start, 1) if rank > 1 else emit.constant(np.zeros(0, np.int64))
-    points = emit("Reshape", points, emit("Concat", [-1], rest, axis=0))
-    points.shape = _with_batch_of_points(subject)
-    for node in readers:
-        node.inputs = [points if t is start else t for t in node.inputs]
+    _rename_batch(path, subject, [points for points, _ in moved])
+    for start, nodes, (points, _) in zip(subject.starts, readers, moved, strict=True):
+        for node in nodes:
+            node.inputs = [points if t is start else t for t in node.inputs]
     graph.toposort()
     count = emit("Shape", alphas, start=0, end=1)
     ones = emit.constant(np.ones(len(subject.logits.shape) - 1, np.int64))
     seeds = emit("Tile", seed, emit("Concat", count, ones, axis=0))
     seeds.shape = subject.logits.shape
-    logits = points if subject.logits is start else subject.logits
-    (slopes,) = backward(emit, gradient_rules, [(logits, seeds)], [points], "Integrated Gradients")
-    assert slopes is not None
-    stacked = emit("Reshape", slopes, emit("Concat", count, emit.shape(start), axis=0))
-    graph.inputs = [t for t in graph.inputs if t.outputs or t is subject.input]
-    return _Along(emit, subject, count, difference, logits, seeds, stacked)
+    points = [points for points, _ in moved]
+    logits = points[0] if subject.logits is subject.start else subject.logits
+    slopes = backward(emit, gradient_rules, [(logits, seeds)], points, "Integrated Gradients")
+    lines = []
+    for source, (_, difference), slope in zip(subject.sources, moved, slopes, strict=True):
+        shape = emit("Concat", count, emit.shape(source.start), axis=0)
+        if slope is None:
+            stacked = emit("Expand", emit.constant(0.0, source.start.dtype), shape)
+        else:
+            stacked = emit("Reshape", slope, shape)
+        lines.append(_Line(source, difference, stacked))
+    explained = [source.input for source in subject.sources]
+    graph.inputs = [t for t in graph.inputs if t.outputs or t in explained]
+    return _Along(emit, subject, count, logits, seeds, lines)
 
 
-def _with_batch_of_points(subject: Subject) -> list:
-    """The start's shape with a batch of its own; tensors behind it get that batch too.
+def _points(
+    emit: Emitter, subject: Subject, source: Source, alphas: gs.Tensor
+) -> tuple[gs.Tensor, gs.Tensor]:
+    """x' + alphas (x - x') as one batch [K N, ...], and x - x' [N, ...]."""
+    start = source.start
+    rank, given = len(start.shape), len(alphas.shape)
+    baseline = add_baseline_input(emit, subject, source)
+    # Zero stands for an axis that stays as it is.
+    column = emit("Reshape", alphas, [0] * given + [1] * (rank + 1 - given))
+    difference = emit.sub(start, baseline)
+    points = emit.add(emit.mul(column, emit("Unsqueeze", difference, [0])), baseline)
+    rest = emit.dims(start, 1) if rank > 1 else emit.constant(np.zeros(0, np.int64))
+    return emit("Reshape", points, emit("Concat", [-1], rest, axis=0)), difference
+
+
+def _rename_batch(path: Path, subject: Subject, points: Sequence[gs.Tensor]) -> None:
+    """Give the points, and all that is computed from them, a batch of their own.
 
     ONNX Runtime may give tensors of one declared shape one buffer, so the points' batch of K N must
     not go by the name of the inputs' batch of N.
     """
-    old, new = subject.start.shape[0], "onnxplain/points"
-    if not isinstance(old, str):
-        return list(subject.start.shape)
-    path = find_path(subject.graph, [subject.start], [subject.logits])
+    new = "onnxplain/points"
+    names = {start.shape[0] for start in subject.starts if isinstance(start.shape[0], str)}
     for node in path.nodes:
         for tensor in node.outputs:
             if tensor.name in path.varying and tensor.shape is not None:
-                tensor.shape = [new if dim == old else dim for dim in tensor.shape]
-    return [new, *list(subject.start.shape)[1:]]
+                tensor.shape = [new if dim in names else dim for dim in tensor.shape]
+    for start, moved in zip(subject.starts, points, strict=True):
+        moved.shape = [new if dim in names else dim for dim in start.shape[:1]] + start.shape[1:]
 
 
 def _free_shape(name: str, like: gs.Tensor) -> list[str]:
@@ -201,7 +241,7 @@ def chunks_of(points: np.ndarray, weights: np.ndarray, size: int) -> tuple[np.nd
 def integrated_gradients(
     ends: onnx.ModelProto,
     chunk: onnx.ModelProto,
-    source: str,
+    sources: Mapping[str, str],
     points: np.ndarray,
     weights: np.ndarray,
 ) -> onnx.ModelProto:
@@ -212,7 +252,7 @@ def integrated_gradients(
     Args:
         ends: what `endpoints` made.
         chunk: what `gradient_chunk` made.
-        source: the name of the explained input, whose shape the attribution has.
+        sources: for each of its outputs the explained input, whose shape the attribution has.
         points: [chunks, K], see `chunks_of`.
         weights: [chunks, K].
     """
@@ -226,73 +266,58 @@ def integrated_gradients(
     graph.initializer.extend(t for t in body.initializer if t.name not in known)
     for name, rows in (("alphas", points), ("weights", weights)):
         graph.initializer.append(numpy_helper.from_array(rows, f"onnxplain/all_{name}"))
-    rank = len(chunk.graph.output[0].type.tensor_type.shape.dim)
-    loop_body = _loop_body(body, rank)
-    element = chunk.graph.output[0].type.tensor_type.elem_type
-    nodes = [
-        helper.make_node("Shape", [source], ["onnxplain/shape"]),
-        helper.make_node(
-            "ConstantOfShape",
-            ["onnxplain/shape"],
-            ["onnxplain/nothing"],
-            value=helper.make_tensor("zero", element, [1], [0.0]),
-        ),
-        helper.make_node(
-            "Loop",
-            ["onnxplain/trips", "", "onnxplain/nothing"],
-            ["attribution"],
-            name="onnxplain/path",
-            body=loop_body,
-        ),
-    ]
     trips = numpy_helper.from_array(np.asarray(len(points), np.int64), "onnxplain/trips")
     graph.initializer.append(trips)
-    graph.node.extend(nodes)
-    output = helper.make_tensor_value_info("attribution", element, None)
-    output.type.tensor_type.shape.CopyFrom(chunk.graph.output[0].type.tensor_type.shape)
-    graph.output.append(output)
-    return _with_delta(model)
+    for output in body.output:
+        shape, zero = f"onnxplain/shape_{output.name}", f"onnxplain/nothing_{output.name}"
+        value = helper.make_tensor("zero", output.type.tensor_type.elem_type, [1], [0.0])
+        graph.node.append(helper.make_node("Shape", [sources[output.name]], [shape]))
+        graph.node.append(helper.make_node("ConstantOfShape", [shape], [zero], value=value))
+    names = [output.name for output in body.output]
+    inputs = ["onnxplain/trips", "", *(f"onnxplain/nothing_{name}" for name in names)]
+    loop = helper.make_node("Loop", inputs, names, name="onnxplain/path", body=_loop_body(body))
+    graph.node.append(loop)
+    graph.output.extend(body.output)
+    return _with_delta(model, names)
 
 
-def _loop_body(body: onnx.GraphProto, rank: int) -> onnx.GraphProto:
-    """total += chunk(alphas[i], weights[i]).
+def _loop_body(body: onnx.GraphProto) -> onnx.GraphProto:
+    """total += chunk(alphas[i], weights[i]), for each explained input.
 
     Input, baseline and seed come from the graph around.
     """
-    free = [f"attribution_dim{axis}" for axis in range(rank)]
     row = [
         helper.make_node("Gather", [f"onnxplain/all_{name}", "i"], [f"onnxplain/{name}"])
         for name in ("alphas", "weights")
     ]
+    parts = {output.name: f"step/{output.name}" for output in body.output}
     nodes = [*row, *body.node]
-    nodes.append(helper.make_node("Add", ["total", "attribution"], ["total_out"]))
-    nodes.append(helper.make_node("Identity", ["go_on"], ["go_on_out"]))
     for node in nodes:
         for names in (node.input, node.output):
             for index, name in enumerate(names):
-                if name == "attribution":
-                    names[index] = "step/attribution"
-    element = body.output[0].type.tensor_type.elem_type
-    return helper.make_graph(
-        nodes,
-        "step",
-        [
-            helper.make_tensor_value_info("i", TensorProto.INT64, []),
-            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("total", element, free),
-        ],
-        [
-            helper.make_tensor_value_info("go_on_out", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("total_out", element, free),
-        ],
-    )
+                names[index] = parts.get(name, name)
+    nodes.append(helper.make_node("Identity", ["go_on"], ["go_on_out"]))
+    inputs = [
+        helper.make_tensor_value_info("i", TensorProto.INT64, []),
+        helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+    ]
+    outputs = [helper.make_tensor_value_info("go_on_out", TensorProto.BOOL, [])]
+    for output in body.output:
+        before, after = f"total_{output.name}", f"total_out_{output.name}"
+        nodes.append(helper.make_node("Add", [before, parts[output.name]], [after]))
+        element = output.type.tensor_type.elem_type
+        rank = len(output.type.tensor_type.shape.dim)
+        free = [f"{output.name}_dim{axis}" for axis in range(rank)]
+        inputs.append(helper.make_tensor_value_info(before, element, free))
+        outputs.append(helper.make_tensor_value_info(after, element, free))
+    return helper.make_graph(nodes, "step", inputs, outputs)
 
 
-def _with_delta(model: onnx.ModelProto) -> onnx.ModelProto:
+def _with_delta(model: onnx.ModelProto, attributions: Sequence[str]) -> onnx.ModelProto:
     """Add the output `delta`."""
     graph = gs.import_onnx(model)
     tensors = graph.tensors()
     emit = Emitter(graph, "delta")
-    names = ("attribution", SCORE, BASELINE_SCORE)
-    delta = delta_of(emit, *(tensors[name] for name in names))
+    parts = [tensors[name] for name in attributions]
+    delta = delta_of(emit, parts, tensors[SCORE], tensors[BASELINE_SCORE])
     return finish(graph, {"delta": delta})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -17,38 +19,73 @@ _TAIL = {"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", 
 _ACTIVATIONS = {"Softmax", "LogSoftmax", "Sigmoid"}
 
 
+class Source(NamedTuple):
+    """An input that is explained.
+
+    Attributes:
+        input: the graph input.
+        start: the first float tensor behind it, which attributions are computed for (mostly `input`
+            itself).
+        embedded: whether `start` holds an embedding's row for each token of `input`; attributions
+            are then summed over the rows.
+    """
+
+    input: gs.Variable
+    start: gs.Variable
+    embedded: bool = False
+
+
 @dataclass(frozen=True)
 class Subject:
     """A prepared graph and the tensors that an explanation connects.
 
     Attributes:
         graph: the prepared graph.
-        input: the graph input that the explanation is about.
-        start: the first float tensor behind it, which attributions are computed for (mostly `input`
-            itself).
+        sources: the inputs that the explanation is about, mostly one.
         output: the model output that is explained.
         logits: the score tensor: `output` before its final activation, or `output` itself.
         activation: the operator that was left out between them, or None.
         class_axis: the axis of `logits` along which classes lie.
-        embedded: whether `start` holds an embedding's row for each token of `input`; attributions
-            are then summed over the rows.
     """
 
     graph: gs.Graph
-    input: gs.Variable
-    start: gs.Variable
+    sources: tuple[Source, ...]
     output: gs.Variable
     logits: gs.Variable
     activation: str | None
     class_axis: int
-    embedded: bool = False
 
     def copy(self) -> Subject:
         """The same in a copy of the graph, which passes may change."""
-        graph = self.graph.copy()
+        return self.moved_to(self.graph.copy())
+
+    def moved_to(self, graph: gs.Graph) -> Subject:
+        """The same in another graph that has its tensors, by name."""
         tensors = graph.tensors()
-        names = {f: tensors[getattr(self, f).name] for f in ("input", "start", "output", "logits")}
-        return replace(self, graph=graph, **names)
+        sources = tuple(
+            Source(tensors[s.input.name], tensors[s.start.name], s.embedded) for s in self.sources
+        )
+        output, logits = tensors[self.output.name], tensors[self.logits.name]
+        return replace(self, graph=graph, sources=sources, output=output, logits=logits)
+
+    @property
+    def input(self) -> gs.Variable:
+        """The explained input, or the first of them."""
+        return self.sources[0].input
+
+    @property
+    def start(self) -> gs.Variable:
+        """The first float tensor behind the explained input, or behind the first of them."""
+        return self.sources[0].start
+
+    @property
+    def starts(self) -> list[gs.Variable]:
+        """The first float tensor behind each explained input."""
+        return [source.start for source in self.sources]
+
+    def name_of(self, kind: str, source: Source) -> str:
+        """A name in the explaining graph: `kind`, or of several inputs each `kind_<input>`."""
+        return kind if len(self.sources) == 1 else f"{kind}_{source.input.name}"
 
     @property
     def batch(self) -> Dim:
@@ -84,13 +121,17 @@ class Subject:
 
 
 def select(
-    graph: gs.Graph, input: str | None = None, output: str | None = None, score: str = "logit"
+    graph: gs.Graph,
+    input: str | Sequence[str] | None = None,
+    output: str | None = None,
+    score: str = "logit",
 ) -> Subject:
     """Choose input, output and score tensor.
 
     Args:
         graph: prepared; gains the nodes that carry the score tensor past a removed activation.
-        input: name of the input to explain; None takes the first image-like float input.
+        input: name of the input to explain, or several names; None takes the first image-like
+            float input.
         output: name of the output to explain; None takes the first that ends in Softmax or Sigmoid,
             else the first float output that depends on the input.
         score: "logit" (before a final Softmax, LogSoftmax or Sigmoid) or "output" (as the model
@@ -102,15 +143,17 @@ def select(
     """
     if score not in ("logit", "output"):
         raise InvalidInputError(f"score must be 'logit' or 'output', got {score!r}")
-    source = choose_input(graph, input)
-    start, embedded = first_float(source)
-    chosen = _choose_output(graph, start, output)
+    names = [input] if input is None or isinstance(input, str) else list(input)
+    if not names or len(set(names)) < len(names):
+        raise InvalidInputError(f"input must be a name or several different ones, got {input!r}")
+    sources = tuple(first_float(choose_input(graph, name)) for name in names)
+    chosen = _choose_output(graph, [source.start for source in sources], output)
     logits, activation, axis = chosen, None, None
     if score == "logit":
         logits, activation, axis = _before_activation(graph, chosen)
     rank = 2 if logits.shape is None else len(logits.shape)
     class_axis = axis if axis is not None and rank > 2 else min(1, rank - 1)
-    return Subject(graph, source, start, chosen, logits, activation, class_axis, embedded)
+    return Subject(graph, sources, chosen, logits, activation, class_axis)
 
 
 def choose_input(graph: gs.Graph, name: str | None = None) -> gs.Variable:
@@ -141,7 +184,7 @@ def _is_number(tensor: gs.Variable) -> bool:
     return tensor.dtype is not None and numpy_type(tensor.dtype).kind in "iub"
 
 
-def first_float(source: gs.Variable) -> tuple[gs.Variable, bool]:
+def first_float(source: gs.Variable) -> Source:
     """The float tensor that stands for an input, and whether it is an embedding of it.
 
     That is the input itself, what a Cast makes of integers or half precision, or the rows that a
@@ -151,14 +194,14 @@ def first_float(source: gs.Variable) -> tuple[gs.Variable, bool]:
         UnsupportedModelError: integers become float in no such way, or in several.
     """
     if source.dtype in (np.float32, np.float64):
-        return source, False
+        return Source(source, source)
     readers = _float_readers(source)
     if len(readers) != 1:
         raise UnsupportedModelError(
             f"input {source.name!r} ({source.dtype}) becomes float in {len(readers)} places; "
             "expected one Cast or one embedding that all of the model reads"
         )
-    return readers[0].outputs[0], readers[0].op == "Gather"
+    return Source(source, readers[0].outputs[0], embedded=readers[0].op == "Gather")
 
 
 def _float_readers(source: gs.Variable) -> list[gs.Node]:
@@ -174,7 +217,7 @@ def _float_readers(source: gs.Variable) -> list[gs.Node]:
     return found
 
 
-def _choose_output(graph: gs.Graph, start: gs.Variable, name: str | None) -> gs.Variable:
+def _choose_output(graph: gs.Graph, starts: Sequence[gs.Variable], name: str | None) -> gs.Variable:
     floats = [t for t in graph.outputs if is_float(t)]
     if name is not None:
         for tensor in graph.outputs:
@@ -184,11 +227,12 @@ def _choose_output(graph: gs.Graph, start: gs.Variable, name: str | None) -> gs.
         else:
             known = ", ".join(repr(t.name) for t in graph.outputs)
             raise InvalidInputError(f"the model has no output {name!r}; it has {known}")
-    reached = [t for t in floats if find_path(graph, [start], [t]).nodes]
+    reached = [t for t in floats if all(find_path(graph, [s], [t]).nodes for s in starts)]
     if not reached:
         found = ", ".join(f"{t.name!r} ({t.dtype})" for t in graph.outputs) or "none"
+        inputs = " and ".join(repr(start.name) for start in starts)
         raise UnsupportedModelError(
-            f"no float output depends on the input {start.name!r} through differentiable "
+            f"no float output depends on the input {inputs} through differentiable "
             f"operators; the model's outputs: {found}"
         )
     classifying = [t for t in reached if _final_activation(t)[1] is not None]

@@ -17,21 +17,27 @@ class TwinEmitter(Emitter):
 
     def __init__(self, graph: gs.Graph, prefix: str = "explain"):
         super().__init__(graph, prefix)
+        self._changing: set[str] = set()
         self._tensors: dict[str, gs.Tensor] = {}
         self._nodes: dict[int, gs.Node] = {}
 
     def add_twins(
-        self, baselines: Sequence[tuple[gs.Tensor, gs.Tensor]], ends: Sequence[gs.Tensor]
+        self,
+        baselines: Sequence[tuple[gs.Tensor, gs.Tensor]],
+        ends: Sequence[gs.Tensor],
+        shapes: bool = False,
     ) -> None:
         """Copy every node between the starts and `ends`, with baselines in the place of the starts.
 
         `baselines` pairs each start with its baseline.
 
-        Shape and Size are shared, since baseline and input have one shape; so is all that does not
-        depend on the input's values.
+        What does not depend on the input's values is shared. So are Shape and Size, since baseline
+        and input have one shape, unless `shapes` asks for a copy that needs nothing of the input.
         """
+        starts = [start for start, _ in baselines]
+        self._changing = changing_names(self.graph, starts)
         self._tensors.update({start.name: baseline for start, baseline in baselines})
-        for node in _between(self.graph, [start for start, _ in baselines], ends):
+        for node in _between(self.graph, starts, ends, shapes):
             inputs = [self.twin(t) for t in node.inputs]
             outputs = [_twin_variable(self, t) for t in node.outputs]
             twin = gs.Node(
@@ -58,7 +64,7 @@ class TwinEmitter(Emitter):
 
     def depends(self, tensor: gs.Tensor) -> bool:
         """True when the tensor's value changes with the input's."""
-        return tensor.name in self._tensors
+        return tensor.name in self._changing and tensor.name in self._tensors
 
 
 def _twin_variable(emit: Emitter, tensor: gs.Tensor) -> gs.Variable:
@@ -69,22 +75,31 @@ def _twin_variable(emit: Emitter, tensor: gs.Tensor) -> gs.Variable:
 
 def changing_names(graph: gs.Graph, starts: Sequence[gs.Tensor]) -> set[str]:
     """Names of the tensors, of any type, whose values change with those of `starts`."""
+    return _depending(graph, starts, shapes=False)
+
+
+def _depending(graph: gs.Graph, starts: Sequence[gs.Tensor], shapes: bool) -> set[str]:
+    """Names of the tensors that depend on `starts`, with `shapes` also if only on their size."""
     changing = {start.name for start in starts}
     for node in graph.nodes:
-        if node.op not in ("Shape", "Size") and any(t.name in changing for t in node.inputs):
+        if _carries(node, shapes) and any(t.name in changing for t in node.inputs):
             changing.update(t.name for t in node.outputs if t.name)
     return changing
 
 
+def _carries(node: gs.Node, shapes: bool) -> bool:
+    return shapes or node.op not in ("Shape", "Size")
+
+
 def _between(
-    graph: gs.Graph, starts: Sequence[gs.Tensor], ends: Sequence[gs.Tensor]
+    graph: gs.Graph, starts: Sequence[gs.Tensor], ends: Sequence[gs.Tensor], shapes: bool
 ) -> list[gs.Node]:
-    """Nodes of any type that depend on the values of `starts` and reach one of `ends`, in order."""
-    changing = changing_names(graph, starts)
+    """Nodes of any type that depend on `starts` and reach one of `ends`, in order."""
+    changing = _depending(graph, starts, shapes)
     dependent = [
         node
         for node in graph.nodes
-        if node.op not in ("Shape", "Size") and any(t.name in changing for t in node.inputs)
+        if _carries(node, shapes) and any(t.name in changing for t in node.inputs)
     ]
     needed = {tensor.name for tensor in ends}
     chosen = []

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnxplain.graph_passes.backward import Resolved, gradient_rules
@@ -73,6 +74,11 @@ def deeplift_rules(emit: TwinEmitter):
                 partial(maximum, operand=operand, derivative=resolved.rule), resolved.broadcasts
             )
         if entry.family is Family.ELEMENTWISE and not others:
+            if operator_name(node) == "Relu":
+                return Resolved(rescale_relu, resolved.broadcasts)
+            if operator_name(node) == "Clip":
+                rule = partial(rescale_clip, derivative=resolved.rule)
+                return Resolved(rule, resolved.broadcasts)
             rule = partial(rescale, operand=operand, derivative=resolved.rule)
             return Resolved(rule, resolved.broadcasts)
         return (
@@ -88,16 +94,58 @@ def zero(emit: TwinEmitter, node: gs.Node, m: gs.Tensor) -> gs.Tensor:
 
 
 def rescale(emit: TwinEmitter, node: gs.Node, m, *_, operand: int, derivative: Rule) -> gs.Tensor:
-    """Rescale (section 3.5.1): m_x = m_y dy / dx, and m_y f'(x) where dx is only rounding."""
+    """Rescale (section 3.5.1): m_x = m_y dy / dx, and m_y f'(x') where dx is only rounding.
+
+    What concerns the baseline alone (f'(x'), the size below which dx is rounding) is asked of the
+    twin, so that it is computed once for each baseline.
+    """
     x, y = node.inputs[operand], node.outputs[0]
     reference = emit.twin(x)
     dx, dy = emit.sub(x, reference), emit.sub(y, emit.twin(y))
-    size = emit("Max", emit("Abs", x), emit("Abs", reference))
-    tiny = emit("LessOrEqual", emit("Abs", dx), emit.mul(size, RELATIVE_TINY))
-    safe = emit.add(dx, emit.cast_like(tiny, dx))
-    slope = derivative(emit, node, m)
-    quotient = emit.mul(m, emit.div(dy, safe))
-    return emit("Where", tiny, 0.0 if slope is None else slope, quotient)
+    rounding = emit.mul(emit("Abs", reference), RELATIVE_TINY)
+    tiny = emit("LessOrEqual", emit("Abs", dx), rounding)
+    # 0 / 0 is not a number, and not chosen.
+    return emit.mul(
+        m, emit("Where", tiny, slope_at_baseline(emit, node, derivative), emit.div(dy, dx))
+    )
+
+
+def slope_at_baseline(
+    emit: TwinEmitter, node: gs.Node, derivative: Rule, times: float = 1.0
+) -> gs.Tensor:
+    """f'(x') times a number, in y's shape."""
+    twin = emit.twin_node(node)
+    slope = derivative(emit, twin, emit.filled_like(twin.outputs[0], times))
+    return emit.constant(0.0, node.outputs[0].dtype) if slope is None else slope
+
+
+def rescale_relu(emit: TwinEmitter, node: gs.Node, m, *_) -> gs.Tensor:
+    """Rescale for max(x, 0): m_x = m_y a / (a - b), with a = max(x, y') and b = min(x, x', -tiny).
+
+    The part of the way from x' to x that lies above 0, as a / (a - b): of max(x, x', 0) to
+    min(x, x', 0), what is above. Where both lie above, b is next to nothing and this is 1; at
+    x = x' too, where dy / dx is 0 / 0, it is the derivative. Five operators for each activation
+    instead of ten: activations are most of what DeepLIFT costs beside its convolutions.
+    """
+    x = node.inputs[0]
+    below = emit("Min", emit.twin(x), -float(np.finfo(x.dtype).tiny))
+    top, bottom = emit("Max", x, emit.twin(node.outputs[0])), emit("Min", x, below)
+    top.shape = bottom.shape = x.shape
+    return emit.mul(m, emit.div(top, emit.sub(top, bottom)))
+
+
+def rescale_clip(emit: TwinEmitter, node: gs.Node, m, *_, derivative: Rule) -> gs.Tensor:
+    """Rescale for a Clip of fixed bounds: m_x = m_y (dy + tiny f'(x')) / (dx + tiny).
+
+    dx and dy are exact where they are small (both are differences of close numbers, and inside the
+    bounds the same ones), so only dx = 0 needs the derivative: tiny f' / tiny. Elsewhere tiny, the
+    smallest normal number, is lost in rounding.
+    """
+    x, y = node.inputs[0], node.outputs[0]
+    tiny = float(np.finfo(x.dtype).tiny)
+    dx, dy = emit.sub(x, emit.twin(x)), emit.sub(y, emit.twin(y))
+    rise = emit.add(dy, slope_at_baseline(emit, node, derivative, tiny))
+    return emit.mul(m, emit.div(rise, emit.add(dx, tiny)))
 
 
 def product(

@@ -1,0 +1,219 @@
+"""The graphs that explain targets of one kind, and how a batch runs through them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import onnx
+
+from onnxplain.engine.paths import AdaptivePath, along_fixed_points, follow, warn_of_cap
+from onnxplain.engine.session import CPU, Held, Session, open_session
+from onnxplain.graph_passes import finish
+from onnxplain.graph_passes.deeplift import deeplift
+from onnxplain.graph_passes.grad_cam import grad_cam
+from onnxplain.graph_passes.integrated_gradients import (
+    chunks_of,
+    endpoints,
+    gradient_chunk,
+    integrated_gradients,
+    path_gradients,
+)
+from onnxplain.graph_passes.split import split
+from onnxplain.graph_passes.subject import Subject
+
+# Points of the path in one gradient pass: on a CPU 1 to 4 are as fast for each point as 25, in a
+# fraction of the memory; a GPU wants more to do at once.
+_CHUNK = {"cpu": 4, "other": 32}
+# Beside the graphs' outputs: what each path took, and what it misses in all its intervals.
+PASSES, RESIDUAL = "onnxplain/passes", "onnxplain/residual"
+
+Feeds = Mapping[str, np.ndarray | Held]
+
+
+class Settings(NamedTuple):
+    """How an explainer was asked to work.
+
+    Attributes:
+        method: "grad-cam", "integrated-gradients" or "deeplift".
+        layer: Grad-CAM's feature map; None finds it.
+        rule: DeepLIFT's rule.
+        points: Integrated Gradients' points; with `adaptive` as many as it may take.
+        weights: and their weights.
+        adaptive: whether each input gets points of its own instead.
+        tolerance: where an adaptive path stops.
+        providers: see `open_session`.
+        threads: see `open_session`.
+    """
+
+    method: str
+    layer: str | None
+    rule: str
+    points: np.ndarray
+    weights: np.ndarray
+    adaptive: bool
+    tolerance: float | None
+    providers: str | Sequence[str] | None
+    threads: int | None
+
+
+class Plan:
+    """Graphs and sessions for targets of one width (None: classes, else index tuples).
+
+    The last of the first stage's graphs is the one that takes `target`. DeepLIFT has one before it,
+    for what depends on the baseline alone, which runs once for each baseline.
+    """
+
+    def __init__(self, subject: Subject, settings: Settings, width: int | None):
+        self._subject, self._settings, self._width = subject, settings, width
+        self._sessions: dict[str, Session] = {}
+        # The last baseline and its activations.
+        self._reference: tuple[dict[str, np.ndarray], dict[str, Held]] | None = None
+        self._models: dict[str, onnx.ModelProto] = {}
+        if settings.method == "grad-cam":
+            self._models["explain"] = grad_cam(subject, settings.layer, width)
+        elif settings.method == "deeplift":
+            whole = deeplift(subject, width, settings.rule, whole_baseline=True)
+            late = {v.name for v in whole.graph.input} - set(self.baseline_names)
+            self._models["baseline"], self._models["explain"] = split(whole, late)
+        else:
+            self._models["explain"] = endpoints(subject, width)
+            path = path_gradients if settings.adaptive else gradient_chunk
+            self._models["path"] = path(subject)
+
+    @cached_property
+    def attributions(self) -> dict[str, str]:
+        """The name of each attribution in the graphs -> the input it is about."""
+        return self._names(finish.ATTRIBUTION)
+
+    @cached_property
+    def baseline_names(self) -> dict[str, str]:
+        """The name of each baseline in the graphs -> the input it is for."""
+        return self._names(finish.BASELINE)
+
+    def _names(self, kind: str) -> dict[str, str]:
+        subject = self._subject
+        return {subject.name_of(kind, source): source.input.name for source in subject.sources}
+
+    @property
+    def provider(self) -> str:
+        """The ONNX Runtime provider that runs it."""
+        return self._session("explain").provider
+
+    @property
+    def kind(self) -> str:
+        """ "cpu", or "other" for anything that wants more to do at once."""
+        return "cpu" if self.provider == CPU else "other"
+
+    def contract_model(self) -> onnx.ModelProto:
+        """One model of (input, target, baseline), as `Explainer.model` promises it."""
+        settings, subject = self._settings, self._subject
+        model = self._models["explain"]
+        if settings.method == "deeplift":
+            model = deeplift(subject, self._width, settings.rule)
+        elif settings.method == "integrated-gradients":
+            alphas, weights = chunks_of(settings.points, settings.weights, self._chunk_size(1))
+            chunk = gradient_chunk(subject) if settings.adaptive else self._models["path"]
+            model = integrated_gradients(model, chunk, self.attributions, alphas, weights)
+        extra = [*self.attributions]
+        if settings.method != "grad-cam":
+            extra.append("delta")
+        own = [tensor.name for tensor in subject.graph.outputs]
+        return finish.only_outputs(model, [*own, *extra])
+
+    def run(
+        self, feeds: Mapping[str, np.ndarray], progress: Callable[[int, int], None]
+    ) -> dict[str, np.ndarray]:
+        """Explain one batch; each input has its own target.
+
+        Args:
+            feeds: the model's inputs, the baselines in their shapes, and `target`.
+            progress: called with (passes done, passes in all).
+        """
+        known: Feeds = {**feeds, **self._of_the_baseline(feeds)}
+        results = self._session("explain").run(known)
+        return self._along_the_path(known, results, progress)
+
+    def run_shared(
+        self, feeds: Mapping[str, np.ndarray], progress: Callable[[int, int], None]
+    ) -> dict[str, np.ndarray]:
+        """Explain one input for each of several targets, which share the forward pass."""
+        if "targets" not in self._models:
+            forward, behind = split(self._models["explain"], {"target"})
+            self._models["forward"], self._models["targets"] = forward, behind
+        forward, session = self._session("forward"), self._session("targets")
+        known: Feeds = {**feeds, **self._of_the_baseline(feeds)}
+        own = {t.name for t in self._subject.graph.outputs}
+        held = forward.hold(known)
+        shared = {name: held[name].numpy() for name in own & set(held)}
+        targets, parts = feeds["target"], []
+        for row in range(len(targets)):
+            one: Feeds = {**known, **held, "target": targets[row : row + 1]}
+            results = session.run(one)
+
+            def step(done: int, of: int, row=row) -> None:
+                progress(row * of + done, len(targets) * of)
+
+            parts.append(self._along_the_path(one, results, step))
+        return shared | {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
+
+    def _of_the_baseline(self, feeds: Mapping[str, np.ndarray]) -> dict[str, Held]:
+        """The activations at the baseline, where they do not depend on the input."""
+        if "baseline" not in self._models:
+            return {}
+        baselines = {name: feeds[name] for name in self.baseline_names}
+        if self._reference is None or not _same(self._reference[0], baselines):
+            self._reference = None
+            held = self._session("baseline").hold(baselines)
+            self._reference = {k: v.copy() for k, v in baselines.items()}, held
+        return self._reference[1]
+
+    def _along_the_path(
+        self,
+        feeds: Feeds,
+        results: dict[str, np.ndarray],
+        progress: Callable[[int, int], None],
+    ) -> dict[str, np.ndarray]:
+        """What Integrated Gradients adds to the scores at both ends of the path."""
+        if "path" not in self._models:
+            progress(1, 1)
+            return results
+        settings, session = self._settings, self._session("path")
+        feeds = {**feeds, finish.SEED: results.pop(finish.SEED)}
+        inputs = len(results[finish.SCORE])
+        names = [*self.attributions]
+        if not settings.adaptive:
+            size = self._chunk_size(inputs)
+            rows = chunks_of(settings.points, settings.weights, size)
+            return results | along_fixed_points(session, feeds, names, *rows, progress)
+        steps = len(settings.points)
+        paths = [AdaptivePath(steps, settings.tolerance) for _ in range(inputs)]
+        finished = follow(session, feeds, names, paths, self._chunk_size(1), progress, steps)
+        if settings.tolerance is not None:
+            warn_of_cap(paths, settings.tolerance)
+        results |= finished
+        results[PASSES] = np.array([path.passes for path in paths])
+        results[RESIDUAL] = np.array([path.residual for path in paths])
+        return results
+
+    def _chunk_size(self, inputs: int) -> int:
+        """Points of the path in one gradient pass."""
+        subject = self._subject
+        given = len(subject.graph.inputs) > len(subject.sources)
+        if isinstance(subject.batch, int) or given:
+            return 1
+        return max(1, min(_CHUNK[self.kind] // inputs, len(self._settings.points)))
+
+    def _session(self, name: str) -> Session:
+        if name not in self._sessions:
+            # Kept here too: the shared cache must hash a whole model to find its session.
+            settings = self._settings
+            model = self._models[name]
+            self._sessions[name] = open_session(model, settings.providers, settings.threads)
+        return self._sessions[name]
+
+
+def _same(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray]) -> bool:
+    return all(np.array_equal(a[name], b[name]) for name in b)
