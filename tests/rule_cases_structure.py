@@ -179,6 +179,8 @@ for mode in ("nearest", "linear", "cubic"):
         add("Resize", even, None, None, integers(2, 4, 5, 13), step=1.0, **options)
 add("Resize", image, None, floats(0.5, 2), step=1.0, mode="linear", axes=[2, 3])
 add("Resize", image, None, None, integers(4, 5), step=1.0, mode="linear", axes=[2, 3], antialias=1)
+empty = floats()  # what tf2onnx puts in the place of an omitted input
+add("Resize", image, empty, empty, integers(2, 4, 5, 13), step=1.0, mode="linear")
 crop = {"coordinate_transformation_mode": "tf_crop_and_resize", "mode": "linear"}
 region = Fixed(np.array([0, 0, 0.1, 0.2, 1, 1, 0.8, 1.2]))
 add("Resize", image, region, None, integers(2, 4, 5, 6), step=1.0, extrapolation_value=3.0, **crop)

@@ -28,7 +28,7 @@ def resize(emit, node, dy):
 
 def _unchanged(node: gs.Node, position: int, axis: int) -> bool:
     """True when the operator certainly leaves this axis alone."""
-    scales = optional_input(node, 2)
+    scales = _given(node, 2)
     if node.attrs.get("coordinate_transformation_mode") == "tf_crop_and_resize":
         return axis < 2
     if scales is not None:
@@ -37,6 +37,12 @@ def _unchanged(node: gs.Node, position: int, axis: int) -> bool:
     if before is not None and before == after:
         return True
     return axis < 2
+
+
+def _given(node: gs.Node, index: int) -> gs.Tensor | None:
+    """An optional input, or None; tf2onnx fills the place of an omitted one with an empty array."""
+    tensor = optional_input(node, index)
+    return None if tensor is not None and is_constant(tensor) and not tensor.values.size else tensor
 
 
 def _axis_matrix(emit: Emitter, node: gs.Node, position: int, axis: int, count: int) -> gs.Tensor:
@@ -55,7 +61,7 @@ def _axis_matrix(emit: Emitter, node: gs.Node, position: int, axis: int, count: 
         k: v for k, v in node.attrs.items() if k not in ("axes", "keep_aspect_ratio_policy")
     }
     attributes["extrapolation_value"] = 0.0
-    roi, scales = optional_input(node, 1), optional_input(node, 2)
+    roi, scales = _given(node, 1), _given(node, 2)
     if roi is not None:
         begin = emit("Slice", roi, [position], [position + 1], [0])
         end = emit("Slice", roi, [position + count], [position + count + 1], [0])
