@@ -1,4 +1,9 @@
-"""Models from exporters that are heavy to install; `pip install -e '.[exporters]'` brings them."""
+"""scikit-learn's MLP, exported by skl2onnx.
+
+With tests/test_exporters_*.py an optional group, which skips where the exporters are missing:
+
+    pip install -e '.[test,exporters]' && pytest tests/test_exporters*.py
+"""
 
 # The exporters are an optional group.
 # pyright: reportMissingImports=false
