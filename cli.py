@@ -93,12 +93,20 @@ _running = _options(
     _steps,
     _tolerance,
     click.option(
+        "--rule",
+        default="rescale",
+        show_default=True,
+        type=click.Choice(["rescale", "reveal-cancel"]),
+        help="DeepLIFT's rule for nonlinearities.",
+    ),
+    click.option(
         "--provider",
         default="auto",
         show_default=True,
         type=click.Choice(["auto", "cpu", "cuda"]),
         help="Where ONNX Runtime runs.",
     ),
+    click.option("--profile", is_flag=True, help="Say where the time went (on stderr)."),
     click.option("--json", "as_json", is_flag=True, help="Print the records as JSON."),
 )
 
@@ -160,12 +168,12 @@ def cli() -> None:
 @_card
 @click.option("--labels", metavar="FILE", help="Text file of class labels, one a line.")
 @_running
-def explain(model: str, images: tuple[str, ...], folder: str, as_json: bool, **chosen: Any) -> int:
+def explain(model: str, images: tuple[str, ...], **chosen: Any) -> int:
     """Explain what MODEL looked at in each IMAGE.
 
     Writes a picture and an array for each image, method and target, and one results.json.
     """
-    return _explain(model, images, folder, as_json, chosen)
+    return _explain(model, images, **chosen)
 
 
 @cli.command(
@@ -173,23 +181,27 @@ def explain(model: str, images: tuple[str, ...], folder: str, as_json: bool, **c
     epilog=_examples("onnxplain demo", "onnxplain demo -o out --steps 200"),
 )
 @_running
-def demo(folder: str, as_json: bool, **chosen: Any) -> int:
+def demo(**chosen: Any) -> int:
     """Explain the shipped model on its two photos, by all methods, and draw one panel."""
     from onnxplain.models.shipped import demo_model, demo_photos
 
     photos = [str(path) for path in demo_photos()]
-    return _explain(str(demo_model()), photos, folder, as_json, chosen, panel="panel.png")
+    return _explain(str(demo_model()), photos, panel="panel.png", **chosen)
 
 
 def _explain(
     model: str,
     images: Sequence[str],
+    *,
     folder: str,
     as_json: bool,
-    chosen: dict[str, Any],
+    profile: bool,
     panel: str | None = None,
+    **chosen: Any,
 ) -> int:
     from onnxplain.engine.jobs import Options, explain_files
+    from onnxplain.engine.results import record_lines
+    from onnxplain.engine.stopwatch import profile_rows
 
     with _progress() as tell:
         report = explain_files(model, images, folder, Options(**chosen), tell, panel)
@@ -206,31 +218,12 @@ def _explain(
     if as_json:
         click.echo(json.dumps(report.records, indent=2, ensure_ascii=False))
     else:
-        _print_records([r for r in report.records if "error" not in r], folder, panel)
+        for line in record_lines(report.records, folder, panel):
+            click.echo(line)
+    if profile:
+        for name, text in profile_rows(report.seconds):
+            click.echo(f"{name:8}{text}", err=True)
     return 1 if report.failed else 0
-
-
-def _print_records(records: list[dict[str, Any]], folder: str, panel: str | None) -> None:
-    from onnxplain.engine.results import delta_text, number_text, target_name
-
-    width = max(len(method) for method in _METHODS)
-    image_and_target = None
-    for record in records:
-        heading = (
-            f"{Path(record['image']).name}: {target_name(record)}, "
-            f"score {number_text(record['score'], '.3f')}"
-        )
-        if heading != image_and_target:
-            click.echo(heading)
-            image_and_target = heading
-        delta = delta_text(record)
-        click.echo(
-            f"  {record['method']:{width}}  {record['seconds']:6.2f} s  {record['files'][0]}"
-            + (f"  {delta}" if delta else "")
-        )
-    if records:
-        files = f", all in {panel}" if panel else ""
-        click.echo(f"pictures{files}, arrays and results.json: {folder}")
 
 
 @cli.command(
@@ -306,9 +299,7 @@ def _wrapped(line: str, width: int) -> list[str]:
 )
 @_model
 @click.option("-m", "--method", required=True, type=click.Choice(_METHODS), help="Method.")
-@click.option(
-    "-o", "--output-file", "file", required=True, metavar="FILE", help="The ONNX file to write."
-)
+@click.option("-o", "--output-file", "file", required=True, metavar="FILE", help="File to write.")
 @_steps
 @click.option(
     "--baseline",

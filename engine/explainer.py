@@ -155,7 +155,7 @@ class Explainer:
         feeds |= self._whole_baselines(feeds, baseline)
         run, size = plan.run, self._batch_size(count)
         own = [tensor.name for tensor in self.subject.graph.outputs]
-        alike = 1 < count and not isinstance(self.subject.batch, int) and _all_alike(feeds, count)
+        alike = count > 1 and not isinstance(self.subject.batch, int) and _all_alike(feeds, count)
         if alike or len(targets) > count:
             feeds = _rows(feeds, slice(1), count)
             run, size = plan.run_shared, len(targets)

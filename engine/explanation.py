@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -64,3 +64,21 @@ class Explanation:
         gap = np.abs(self.score - self.baseline_score)
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(delta == 0, 0.0, np.abs(delta) / gap)
+
+
+def each_target(explanation: Explanation) -> list[Explanation]:
+    """The explanation of one input for K targets as K explanations of one target."""
+
+    def row(values: Any, k: int) -> Any:
+        return values[k : k + 1] if isinstance(values, np.ndarray) else values
+
+    return [
+        replace(
+            explanation,
+            **{
+                name: row(getattr(explanation, name), k)
+                for name in ("attribution", "target", "score", "baseline_score", "residual")
+            },
+        )
+        for k in range(len(explanation.score))
+    ]

@@ -6,7 +6,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 from onnxplain import InvalidInputError, OnnxplainError, UnsupportedModelError
 from onnxplain.engine.arrays import check_inputs, check_target
 from onnxplain.engine.explainer import METHODS, Explainer
-from onnxplain.engine.explanation import Explanation
+from onnxplain.engine.explanation import Explanation, each_target
 from onnxplain.engine.images import (
     BASELINES_OF_THE_IMAGE,
     baseline_image,
@@ -40,6 +40,7 @@ from onnxplain.engine.results import (
     write_result,
 )
 from onnxplain.engine.session import Session, open_session
+from onnxplain.engine.stopwatch import measured, phase
 from onnxplain.models.card import ModelCard, find_label, read_labels
 from onnxplain.models.load import load, sha256
 
@@ -48,6 +49,8 @@ _INDEX = re.compile(r"-?[0-9]{1,18}")
 _TUPLE = re.compile(r"[0-9]{1,18}(\s*,\s*[0-9]{1,18})+")
 
 Progress = Callable[[str, float], None]
+# A class, or an index tuple.
+Target = int | tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class Options:
     card: str | None = None
     labels: str | None = None
     provider: str = "auto"
+    rule: str = "rescale"
 
 
 @dataclass(frozen=True)
@@ -75,12 +79,14 @@ class Report:
         skipped: method -> why it was left out, where none was asked for in particular.
         assumed: what was guessed about the model's input, for want of a card.
         quantised: the rule used for a quantised model's operators, or None.
+        seconds: where the time went: seconds for each of `stopwatch.PHASES`, and OTHER.
     """
 
     records: list[dict[str, Any]]
     skipped: dict[str, str]
     assumed: tuple[str, ...]
     quantised: str | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def failed(self) -> list[dict[str, Any]]:
@@ -119,6 +125,19 @@ def explain_files(
         InvalidInputError: a wrong option, a model whose input is no image, or a folder that cannot
             be written to.
     """
+    with measured() as seconds:
+        report = _explain_files(model, images, folder, options, progress, panel)
+    return replace(report, seconds=seconds)
+
+
+def _explain_files(
+    model: str | os.PathLike[str],
+    images: Sequence[str],
+    folder: str | os.PathLike[str],
+    options: Options,
+    progress: Progress | None,
+    panel: str | None,
+) -> Report:
     tell = progress or (lambda text, done: None)
     directory = writable_folder(folder)
     stems = file_stems(images)
@@ -133,7 +152,8 @@ def explain_files(
 
             try:
                 for result in explainer.explain(path, step):
-                    write_result(result, directory, stem)
+                    with phase("draw"):
+                        write_result(result, directory, stem)
                     records.append(result.record)
                     if panel is not None:
                         for_panel.append(result)
@@ -146,7 +166,8 @@ def explain_files(
         # Also when interrupted: what is written is on record.
         write_records(records, directory)
     if panel is not None and for_panel:
-        write_panel(for_panel, directory / panel)
+        with phase("draw"):
+            write_panel(for_panel, directory / panel)
     quantised = QUANTISED_RULE if quantised_operators(load(model)) else None
     return Report(records, explainer.skipped, explainer.card.assumed, quantised)
 
@@ -197,6 +218,7 @@ class ImageExplainer:
                 steps=self.options.steps,
                 tolerance=self.options.tolerance if method == "integrated-gradients" else None,
                 output=self.card.output,
+                rule=self.options.rule,
                 providers=self.options.provider,
             )
         except UnsupportedModelError as error:
@@ -217,13 +239,13 @@ class ImageExplainer:
                 " use the Python API"
             )
 
-    def _target(self, text: str) -> int | tuple[int, ...] | _Rank:
+    def _target(self, text: str) -> Target | _Rank:
         """A class index, index tuple ("1,20,30"), label or topK."""
         text = text.strip()
         rank = _TOP.fullmatch(text)
         if rank:
             return self._checked_rank(int(rank[1]))
-        target: int | tuple[int, ...]
+        target: Target
         if _INDEX.fullmatch(text):
             target = int(text)
         elif _TUPLE.fullmatch(text):
@@ -256,49 +278,55 @@ class ImageExplainer:
         Raises:
             InvalidInputError: the image does not fit.
         """
-        image = read_image(path)
-        tensor, view = image_to_tensor(image, self.card)
+        with phase("load"):
+            image = read_image(path)
+            tensor, view = image_to_tensor(image, self.card)
         baseline = self._baseline
         if baseline is None:
             baseline = baseline_image(self.options.baseline, image, self.card)
-        targets = list(dict.fromkeys(self._ranked(target, tensor) for target in self._targets))
-        share = 1 / (len(self.explainers) * len(targets))
+        targets = list(dict.fromkeys(self._ranked(self._targets, tensor)))
+        # Classes are explained together; an index tuple asks for a graph of its own.
+        classes = [target for target in targets if isinstance(target, int)]
+        groups = [classes] if classes else []
+        groups += [target for target in targets if isinstance(target, tuple)]
+        share = 1 / (len(self.explainers) * len(groups))
         for row, explainer in enumerate(self.explainers.values()):
             explained = set()
-            for column, target in enumerate(targets):
-                done = (row * len(targets) + column) * share
+            for column, group in enumerate(groups):
+                done = (row * len(groups) + column) * share
 
                 def step(passes: int, of: int, done=done) -> None:
                     progress(done + share * passes / of)
 
                 began = time.perf_counter()
                 extra = {} if explainer.method == "grad-cam" else {"baseline": baseline}
-                explanation = explainer(tensor, target, progress=step, **extra)
-                seconds = time.perf_counter() - began
-                record = self._record(path, explainer, explanation, seconds)
-                # "top1" and the class that it turns out to be are one target.
-                index = str(record["target"]["index"])
-                if index not in explained:
-                    explained.add(index)
-                    axis = self.card.channel_axis - 1 if explanation.attribution.ndim == 4 else None
-                    yield Result(record, view, tensor, explanation.attribution, axis)
+                explanation = explainer(tensor, group, progress=step, **extra)
+                seconds = (time.perf_counter() - began) / len(explanation.score)
+                for one in each_target(explanation):
+                    record = self._record(path, explainer, one, seconds)
+                    # "top1" and the class that it turns out to be are one target.
+                    index = str(record["target"]["index"])
+                    if index not in explained:
+                        explained.add(index)
+                        axis = self.card.channel_axis - 1 if one.attribution.ndim == 4 else None
+                        yield Result(record, view, tensor, one.attribution, axis)
 
     @cached_property
     def _own(self) -> Session:
         """The model itself, for the ranks of its classes."""
         return open_session(load(self.model), self.options.provider)
 
-    def _ranked(self, target: int | tuple[int, ...] | _Rank, tensor: np.ndarray) -> Any:
-        """The target, with topK replaced by the class in that place for this input."""
-        if not isinstance(target, _Rank):
-            return target
+    def _ranked(self, targets: Sequence[Target | _Rank], tensor: np.ndarray) -> list[Target]:
+        """The targets, with topK replaced by the class in that place for this input."""
+        if not any(isinstance(target, _Rank) for target in targets):
+            return [target for target in targets if not isinstance(target, _Rank)]
         output = self._subject.output.name
         scores = self._own.run({self._subject.input.name: tensor}, [output])[output].reshape(-1)
-        if target.place > len(scores):
-            raise InvalidInputError(
-                f"target top{target.place}: the model has {len(scores)} classes"
-            )
-        return int(np.argsort(-scores, kind="stable")[target.place - 1])
+        places = [target.place for target in targets if isinstance(target, _Rank)]
+        if max(places) > len(scores):
+            raise InvalidInputError(f"target top{max(places)}: the model has {len(scores)} classes")
+        order = np.argsort(-scores, kind="stable")
+        return [int(order[t.place - 1]) if isinstance(t, _Rank) else t for t in targets]
 
     def failure(self, path: str, error: str) -> dict[str, Any]:
         """The record of an image that could not be explained."""

@@ -11,6 +11,7 @@ import onnx
 
 from onnxplain.engine.paths import AdaptivePath, along_fixed_points, follow, warn_of_cap
 from onnxplain.engine.session import CPU, Held, Session, open_session
+from onnxplain.engine.stopwatch import phase
 from onnxplain.graph_passes import finish
 from onnxplain.graph_passes.deeplift import deeplift
 from onnxplain.graph_passes.grad_cam import grad_cam
@@ -62,8 +63,10 @@ class Settings(NamedTuple):
 class Plan:
     """Graphs and sessions for targets of one width (None: classes, else index tuples).
 
-    The last of the first stage's graphs is the one that takes `target`. DeepLIFT has one before it,
-    for what depends on the baseline alone, which runs once for each baseline.
+    `explain` is the graph that takes `target`. DeepLIFT has `baseline` before it, for what depends
+    on the baseline alone and runs once for each; Integrated Gradients has `path` behind it, which
+    runs for each chunk of points. For several targets of one input `explain` is cut into `forward`,
+    which runs once, and `targets`, which runs for each.
     """
 
     def __init__(self, subject: Subject, settings: Settings, width: int | None):
@@ -71,17 +74,20 @@ class Plan:
         self._sessions: dict[str, Session] = {}
         # The last baseline and its activations.
         self._reference: tuple[dict[str, np.ndarray], dict[str, Held]] | None = None
-        self._models: dict[str, onnx.ModelProto] = {}
+        with phase("build"):
+            self._models = self._built()
+
+    def _built(self) -> dict[str, onnx.ModelProto]:
+        subject, settings, width = self._subject, self._settings, self._width
         if settings.method == "grad-cam":
-            self._models["explain"] = grad_cam(subject, settings.layer, width)
-        elif settings.method == "deeplift":
+            return {"explain": grad_cam(subject, settings.layer, width)}
+        if settings.method == "deeplift":
             whole = deeplift(subject, width, settings.rule, whole_baseline=True)
             late = {v.name for v in whole.graph.input} - set(self.baseline_names)
-            self._models["baseline"], self._models["explain"] = split(whole, late)
-        else:
-            self._models["explain"] = endpoints(subject, width)
-            path = path_gradients if settings.adaptive else gradient_chunk
-            self._models["path"] = path(subject)
+            of_the_baseline, explain = split(whole, late)
+            return {"baseline": of_the_baseline, "explain": explain}
+        path = path_gradients if settings.adaptive else gradient_chunk
+        return {"explain": endpoints(subject, width), "path": path(subject)}
 
     @cached_property
     def attributions(self) -> dict[str, str]:
@@ -104,7 +110,7 @@ class Plan:
 
     @property
     def kind(self) -> str:
-        """ "cpu", or "other" for anything that wants more to do at once."""
+        """`cpu`, or `other` for anything that wants more to do at once."""
         return "cpu" if self.provider == CPU else "other"
 
     def contract_model(self) -> onnx.ModelProto:
@@ -141,7 +147,8 @@ class Plan:
     ) -> dict[str, np.ndarray]:
         """Explain one input for each of several targets, which share the forward pass."""
         if "targets" not in self._models:
-            forward, behind = split(self._models["explain"], {"target"})
+            with phase("build"):
+                forward, behind = split(self._models["explain"], {"target"})
             self._models["forward"], self._models["targets"] = forward, behind
         forward, session = self._session("forward"), self._session("targets")
         known: Feeds = {**feeds, **self._of_the_baseline(feeds)}

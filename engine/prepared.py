@@ -10,6 +10,7 @@ import onnx_graphsurgeon as gs
 
 import onnxplain.engine.session  # quietens ONNX Runtime while constants are folded
 import onnxplain.graph_passes.rules  # noqa: F401  (registers the rules)
+from onnxplain.engine.stopwatch import phase
 from onnxplain.graph_passes.prepare import prepare
 from onnxplain.models.load import load, sha256
 
@@ -23,9 +24,13 @@ def prepared_graph(model: str | os.PathLike[str] | bytes | onnx.ModelProto) -> g
     Raises:
         UnsupportedModelError: the model is unreadable or cannot be prepared.
     """
-    key = sha256(model)
+    with phase("load"):
+        key = sha256(model)
     if key not in _kept:
-        _kept[key] = prepare(load(model))
+        with phase("load"):
+            loaded = load(model)
+        with phase("build"):
+            _kept[key] = prepare(loaded)
         while len(_kept) > _MOST_KEPT:
             _kept.popitem(last=False)
     return _kept[key].copy()

@@ -171,3 +171,33 @@ def number_text(value: float | None, form: str) -> str:
 def finite(values: np.ndarray | None) -> float | None:
     """The first number, or None where there is none that JSON knows (NaN, infinity)."""
     return float(values[0]) if values is not None and math.isfinite(values[0]) else None
+
+
+def record_lines(
+    records: Sequence[dict[str, Any]], folder: str, panel: str | None = None
+) -> list[str]:
+    """What was done, for people to read: a line for each image and target, and one for each file.
+
+    Args:
+        records: of results.json; failures are left out.
+        folder: where everything was written.
+        panel: the name of the picture with all of them, if there is one.
+    """
+    width = max(map(len, METHOD_NAMES))
+    lines, heading = [], None
+    done = [record for record in records if "error" not in record]
+    for record in done:
+        found = (
+            f"{Path(record['image']).name}: {target_name(record)}, "
+            f"score {number_text(record['score'], '.3f')}"
+        )
+        if found != heading:
+            lines.append(found)
+            heading = found
+        delta = delta_text(record)
+        line = f"  {record['method']:{width}}  {record['seconds']:6.2f} s  {record['files'][0]}"
+        lines.append(f"{line}  {delta}" if delta else line)
+    if done:
+        files = f", all in {panel}" if panel else ""
+        lines.append(f"pictures{files}, arrays and results.json: {folder}")
+    return lines

@@ -15,6 +15,7 @@ import onnx
 import onnxruntime
 
 from onnxplain import InvalidInputError, OnnxplainError, UnsupportedModelError
+from onnxplain.engine.stopwatch import phase
 
 logger = logging.getLogger("onnxplain")
 # onnx-graphsurgeon folds constants in sessions of its own, whose warnings (one for each node that
@@ -41,9 +42,10 @@ class Session:
         if threads is not None:
             options.intra_op_num_threads = threads
         try:
-            self._session = onnxruntime.InferenceSession(
-                serialized, options, providers=list(providers)
-            )
+            with phase("session"):
+                self._session = onnxruntime.InferenceSession(
+                    serialized, options, providers=list(providers)
+                )
         except Exception as error:
             raise UnsupportedModelError(
                 f"ONNX Runtime {onnxruntime.__version__} cannot load the graph: {_one_line(error)}"
@@ -66,7 +68,8 @@ class Session:
             held = self._bound(taken, wanted, "cpu")
             return {name: value.numpy() for name, value in held.items()}
         try:
-            values = self._session.run(wanted, taken)
+            with phase("run"):
+                values = self._session.run(wanted, taken)
         except Exception as error:
             raise _failed(error) from error
         return dict(zip(wanted, values, strict=True))
@@ -94,7 +97,8 @@ class Session:
                     binding.bind_cpu_input(name, value)
             for name in names:
                 binding.bind_output(name, device)
-            self._session.run_with_iobinding(binding)
+            with phase("run"):
+                self._session.run_with_iobinding(binding)
             return dict(zip(names, binding.get_outputs(), strict=True))
         except Exception as error:
             raise _failed(error) from error

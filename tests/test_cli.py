@@ -148,6 +148,31 @@ def test_explain_prints_a_line_for_each_picture(command, tmp_path, model, seven)
     assert "delta" in lines[2] and str(tmp_path / "out") in lines[4]
 
 
+def test_profile_says_where_the_time_went(command, tmp_path, model, seven):
+    """Its phases add up, and stdout stays what it is without it."""
+    status, out, err = command(
+        "explain", model, seven, "-o", tmp_path / "out", "--profile", "--json"
+    )
+    assert status == 0 and len(json.loads(out)) == len(METHODS)
+    rows = {line.split()[0]: float(line.split()[-3]) for line in err.splitlines()[:-1]}
+    assert list(rows) == ["load", "build", "session", "run", "draw", "other"]
+    whole = float(err.splitlines()[-1].split()[-2])
+    assert sum(rows.values()) == pytest.approx(whole, abs=0.04) and rows["draw"] > 0
+
+
+def test_each_rule_of_deeplift(command, tmp_path, model, seven):
+    maps = {}
+    for rule in ("rescale", "reveal-cancel"):
+        folder = tmp_path / rule
+        arguments = ("-m", "deeplift", "--rule", rule, "-t", "seven", "-t", "two", "-o", folder)
+        assert command("explain", model, seven, *arguments)[0] == 0
+        maps[rule] = [np.load(folder / f"seven.deeplift.{k}.npz")["attribution"] for k in (7, 2)]
+        for k, found in zip((7, 2), maps[rule], strict=True):
+            expected = Explainer(model, "deeplift", rule=rule)(digit(7), k).attribution
+            np.testing.assert_allclose(found, expected, atol=1e-3)
+    assert np.abs(maps["rescale"][0] - maps["reveal-cancel"][0]).max() > 0.01
+
+
 def test_explain_json_is_results_json(command, tmp_path, model, seven):
     options = ["-m", "deeplift", "-t", "top1", "-t", "four", "--json", "-o", tmp_path]
     status, out, err = command("explain", model, seven, *options)
