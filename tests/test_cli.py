@@ -169,8 +169,8 @@ def test_each_rule_of_deeplift(command, tmp_path, model, seven):
         maps[rule] = [np.load(folder / f"seven.deeplift.{k}.npz")["attribution"] for k in (7, 2)]
         for k, found in zip((7, 2), maps[rule], strict=True):
             expected = Explainer(model, "deeplift", rule=rule)(digit(7), k).attribution
-            np.testing.assert_allclose(found, expected, atol=1e-3)
-    assert np.abs(maps["rescale"][0] - maps["reveal-cancel"][0]).max() > 0.01
+            np.testing.assert_allclose(found, expected, atol=0.01)
+    assert np.abs(maps["rescale"][0] - maps["reveal-cancel"][0]).max() > 0.1
 
 
 def test_explain_json_is_results_json(command, tmp_path, model, seven):
