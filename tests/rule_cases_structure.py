@@ -290,3 +290,18 @@ for left, right, equation in (
 three = (normal(2, 3, 4), normal(2, 4, 5, seed=1), normal(5, 5, seed=2))
 add("Einsum", *three, equation="...ij,...jk,kk->...i")
 add("Einsum", normal(2, 3), normal(3, 4, seed=1), normal(4, 2, seed=2), equation="ij,jk,kl")
+# RoiAlign: boxes inside, over the border and tiny; a fixed number of points, and an adaptive one.
+boxes = Fixed(np.array([[0.7, 1.2, 5.1, 6.3], [-1.0, 2, 14, 5.5], [3, 3, 3.4, 3.2]]))
+for options in (
+    {"sampling_ratio": 2},
+    {
+        "sampling_ratio": 3,
+        "spatial_scale": 0.5,
+        "coordinate_transformation_mode": "output_half_pixel",
+    },
+    {},
+    {"spatial_scale": 0.7, "coordinate_transformation_mode": "output_half_pixel"},
+):
+    size = {"output_height": 2, "output_width": 3}
+    add("RoiAlign", image, boxes, integers(1, 0, 1), step=1.0, oracle="runtime", **size, **options)
+    add("RoiAlign", 3 * image, boxes, integers(1, 0, 1), mode="max", **size, **options)

@@ -161,7 +161,12 @@ def _bring_inside(emit: Emitter, place, length, padding: str, align: bool) -> gs
 
 def _weighted_sum(emit: Emitter, x: gs.Tensor, taps) -> gs.Tensor:
     """[N, C, P]: the sum over all combinations of taps, one for each axis."""
-    total = None
+    return emit.sum(_weighted_values(emit, x, taps))
+
+
+def _weighted_values(emit: Emitter, x: gs.Tensor, taps) -> list[gs.Tensor]:
+    """For each combination of taps, one for each axis, its weight times its element: [N, C, P]."""
+    values = []
     for combination in itertools.product(*taps):
         value = gather_places(emit, x, [place for place, _ in combination])
         weights = [w for _, w in combination if w is not None]
@@ -170,9 +175,8 @@ def _weighted_sum(emit: Emitter, x: gs.Tensor, taps) -> gs.Tensor:
             for other in weights[1:]:
                 weight = emit.mul(weight, other)
             value = emit.mul(value, emit("Unsqueeze", weight, [1]))
-        total = value if total is None else emit.add(total, value)
-    assert total is not None
-    return total
+        values.append(value)
+    return values
 
 
 @decomposition("DeformConv")
@@ -249,41 +253,74 @@ def _axis_taps_zero(emit: Emitter, place: gs.Tensor, length: gs.Tensor):
 
 
 @decomposition("RoiAlign")
-def roi_align(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
-    """y = mean (or maximum) over each bin's sampling points of x, read linearly.
+def roi_align(emit: Emitter, node: gs.Node) -> gs.Tensor:
+    """y = mean over each bin's sampling points of x, read linearly.
 
-    Only with a fixed sampling ratio: an adaptive one makes the number of points a matter of data.
+    Or the maximum over the points' four neighbours, each times its weight, as ONNX Runtime and the
+    operator's reference have it.
     """
-    ratio = node.attrs.get("sampling_ratio", 0)
-    if ratio <= 0:
-        return None
     x, rois, indices = node.inputs
-    height, width = node.attrs.get("output_height", 1), node.attrs.get("output_width", 1)
-    shift = (
-        0.5 if node.attrs.get("coordinate_transformation_mode", "half_pixel") == "half_pixel" else 0
-    )
-    scaled = emit.sub(emit.mul(rois, node.attrs.get("spatial_scale", 1.0)), shift)
+    mode = node.attrs.get("coordinate_transformation_mode", "half_pixel")
+    scaled = emit.mul(rois, node.attrs.get("spatial_scale", 1.0))
+    scaled = emit.sub(scaled, 0.5 if mode == "half_pixel" else 0.0)
     corners = [emit("Gather", scaled, np.asarray([k]), axis=1) for k in range(4)]
-    images = emit("Gather", x, indices, axis=0)
-    images.shape = [None, *list(x.shape)[1:]]
-    lines = []
-    for axis, count in ((0, height), (1, width)):
-        low, high = corners[1 - axis], corners[3 - axis]
-        extent = emit.sub(high, low)
-        extent = extent if shift else emit("Max", extent, 1.0)
-        steps = (np.arange(count * ratio) + 0.5) / (count * ratio)
-        lines.append(emit.add(low, emit.mul(extent, steps.astype(np.float32).reshape(1, -1))))
-    rows, columns = emit("Unsqueeze", lines[0], [2]), emit("Unsqueeze", lines[1], [1])
+    sides = []
+    for axis, name in enumerate(("output_height", "output_width")):
+        low, bins = corners[1 - axis], node.attrs.get(name, 1)
+        extent = emit.sub(corners[3 - axis], low)
+        extent = extent if mode == "half_pixel" else emit("Max", extent, 1.0)
+        size = emit.div(extent, float(bins))
+        sides.append(_bin_points(emit, low, size, bins, node.attrs.get("sampling_ratio", 0)))
+    (rows, row_shares), (columns, column_shares) = sides
+    split = emit("Concat", [0, 0], emit("Shape", rows, start=1), axis=0)
+    split = emit("Concat", split, emit("Shape", columns, start=1), axis=0)
     taps = []
+    rows, columns = emit("Reshape", rows, [0, -1, 1]), emit("Reshape", columns, [0, 1, -1])
     for axis, (own, other) in enumerate(((rows, columns), (columns, rows))):
         grid = emit.add(own, emit.mul(other, 0.0))
         length = _length(emit, x, 2 + axis, x)
         taps.append(_roi_taps(emit, emit("Reshape", grid, [0, -1]), length))
-    values = _weighted_sum(emit, images, taps)
-    bins = emit("Reshape", values, [0, 0, height, ratio, width, ratio])
+    images = emit("Gather", x, indices, axis=0)
+    images.shape = [None, *list(x.shape)[1:]]
+    values = _weighted_values(emit, images, taps)
+    shares = [emit("Reshape", row_shares, [0, 1, 1, -1, 1, 1])]
+    shares.append(emit("Reshape", column_shares, [0, 1, 1, 1, 1, -1]))
     if node.attrs.get("mode", "avg") == "max":
-        return None
-    return emit("ReduceMean", bins, [3, 5], keepdims=0)
+        best = emit("ReduceMax", emit("Reshape", emit("Max", *values), split), [3, 5], keepdims=0)
+        for share in shares:  # 0 where a bin has no points
+            total = emit("ReduceSum", share, [3, 5], keepdims=0)
+            best = emit.keep_where(best, emit("Greater", total, 0.0))
+        return best
+    weighed = emit("Reshape", emit.sum(values), split)
+    for share in shares:
+        weighed = emit.mul(weighed, share)
+    return emit("ReduceSum", weighed, [3, 5], keepdims=0)
+
+
+def _bin_points(
+    emit: Emitter, low: gs.Tensor, size: gs.Tensor, bins: int, ratio: int
+) -> tuple[gs.Tensor, gs.Tensor]:
+    """Along one axis the sampling points [R, bins, points], and their shares [R, points].
+
+    low, size: [R, 1], where the first bin begins, and how long a bin is.
+    ratio: points in a bin; 0 takes ceil(size) of them: then there are as many as the longest bin
+        has, and where a bin has fewer its last one stands again, without a share in its mean.
+    """
+    if ratio > 0:
+        needed = emit.add(emit.mul(size, 0.0), float(ratio))
+        most = emit.constant(np.asarray(ratio, np.int64))
+    else:
+        needed = emit("Max", emit("Ceil", size), 0.0)
+        largest = emit("ReduceMax", emit("Reshape", needed, [-1]), [0], keepdims=0)
+        most = emit("Cast", emit("Max", largest, 1.0), to=7)
+    index = emit.cast_like(emit("Range", np.int64(0), most, np.int64(1)), size)
+    count = emit("Max", needed, 1.0)
+    held = emit("Min", index, emit.sub(count, 1.0))
+    within = emit("Unsqueeze", emit.div(emit.add(held, 0.5), count), [1])
+    starts = np.arange(bins, dtype=np.float32).reshape(1, -1, 1)
+    along = emit.mul(emit("Unsqueeze", size, [2]), emit.add(within, starts))
+    shares = emit.div(emit.cast_like(emit("Less", index, needed), count), count)
+    return emit.add(emit("Unsqueeze", low, [2]), along), shares
 
 
 def _roi_taps(emit: Emitter, place: gs.Tensor, length: gs.Tensor):
