@@ -85,7 +85,9 @@ class Plan:
             whole = deeplift(subject, width, settings.rule, whole_baseline=True)
             late = {v.name for v in whole.graph.input} - set(self.baseline_names)
             of_the_baseline, explain = split(whole, late)
-            return {"baseline": of_the_baseline, "explain": explain}
+            # Nothing does where the input first meets another one, a state say.
+            alone = {"baseline": of_the_baseline} if of_the_baseline.graph.node else {}
+            return {**alone, "explain": explain}
         path = path_gradients if settings.adaptive else gradient_chunk
         return {"explain": endpoints(subject, width), "path": path(subject)}
 

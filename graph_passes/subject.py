@@ -11,7 +11,7 @@ import onnx_graphsurgeon as gs
 
 from onnxplain import InvalidInputError, UnsupportedModelError
 from onnxplain.graph_passes.backward import find_path
-from onnxplain.graph_passes.dims import Dim, describe
+from onnxplain.graph_passes.dims import Dim, Shape, describe
 from onnxplain.graph_passes.emit import Emitter, is_constant, is_float, numpy_type
 
 # Operators between the final activation and the output that only rename, reshape or retype.
@@ -159,7 +159,7 @@ def select(
 def choose_input(graph: gs.Graph, name: str | None = None) -> gs.Variable:
     """The input named, or the first float input with at least three axes.
 
-    Or the first float input.
+    Or the first float input. States that the model hands back come after all else.
     """
     if name is not None:
         for tensor in graph.inputs:
@@ -168,6 +168,9 @@ def choose_input(graph: gs.Graph, name: str | None = None) -> gs.Variable:
         known = ", ".join(repr(t.name) for t in graph.inputs)
         raise InvalidInputError(f"the model has no input {name!r}; it has {known}")
     floats = [t for t in graph.inputs if t.dtype is not None and is_float(t)]
+    fresh = [t for t in floats if not _is_state(graph, t)]
+    if any(t.shape is None or len(t.shape) >= 2 for t in fresh):
+        floats = fresh
     images = [t for t in floats if t.shape is not None and len(t.shape) >= 3]
     integers = [t for t in graph.inputs if _is_number(t) and _float_readers(t)]
     candidates = images or floats or integers
@@ -178,6 +181,20 @@ def choose_input(graph: gs.Graph, name: str | None = None) -> gs.Variable:
             f"an embedding; its inputs: {found}"
         )
     return candidates[0]
+
+
+def _is_state(graph: gs.Graph, tensor: gs.Variable) -> bool:
+    """True where an output behind the first may have the tensor's shape: the state's next value."""
+    return any(_may_be_alike(tensor.shape, output.shape) for output in graph.outputs[1:])
+
+
+def _may_be_alike(a: Shape, b: Shape) -> bool:
+    """True where the shapes have as many axes, and no axis that certainly differs."""
+    if not a or not b or len(a) != len(b):
+        return False
+    return all(
+        p == q or not (isinstance(p, int) and isinstance(q, int)) for p, q in zip(a, b, strict=True)
+    )
 
 
 def _is_number(tensor: gs.Variable) -> bool:
