@@ -1,7 +1,8 @@
 """Quantised operators for `torch_runner`, with straight-through gradients.
 
 A quantised tensor is held as whole numbers in the interpreter's floating-point type, so that
-gradients pass. Rounding has the gradient of the identity, and none where the quantiser saturates.
+gradients pass. Rounding has the gradient of the identity, and none where the quantiser saturates:
+where x lies outside the range or at its ends, as ReLU6, which a quantiser may stand for.
 """
 
 from __future__ import annotations
@@ -25,9 +26,12 @@ def quantize(node: Node, x: Tensor, scale: Tensor, zero_point: Tensor | None = N
     zero_point = torch.zeros(1, dtype=torch.uint8) if zero_point is None else zero_point
     limits = torch.iinfo(zero_point.dtype)
     axis = node.get("axis", 1)
+    zero = along(zero_point, x, axis).to(x.dtype)
+    low, high = limits.min - zero, limits.max - zero
     scaled = x / along(scale, x, axis)
-    rounded = scaled + (scaled.round() - scaled).detach()
-    return (rounded + along(zero_point, x, axis)).clamp(limits.min, limits.max)
+    rounded = scaled.detach().round().clamp(low, high) + zero
+    passed = scaled * ((scaled > low) & (scaled < high))
+    return rounded + (passed - passed.detach())  # whole numbers still: 0 is added
 
 
 @operator("DequantizeLinear")
