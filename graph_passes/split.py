@@ -27,9 +27,9 @@ def split(model: onnx.ModelProto, late: Collection[str]) -> tuple[onnx.ModelProt
     after = [node for node in graph.node if behind.intersection(node.output)]
     # Constants of the second part that nodes compute, last first.
     wanted = {name for node in after for name in _read_by(node)}
-    constant = []
+    constant, varying = [], early | behind
     for node in reversed(graph.node):
-        if wanted.intersection(node.output) and not (early | behind).intersection(node.output):
+        if wanted.intersection(node.output) and not varying.intersection(node.output):
             constant.append(node)
             wanted.update(_read_by(node))
     handed_over = sorted(wanted & early)
