@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from onnxplain import InvalidInputError, OnnxplainError
+from onnxplain import InvalidInputError, OnnxplainError, UnsupportedModelError
 from onnxplain.engine.arrays import (
     check_baseline,
     check_baseline_values,
@@ -168,6 +168,11 @@ class Explainer:
             except OnnxplainError as error:
                 raise if_out_of_range(self.subject, target, error) from error
         results = {k: np.concatenate([part[k] for part in done]) for k in done[0]}
+        if len(results[finish.SCORE]) != len(targets):
+            raise UnsupportedModelError(
+                f"{len(targets)} rows of {self.subject.input.name!r} gave "
+                f"{len(results[finish.SCORE])} scores: its first axis is not the batch"
+            )
         if alike:
             results |= {name: np.repeat(results[name], count, axis=0) for name in own}
         return self._explanation(plan, results, target)

@@ -174,27 +174,34 @@ class AdaptivePath:
 def along_fixed_points(
     session: Session,
     feeds: Mapping[str, np.ndarray | Held],
-    names: Sequence[str],
+    totals: Mapping[str, tuple[str, int]],
     alphas: np.ndarray,
     weights: np.ndarray,
     progress: Progress,
 ) -> dict[str, np.ndarray]:
-    """The attributions named, added up over the rows of points, float32.
+    """The attributions, added up over the rows of points.
+
+    Everything stays on the provider's device until the last row is done.
 
     Args:
         session: what `gradient_chunk` made.
         feeds: the batch of inputs, baselines and seed.
-        names: the attributions' names, one for each explained input.
+        totals: each attribution's name -> the name of its total, and how many axes it has.
         alphas: points, [chunks, K].
         weights: their weights, [chunks, K].
         progress: called with (chunks done, chunks in all).
     """
-    total: dict[str, np.ndarray] = {}
-    for done, row in enumerate(zip(alphas, weights, strict=True), start=1):
-        parts = session.run({**feeds, ALPHAS: row[0], WEIGHTS: row[1]})
-        total = {name: total.get(name, np.float64(0.0)) + parts[name] for name in names}
-        progress(done, len(alphas))
-    return {name: value.astype(np.float32) for name, value in total.items()}
+    known = session.place(feeds)
+    rows = [session.place({ALPHAS: a, WEIGHTS: w}) for a, w in zip(alphas, weights, strict=True)]
+    added: Mapping[str, np.ndarray | Held] = {
+        total: np.zeros((1,) * rank, session.type_of(total)) for total, rank in totals.values()
+    }
+    held: dict[str, Held] = {}
+    for done, row in enumerate(rows, start=1):
+        held = session.hold({**known, **row, **added})
+        added = {total: held[name] for name, (total, _) in totals.items()}
+        progress(done, len(rows))
+    return {name: held[name].numpy() for name in totals}
 
 
 def follow(

@@ -10,24 +10,26 @@ import numpy as np
 import onnx
 
 from onnxplain.engine.paths import AdaptivePath, along_fixed_points, follow, warn_of_cap
-from onnxplain.engine.session import CPU, Held, Session, open_session
+from onnxplain.engine.session import CPU, Held, Session, open_session, resolve_providers
 from onnxplain.engine.stopwatch import phase
 from onnxplain.graph_passes import finish
 from onnxplain.graph_passes.deeplift import deeplift
 from onnxplain.graph_passes.grad_cam import grad_cam
 from onnxplain.graph_passes.integrated_gradients import (
+    TOTAL,
     chunks_of,
     endpoints,
     gradient_chunk,
     integrated_gradients,
     path_gradients,
 )
+from onnxplain.graph_passes.lowering import lowered_for
 from onnxplain.graph_passes.split import split
 from onnxplain.graph_passes.subject import Subject
 
 # Points of the path in one gradient pass: on a CPU 1 to 4 are as fast for each point as 25, in a
 # fraction of the memory; a GPU wants more to do at once.
-_CHUNK = {"cpu": 4, "other": 32}
+_CHUNK = {"cpu": 2, "other": 32}
 # Beside the graphs' outputs: what each path took, and what it misses in all its intervals.
 PASSES, RESIDUAL = "onnxplain/passes", "onnxplain/residual"
 
@@ -74,7 +76,8 @@ class Plan:
         self._sessions: dict[str, Session] = {}
         # The last baseline and its activations.
         self._reference: tuple[dict[str, np.ndarray], dict[str, Held]] | None = None
-        with phase("build"):
+        gpu = resolve_providers(settings.providers)[0] != CPU
+        with phase("build"), lowered_for(gpu=gpu):
             self._models = self._built()
 
     def _built(self) -> dict[str, onnx.ModelProto]:
@@ -118,13 +121,15 @@ class Plan:
     def contract_model(self) -> onnx.ModelProto:
         """One model of (input, target, baseline), as `Explainer.model` promises it."""
         settings, subject = self._settings, self._subject
-        model = self._models["explain"]
-        if settings.method == "deeplift":
+        if settings.method == "grad-cam":
+            model = grad_cam(subject, settings.layer, self._width)
+        elif settings.method == "deeplift":
             model = deeplift(subject, self._width, settings.rule)
-        elif settings.method == "integrated-gradients":
+        else:
             alphas, weights = chunks_of(settings.points, settings.weights, self._chunk_size(1))
-            chunk = gradient_chunk(subject) if settings.adaptive else self._models["path"]
-            model = integrated_gradients(model, chunk, self.attributions, alphas, weights)
+            chunk = gradient_chunk(subject)
+            ends = endpoints(subject, self._width)
+            model = integrated_gradients(ends, chunk, self.attributions, alphas, weights)
         extra = [*self.attributions]
         if settings.method != "grad-cam":
             extra.append("delta")
@@ -189,16 +194,23 @@ class Plan:
         if "path" not in self._models:
             progress(1, 1)
             return results
-        settings, session = self._settings, self._session("path")
+        settings, subject, session = self._settings, self._subject, self._session("path")
         feeds = {**feeds, finish.SEED: results.pop(finish.SEED)}
         inputs = len(results[finish.SCORE])
-        names = [*self.attributions]
         if not settings.adaptive:
             size = self._chunk_size(inputs)
             rows = chunks_of(settings.points, settings.weights, size)
-            return results | along_fixed_points(session, feeds, names, *rows, progress)
+            totals = {
+                subject.name_of(finish.ATTRIBUTION, source): (
+                    subject.name_of(TOTAL, source),
+                    len(source.start.shape) - source.embedded,
+                )
+                for source in subject.sources
+            }
+            return results | along_fixed_points(session, feeds, totals, *rows, progress)
         steps = len(settings.points)
         paths = [AdaptivePath(steps, settings.tolerance) for _ in range(inputs)]
+        names = [*self.attributions]
         finished = follow(session, feeds, names, paths, self._chunk_size(1), progress, steps)
         if settings.tolerance is not None:
             warn_of_cap(paths, settings.tolerance)

@@ -42,6 +42,8 @@ from onnxplain.graph_passes.twins import TwinEmitter
 # Inputs of the graphs that do some points of the path.
 ALPHAS = "onnxplain/alphas"
 WEIGHTS = "onnxplain/weights"
+# The input that a chunk adds its part of the attribution to.
+TOTAL = "onnxplain/total"
 
 
 def endpoints(subject: Subject, target_width: int | None = None) -> onnx.ModelProto:
@@ -65,11 +67,11 @@ def endpoints(subject: Subject, target_width: int | None = None) -> onnx.ModelPr
 
 
 def gradient_chunk(subject: Subject) -> onnx.ModelProto:
-    """A model of (input, baseline, seed, alphas [K], weights [K]): a part of the attribution.
+    """A model of (input, baseline, seed, alphas [K], weights [K], total) that adds to the total.
 
-    attribution part = (x - x') sum_k weights_k d score / d x at x' + alphas_k (x - x') (equation 1,
-    as a sum). The K points of all N inputs go through the graph as one batch of K N; where the file
-    fixes its batch, K must be 1.
+    attribution = total + (x - x') sum_k weights_k d score / d x at x' + alphas_k (x - x') (equation
+    1, as a sum). The K points of all N inputs go through the graph as one batch of K N; where the
+    file fixes its batch, K must be 1. A total of ones as sizes stands for nothing so far.
 
     Raises:
         UnsupportedModelError: an operator on the path without a gradient rule.
@@ -85,7 +87,14 @@ def gradient_chunk(subject: Subject) -> onnx.ModelProto:
         weighted = emit.mul(line.slopes, column)
         part = emit.mul(emit("ReduceSum", weighted, [0], keepdims=0), line.difference)
         part.shape = start.shape
-        outputs[subject.name_of(ATTRIBUTION, line.source)] = per_token(emit, line.source, part)
+        part = per_token(emit, line.source, part)
+        name = subject.name_of(TOTAL, line.source)
+        shape = [f"{name}_dim{axis}" for axis in range(len(start.shape) - line.source.embedded)]
+        total = gs.Variable(name, dtype=start.dtype, shape=shape)
+        emit.graph.inputs.append(total)
+        attribution = emit.add(part, total)
+        attribution.shape = part.shape
+        outputs[subject.name_of(ATTRIBUTION, line.source)] = attribution
     return finish(emit.graph, outputs, own_outputs=False)
 
 
@@ -282,7 +291,7 @@ def integrated_gradients(
 
 
 def _loop_body(body: onnx.GraphProto) -> onnx.GraphProto:
-    """total += chunk(alphas[i], weights[i]), for each explained input.
+    """total = chunk(alphas[i], weights[i], total), for each explained input.
 
     Input, baseline and seed come from the graph around.
     """
@@ -302,14 +311,12 @@ def _loop_body(body: onnx.GraphProto) -> onnx.GraphProto:
         helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
     ]
     outputs = [helper.make_tensor_value_info("go_on_out", TensorProto.BOOL, [])]
+    inputs += [value for value in body.input if value.name.startswith(TOTAL)]
     for output in body.output:
-        before, after = f"total_{output.name}", f"total_out_{output.name}"
-        nodes.append(helper.make_node("Add", [before, parts[output.name]], [after]))
         element = output.type.tensor_type.elem_type
         rank = len(output.type.tensor_type.shape.dim)
         free = [f"{output.name}_dim{axis}" for axis in range(rank)]
-        inputs.append(helper.make_tensor_value_info(before, element, free))
-        outputs.append(helper.make_tensor_value_info(after, element, free))
+        outputs.append(helper.make_tensor_value_info(parts[output.name], element, free))
     return helper.make_graph(nodes, "step", inputs, outputs)
 
 

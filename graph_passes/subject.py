@@ -152,8 +152,23 @@ def select(
     if score == "logit":
         logits, activation, axis = _before_activation(graph, chosen)
     rank = 2 if logits.shape is None else len(logits.shape)
+    for source in sources:
+        _check_batch(source, logits)
     class_axis = axis if axis is not None and rank > 2 else min(1, rank - 1)
     return Subject(graph, sources, chosen, logits, activation, class_axis)
+
+
+def _check_batch(source: Source, logits: gs.Variable) -> None:
+    """Refuse an input whose first axis is not the score's batch, where the file tells."""
+    shape, scores = list(source.start.shape or []), list(logits.shape or [])
+    if min(len(shape), len(scores)) < 2 or shape[0] == scores[0]:
+        return
+    elsewhere = isinstance(scores[0], str) and scores[0] in shape[1:]
+    if elsewhere or (isinstance(shape[0], int) and isinstance(scores[0], int)):
+        raise UnsupportedModelError(
+            f"input {source.input.name!r} {describe(shape)} does not have the batch of the score "
+            f"{describe(scores)} on its first axis"
+        )
 
 
 def choose_input(graph: gs.Graph, name: str | None = None) -> gs.Variable:

@@ -16,6 +16,7 @@ import onnx_graphsurgeon as gs
 from onnxplain import UnsupportedModelError
 from onnxplain.graph_passes.dims import is_static
 from onnxplain.graph_passes.emit import Emitter, is_constant
+from onnxplain.graph_passes.lowering import for_gpu
 
 
 class Window(NamedTuple):
@@ -51,8 +52,13 @@ def convolution_window(node: gs.Node) -> Window:
 def input_gradient(
     emit: Emitter, dy: gs.Tensor, weight: gs.Tensor, x: gs.Tensor, window: Window
 ) -> gs.Tensor:
-    """dx of y = Conv(x, weight), by the lowering that suits the layer."""
-    if is_constant(weight):
+    """dx of y = Conv(x, weight), by the lowering that suits the layer.
+
+    On a GPU a ConvTranspose where the stride is over 1: one kernel, cuDNN's own, where the phases
+    are a dozen operators (not measured yet).
+    """
+    strided = any(s > 1 for s in window.strides)
+    if is_constant(weight) and not (strided and for_gpu()):
         if _fits_flipped_convolution(window):
             return _by_flipped_convolution(emit, dy, weight.values, window)
         if all(d == 1 for d in window.dilations) and len(window.kernel) == 2:
