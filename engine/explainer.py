@@ -125,9 +125,9 @@ class Explainer:
 
     @cached_property
     def model(self) -> onnx.ModelProto:
-        """The explaining model: the model's inputs, `target` and `baseline`.
+        """The explaining model, of the model's inputs, `target` and `baseline`.
 
-        Its outputs, `attribution` and `delta`.
+        It returns the model's outputs, `attribution` and `delta`.
         """
         return self._default_plan.contract_model()
 

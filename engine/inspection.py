@@ -180,10 +180,7 @@ def card_or_assumption(
 
 
 def unsupported_by_method(subject: Subject, layer: str | None = None) -> dict[str, list[str]]:
-    """For each method every reason why it cannot explain the subject.
-
-    Without emitting a backward pass.
-    """
+    """For each method every reason why it cannot explain the subject; emits no backward pass."""
     return {
         "grad-cam": _reasons(lambda: _grad_cam_refusals(subject, layer)),
         "integrated-gradients": _reasons(lambda: _gradient_refusals(subject, subject.start)),

@@ -160,7 +160,7 @@ def open_session(
 def resolve_providers(providers: str | Sequence[str] | None) -> list[str]:
     """The providers to ask ONNX Runtime for.
 
-    Without CUDA the CPU, with one line of warning if it was asked for.
+    Where CUDA was asked for and is absent, the CPU, with one line of warning.
     """
     available = onnxruntime.get_available_providers()
     if providers is None or providers == "auto":
@@ -191,10 +191,7 @@ def _warn_once(message: str) -> None:
 
 
 def cuda_problem() -> str | None:
-    """Why CUDA cannot be used here.
-
-    Or None where it can (its libraries from PyPI are preloaded then).
-    """
+    """Why CUDA cannot be used here; None where it can (its libraries are preloaded then)."""
     if CUDA not in onnxruntime.get_available_providers():
         return "this ONNX Runtime has no CUDA provider (pip install onnxruntime-gpu)"
     if _cuda_devices() == 0:

@@ -54,10 +54,7 @@ class Path(NamedTuple):
 
 
 def find_path(graph: gs.Graph, start: Sequence[gs.Tensor], end: Sequence[gs.Tensor]) -> Path:
-    """Nodes that depend on a float tensor of `start` and reach one of `end`.
-
-    In the graph's order.
-    """
+    """Nodes that depend on a float tensor of `start` and reach one of `end`, in order."""
     varying = {tensor.name for tensor in start}
     dependent = []
     for node in graph.nodes:

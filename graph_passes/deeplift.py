@@ -1,6 +1,7 @@
-"""DeepLIFT (Shrikumar et al.
+"""DeepLIFT: differences from a baseline, shared out so that they sum to the score's.
 
-2017): differences from a baseline, shared out so that they sum to the score's.
+Shrikumar, Greenside, Kundaje: Learning Important Features Through Propagating Activation
+Differences (2017).
 """
 
 from __future__ import annotations

@@ -58,9 +58,6 @@ def describe(shape: Shape) -> str:
 
 
 def _describe_dim(dim: Dim) -> str:
-    """A number, a name that the file gave.
-
-    Or ? for names that shape inference and `prepare` made up.
-    """
+    """A number, or the file's name; ? for names that shape inference and `prepare` made up."""
     made_up = dim is None or (isinstance(dim, str) and ("?" in dim or dim.startswith("unk__")))
     return "?" if made_up else str(dim)

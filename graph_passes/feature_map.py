@@ -115,9 +115,7 @@ def _is_spatial(role: str | None) -> bool:
 
 
 def dominators(path: Path, subject: Subject) -> list[gs.Variable]:
-    """Tensors that every path from the start to the score crosses, in order.
-
-    Without the score tensor itself.
+    """Tensors before the score that every path from the start to it crosses, in order.
 
     One sweep over the nodes in order keeps the number of tensors that are made but not used up: a
     tensor is crossed by every path exactly if, once it is made, nothing else made before it is used

@@ -1,6 +1,6 @@
-"""Integrated Gradients (Sundararajan et al.
+"""Integrated Gradients: the gradient averaged along the way from the baseline.
 
-2017): the gradient averaged along the way from the baseline.
+Sundararajan, Taly, Yan: Axiomatic Attribution for Deep Networks (2017).
 
 Two graphs: `endpoints` scores both ends of the path, `gradient_chunk` does some of its points.
 `integrated_gradients` puts both into one model, the chunks in a Loop.
@@ -47,10 +47,7 @@ TOTAL = "onnxplain/total"
 
 
 def endpoints(subject: Subject, target_width: int | None = None) -> onnx.ModelProto:
-    """A model of (input, target, baseline) that returns both scores.
-
-    The resolved target and the seed.
-    """
+    """A model of (input, target, baseline): both scores, the resolved target and the seed."""
     subject = working_copy(subject)
     emit = TwinEmitter(subject.graph)
     target = add_target_input(subject.graph, target_width)
@@ -254,9 +251,7 @@ def integrated_gradients(
     points: np.ndarray,
     weights: np.ndarray,
 ) -> onnx.ModelProto:
-    """One model of (input, target, baseline).
-
-    `ends`, then a Loop over the rows of points, each through `chunk`.
+    """One model of (input, target, baseline): `ends`, then a Loop of `chunk` over the points.
 
     Args:
         ends: what `endpoints` made.

@@ -12,10 +12,7 @@ from onnxplain.graph_passes.subject import Subject
 
 
 class Seed(NamedTuple):
-    """d score / d logits, which is also what picks the score out of the logits.
-
-    And the target it stands for.
-    """
+    """d score / d logits, which also picks the score out of the logits; and its target."""
 
     weights: gs.Tensor
     target: gs.Tensor

@@ -172,9 +172,9 @@ def _check_batch(source: Source, logits: gs.Variable) -> None:
 
 
 def choose_input(graph: gs.Graph, name: str | None = None) -> gs.Variable:
-    """The input named, or the first float input with at least three axes.
+    """The input named, or the first float input with three axes or more, or the first float one.
 
-    Or the first float input. States that the model hands back come after all else.
+    States that the model hands back come after all else.
     """
     if name is not None:
         for tensor in graph.inputs:
