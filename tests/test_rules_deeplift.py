@@ -8,7 +8,7 @@ import onnx_graphsurgeon as gs
 import pytest
 import rule_cases_elementwise  # noqa: F401  (importing registers the cases)
 import rule_cases_structure  # noqa: F401
-from rule_cases import CASES, Case, normal
+from rule_cases import CASES, Case, Fixed, normal
 from test_rules import run
 
 import onnxplain.graph_passes.rules  # noqa: F401
@@ -142,6 +142,30 @@ def test_rescale_replica() -> None:
         expected.append(m * (float(a > 0) if run_ == 0 else rise / run_))
     found = multipliers(Case("Relu", (x,)), x, baseline, seed)["multiplier_x0"]
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, np.inf), (0, 6), (-1, 1), (-0.3, 0.7), (1e-3, 1e3)])
+def test_rescale_of_bounds(low: float, high: float) -> None:
+    """Every pair of numbers on, right beside, inside and far off a Relu's or a Clip's bounds."""
+    near = [np.float32(bound) for bound in (low, high) if np.isfinite(bound)]
+    values = [0.5, 0.1, -1e-20, 1e-20, 1e-6, -1e30, 1e30, 2.5, -2.5, 0.0]
+    for bound in near:
+        values += [bound, np.nextafter(bound, np.float32(9e9)), np.nextafter(bound, -np.float32(1))]
+    # Subnormal numbers, which hardware may flush to 0, have no neighbours that are told apart.
+    grid = np.unique(np.float32([v for v in values if v == 0 or abs(v) > 1e-37]))
+    x, start = (side.ravel() for side in np.meshgrid(grid, grid))
+    case = (
+        Case("Relu", (x,))
+        if np.isinf(high)
+        else Case("Clip", (x, Fixed(np.array(low, float)), Fixed(np.array(high, float))))
+    )
+    found = multipliers(case, x, start, np.ones(len(x)))["multiplier_x0"]
+    bounds = np.float32(low), np.float32(high)
+    a, b = x.astype(np.float64), start.astype(np.float64)
+    rise = np.clip(a, *bounds) - np.clip(b, *bounds)
+    inside = (x > bounds[0]) & (x < bounds[1])
+    expected = np.divide(rise, a - b, out=inside.astype(np.float64), where=a != b)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-12)
 
 
 def test_product_replica() -> None:
