@@ -94,12 +94,12 @@ def jobs_of(network: Network, threads: int) -> dict[str, tuple[dict[str, Callabl
     captum_ig = captum.attr.IntegratedGradients(network.module)
     captum_lift = captum.attr.DeepLift(network.module)
     resize = captum.attr.LayerAttribution.interpolate
-    five = np.repeat(x, 5, axis=0)
+    five, size = np.repeat(x, 5, axis=0), x.shape[2:]
     return {
         "Grad-CAM": (
             {
                 "ours": lambda: cam(x, top),
-                "captum": lambda: resize(captum_cam.attribute(inputs, top), (224, 224)),
+                "captum": lambda: resize(captum_cam.attribute(inputs, top), size),
             },
             1,
         ),
@@ -191,7 +191,7 @@ def processes(network: Network, threads: int, repeats: int, steps: tuple[int, in
             imports += [imported for imported, _, _ in found]
             seconds = np.median([seconds for _, seconds, _ in found])
             rows.append([f"building {method} and its first session", f"{seconds:.2f} s"])
-        one = "; e(np.zeros((1, 3, 224, 224), np.float32), 0, baseline=-1.0)"
+        one = f"; e(np.zeros({network.baseline.shape}, np.float32), 0, baseline=-1.0)"
         for quadrature in ("gauss-legendre", "adaptive"):
             peaks = []
             for count in (2, *steps):
