@@ -7,7 +7,8 @@ import onnx
 import onnxruntime
 import pytest
 from networks import example, exported
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer, QuantFormat
 from test_rules import run
 
 import onnxplain
@@ -96,3 +97,62 @@ def test_unknown_contrib_operator_is_named() -> None:
     model.graph.output[0].type.CopyFrom(helper.make_tensor_type_proto(TensorProto.FLOAT, None))
     with pytest.raises(onnxplain.UnsupportedModelError, match=r"com\.microsoft\.Inverse"):
         onnxplain.vjp(model)
+
+
+def run_as_written(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
+    """The one output, without the 8-bit products that ONNX Runtime's optimiser may choose."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    return session.run(None, {"x": x})[0]
+
+
+def linear_model(inputs: int, outputs: int) -> onnx.ModelProto:
+    random = np.random.default_rng(4)
+    weights = [random.standard_normal((inputs, 24)), random.standard_normal((24, outputs))]
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["x", "w0"], ["h"]),
+            helper.make_node("Relu", ["h"], ["a"]),
+            helper.make_node("MatMul", ["a", "w1"], ["y"]),
+        ],
+        "linear",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", inputs])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", outputs])],
+        [numpy_helper.from_array(w.astype(np.float32), f"w{k}") for k, w in enumerate(weights)],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+
+
+@pytest.mark.parametrize("form", [QuantFormat.QOperator, QuantFormat.QDQ], ids=["nbits", "qdq"])
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize(("bits", "inputs"), [(4, 64), (4, 41), (8, 64)])
+def test_weights_of_few_bits_in_blocks(bits, inputs, symmetric, form) -> None:
+    """What ONNX Runtime's own quantiser writes: the weights are another model's, and exact."""
+    if (bits, form) == (8, QuantFormat.QDQ):
+        pytest.skip("the quantiser writes blocks of 8 bits as MatMulNBits only")
+    quantiser = MatMulNBitsQuantizer(
+        linear_model(inputs, 5),
+        block_size=16,
+        is_symmetric=symmetric,
+        bits=bits,
+        quant_format=form,
+    )
+    quantiser.process()
+    model = quantiser.model.model
+    operators = {node.op_type for node in model.graph.node}
+    assert operators & {"MatMulNBits", "DequantizeLinear"}
+    x = np.random.default_rng(5).standard_normal((3, inputs)).astype(np.float32)
+    expected = run_as_written(model, x)
+    lift = onnxplain.Explainer(model, "deeplift", providers="cpu")(x, [0, 2, 4])
+    np.testing.assert_allclose(lift.score, expected[[0, 1, 2], [0, 2, 4]], rtol=1e-4, atol=1e-4)
+    assert lift.relative_delta is not None and lift.relative_delta.max() < 1e-4
+    seed = np.eye(5, dtype=np.float32)[[0, 2, 4]]
+    found = run(onnxplain.vjp(model), {"x": x, "cotangent_y": seed})["grad_x"]
+    step = 1e-3 * np.random.default_rng(6).standard_normal(x.shape).astype(np.float32)
+    ahead, behind = (run_as_written(model, x + s) for s in (step, -step))
+    np.testing.assert_allclose(
+        (found * step).sum(), ((ahead - behind) * seed).sum() / 2, rtol=2e-2, atol=1e-4
+    )

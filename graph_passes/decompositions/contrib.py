@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnxplain.graph_passes.decompositions.normalization import standardised
 from onnxplain.graph_passes.decompositions.registry import decomposition
-from onnxplain.graph_passes.emit import Emitter, optional_input, rank_of
+from onnxplain.graph_passes.emit import Emitter, is_constant, optional_input, rank_of
 
 DOMAIN = "com.microsoft"
 
@@ -77,6 +78,34 @@ def fused_matmul(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
         for tensor, flag in zip(node.inputs, ("transA", "transB"), strict=True)
     ]
     return emit.mul(emit("MatMul", *operands), float(node.attrs.get("alpha", 1.0)))
+
+
+@contrib("MatMulNBits")
+def matmul_of_few_bits(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
+    """y = x W' [+ bias], W = scale (q - zero) for each block of a row, q packed low bits first."""
+    packed, scales, zeros = node.inputs[1], node.inputs[2], optional_input(node, 3)
+    parameters = [packed, scales, *([] if zeros is None else [zeros])]
+    if optional_input(node, 4) is not None or not all(map(is_constant, parameters)):
+        return None
+    bits, rows, columns = node.attrs["bits"], node.attrs["N"], node.attrs["K"]
+    q = _unpacked(packed.values, bits).reshape(rows, -1, node.attrs["block_size"])
+    blocks = q.shape[1]
+    scale = np.asarray(scales.values, np.float32).reshape(rows, blocks, 1)
+    if zeros is None:
+        zero = np.float32(2 ** (bits - 1))
+    else:
+        points = np.asarray(zeros.values)
+        points = _unpacked(points, bits) if points.dtype == np.uint8 else points.astype(np.float32)
+        zero = points.reshape(rows, -1)[:, :blocks, None]
+    weight = (scale * (q - zero)).reshape(rows, -1)[:, :columns]
+    y = emit("MatMul", node.inputs[0], emit.constant(np.ascontiguousarray(weight.T)))
+    return y if optional_input(node, 5) is None else emit.add(y, node.inputs[5])
+
+
+def _unpacked(packed: np.ndarray, bits: int) -> np.ndarray:
+    """Bytes as float32 numbers of so many bits each, the lowest bits first."""
+    shifts = np.arange(0, 8, bits, dtype=np.uint8)
+    return ((packed[..., None] >> shifts) & (2**bits - 1)).astype(np.float32)
 
 
 @contrib("Gelu")

@@ -103,14 +103,22 @@ def _whole(emit: Emitter, tensor: gs.Tensor) -> gs.Tensor:
     return emit("Cast", tensor, to=onnx.TensorProto.FLOAT)
 
 
-def _along(emit: Emitter, parameter: gs.Tensor, x: gs.Tensor, axis: int) -> gs.Tensor:
-    """A scale or zero point in a shape that broadcasts: one number, or one per place of an axis."""
+def _along(
+    emit: Emitter, parameter: gs.Tensor, x: gs.Tensor, axis: int, block: int = 0
+) -> gs.Tensor:
+    """A scale or zero point in a shape that broadcasts.
+
+    One number, one for each place of an axis, or one for each block of places of an axis.
+    """
     value = _whole(emit, parameter)
     if parameter.shape is None or len(parameter.shape) == 0 or list(parameter.shape) == [1]:
         return emit("Reshape", value, emit.constant(np.zeros(0, np.int64)))
-    if len(parameter.shape) != 1:
-        raise UnsupportedModelError("quantisation in blocks is not supported")
     rank = rank_of(x)
+    if block:
+        places = list(x.shape or [])[axis % rank]
+        if not isinstance(places, int):
+            raise UnsupportedModelError("quantisation in blocks along an axis of unknown length")
+        return emit("Gather", value, np.arange(places) // block, axis=axis % rank)
     return emit("Reshape", value, [-1 if a == axis % rank else 1 for a in range(rank)])
 
 
@@ -168,28 +176,25 @@ def _dequantised(emit: Emitter, node: gs.Node, index: int) -> gs.Tensor:
 
 @quantised("QuantizeLinear", f"{_MICROSOFT}QuantizeLinear")
 def quantize_linear(emit: Emitter, node: gs.Node) -> gs.Tensor:
-    """q = round(clip(x / s, ...)) + z, per tensor or per axis."""
+    """q = round(clip(x / s, ...)) + z, per tensor, per axis or per block."""
     x, scale, zero = node.inputs[0], node.inputs[1], optional_input(node, 2)
-    if node.attrs.get("block_size", 0):
-        raise UnsupportedModelError("quantisation in blocks is not supported")
-    axis = node.attrs.get("axis", 1)
-    point = emit.constant(0.0) if zero is None else _along(emit, zero, x, axis)
+    axis, block = node.attrs.get("axis", 1), node.attrs.get("block_size", 0)
+    point = emit.constant(0.0) if zero is None else _along(emit, zero, x, axis, block)
     if zero is not None and is_constant(zero) and zero.values.size == 1:
         point = _single(emit, zero)
-    return quantise(emit, emit.div(x, _along(emit, scale, x, axis)), point, _limits(zero, node))
+    steps = emit.div(x, _along(emit, scale, x, axis, block))
+    return quantise(emit, steps, point, _limits(zero, node))
 
 
 @quantised("DequantizeLinear", f"{_MICROSOFT}DequantizeLinear")
 def dequantize_linear(emit: Emitter, node: gs.Node) -> gs.Tensor:
-    """x = s (q - z), per tensor or per axis."""
+    """x = s (q - z), per tensor, per axis or per block."""
     q, scale, zero = node.inputs[0], node.inputs[1], optional_input(node, 2)
-    if node.attrs.get("block_size", 0):
-        raise UnsupportedModelError("quantisation in blocks is not supported")
-    axis = node.attrs.get("axis", 1)
+    axis, block = node.attrs.get("axis", 1), node.attrs.get("block_size", 0)
     value = _whole(emit, q)
     if zero is not None:
-        value = emit.sub(value, _along(emit, zero, q, axis))
-    return emit.mul(value, _along(emit, scale, q, axis))
+        value = emit.sub(value, _along(emit, zero, q, axis, block))
+    return emit.mul(value, _along(emit, scale, q, axis, block))
 
 
 @quantised("DynamicQuantizeLinear")
