@@ -129,12 +129,14 @@ def if_out_of_range(subject: Subject, target: Any, error: OnnxplainError) -> Onn
 def check_baseline(source: Source, baseline: np.ndarray, x: np.ndarray) -> np.ndarray:
     """A baseline that `check_baseline_values` passed, repeated to the explained tensor's shape.
 
+    As it is, where only the graph knows that shape.
+
     Raises:
         InvalidInputError: a shape that does not broadcast.
     """
-    explained = (*x.shape, *list(source.start.shape)[x.ndim :])
-    if not all(isinstance(dim, int) for dim in explained):
+    if not source.straight:
         return baseline
+    explained = (*x.shape, *list(source.start.shape)[x.ndim :])
     try:
         fits = np.broadcast_shapes(baseline.shape, explained) == explained
     except ValueError:

@@ -27,9 +27,11 @@ from onnxplain.engine.plan import PASSES, RESIDUAL, Plan, Settings
 from onnxplain.engine.prepared import prepared_graph
 from onnxplain.graph_passes import finish
 from onnxplain.graph_passes.deeplift import RULES
+from onnxplain.graph_passes.dims import same_dim
 from onnxplain.graph_passes.feature_map import find_feature_map
 from onnxplain.graph_passes.quadrature import ADAPTIVE, quadrature_rule
 from onnxplain.graph_passes.subject import Source, select
+from onnxplain.graph_passes.twins import changing_names
 from onnxplain.models.card import ModelCard, black_image, find_card
 from onnxplain.models.load import load
 
@@ -150,30 +152,35 @@ class Explainer:
         feeds = check_inputs(self.subject, x)
         source = feeds[self.subject.input.name]
         count = len(source) if source.ndim else 1
+        self._check_rows(feeds, count)
         targets = check_target(self.subject, target, count)
         plan = self._plan(targets.shape[1] if targets.ndim == 2 else None)
         feeds |= self._whole_baselines(feeds, baseline)
         run, size = plan.run, self._batch_size(count)
-        own = [tensor.name for tensor in self.subject.graph.outputs]
-        alike = count > 1 and not isinstance(self.subject.batch, int) and _all_alike(feeds, count)
+        rowed, sure = self._with_rows(feeds, count)
+        if not sure and not isinstance(self.subject.batch, int):
+            size = count
+        free = not isinstance(self.subject.batch, int) and not self._whole_outputs
+        alike = free and sure and count > 1 and _all_alike([feeds[name] for name in rowed])
         if alike or len(targets) > count:
-            feeds = _rows(feeds, slice(1), count)
-            run, size = plan.run_shared, len(targets)
+            feeds = _rows(feeds, rowed, slice(1))
+            run, size, rowed = plan.run_shared, len(targets), set()
         batches = [slice(first, first + size) for first in range(0, len(targets), size)]
         done = []
         for index, rows in enumerate(batches):
-            batch = _rows(feeds, rows, len(targets)) | {"target": targets[rows]}
+            batch = _rows(feeds, rowed, rows) | {"target": targets[rows]}
             try:
                 done.append(run(batch, _share(progress, index, len(batches))))
             except OnnxplainError as error:
                 raise if_out_of_range(self.subject, target, error) from error
-        results = {k: np.concatenate([part[k] for part in done]) for k in done[0]}
+        results = {k: self._joined(k, [part[k] for part in done]) for k in done[0]}
         if len(results[finish.SCORE]) != len(targets):
             raise UnsupportedModelError(
                 f"{len(targets)} rows of {self.subject.input.name!r} gave "
                 f"{len(results[finish.SCORE])} scores: its first axis is not the batch"
             )
         if alike:
+            own = [tensor.name for tensor in self.subject.graph.outputs]
             results |= {name: np.repeat(results[name], count, axis=0) for name in own}
         return self._explanation(plan, results, target)
 
@@ -247,6 +254,50 @@ class Explainer:
             for name, source in zip(chosen, self.subject.sources, strict=True)
         }
 
+    def _check_rows(self, feeds: Mapping[str, np.ndarray], count: int) -> None:
+        """Refuse explained inputs of different batches."""
+        for source in self.subject.sources[1:]:
+            array = feeds[source.input.name]
+            if array.shape[:1] != (count,):
+                raise InvalidInputError(
+                    f"input {source.input.name!r}: expected {count} rows, as many as "
+                    f"{self.subject.input.name!r} has, got an array of {list(array.shape)}"
+                )
+
+    def _with_rows(self, feeds: Mapping[str, np.ndarray], count: int) -> tuple[set[str], bool]:
+        """The feeds with a row for each of N inputs, and whether the file is sure of that.
+
+        It is not where a further input has the batch on another axis, or has N elements on the
+        first, but another name for them: a table that all rows share, say.
+        """
+        explained = {source.input.name for source in self.subject.sources}
+        given = {t.name: t.shape or [None] for t in self.subject.graph.inputs}
+        batch, rowed, sure = self.subject.batch, set(), True
+        for name, array in feeds.items():
+            if name in given and name not in explained:
+                first, *rest = given[name]
+                sure = sure and not any(same_dim(dim, batch) for dim in rest)
+                if isinstance(first, int) and first != batch:
+                    continue
+                sure = sure and (same_dim(first, batch) or array.shape[:1] != (count,))
+            if array.shape[:1] == (count,):
+                rowed.add(name)
+        return rowed, sure or count == 1
+
+    @cached_property
+    def _whole_outputs(self) -> set[str]:
+        """The model's outputs without a batch: single numbers and constants."""
+        graph = self.subject.graph
+        changing = changing_names(graph, graph.inputs)
+        return {t.name for t in graph.outputs if t.shape == [] or t.name not in changing}
+
+    def _joined(self, name: str, parts: Sequence[np.ndarray]) -> np.ndarray:
+        """One result of all batches."""
+        alike = name in self._whole_outputs and all(np.array_equal(parts[0], p) for p in parts)
+        if alike or len(parts) == 1:
+            return parts[0]
+        return np.concatenate([np.atleast_1d(part) for part in parts])
+
     def _batch_size(self, count: int) -> int:
         """How many inputs go through the graph at once."""
         fixed = self.subject.batch
@@ -284,18 +335,17 @@ class Explainer:
         )
 
 
-def _rows(feeds: Mapping[str, np.ndarray], rows: slice, count: int) -> dict[str, np.ndarray]:
-    """These rows of all that has `count` of them."""
-    return {n: v[rows] if v.ndim and len(v) == count else v for n, v in feeds.items()}
+def _rows(feeds: Mapping[str, np.ndarray], rowed: set[str], rows: slice) -> dict[str, np.ndarray]:
+    """These rows of what has rows, and all of the rest."""
+    return {name: v[rows] if name in rowed else v for name, v in feeds.items()}
 
 
-def _all_alike(feeds: Mapping[str, np.ndarray], count: int) -> bool:
+def _all_alike(arrays: Sequence[np.ndarray]) -> bool:
     """Whether N rows are one input N times, as callers write it to ask for N targets of it.
 
     Their forward passes are one then: five Grad-CAM targets of EfficientNet-Lite0 take PLACEHOLDER
     forward passes instead of 5.
     """
-    arrays = [v for v in feeds.values() if v.ndim and len(v) == count]
     return all((array == array[:1]).all() for array in arrays)
 
 

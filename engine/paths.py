@@ -234,7 +234,7 @@ def follow(
         if not count:
             break
         # A finished path of a fixed batch goes along at its baseline; nobody looks at it.
-        alphas = np.zeros((count, len(paths)), np.float32)
+        alphas = np.zeros((count, len(paths)), session.type_of(ALPHAS))
         for row, points in enumerate(chosen):
             alphas[: len(points), row] = points
         results = session.run({**feeds, ALPHAS: alphas})

@@ -14,6 +14,7 @@ from onnxplain.engine.session import CPU, Held, Session, open_session, resolve_p
 from onnxplain.engine.stopwatch import phase
 from onnxplain.graph_passes import finish
 from onnxplain.graph_passes.deeplift import deeplift
+from onnxplain.graph_passes.emit import numpy_type
 from onnxplain.graph_passes.grad_cam import grad_cam
 from onnxplain.graph_passes.integrated_gradients import (
     TOTAL,
@@ -85,11 +86,13 @@ class Plan:
         if settings.method == "grad-cam":
             return {"explain": grad_cam(subject, settings.layer, width)}
         if settings.method == "deeplift":
+            if not all(source.straight for source in subject.sources):
+                return {"explain": deeplift(subject, width, settings.rule)}
             whole = deeplift(subject, width, settings.rule, whole_baseline=True)
             late = {v.name for v in whole.graph.input} - set(self.baseline_names)
             of_the_baseline, explain = split(whole, late)
             # Nothing does where the input first meets another one, a state say.
-            alone = {"baseline": of_the_baseline} if of_the_baseline.graph.node else {}
+            alone = {"baseline": of_the_baseline} if of_the_baseline.graph.output else {}
             return {**alone, "explain": explain}
         path = path_gradients if settings.adaptive else gradient_chunk
         return {"explain": endpoints(subject, width), "path": path(subject)}
@@ -126,7 +129,7 @@ class Plan:
         elif settings.method == "deeplift":
             model = deeplift(subject, self._width, settings.rule)
         else:
-            alphas, weights = chunks_of(settings.points, settings.weights, self._chunk_size(1))
+            alphas, weights = self._chunks(1)
             chunk = gradient_chunk(subject)
             ends = endpoints(subject, self._width)
             model = integrated_gradients(ends, chunk, self.attributions, alphas, weights)
@@ -145,8 +148,9 @@ class Plan:
             feeds: the model's inputs, the baselines in their shapes, and `target`.
             progress: called with (passes done, passes in all).
         """
-        known: Feeds = {**feeds, **self._of_the_baseline(feeds)}
-        results = self._session("explain").run(known)
+        reference = self._of_the_baseline(feeds)
+        known: Feeds = {**feeds, **reference}
+        results = self._own(reference) | self._session("explain").run(known)
         return self._along_the_path(known, results, progress)
 
     def run_shared(
@@ -158,10 +162,10 @@ class Plan:
                 forward, behind = split(self._models["explain"], {"target"})
             self._models["forward"], self._models["targets"] = forward, behind
         forward, session = self._session("forward"), self._session("targets")
-        known: Feeds = {**feeds, **self._of_the_baseline(feeds)}
-        own = {t.name for t in self._subject.graph.outputs}
+        reference = self._of_the_baseline(feeds)
+        known: Feeds = {**feeds, **reference}
         held = forward.hold(known)
-        shared = {name: held[name].numpy() for name in own & set(held)}
+        shared = self._own(reference) | self._own(held)
         targets, parts = feeds["target"], []
         for row in range(len(targets)):
             one: Feeds = {**known, **held, "target": targets[row : row + 1]}
@@ -172,6 +176,11 @@ class Plan:
 
             parts.append(self._along_the_path(one, results, step))
         return shared | {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
+
+    def _own(self, held: Mapping[str, Held]) -> dict[str, np.ndarray]:
+        """The model's own outputs among these, constant ones say."""
+        own = {tensor.name for tensor in self._subject.graph.outputs}
+        return {name: held[name].numpy() for name in own & set(held)}
 
     def _of_the_baseline(self, feeds: Mapping[str, np.ndarray]) -> dict[str, Held]:
         """The activations at the baseline, where they do not depend on the input."""
@@ -198,8 +207,7 @@ class Plan:
         feeds = {**feeds, finish.SEED: results.pop(finish.SEED)}
         inputs = len(results[finish.SCORE])
         if not settings.adaptive:
-            size = self._chunk_size(inputs)
-            rows = chunks_of(settings.points, settings.weights, size)
+            rows = self._chunks(inputs)
             totals = {
                 subject.name_of(finish.ATTRIBUTION, source): (
                     subject.name_of(TOTAL, source),
@@ -218,6 +226,12 @@ class Plan:
         results[PASSES] = np.array([path.passes for path in paths])
         results[RESIDUAL] = np.array([path.residual for path in paths])
         return results
+
+    def _chunks(self, inputs: int) -> tuple[np.ndarray, np.ndarray]:
+        """The path's points and weights, a row for each gradient pass."""
+        points, weights = self._settings.points, self._settings.weights
+        dtype = numpy_type(self._subject.start.dtype)
+        return chunks_of(points, weights, self._chunk_size(inputs), dtype)
 
     def _chunk_size(self, inputs: int) -> int:
         """Points of the path in one gradient pass."""

@@ -230,8 +230,10 @@ def _free_shape(name: str, like: gs.Tensor) -> list[str]:
     return [f"{name}_dim{axis}" for axis in range(len(like.shape))]
 
 
-def chunks_of(points: np.ndarray, weights: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Points and weights as rows of `size`, float32 [chunks, size].
+def chunks_of(
+    points: np.ndarray, weights: np.ndarray, size: int, dtype: np.dtype
+) -> tuple[np.ndarray, np.ndarray]:
+    """Points and weights as rows of `size`, [chunks, size].
 
     The last row is filled with weight 0.
     """
@@ -239,8 +241,8 @@ def chunks_of(points: np.ndarray, weights: np.ndarray, size: int) -> tuple[np.nd
     points = np.concatenate([points, np.full(missing, points[-1])])
     weights = np.concatenate([weights, np.zeros(missing)])
     return (
-        points.reshape(-1, size).astype(np.float32),
-        weights.reshape(-1, size).astype(np.float32),
+        points.reshape(-1, size).astype(dtype),
+        weights.reshape(-1, size).astype(dtype),
     )
 
 

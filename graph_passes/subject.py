@@ -11,7 +11,7 @@ import onnx_graphsurgeon as gs
 
 from onnxplain import InvalidInputError, UnsupportedModelError
 from onnxplain.graph_passes.backward import find_path
-from onnxplain.graph_passes.dims import Dim, Shape, describe
+from onnxplain.graph_passes.dims import Dim, Shape, describe, is_static
 from onnxplain.graph_passes.emit import Emitter, is_constant, is_float, numpy_type
 
 # Operators between the final activation and the output that only rename, reshape or retype.
@@ -33,6 +33,22 @@ class Source(NamedTuple):
     input: gs.Variable
     start: gs.Variable
     embedded: bool = False
+
+    @property
+    def straight(self) -> bool:
+        """Whether `start`'s shape follows from the input's: the same, and an embedding's row."""
+        shape, start = self.input.shape, self.start.shape
+        if shape is None or start is None or len(start) != len(shape) + self.embedded:
+            return False
+        tensor = self.start
+        while tensor is not self.input:
+            node = tensor.inputs[0]
+            if node.op == "Transpose":
+                return False
+            tensor = node.inputs[1 if node.op == "Gather" else 0]
+        ahead = zip(shape, start, strict=False)
+        other = any(p != q and isinstance(p, int) and isinstance(q, int) for p, q in ahead)
+        return not other and is_static(start[len(shape) :])
 
 
 @dataclass(frozen=True)
@@ -146,7 +162,7 @@ def select(
     names = [input] if input is None or isinstance(input, str) else list(input)
     if not names or len(set(names)) < len(names):
         raise InvalidInputError(f"input must be a name or several different ones, got {input!r}")
-    sources = tuple(first_float(choose_input(graph, name)) for name in names)
+    sources = tuple(first_float(graph, choose_input(graph, name)) for name in names)
     chosen = _choose_output(graph, [source.start for source in sources], output)
     logits, activation, axis = chosen, None, None
     if score == "logit":
@@ -164,6 +180,7 @@ def _check_batch(source: Source, logits: gs.Variable) -> None:
     if min(len(shape), len(scores)) < 2 or shape[0] == scores[0]:
         return
     elsewhere = isinstance(scores[0], str) and scores[0] in shape[1:]
+    elsewhere = elsewhere or (isinstance(shape[0], str) and shape[0] in scores[1:])
     if elsewhere or (isinstance(shape[0], int) and isinstance(scores[0], int)):
         raise UnsupportedModelError(
             f"input {source.input.name!r} {describe(shape)} does not have the batch of the score "
@@ -216,7 +233,7 @@ def _is_number(tensor: gs.Variable) -> bool:
     return tensor.dtype is not None and numpy_type(tensor.dtype).kind in "iub"
 
 
-def first_float(source: gs.Variable) -> Source:
+def first_float(graph: gs.Graph, source: gs.Variable) -> Source:
     """The float tensor that stands for an input, and whether it is an embedding of it.
 
     That is the input itself, what a Cast makes of integers or half precision, or the rows that a
@@ -233,7 +250,38 @@ def first_float(source: gs.Variable) -> Source:
             f"input {source.name!r} ({source.dtype}) becomes float in {len(readers)} places; "
             "expected one Cast or one embedding that all of the model reads"
         )
-    return Source(source, readers[0].outputs[0], embedded=readers[0].op == "Gather")
+    reader = readers[0]
+    # A table of numbers has no rows to sum over.
+    rows = reader.op == "Gather" and len(reader.inputs[0].shape) > 1
+    if reader.op == "Cast":
+        return Source(source, _cast_first(graph, source, reader))
+    return Source(source, reader.outputs[0], embedded=rows)
+
+
+def _cast_first(graph: gs.Graph, source: gs.Variable, cast: gs.Node) -> gs.Variable:
+    """The input cast to float at once, so that attribution and baseline have its own axes.
+
+    Where it is moved before (bytes of a picture, channels last, are transposed, say), the floats
+    are moved instead.
+    """
+    moves, tensor = [], cast.inputs[0]
+    while tensor is not source:
+        moves.append(tensor.inputs[0])
+        tensor = tensor.inputs[0].inputs[0]
+    if all(node.op in ("Cast", "Identity") for node in moves):
+        return cast.outputs[0]
+    emit = Emitter(graph, "first")
+    start = emit("Cast", source, to=cast.attrs["to"])
+    start.shape = source.shape
+    moved = start
+    for node in reversed(moves):
+        if node.op != "Cast":
+            shape = node.outputs[0].shape
+            moved = emit(node.op, moved, *node.inputs[1:], **node.attrs)
+            moved.shape = shape
+    cast.op, cast.attrs, cast.inputs = "Identity", {}, [moved]
+    graph.toposort()
+    return start
 
 
 def _float_readers(source: gs.Variable) -> list[gs.Node]:
