@@ -12,7 +12,7 @@ from typing import NamedTuple
 import onnx_graphsurgeon as gs
 
 from onnxplain import UnsupportedModelError
-from onnxplain.graph_passes.emit import Emitter, is_constant, is_float
+from onnxplain.graph_passes.emit import Emitter, captured, is_constant, is_float, read_by
 from onnxplain.graph_passes.rules.registry import (
     ZERO_DERIVATIVE,
     Rule,
@@ -58,7 +58,7 @@ def find_path(graph: gs.Graph, start: Sequence[gs.Tensor], end: Sequence[gs.Tens
     varying = {tensor.name for tensor in start}
     dependent = []
     for node in graph.nodes:
-        if any(tensor.name in varying for tensor in node.inputs):
+        if not varying.isdisjoint(read_by(node)):
             dependent.append(node)
             varying.update(
                 t.name for t in node.outputs if t.name and is_float(t) and not is_constant(t)
@@ -68,7 +68,7 @@ def find_path(graph: gs.Graph, start: Sequence[gs.Tensor], end: Sequence[gs.Tens
     for node in reversed(dependent):
         if any(t.name in wanted and t.name in varying for t in node.outputs):
             nodes.append(node)
-            wanted.update(t.name for t in node.inputs if t.name in varying)
+            wanted.update(varying.intersection(read_by(node)))
     return Path(nodes[::-1], varying)
 
 
@@ -98,6 +98,8 @@ def refusals(path: Path, rules: RuleTable) -> list[Refusal]:
     for node in path.nodes:
         varying = path.operands(node)
         reasons = [r for r in (rules(node, k, varying) for k in varying) if isinstance(r, str)]
+        inside = sorted(captured(node) & path.varying)
+        reasons += [f"its subgraph reads {name!r}, which depends on the input" for name in inside]
         if reasons:
             found.append(Refusal(operator_name(node), node.name, "; ".join(dict.fromkeys(reasons))))
     return found

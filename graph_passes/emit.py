@@ -89,6 +89,23 @@ def optional_input(node: gs.Node, index: int) -> gs.Tensor | None:
     return node.inputs[index] if present else None
 
 
+def captured(node: gs.Node) -> set[str]:
+    """Names of the tensors that a node's subgraphs (of If, Loop, Scan) read from around them."""
+    found: set[str] = set()
+    for body in node.attrs.values():
+        if isinstance(body, gs.Graph):
+            read = {t.name for inner in body.nodes for t in inner.inputs}
+            read.update({t.name for t in body.outputs}, *map(captured, body.nodes))
+            made = {t.name for inner in body.nodes for t in inner.outputs}
+            found |= read - made - {t.name for t in body.inputs}
+    return found
+
+
+def read_by(node: gs.Node) -> set[str]:
+    """Names of the tensors that a node reads, also inside its subgraphs."""
+    return {tensor.name for tensor in node.inputs} | captured(node)
+
+
 def producer_of(tensor: gs.Tensor) -> gs.Node | None:
     """The node that makes a tensor, or None for graph inputs and initializers."""
     return tensor.inputs[0] if tensor.inputs else None

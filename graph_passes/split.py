@@ -12,7 +12,8 @@ def split(model: onnx.ModelProto, late: Collection[str]) -> tuple[onnx.ModelProt
 
     The first model returns, under their own names, the tensors that the second one reads, and those
     outputs of the whole that it knows already. The second takes them as further inputs and returns
-    the other outputs. What depends on no input at all goes with its readers.
+    the other outputs. What depends on no input at all goes with its readers, and so does what
+    cannot be handed over, because nobody knows its type.
     """
     graph = model.graph
     initializers = {tensor.name for tensor in graph.initializer}
@@ -25,21 +26,22 @@ def split(model: onnx.ModelProto, late: Collection[str]) -> tuple[onnx.ModelProt
         elif names & early:
             early.update(node.output)
     after = [node for node in graph.node if behind.intersection(node.output)]
-    # Constants of the second part that nodes compute, last first.
+    # What the second part computes beside, last first: constants, and what has no declared type.
     wanted = {name for node in after for name in _read_by(node)}
-    constant, varying = [], early | behind
+    typed = given.union(value.name for value in (*graph.value_info, *graph.output))
+    beside, found = [], behind | (early & typed)
     for node in reversed(graph.node):
-        if wanted.intersection(node.output) and not varying.intersection(node.output):
-            constant.append(node)
+        if not wanted.isdisjoint(set(node.output) - found):
+            beside.append(node)
             wanted.update(_read_by(node))
-    handed_over = sorted(wanted & early)
+    handed_over = sorted((wanted & early).difference(*(node.output for node in beside)))
     made_early = [name for name in handed_over if name not in given]
     known = [value.name for value in graph.output if value.name not in behind]
     first_nodes = [node for node in graph.node if not behind.intersection(node.output)]
     first = _part(model, first_nodes, [n for n in given if n in early], [*made_early, *known])
     inputs = [*(name for name in late if name in wanted), *handed_over]
     outputs = [value.name for value in graph.output if value.name in behind]
-    return first, _part(model, [*constant[::-1], *after], inputs, outputs)
+    return first, _part(model, [*beside[::-1], *after], inputs, outputs)
 
 
 def _read_by(node: onnx.NodeProto) -> Iterator[str]:

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.emit import Emitter
+from onnxplain import UnsupportedModelError
+from onnxplain.graph_passes.emit import Emitter, captured, read_by
 
 
 class TwinEmitter(Emitter):
@@ -33,11 +34,20 @@ class TwinEmitter(Emitter):
 
         What does not depend on the input's values is shared. So are Shape and Size, since baseline
         and input have one shape, unless `shapes` asks for a copy that needs nothing of the input.
+
+        Raises:
+            UnsupportedModelError: a subgraph reads what depends on the input.
         """
         starts = [start for start, _ in baselines]
         self._changing = changing_names(self.graph, starts)
         self._tensors.update({start.name: baseline for start, baseline in baselines})
         for node in _between(self.graph, starts, ends, shapes):
+            inside = sorted(captured(node) & self._changing)
+            if inside:
+                raise UnsupportedModelError(
+                    f"the subgraph of {node.op} (node {node.name or 'unnamed'!r}) reads "
+                    f"{inside[0]!r}, which depends on the input"
+                )
             inputs = [self.twin(t) for t in node.inputs]
             outputs = [_twin_variable(self, t) for t in node.outputs]
             twin = gs.Node(
@@ -82,7 +92,7 @@ def _depending(graph: gs.Graph, starts: Sequence[gs.Tensor], shapes: bool) -> se
     """Names of the tensors that depend on `starts`, with `shapes` also if only on their size."""
     changing = {start.name for start in starts}
     for node in graph.nodes:
-        if _carries(node, shapes) and any(t.name in changing for t in node.inputs):
+        if _carries(node, shapes) and not changing.isdisjoint(read_by(node)):
             changing.update(t.name for t in node.outputs if t.name)
     return changing
 
@@ -99,12 +109,12 @@ def _between(
     dependent = [
         node
         for node in graph.nodes
-        if _carries(node, shapes) and any(t.name in changing for t in node.inputs)
+        if _carries(node, shapes) and not changing.isdisjoint(read_by(node))
     ]
     needed = {tensor.name for tensor in ends}
     chosen = []
     for node in reversed(dependent):
         if any(t.name in needed for t in node.outputs):
             chosen.append(node)
-            needed.update(t.name for t in node.inputs)
+            needed.update(read_by(node))
     return chosen[::-1]
