@@ -70,6 +70,8 @@ def each_target(explanation: Explanation) -> list[Explanation]:
     """The explanation of one input for K targets as K explanations of one target."""
 
     def row(values: Any, k: int) -> Any:
+        if isinstance(values, dict):
+            return {name: value[k : k + 1] for name, value in values.items()}
         return values[k : k + 1] if isinstance(values, np.ndarray) else values
 
     return [

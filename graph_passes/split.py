@@ -38,10 +38,26 @@ def split(model: onnx.ModelProto, late: Collection[str]) -> tuple[onnx.ModelProt
     made_early = [name for name in handed_over if name not in given]
     known = [value.name for value in graph.output if value.name not in behind]
     first_nodes = [node for node in graph.node if not behind.intersection(node.output)]
-    first = _part(model, first_nodes, [n for n in given if n in early], [*made_early, *known])
+    declared = _declared(model, handed_over)
+    early_inputs = [name for name in given if name in early]
+    first = _part(model, first_nodes, early_inputs, [*made_early, *known], declared)
     inputs = [*(name for name in late if name in wanted), *handed_over]
     outputs = [value.name for value in graph.output if value.name in behind]
-    return first, _part(model, [*beside[::-1], *after], inputs, outputs)
+    return first, _part(model, [*beside[::-1], *after], inputs, outputs, declared)
+
+
+def _declared(model: onnx.ModelProto, handed_over: list[str]) -> dict[str, onnx.ValueInfoProto]:
+    """What is known of each tensor: as the model says, with shapes for those that are handed over.
+
+    ONNX Runtime infers shapes along the nodes, which end where a model is cut: without its length a
+    Resize refuses its `sizes`.
+    """
+    graph = model.graph
+    declared = {v.name: v for v in (*graph.value_info, *graph.input, *graph.output)}
+    if all(declared[name].type.tensor_type.HasField("shape") for name in handed_over):
+        return declared
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph.value_info
+    return declared | {v.name: v for v in inferred if v.name in handed_over}
 
 
 def _read_by(node: onnx.NodeProto) -> Iterator[str]:
@@ -56,7 +72,11 @@ def _read_by(node: onnx.NodeProto) -> Iterator[str]:
 
 
 def _part(
-    model: onnx.ModelProto, nodes: list[onnx.NodeProto], inputs: list[str], outputs: list[str]
+    model: onnx.ModelProto,
+    nodes: list[onnx.NodeProto],
+    inputs: list[str],
+    outputs: list[str],
+    declared: dict[str, onnx.ValueInfoProto],
 ) -> onnx.ModelProto:
     """Those nodes as a model, without what its outputs do not need."""
     wanted, kept = set(outputs), []
@@ -65,7 +85,6 @@ def _part(
             kept.append(node)
             wanted.update(_read_by(node))
     graph = model.graph
-    declared = {v.name: v for v in (*graph.value_info, *graph.input, *graph.output)}
     part = onnx.ModelProto()
     part.ir_version, part.producer_name = model.ir_version, model.producer_name
     part.opset_import.extend(model.opset_import)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -159,7 +159,7 @@ def select(
     """
     if score not in ("logit", "output"):
         raise InvalidInputError(f"score must be 'logit' or 'output', got {score!r}")
-    names = [input] if input is None or isinstance(input, str) else list(input)
+    names = [*input] if isinstance(input, Iterable) and not isinstance(input, str) else [input]
     if not names or len(set(names)) < len(names):
         raise InvalidInputError(f"input must be a name or several different ones, got {input!r}")
     sources = tuple(first_float(graph, choose_input(graph, name)) for name in names)

@@ -15,6 +15,7 @@ from digits import DATA, digit
 from torch import nn
 
 import onnxplain
+from onnxplain.engine.explanation import each_target
 from onnxplain.engine.plan import Plan
 
 NAMES = ("left", "right")
@@ -133,6 +134,7 @@ def test_the_exported_file_has_an_attribution_for_each(pair, method, baseline_in
         ({"method": "grad-cam", "input": NAMES}, "one input at a time"),
         ({"method": "deeplift", "input": ["left", "left"]}, "different"),
         ({"method": "deeplift", "input": []}, "input"),
+        ({"method": "deeplift", "input": 5}, "no input 5"),
         ({"method": "deeplift", "input": ["left", "middle"]}, "'middle'"),
         ({"method": "deeplift", "input": NAMES, "baseline": {"left": 0.0}}, "right"),
     ],
@@ -191,3 +193,51 @@ def test_another_baseline_gets_activations_of_its_own():
     for ours, expected in zip(results, fresh, strict=True):
         np.testing.assert_allclose(ours.attribution, expected.attribution, atol=1e-6)
     assert np.abs(results[0].attribution - results[1].attribution).max() > 0.01
+
+
+class Sized(nn.Module):
+    """A network for pictures of any size, which asks for theirs."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 4, 3)
+
+    def forward(self, x):
+        half = torch.relu(self.first(x))[:, :, ::2, ::2]
+        wide = nn.functional.interpolate(half, size=x.shape[2:], mode="bilinear")
+        return torch.tanh(self.second(wide)).mean((2, 3))
+
+
+@pytest.mark.parametrize("method", ["grad-cam", "integrated-gradients", "deeplift"])
+def test_targets_of_a_picture_of_any_size(method):
+    """Sizes that are known when the model runs survive the cut behind the forward pass."""
+    torch.manual_seed(4)
+    buffer = io.BytesIO()
+    names = {"x": {0: "N", 2: "H", 3: "W"}, "scores": {0: "N"}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Sized().eval(),
+            (torch.zeros(1, 3, 8, 10),),
+            buffer,
+            dynamo=False,
+            input_names=["x"],
+            output_names=["scores"],
+            dynamic_axes=names,
+        )
+    explainer = onnxplain.Explainer(buffer.getvalue(), method, steps=4, providers="cpu")
+    for size in ((8, 10), (11, 7)):
+        x = np.random.default_rng(4).standard_normal((1, 3, *size)).astype(np.float32)
+        expected = np.concatenate([explainer(x, target).attribution for target in (0, 3)])
+        for inputs in (x, np.repeat(x, 2, axis=0)):
+            found = explainer(inputs, [0, 3])
+            np.testing.assert_allclose(found.attribution, expected, atol=1e-6)
+
+
+def test_each_target_of_several_inputs(pair):
+    _, model, arrays = pair
+    one = {name: value[:1] for name, value in arrays.items()}
+    e = onnxplain.Explainer(model, "deeplift", input=NAMES)(one, [2, 0])
+    for k, part in enumerate(each_target(e)):
+        assert {n: a.shape[0] for n, a in part.attribution.items()} == {"left": 1, "right": 1}
+        np.testing.assert_allclose(part.delta, e.delta[k : k + 1])
