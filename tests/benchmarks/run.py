@@ -61,6 +61,8 @@ def explainer_of(network: Network, method: str, threads: int, **options) -> onnx
 def forward_of(network: Network, threads: int) -> Callable[[], Any]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    # As in onnxplain's own: else this session's idle threads would slow down what is beside it.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     session = onnxruntime.InferenceSession(
         network.model, options, providers=["CPUExecutionProvider"]
     )
