@@ -32,6 +32,16 @@ for options in (
 ):
     add("Conv", image, Fixed(kernel(6, 4, 3, 2)), Fixed(normal(6, seed=2)), step=1.0, **options)
     add("Conv", image, kernel(6, 4, 3, 2), normal(6, seed=2), kernel_shape=[3, 2], **options)
+# Eight channels and more: a Conv for each phase, where fewer share one.
+wide = normal(1, 8, 7, 6)
+for options in (
+    {"strides": [2, 2]},
+    {"strides": [2, 2], "pads": [0, 1, 1, 0]},
+    {"strides": [3, 3], "pads": [1, 2, 0, 1]},
+    {"strides": [4, 4], "pads": [1, 1, 1, 1]},
+):
+    add("Conv", wide, Fixed(kernel(3, 8, 3, 2)), step=1.0, **options)
+    add("Conv", image, Fixed(kernel(3, 4, 1, 3)), step=1.0, **options)
 add("Conv", image, Fixed(kernel(6, 2, 3, 3)), step=1.0, group=2, strides=[2, 2], pads=[1, 1, 1, 1])
 add("Conv", image, Fixed(kernel(8, 1, 3, 3)), step=1.0, group=4, pads=[1, 1, 1, 1])
 add(
