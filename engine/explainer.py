@@ -25,6 +25,7 @@ from onnxplain.engine.explanation import Explanation
 from onnxplain.engine.paths import Progress
 from onnxplain.engine.plan import PASSES, RESIDUAL, Plan, Settings
 from onnxplain.engine.prepared import prepared_graph
+from onnxplain.engine.stopwatch import phase
 from onnxplain.graph_passes import finish
 from onnxplain.graph_passes.deeplift import RULES
 from onnxplain.graph_passes.dims import same_dim
@@ -40,7 +41,7 @@ METHODS = ("grad-cam", "integrated-gradients", "deeplift")
 # on a CPU so that its caches hold what one operator hands to the next: DeepLIFT, which carries two
 # activations, took 1.1 to 1.3 times as long for each of 2 to 16 inputs at once as for one.
 _MOST_AT_ONCE = {
-    "cpu": {"grad-cam": 4, "integrated-gradients": 4, "deeplift": 1},
+    "cpu": {"grad-cam": 4, "integrated-gradients": 2, "deeplift": 1},
     "other": dict.fromkeys(METHODS, 8),
 }
 
@@ -98,7 +99,9 @@ class Explainer:
             raise InvalidInputError(f"rule must be one of {', '.join(RULES)}; got {rule!r}")
         tolerance = check_tolerance(tolerance, method, quadrature)
         self.method = method
-        self.card = find_card_of(model)
+        with phase("load"):
+            loaded = load(model)
+        self.card = find_card_of(model, loaded)
         if quadrature is None:
             quadrature = "gauss-legendre" if tolerance is None else ADAPTIVE
         adaptive = quadrature == ADAPTIVE
@@ -108,7 +111,7 @@ class Explainer:
         )
         # What an exported file does: see `quadrature` above.
         self._fixed_quadrature = "gauss-legendre" if adaptive else quadrature
-        graph = prepared_graph(model)
+        graph = prepared_graph(model, loaded)
         wanted = output if output is not None else (self.card.output if self.card else None)
         self.subject = select(graph, input, wanted, score)
         self.feature_map = None
@@ -359,7 +362,9 @@ def _share(report: Progress | None, index: int, of: int) -> Progress:
     return tell
 
 
-def find_card_of(model: str | os.PathLike[str] | bytes | onnx.ModelProto) -> ModelCard | None:
+def find_card_of(
+    model: str | os.PathLike[str] | bytes | onnx.ModelProto, loaded: onnx.ModelProto | None = None
+) -> ModelCard | None:
     """The model's card, beside the file or in its metadata."""
     path = model if isinstance(model, str | os.PathLike) else None
-    return find_card(load(model), path)
+    return find_card(load(model) if loaded is None else loaded, path)

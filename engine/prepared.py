@@ -18,8 +18,14 @@ _MOST_KEPT = 2
 _kept: OrderedDict[str, gs.Graph] = OrderedDict()
 
 
-def prepared_graph(model: str | os.PathLike[str] | bytes | onnx.ModelProto) -> gs.Graph:
+def prepared_graph(
+    model: str | os.PathLike[str] | bytes | onnx.ModelProto, loaded: onnx.ModelProto | None = None
+) -> gs.Graph:
     """The model in the canonical dialect; the caller may change what it gets.
+
+    Args:
+        model: path, bytes or onnx.ModelProto.
+        loaded: what `load` made of it, where it is at hand.
 
     Raises:
         UnsupportedModelError: the model is unreadable or cannot be prepared.
@@ -28,7 +34,7 @@ def prepared_graph(model: str | os.PathLike[str] | bytes | onnx.ModelProto) -> g
         key = sha256(model)
     if key not in _kept:
         with phase("load"):
-            loaded = load(model)
+            loaded = load(model) if loaded is None else loaded
         with phase("build"):
             _kept[key] = prepare(loaded)
         while len(_kept) > _MOST_KEPT:

@@ -10,6 +10,7 @@ import onnx_graphsurgeon as gs
 
 from onnxplain import UnsupportedModelError
 from onnxplain.graph_passes.emit import is_float
+from onnxplain.graph_passes.inference import inferred
 from onnxplain.graph_passes.subject import Subject
 
 # Of the contract; with several explained inputs each has its own: `baseline_<input>`.
@@ -87,8 +88,7 @@ def _with_output_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
     """Declare every output's shape (the checker wants one), inferred where it was not emitted."""
     missing = [v for v in model.graph.output if not v.type.tensor_type.HasField("shape")]
     if missing:
-        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
-        shapes = {v.name: v.type.tensor_type.shape for v in inferred.graph.output}
+        shapes = {v.name: v.type.tensor_type.shape for v in inferred(model).output}
         for value in missing:
             value.type.tensor_type.shape.CopyFrom(shapes[value.name])
     return model

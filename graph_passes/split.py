@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterator
 
 import onnx
 
+from onnxplain.graph_passes.inference import inferred
+
 
 def split(model: onnx.ModelProto, late: Collection[str]) -> tuple[onnx.ModelProto, onnx.ModelProto]:
     """What does not depend on the inputs named `late`, and what does.
@@ -56,8 +58,8 @@ def _declared(model: onnx.ModelProto, handed_over: list[str]) -> dict[str, onnx.
     declared = {v.name: v for v in (*graph.value_info, *graph.input, *graph.output)}
     if all(declared[name].type.tensor_type.HasField("shape") for name in handed_over):
         return declared
-    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph.value_info
-    return declared | {v.name: v for v in inferred if v.name in handed_over}
+    found = inferred(model).value_info
+    return declared | {v.name: v for v in found if v.name in handed_over}
 
 
 def _read_by(node: onnx.NodeProto) -> Iterator[str]:
