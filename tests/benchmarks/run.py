@@ -10,6 +10,7 @@ columns say how much longer PyTorch's own forward pass, Captum and shap take.
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 import subprocess
 import sys
@@ -76,7 +77,7 @@ def forward_of(network: Network, threads: int) -> Callable[[], Any]:
 def shap_of(network: Network) -> dict[str, Callable]:
     """Shap's DeepExplainer for the top class, where shap is installed."""
     try:
-        import shap
+        shap = importlib.import_module("shap")
     except ImportError:
         return {}
     deep = shap.DeepExplainer(network.module, torch.from_numpy(network.baseline))
