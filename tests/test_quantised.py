@@ -261,19 +261,41 @@ def test_quantiser_is_exact_and_straight_through(zero) -> None:
     np.testing.assert_array_equal(found["grad_x"], inside.astype(np.float32))
 
 
-def test_blocks_are_refused() -> None:
-    """Block quantisation is named, not guessed."""
+def blocks(sizes: list) -> onnx.ModelProto:
+    """A quantiser and its opposite with a step for each two places of a row."""
     nodes = [
-        helper.make_node("QuantizeLinear", ["x", "s"], ["q"], block_size=2, axis=1),
-        helper.make_node("DequantizeLinear", ["q", "s"], ["y"], block_size=2, axis=1),
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"], block_size=2, axis=1),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"], block_size=2, axis=1),
     ]
     graph = helper.make_graph(
         nodes,
         "blocks",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [3, 4])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [3, 4])],
-        [numpy_helper.from_array(np.ones((3, 2), np.float32), "s")],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, sizes)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, sizes)],
+        [
+            numpy_helper.from_array(np.float32([[0.5, 0.1, 2], [1, 0.3, 0.7]]), "s"),
+            numpy_helper.from_array(np.uint8([[128, 0, 255], [7, 100, 50]]), "z"),
+        ],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+
+
+def test_blocks_have_steps_of_their_own() -> None:
+    """Also a last one that is not full."""
+    model = blocks([2, 5])
+    x = np.random.default_rng(0).uniform(-90, 90, (2, 5)).astype(np.float32)
+    expected = run(model, {"x": x})["y"]
+    found = run(onnxplain.vjp(model), {"x": x, "cotangent_y": np.ones_like(x)})
+    np.testing.assert_allclose(found["y"], expected, rtol=1e-6)
+    scale = np.repeat([[0.5, 0.1, 2], [1, 0.3, 0.7]], 2, axis=1)[:, :5]
+    zero = np.repeat([[128, 0, 255], [7, 100, 50]], 2, axis=1)[:, :5]
+    inside = (x / scale + zero > 0) & (x / scale + zero < 255)
+    assert inside.any() and not inside.all()
+    np.testing.assert_array_equal(found["grad_x"], inside.astype(np.float32))
+
+
+def test_blocks_of_an_unknown_length_are_refused() -> None:
+    """They are named, not guessed."""
+    model = blocks([2, "w"])
     with pytest.raises(onnxplain.UnsupportedModelError, match="block"):
         onnxplain.vjp(model)
