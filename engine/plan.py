@@ -78,8 +78,8 @@ class Plan:
         self._sessions: dict[str, Session] = {}
         # The last baseline and its activations.
         self._reference: tuple[dict[str, np.ndarray], dict[str, Held]] | None = None
-        gpu = resolve_providers(settings.providers)[0] != CPU
-        with phase("build"), lowered_for(gpu=gpu):
+        self._gpu = resolve_providers(settings.providers)[0] != CPU
+        with phase("build"), lowered_for(gpu=self._gpu):
             self._models = self._built()
 
     def _built(self) -> dict[str, onnx.ModelProto]:
@@ -125,15 +125,14 @@ class Plan:
     def contract_model(self) -> onnx.ModelProto:
         """One model of (input, target, baseline), as `Explainer.model` promises it."""
         settings, subject = self._settings, self._subject
-        if settings.method == "grad-cam":
-            model = grad_cam(subject, settings.layer, self._width)
-        elif settings.method == "deeplift":
+        # A file may run anywhere; what was built for a CPU is written that way already.
+        models = self._built() if self._gpu else self._models
+        model = models["explain"]
+        if settings.method == "deeplift":
             model = deeplift(subject, self._width, settings.rule)
-        else:
-            alphas, weights = self._chunks(1)
-            chunk = gradient_chunk(subject)
-            ends = endpoints(subject, self._width)
-            model = integrated_gradients(ends, chunk, self.attributions, alphas, weights)
+        elif settings.method == "integrated-gradients":
+            chunk = gradient_chunk(subject) if settings.adaptive else models["path"]
+            model = integrated_gradients(model, chunk, self.attributions, *self._chunks(1))
         extra = [*self.attributions]
         if settings.method != "grad-cam":
             extra.append("delta")

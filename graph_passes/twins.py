@@ -18,6 +18,7 @@ class TwinEmitter(Emitter):
 
     def __init__(self, graph: gs.Graph, prefix: str = "explain"):
         super().__init__(graph, prefix)
+        self._starts: set[str] = set()
         self._changing: set[str] = set()
         self._tensors: dict[str, gs.Tensor] = {}
         self._nodes: dict[int, gs.Node] = {}
@@ -39,6 +40,7 @@ class TwinEmitter(Emitter):
             UnsupportedModelError: a subgraph reads what depends on the input.
         """
         starts = [start for start, _ in baselines]
+        self._starts.update(start.name for start in starts)
         self._changing = changing_names(self.graph, starts)
         self._tensors.update({start.name: baseline for start, baseline in baselines})
         for node in _between(self.graph, starts, ends, shapes):

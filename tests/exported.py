@@ -20,6 +20,8 @@ Function = Callable[[Any], Any]
 
 STEPS = 12
 TOLERANCE = 1e-4
+# Why the exporters' tests skip.
+REASON = "needs pip install -e '.[exporters]'"
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from exported import REASON
 from test_rules import run
 
 import onnxplain
 
-sklearn = pytest.importorskip("sklearn", reason="needs pip install -e '.[exporters]'")
-skl2onnx = pytest.importorskip("skl2onnx", reason="needs pip install -e '.[exporters]'")
+sklearn = pytest.importorskip("sklearn", reason=REASON)
+skl2onnx = pytest.importorskip("skl2onnx", reason=REASON)
 
 
 @pytest.fixture(scope="module")

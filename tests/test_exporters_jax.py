@@ -11,9 +11,8 @@ from functools import cache
 
 import numpy as np
 import pytest
-from exported import CHECKS, TOLERANCE, Exported
+from exported import CHECKS, REASON, TOLERANCE, Exported
 
-REASON = "needs pip install -e '.[exporters]'"
 jax = pytest.importorskip("jax", reason=REASON)
 jax2onnx = pytest.importorskip("jax2onnx", reason=REASON)
 nnx = pytest.importorskip("flax.nnx", reason=REASON)

@@ -19,9 +19,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from exported import CHECKS, TOLERANCE, Exported, gradient_error
+from exported import CHECKS, REASON, TOLERANCE, Exported, gradient_error
 
-REASON = "needs pip install -e '.[exporters]'"
 tf = pytest.importorskip("tensorflow", reason=REASON)
 tf2onnx = pytest.importorskip("tf2onnx", reason=REASON)
 keras = pytest.importorskip("keras", reason=REASON)

@@ -84,18 +84,7 @@ class RevealCancelEmitter(TwinEmitter):
 
     def __init__(self, graph: gs.Graph, prefix: str = "explain"):
         super().__init__(graph, prefix)
-        self._starts: set[str] = set()
         self._spreads: dict[str, gs.Tensor] = {}
-
-    def add_twins(
-        self,
-        baselines: Sequence[tuple[gs.Tensor, gs.Tensor]],
-        ends: Sequence[gs.Tensor],
-        shapes: bool = False,
-    ) -> None:
-        """As TwinEmitter's; the starts are split by sign."""
-        self._starts.update(start.name for start, _ in baselines)
-        super().add_twins(baselines, ends, shapes)
 
     def difference(self, tensor: gs.Tensor) -> gs.Tensor:
         """dx = x - x'."""
