@@ -25,7 +25,8 @@ from onnxplain.graph_passes.backward import (
     gradient_rules,
 )
 from onnxplain.graph_passes.deeplift import add_baseline_input, delta_of, per_token
-from onnxplain.graph_passes.emit import Emitter
+from onnxplain.graph_passes.dims import same_shape
+from onnxplain.graph_passes.emit import Emitter, is_constant
 from onnxplain.graph_passes.finish import (
     ATTRIBUTION,
     BASELINE_SCORE,
@@ -35,6 +36,7 @@ from onnxplain.graph_passes.finish import (
     finish,
     working_copy,
 )
+from onnxplain.graph_passes.polyphase import in_phases
 from onnxplain.graph_passes.score import add_target_input, make_seed, score_of
 from onnxplain.graph_passes.subject import Source, Subject
 from onnxplain.graph_passes.twins import TwinEmitter
@@ -73,16 +75,14 @@ def gradient_chunk(subject: Subject) -> onnx.ModelProto:
     Raises:
         UnsupportedModelError: an operator on the path without a gradient rule.
     """
-    along = _gradients_along(subject, ["points"])
-    emit, subject = along.emit, along.subject
     weights = gs.Variable(WEIGHTS, dtype=subject.start.dtype, shape=["points"])
+    along = _gradients_along(subject, ["points"], weights)
+    emit, subject = along.emit, along.subject
     emit.graph.inputs.append(weights)
     outputs = {}
     for line in along.lines:
         start = line.source.start
-        column = emit("Reshape", weights, [-1] + [1] * len(start.shape))
-        weighted = emit.mul(line.slopes, column)
-        part = emit.mul(emit("ReduceSum", weighted, [0], keepdims=0), line.difference)
+        part = emit.mul(line.slopes, line.difference)
         part.shape = start.shape
         part = per_token(emit, line.source, part)
         name = subject.name_of(TOTAL, line.source)
@@ -123,7 +123,7 @@ class _Line(NamedTuple):
     Attributes:
         source: the input.
         difference: x - x', [N, ...].
-        slopes: d score / d x at each point, [K, N, ...].
+        slopes: d score / d x at each point, [K, N, ...]; or their weighted sum, [N, ...].
     """
 
     source: Source
@@ -151,13 +151,18 @@ class _Along(NamedTuple):
     lines: list[_Line]
 
 
-def _gradients_along(subject: Subject, axes: list[str]) -> _Along:
+def _gradients_along(
+    subject: Subject, axes: list[str], weights: gs.Variable | None = None
+) -> _Along:
     """The backward pass at points x' + alphas (x - x').
 
-    `axes` names those of `alphas`: K points, or K points for each of N inputs.
+    `axes` names those of `alphas`: K points, or K points for each of N inputs. With `weights` the
+    slopes are summed over the points: as early as they can be, behind the first operator that is
+    not linear, since the adjoint of a sum is cheaper than the adjoints of its terms.
     """
     subject = working_copy(subject)
     graph = subject.graph
+    in_phases(graph, {tensor.name for tensor in (*subject.starts, subject.logits)})
     # First of all: behind an operator that nobody knows, shapes are unknown too.
     path = find_path(graph, subject.starts, [subject.logits])
     check_supported(path, gradient_rules, "Integrated Gradients")
@@ -179,18 +184,74 @@ def _gradients_along(subject: Subject, axes: list[str]) -> _Along:
     seeds.shape = subject.logits.shape
     points = [points for points, _ in moved]
     logits = points[0] if subject.logits is subject.start else subject.logits
-    slopes = backward(emit, gradient_rules, [(logits, seeds)], points, "Integrated Gradients")
+    ends = points if weights is None else [_end_of_linear(path, point) for point in points]
+    slopes = backward(emit, gradient_rules, [(logits, seeds)], ends, "Integrated Gradients")
     lines = []
-    for source, (_, difference), slope in zip(subject.sources, moved, slopes, strict=True):
-        shape = emit("Concat", count, emit.shape(source.start), axis=0)
+    for slope, end, source, (point, difference) in zip(
+        slopes, ends, subject.sources, moved, strict=True
+    ):
+        shape = emit.shape(source.start)
+        if weights is None:
+            shape = emit("Concat", count, shape, axis=0)
         if slope is None:
-            stacked = emit("Expand", emit.constant(0.0, source.start.dtype), shape)
+            slope = emit("Expand", emit.constant(0.0, source.start.dtype), shape)
+        elif weights is None:
+            slope = emit("Reshape", slope, shape)
         else:
-            stacked = emit("Reshape", slope, shape)
-        lines.append(_Line(source, difference, stacked))
+            total = _summed(emit, slope, weights, end, source.start)
+            slope = _through_linear(emit, total, end, point, source.start)
+        lines.append(_Line(source, difference, slope))
     explained = [source.input for source in subject.sources]
     graph.inputs = [t for t in graph.inputs if t.outputs or t in explained]
     return _Along(emit, subject, count, logits, seeds, lines)
+
+
+def _end_of_linear(path: Path, tensor: gs.Tensor) -> gs.Tensor:
+    """The last tensor that depends on `tensor` alone, and linearly, by convolutions mostly."""
+    while True:
+        readers = [node for node in tensor.outputs if any(node is other for other in path.nodes)]
+        if len(readers) != 1:
+            return tensor
+        (node,) = readers
+        others = [t for t in node.inputs if t is not tensor and t.name]
+        made = node.outputs[0]
+        affine = node.op == "Conv" and node.inputs[0] is tensor
+        affine = affine or (
+            node.op in ("Add", "Sub", "Mul") and same_shape(made.shape, tensor.shape)
+        )
+        if not affine or made.shape is None or not all(is_constant(t) for t in others):
+            return tensor
+        tensor = made
+
+
+def _summed(
+    emit: Emitter, slope: gs.Tensor, weights: gs.Tensor, at: gs.Tensor, start: gs.Tensor
+) -> gs.Tensor:
+    """sum_k weights_k slope_k, [N, ...] of slopes [K N, ...].
+
+    As a product of matrices: 0.03 ms for [2, 3, 224, 224], by Mul and ReduceSum 0.6 ms.
+    """
+    rows = emit("Concat", emit("Shape", weights), [-1], axis=0)
+    total = emit("MatMul", emit("Unsqueeze", weights, [0]), emit("Reshape", slope, rows))
+    shape = emit("Concat", emit.dims(start, 0, 1), emit.dims(at, 1), axis=0)
+    total = emit("Reshape", total, shape)
+    total.shape = [*start.shape[:1], *at.shape[1:]]
+    return total
+
+
+def _through_linear(
+    emit: Emitter, slope: gs.Tensor, end: gs.Tensor, point: gs.Tensor, start: gs.Tensor
+) -> gs.Tensor:
+    """The slope [N, ...] at `end`, taken back to `point` and declared to have `start`'s batch."""
+    if end is point:
+        return slope
+    before = len(emit.graph.nodes)
+    (slope,) = backward(emit, gradient_rules, [(end, slope)], [point], "Integrated Gradients")
+    for node in emit.graph.nodes[before:]:
+        for tensor in node.outputs:
+            if tensor.shape is not None and tensor.shape[:1] == end.shape[:1]:
+                tensor.shape = [*start.shape[:1], *tensor.shape[1:]]
+    return slope
 
 
 def _points(
