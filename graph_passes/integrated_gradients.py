@@ -375,7 +375,8 @@ def _loop_body(body: onnx.GraphProto) -> onnx.GraphProto:
         rank = len(output.type.tensor_type.shape.dim)
         free = [f"{output.name}_dim{axis}" for axis in range(rank)]
         outputs.append(helper.make_tensor_value_info(parts[output.name], element, free))
-    return helper.make_graph(nodes, "step", inputs, outputs)
+    # Without declared shapes ONNX Runtime leaves its blocked layout at every product.
+    return helper.make_graph(nodes, "step", inputs, outputs, value_info=body.value_info)
 
 
 def _with_delta(model: onnx.ModelProto, attributions: Sequence[str]) -> onnx.ModelProto:

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.emit import Emitter, rank_of
+from onnxplain.graph_passes.emit import Emitter, is_constant, rank_of
 from onnxplain.graph_passes.rules.registry import Family, gradient
 
 linear = partial(gradient, family=Family.LINEAR)
@@ -43,9 +43,20 @@ def reduce_sum(emit, node, dy):
 @linear("ReduceMean")
 def reduce_mean(emit, node, dy):
     """dx = dy / n at every element, n = how many were averaged."""
-    x = node.inputs[0]
-    kept = keep_axes(emit, node, dy)
-    return emit.expand_like(emit.div(kept, reduced_count(emit, node, dy)), x)
+    each = keep_axes(emit, node, divided(emit, node, dy, reduced_count(emit, node, dy)))
+    return emit.expand_like(each, node.inputs[0])
+
+
+def divided(emit: Emitter, node: gs.Node, dy: gs.Tensor, count: gs.Tensor) -> gs.Tensor:
+    """dy / count, for a count of one element, in as many axes as dy has.
+
+    ONNX Runtime's CPU provider divides [1, 1280, 1, 1] by a number without axes in 22 us, by one
+    with four in 1 us.
+    """
+    ones = [1] * rank_of(node.outputs[0])
+    if is_constant(count):
+        return emit.div(dy, emit.constant(count.values.reshape(ones)))
+    return emit.div(dy, emit("Reshape", count, ones))
 
 
 def reduced_count(emit: Emitter, node: gs.Node, like: gs.Tensor) -> gs.Tensor:
