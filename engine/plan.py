@@ -174,8 +174,8 @@ class Plan:
         starts = range(0, len(targets), size)
         for index, start in enumerate(starts):
             rows = targets[start : start + size]
-            one: Feeds = {**known, **(_rows_of(held, len(rows)) if size > 1 else held)}
-            one = {**one, "target": rows}
+            shares: Feeds = _rows_of(held, len(rows)) if size > 1 else held
+            one: Feeds = {**known, **shares, "target": rows}
             results = session.run(one)
 
             def step(done: int, of: int, index=index) -> None:

@@ -215,11 +215,10 @@ def _end_of_linear(path: Path, tensor: gs.Tensor) -> gs.Tensor:
         (node,) = readers
         others = [t for t in node.inputs if t is not tensor and t.name]
         made = node.outputs[0]
-        affine = node.op == "Conv" and node.inputs[0] is tensor
-        affine = affine or (
-            node.op in ("Add", "Sub", "Mul") and same_shape(made.shape, tensor.shape)
+        affine = node.op == "Conv" or (
+            node.op in ("Add", "Sub", "Mul", "Div") and same_shape(made.shape, tensor.shape)
         )
-        if not affine or made.shape is None or not all(is_constant(t) for t in others):
+        if not affine or node.inputs[0] is not tensor or not all(map(is_constant, others)):
             return tensor
         tensor = made
 
@@ -246,12 +245,13 @@ def _through_linear(
     if end is point:
         return slope
     before = len(emit.graph.nodes)
-    (slope,) = backward(emit, gradient_rules, [(end, slope)], [point], "Integrated Gradients")
+    (back,) = backward(emit, gradient_rules, [(end, slope)], [point], "Integrated Gradients")
+    assert back is not None, "linear operators hand something on"
     for node in emit.graph.nodes[before:]:
         for tensor in node.outputs:
             if tensor.shape is not None and tensor.shape[:1] == end.shape[:1]:
                 tensor.shape = [*start.shape[:1], *tensor.shape[1:]]
-    return slope
+    return back
 
 
 def _points(

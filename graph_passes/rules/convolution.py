@@ -181,8 +181,8 @@ def _from_phases(
     filled = [emit.filled_like(template, 0.0) if row is None else row for row in rows]
     dx = emit("Concat", *filled, axis=3)
     whole, lengths = emit.mul(size, list(window.strides)), emit.dims(x, 2)
-    batch = emit("Shape", template, end=1)
-    dx = emit("Reshape", dx, emit("Concat", batch, [channels], whole, axis=0))
+    # In Reshape zero stands for an axis that stays as it is.
+    dx = emit("Reshape", dx, emit("Concat", [0, channels], whole, axis=0))
     if is_constant(whole) and is_constant(lengths) and (whole.values == lengths.values).all():
         return dx
     return emit("Slice", dx, [0, 0], lengths, [2, 3])
@@ -231,8 +231,7 @@ def _interleaved(emit: Emitter, phases: Sequence[gs.Tensor | None], size: gs.Ten
     stacked = emit("Concat", *(emit("Unsqueeze", c, [-1]) for c in columns), axis=-1)
     height = emit("Slice", size, [0], [1], [0])
     width = emit.mul(emit("Slice", size, [1], [2], [0]), [len(phases)])
-    channels = emit("Shape", template, start=0, end=2)
-    return emit("Reshape", stacked, emit("Concat", channels, height, width, axis=0))
+    return emit("Reshape", stacked, emit("Concat", [0, 0], height, width, axis=0))
 
 
 def _phase(emit: Emitter, dy, weight, window: Window, phase, size):
