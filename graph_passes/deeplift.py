@@ -32,7 +32,13 @@ from onnxplain.graph_passes.rules.reveal_cancel import (
     collapsed,
     reveal_cancel_rules,
 )
-from onnxplain.graph_passes.score import add_target_input, make_seed, score_of
+from onnxplain.graph_passes.score import (
+    add_target_input,
+    first_cotangent,
+    make_seed,
+    score_of,
+    where_to_begin,
+)
 from onnxplain.graph_passes.subject import Source, Subject
 from onnxplain.graph_passes.twins import TwinEmitter, changing_names
 
@@ -84,9 +90,11 @@ def deeplift(
     score = score_of(emit, subject.logits, seed.weights)
     baseline_score = score_of(emit, emit.twin(subject.logits), seed.weights)
     table = rules(emit) if ledger is None else ledger.watching(rules(emit))
-    multipliers = backward(
-        emit, table, [(subject.logits, seed.weights)], subject.starts, "DeepLIFT"
-    )
+    begin = subject.logits, seed.weights
+    if ledger is None and rule == "rescale":
+        # A linear layer's multipliers are its derivative.
+        begin = where_to_begin(subject), first_cotangent(emit, subject, seed)
+    multipliers = backward(emit, table, [begin], subject.starts, "DeepLIFT")
     outputs = {}
     for source, baseline, multiplier in zip(subject.sources, baselines, multipliers, strict=True):
         if isinstance(emit, RevealCancelEmitter) and multiplier is not None:

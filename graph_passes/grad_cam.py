@@ -11,7 +11,13 @@ from onnxplain.graph_passes.dims import is_static
 from onnxplain.graph_passes.emit import Emitter, producer_of
 from onnxplain.graph_passes.feature_map import FeatureMap, axis_roles, find_feature_map
 from onnxplain.graph_passes.finish import RESOLVED_TARGET, SCORE, finish, working_copy
-from onnxplain.graph_passes.score import add_target_input, make_seed, score_of
+from onnxplain.graph_passes.score import (
+    add_target_input,
+    first_cotangent,
+    make_seed,
+    score_of,
+    where_to_begin,
+)
 from onnxplain.graph_passes.subject import Subject
 
 
@@ -42,9 +48,8 @@ def grad_cam(
     target = add_target_input(subject.graph, target_width)
     seed = make_seed(emit, subject, target)
     score = score_of(emit, subject.logits, seed.weights)
-    (slope,) = backward(
-        emit, gradient_rules, [(subject.logits, seed.weights)], [found.tensor], "Grad-CAM"
-    )
+    begin = where_to_begin(subject), first_cotangent(emit, subject, seed)
+    (slope,) = backward(emit, gradient_rules, [begin], [found.tensor], "Grad-CAM")
     assert slope is not None
     attribution = _to_input_size(emit, subject, found, _class_activation(emit, found, slope))
     outputs = {"attribution": attribution, SCORE: score, RESOLVED_TARGET: seed.target}

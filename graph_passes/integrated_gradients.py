@@ -37,7 +37,13 @@ from onnxplain.graph_passes.finish import (
     working_copy,
 )
 from onnxplain.graph_passes.polyphase import in_phases
-from onnxplain.graph_passes.score import add_target_input, make_seed, score_of
+from onnxplain.graph_passes.score import (
+    add_target_input,
+    first_cotangent,
+    make_seed,
+    score_of,
+    where_to_begin,
+)
 from onnxplain.graph_passes.subject import Source, Subject
 from onnxplain.graph_passes.twins import TwinEmitter
 
@@ -60,7 +66,7 @@ def endpoints(subject: Subject, target_width: int | None = None) -> onnx.ModelPr
         SCORE: score_of(emit, subject.logits, seed.weights),
         BASELINE_SCORE: score_of(emit, emit.twin(subject.logits), seed.weights),
         RESOLVED_TARGET: seed.target,
-        SEED: seed.weights,
+        SEED: first_cotangent(emit, subject, seed),
     }
     return finish(subject.graph, outputs)
 
@@ -99,14 +105,15 @@ def path_gradients(subject: Subject) -> onnx.ModelProto:
     """A model of (input, baseline, seed, alphas [K, N]) for points chosen one after the other.
 
     Its outputs, for each of K points of each of N inputs: `attribution` [K, N, ...], the gradient
-    times (x - x'), and the score there, [K, N]. Where the file fixes its batch, K must be 1.
+    times (x - x'), and the score there, [K, N], without the bias of a last layer: only differences
+    of these scores count. Where the file fixes its batch, K must be 1.
 
     Raises:
         UnsupportedModelError: an operator on the path without a gradient rule.
     """
     along = _gradients_along(subject, ["points", "path_batch"])
     emit, subject = along.emit, along.subject
-    score = score_of(emit, along.logits, along.seeds)
+    score = score_of(emit, along.end, along.seeds)
     shape = emit("Concat", along.points, np.array([-1]), axis=0)
     outputs: dict[str, gs.Tensor] = {SCORE: emit("Reshape", score, shape)}
     for line in along.lines:
@@ -138,15 +145,15 @@ class _Along(NamedTuple):
         emit: for what is still missing.
         subject: the working copy.
         points: K, int64 [1].
-        logits: [K N, ...].
-        seeds: d score / d logits, [K N, ...].
+        end: the logits, or what a last layer makes them of, [K N, ...].
+        seeds: d score / d end, [K N, ...].
         lines: one for each explained input.
     """
 
     emit: Emitter
     subject: Subject
     points: gs.Tensor
-    logits: gs.Tensor
+    end: gs.Tensor
     seeds: gs.Tensor
     lines: list[_Line]
 
@@ -162,13 +169,14 @@ def _gradients_along(
     """
     subject = working_copy(subject)
     graph = subject.graph
-    in_phases(graph, {tensor.name for tensor in (*subject.starts, subject.logits)})
+    end = where_to_begin(subject)
+    in_phases(graph, {tensor.name for tensor in (*subject.starts, end)})
     # First of all: behind an operator that nobody knows, shapes are unknown too.
-    path = find_path(graph, subject.starts, [subject.logits])
+    path = find_path(graph, subject.starts, [end])
     check_supported(path, gradient_rules, "Integrated Gradients")
     # A prefix of its own: the Loop model holds this graph's constants beside those of `endpoints`.
     emit = Emitter(graph, "path")
-    seed = gs.Variable(SEED, dtype=subject.logits.dtype, shape=_free_shape("seed", subject.logits))
+    seed = gs.Variable(SEED, dtype=end.dtype, shape=_free_shape("seed", end))
     alphas = gs.Variable(ALPHAS, dtype=subject.start.dtype, shape=axes)
     readers = [list(start.outputs) for start in subject.starts]
     moved = [_points(emit, subject, source, alphas) for source in subject.sources]
@@ -179,16 +187,16 @@ def _gradients_along(
             node.inputs = [points if t is start else t for t in node.inputs]
     graph.toposort()
     count = emit("Shape", alphas, start=0, end=1)
-    ones = emit.constant(np.ones(len(subject.logits.shape) - 1, np.int64))
+    ones = emit.constant(np.ones(len(end.shape) - 1, np.int64))
     seeds = emit("Tile", seed, emit("Concat", count, ones, axis=0))
-    seeds.shape = subject.logits.shape
+    seeds.shape = end.shape
     points = [points for points, _ in moved]
-    logits = points[0] if subject.logits is subject.start else subject.logits
-    ends = points if weights is None else [_end_of_linear(path, point) for point in points]
-    slopes = backward(emit, gradient_rules, [(logits, seeds)], ends, "Integrated Gradients")
+    end = points[0] if end is subject.start else end
+    turns = points if weights is None else [_end_of_linear(path, point) for point in points]
+    slopes = backward(emit, gradient_rules, [(end, seeds)], turns, "Integrated Gradients")
     lines = []
-    for slope, end, source, (point, difference) in zip(
-        slopes, ends, subject.sources, moved, strict=True
+    for slope, turn, source, (point, difference) in zip(
+        slopes, turns, subject.sources, moved, strict=True
     ):
         shape = emit.shape(source.start)
         if weights is None:
@@ -198,12 +206,12 @@ def _gradients_along(
         elif weights is None:
             slope = emit("Reshape", slope, shape)
         else:
-            total = _summed(emit, slope, weights, end, source.start)
-            slope = _through_linear(emit, total, end, point, source.start)
+            total = _summed(emit, slope, weights, turn, source.start)
+            slope = _through_linear(emit, total, turn, point, source.start)
         lines.append(_Line(source, difference, slope))
     explained = [source.input for source in subject.sources]
     graph.inputs = [t for t in graph.inputs if t.outputs or t in explained]
-    return _Along(emit, subject, count, logits, seeds, lines)
+    return _Along(emit, subject, count, end, seeds, lines)
 
 
 def _end_of_linear(path: Path, tensor: gs.Tensor) -> gs.Tensor:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.emit import Emitter
+from onnxplain.graph_passes.emit import Emitter, is_constant, producer_of
 from onnxplain.graph_passes.subject import Subject
 
 
@@ -41,9 +41,66 @@ def score_of(emit: Emitter, logits: gs.Tensor, seed: gs.Tensor) -> gs.Tensor:
     return emit("ReduceSum", flat, [1], keepdims=0)
 
 
+class LastLayer(NamedTuple):
+    """logits = features W + b.
+
+    Attributes:
+        features: [N, K].
+        weights: W, constant: [K, classes], or [classes, K] if `transposed`.
+        transposed: whether it is.
+    """
+
+    features: gs.Tensor
+    weights: gs.Constant
+    transposed: bool
+
+
+def last_layer(subject: Subject) -> LastLayer | None:
+    """The linear layer that makes the logits, if that is what makes them."""
+    node = producer_of(subject.logits)
+    if node is not None and node.op == "Add" and any(map(is_constant, node.inputs)):
+        node = producer_of(next(t for t in node.inputs if not is_constant(t)))
+    if node is None or node.op not in ("Gemm", "MatMul") or not is_constant(node.inputs[1]):
+        return None
+    features, weights = node.inputs[:2]
+    plain = node.attrs.get("alpha", 1.0) == 1.0 and not node.attrs.get("transA", 0)
+    constant = all(map(is_constant, node.inputs[1:]))
+    ranks = [t.shape is not None and len(t.shape) for t in (features, weights, subject.logits)]
+    known = any(features is start for start in subject.starts) or is_constant(features)
+    if not plain or not constant or known or ranks != [2, 2, 2]:
+        return None
+    return LastLayer(features, weights, bool(node.attrs.get("transB", 0)))
+
+
+def where_to_begin(subject: Subject) -> gs.Tensor:
+    """The tensor that a backward pass begins at: a last layer's features, or the logits."""
+    layer = last_layer(subject)
+    return subject.logits if layer is None else layer.features
+
+
+def first_cotangent(emit: Emitter, subject: Subject, seed: Seed) -> gs.Tensor:
+    """d score / d `where_to_begin`.
+
+    Behind a last layer it is one column of W, which is looked up: the layer's adjoint, a product
+    with all of W, is 0.2 ms of EfficientNet-Lite0's 6.
+    """
+    layer = last_layer(subject)
+    if layer is None:
+        return seed.weights
+    if len(seed.target.shape or [0, 0]) == 1:
+        picked = emit("Gather", layer.weights, seed.target, axis=0 if layer.transposed else 1)
+        picked = picked if layer.transposed else emit("Transpose", picked, perm=[1, 0])
+    else:
+        picked = emit("Gemm", seed.weights, layer.weights, transB=int(not layer.transposed))
+    picked.shape = layer.features.shape
+    return picked
+
+
 def _resolve(emit: Emitter, target: gs.Tensor, best: gs.Tensor) -> gs.Tensor:
     """The target, with -1 replaced by the best class."""
-    return emit("Where", emit("Less", target, 0), best, target)
+    resolved = emit("Where", emit("Less", target, 0), best, target)
+    resolved.shape = target.shape
+    return resolved
 
 
 def _class_seed(emit: Emitter, logits: gs.Tensor, target: gs.Tensor) -> Seed:

@@ -15,8 +15,9 @@ import onnx
 import onnxruntime
 import torch
 
-# Seconds.
+# Seconds; and how often a short job is timed in its turn.
 _PAUSE, _SHORT = 0.05, 0.5
+_TIMES = 5
 
 
 class Time(NamedTuple):
@@ -38,7 +39,8 @@ def alternate(jobs: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, 
 
     A pause before each lets the threads of the one before it come to rest: they spin for a while,
     PyTorch's too, and would slow down what comes next. Short jobs run once before they are timed,
-    since the one before them has taken the caches.
+    since the one before them has taken the caches, and then several times, since a few milliseconds
+    alone say little beside a job of a second.
     """
     for job in jobs.values():
         job()
@@ -46,11 +48,13 @@ def alternate(jobs: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, 
     for _ in range(repeats):
         for name, job in jobs.items():
             time.sleep(_PAUSE)
-            if seconds[name] == [] or seconds[name][-1] < _SHORT:
+            short = seconds[name] == [] or seconds[name][-1] < _SHORT
+            if short:
                 job()
-            began = time.perf_counter()
-            job()
-            seconds[name].append(time.perf_counter() - began)
+            for _ in range(_TIMES if short else 1):
+                began = time.perf_counter()
+                job()
+                seconds[name].append(time.perf_counter() - began)
     return {
         name: Time(float(np.median(s)), *(float(np.quantile(s, q)) for q in (0.25, 0.75)))
         for name, s in seconds.items()
