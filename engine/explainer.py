@@ -346,7 +346,7 @@ def _rows(feeds: Mapping[str, np.ndarray], rowed: set[str], rows: slice) -> dict
 def _all_alike(arrays: Sequence[np.ndarray]) -> bool:
     """Whether N rows are one input N times, as callers write it to ask for N targets of it.
 
-    Their forward passes are one then: five Grad-CAM targets of EfficientNet-Lite0 take 1.5 forward
+    Their forward passes are one then: five Grad-CAM targets of EfficientNet-Lite0 take 1.2 forward
     passes instead of 5.
     """
     return all((array == array[:1]).all() for array in arrays)
