@@ -28,8 +28,9 @@ from onnxplain.graph_passes.lowering import lowered_for
 from onnxplain.graph_passes.split import split
 from onnxplain.graph_passes.subject import Subject
 
-# Points of the path in one gradient pass: on a CPU 1 to 4 are as fast for each point as 25, in a
-# fraction of the memory (EfficientNet-Lite0's whole process peaks at 440 MiB with 2); a GPU wants more to do at once.
+# Points of the path in one gradient pass: on a CPU 2 to 4 are as fast for each point as 25, in a
+# fraction of the memory (EfficientNet-Lite0's whole process peaks at 440 MiB with 2); a GPU wants
+# more to do at once.
 _CHUNK = {"cpu": 2, "other": 32}
 # Targets of one input that go at once through a graph that has little to do for each: five of
 # EfficientNet-Lite0 take 0.2 ms behind the forward pass, and 0.7 ms one by one.
