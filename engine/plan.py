@@ -21,10 +21,10 @@ from onnxplain.graph_passes.integrated_gradients import (
     chunks_of,
     endpoints,
     gradient_chunk,
-    integrated_gradients,
     path_gradients,
 )
 from onnxplain.graph_passes.lowering import lowered_for
+from onnxplain.graph_passes.path_loop import integrated_gradients
 from onnxplain.graph_passes.split import split
 from onnxplain.graph_passes.subject import Subject
 
