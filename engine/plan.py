@@ -187,15 +187,23 @@ class Plan:
     def _takes_rows(self, held: Mapping[str, Held]) -> bool:
         """Whether several targets may go through `targets` at once, with `held` repeated for each.
 
-        Only where all that is held certainly has rows (what carries numbers of a shape does not),
-        nothing but the targets comes beside it, and rows of it are no burden.
+        Only where nothing but the batch has a length that the file leaves open: then what has such
+        a length on its first axis, and there 1 for one input, is a row for each input. (What
+        carries numbers of a shape is not.) And only where rows are no burden.
         """
-        model = self._models["targets"]
+        model, graph = self._models["targets"], self._subject.graph
         if "path" in self._models or self.kind != "cpu" or not _is_light(model):
             return False
-        first = {v.name: v.type.tensor_type.shape.dim[:1] for v in model.graph.input}
-        return set(first) <= {*held, "target"} and all(
-            dims and not dims[0].HasField("dim_value") for dims in first.values()
+        own = [
+            [d if isinstance(d, int) else None for d in t.shape or [None] * 2] for t in graph.inputs
+        ]
+        shapes = {
+            v.name: [_length(d) for d in v.type.tensor_type.shape.dim] for v in model.graph.input
+        }
+        return (
+            all(shape[:1] == [None] and None not in shape[1:] for shape in [*own, *shapes.values()])
+            and set(shapes) <= {*held, "target"}
+            and all(value.shape()[0] == 1 for value in held.values())
         )
 
     def _own(self, held: Mapping[str, Held]) -> dict[str, np.ndarray]:
@@ -278,6 +286,11 @@ def _is_light(model: onnx.ModelProto) -> bool:
     one thread than in two, which must be woken for each operator.
     """
     return not any(node.op_type in ("Conv", "ConvTranspose") for node in model.graph.node)
+
+
+def _length(dim: onnx.TensorShapeProto.Dimension) -> int | None:
+    """A declared length, or None where the file leaves it open."""
+    return dim.dim_value if dim.HasField("dim_value") else None
 
 
 def _rows_of(held: Mapping[str, Held], count: int) -> dict[str, np.ndarray]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.emit import Emitter, is_constant, optional_input, producer_of
+from onnxplain.graph_passes.emit import Emitter, is_constant
 from onnxplain.graph_passes.rewriting import rewrite_nodes
 
 _WINDOWED = ("Conv", "MaxPool", "AveragePool", "LpPool")
@@ -14,42 +14,11 @@ _WINDOWED = ("Conv", "MaxPool", "AveragePool", "LpPool")
 def explicit_pads(graph: gs.Graph) -> None:
     """Rewrite every auto_pad of a windowed operator, ConvTranspose's output_shape, and Pad's axes.
 
-    A Pad of zeros before a Conv becomes a part of the Conv's pads.
-
     SAME: the output has ceil(H / s) elements, so the pads sum to max((ceil(H / s) - 1) s + d (k -
     1) + 1 - H, 0), the odd one at the end (SAME_UPPER) or at the begin (SAME_LOWER).
     """
     rewrites = {op: _pad_same for op in _WINDOWED}
     rewrite_nodes(graph, rewrites | {"ConvTranspose": _pad_transposed, "Pad": _pad_every_axis})
-    outputs = {tensor.name for tensor in graph.outputs}
-    for node in graph.nodes:
-        if node.op == "Conv":
-            _take_over_zeros(node, outputs)
-
-
-def _take_over_zeros(node: gs.Node, outputs: set[str]) -> None:
-    """Zeros that a Pad puts around the pixels, for this Conv alone, into the Conv's own pads."""
-    x = node.inputs[0]
-    pad = producer_of(x)
-    if pad is None or pad.op != "Pad" or len(x.outputs) != 1 or x.name in outputs:
-        return
-    if pad.attrs.get("mode", "constant") != "constant" or optional_input(pad, 3) is not None:
-        return
-    fill = optional_input(pad, 2)
-    constants = [pad.inputs[1], *([] if fill is None else [fill])]
-    if not all(map(is_constant, constants)) or (fill is not None and fill.values.any()):
-        return
-    amounts = pad.inputs[1].values.reshape(2, -1)
-    if (
-        amounts[:, :2].any()
-        or amounts.min() < 0
-        or node.attrs.get("auto_pad", "NOTSET") != "NOTSET"
-    ):
-        return
-    around = amounts[:, 2:].reshape(-1).tolist()
-    own = node.attrs.get("pads") or [0] * len(around)
-    node.attrs["pads"] = [a + b for a, b in zip(around, own, strict=True)]
-    node.inputs[0] = pad.inputs[0]
 
 
 def _pad_every_axis(emit: Emitter, node: gs.Node) -> None:

@@ -7,7 +7,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from onnxplain.graph_passes.backward import backward, find_path, gradient_rules
-from onnxplain.graph_passes.dims import is_static
+from onnxplain.graph_passes.dims import is_static, same_dim
 from onnxplain.graph_passes.emit import Emitter, producer_of
 from onnxplain.graph_passes.feature_map import FeatureMap, axis_roles, find_feature_map
 from onnxplain.graph_passes.finish import RESOLVED_TARGET, SCORE, finish, working_copy
@@ -19,6 +19,9 @@ from onnxplain.graph_passes.score import (
     where_to_begin,
 )
 from onnxplain.graph_passes.subject import Subject
+
+# Rows or columns of a feature map up to which two products of matrices are faster than Resize.
+_SMALL = 32
 
 
 def grad_cam(
@@ -63,7 +66,7 @@ def _class_activation(emit: Emitter, found: FeatureMap, slope: gs.Tensor) -> gs.
     [1, 1280, 7, 7], where a product of all elements and their sum take 100 us.
     """
     order = [0, found.channel_axis, *found.spatial_axes]
-    alpha = _mean_over(emit, slope, list(found.spatial_axes))
+    alpha = _mean_over(emit, slope, found)
     if order == list(range(len(order))):
         row = emit("Reshape", emit("Flatten", alpha, axis=1), [0, 1, -1])
         total = emit("MatMul", row, emit("Reshape", found.tensor, [0, 0, -1]))
@@ -74,17 +77,19 @@ def _class_activation(emit: Emitter, found: FeatureMap, slope: gs.Tensor) -> gs.
     return emit("Transpose", total, perm=order)
 
 
-def _mean_over(emit: Emitter, slope: gs.Tensor, axes: list[int]) -> gs.Tensor:
-    """The mean over some axes; numbers that were only repeated along them are their own mean.
+def _mean_over(emit: Emitter, slope: gs.Tensor, found: FeatureMap) -> gs.Tensor:
+    """The mean over space; numbers that were only repeated along it are their own mean.
 
     That is what a global average pooling hands back: Expand and mean were a third of the time that
     each further target takes.
     """
+    axes, channels = list(found.spatial_axes), found.channel_axis
     producer = producer_of(slope)
     if producer is not None and producer.op == "Expand":
         value = producer.inputs[0]
         same_rank = None not in (value.shape, slope.shape) and len(value.shape) == len(slope.shape)
-        if same_rank and all(value.shape[axis] == 1 for axis in axes):
+        as_many = same_rank and same_dim(value.shape[channels], slope.shape[channels])
+        if as_many and all(value.shape[axis] == 1 for axis in axes):
             return value
     return emit("ReduceMean", slope, axes, keepdims=1)
 
@@ -100,7 +105,7 @@ def _to_input_size(
     spatial = [axis for axis, letter in enumerate(role) if letter in "DHW"]
     small = [found.tensor.shape[axis] for axis in found.spatial_axes]
     large = [subject.start.shape[axis] for axis in spatial]
-    if len(spatial) == len(small) == 2 and is_static([*small, *large]):
+    if len(spatial) == len(small) == 2 and is_static([*small, *large]) and max(small) <= _SMALL:
         return _stretched(emit, emit("Squeeze", activation, [1]), small, large)
     parts = [emit.dims(subject.start, axis, axis + 1) for axis in spatial]
     batch_and_one = emit("Shape", activation, start=0, end=2)

@@ -112,7 +112,7 @@ def path_gradients(subject: Subject) -> onnx.ModelProto:
     """
     along = _gradients_along(subject, ["points", "path_batch"])
     emit, subject = along.emit, along.subject
-    score = score_of(emit, along.end, along.seeds)
+    score = emit.cast_like(score_of(emit, along.end, along.seeds), subject.start)
     shape = emit("Concat", along.points, np.array([-1]), axis=0)
     outputs: dict[str, gs.Tensor] = {SCORE: emit("Reshape", score, shape)}
     for line in along.lines:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from onnxplain.graph_passes.dims import same_shape
 from onnxplain.graph_passes.emit import Emitter, is_constant, producer_of
 from onnxplain.graph_passes.subject import Subject
 
@@ -57,9 +58,11 @@ class LastLayer(NamedTuple):
 
 def last_layer(subject: Subject) -> LastLayer | None:
     """The linear layer that makes the logits, if that is what makes them."""
-    node = producer_of(subject.logits)
+    product = subject.logits
+    node = producer_of(product)
     if node is not None and node.op == "Add" and any(map(is_constant, node.inputs)):
-        node = producer_of(next(t for t in node.inputs if not is_constant(t)))
+        product = next(t for t in node.inputs if not is_constant(t))
+        node = producer_of(product) if same_shape(product.shape, subject.logits.shape) else None
     if node is None or node.op not in ("Gemm", "MatMul") or not is_constant(node.inputs[1]):
         return None
     features, weights = node.inputs[:2]

@@ -1,12 +1,14 @@
-"""Backward passes begin behind a last linear layer, and give what they give from the logits."""
+"""Where backward passes begin, for one target and for several: behind a last linear layer."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+import zoo
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 import onnxplain
+from onnxplain.engine import plan
 
 RANDOM = np.random.default_rng(0)
 W1, W2 = (RANDOM.standard_normal(s).astype(np.float32) for s in ((5, 7), (7, 4)))
@@ -116,3 +118,116 @@ def test_a_model_that_is_only_its_last_layer(head: str):
         scale = 0.5 if head == "Gemm, scaled" else 1
         expected = scale * W2[:, [3, 1]].T * h
         np.testing.assert_allclose(found.attribution, expected, rtol=1e-5)
+
+
+def small(nodes, inputs, outputs, arrays: dict[str, np.ndarray]) -> ModelProto:
+    graph = helper.make_graph(
+        [helper.make_node(op, read, made, **attributes) for op, read, made, attributes in nodes],
+        "small",
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in inputs.items()],
+        [helper.make_tensor_value_info(n, t, s) for n, (t, s) in outputs.items()],
+        [numpy_helper.from_array(a, name) for name, a in arrays.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+
+
+@pytest.mark.parametrize("target", [2, (2,), -1])
+def test_an_addition_that_widens_is_no_bias(target):
+    """Ordinal regression: one product, a threshold for each class."""
+    nodes = [
+        ("MatMul", ["x", "w1"], ["xw"], {}),
+        ("Tanh", ["xw"], ["h"], {}),
+        ("MatMul", ["h", "column"], ["one"], {}),
+        ("Add", ["one", "bias"], ["y"], {}),
+    ]
+    arrays = {"w1": W1, "column": W2[:, :1].copy(), "bias": BIAS}
+    model = small(nodes, {"x": ["n", 5]}, {"y": (TensorProto.FLOAT, ["n", 4])}, arrays)
+    found = onnxplain.Explainer(model, "deeplift")(X, target)
+    dx = X.astype(np.float64) @ W1
+    expected = (W2[:, 0] * np.tanh(dx) / dx) @ W1.T * X
+    np.testing.assert_allclose(found.attribution, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("score", ["logit", "output"])
+def test_half_precision_to_a_tolerance(score):
+    nodes = [
+        ("Cast", ["x"], ["half"], {"to": TensorProto.FLOAT16}),
+        ("MatMul", ["half", "w1"], ["xw"], {}),
+        ("Tanh", ["xw"], ["h"], {}),
+        ("MatMul", ["h", "w2"], ["logits"], {}),
+        ("Softmax", ["logits"], ["y"], {}),
+    ]
+    arrays = {"w1": W1.astype(np.float16), "w2": W2.astype(np.float16)}
+    model = small(nodes, {"x": ["n", 5]}, {"y": (TensorProto.FLOAT16, ["n", 4])}, arrays)
+    explainer = onnxplain.Explainer(
+        model, "integrated-gradients", steps=200, tolerance=0.01, score=score
+    )
+    assert (explainer(X, 2).relative_delta < 0.02).all()
+
+
+def test_a_mean_over_channels_too():
+    """The slope is repeated along the channels, so it is not one number for each of them."""
+    kernel = RANDOM.standard_normal((6, 3, 3, 3)).astype(np.float32)
+    nodes = [
+        ("Conv", ["x", "kernel"], ["c"], {"pads": [1, 1, 1, 1]}),
+        ("Relu", ["c"], ["map"], {}),
+        ("ReduceMean", ["map", "axes"], ["y"], {"keepdims": 1}),
+    ]
+    model = small(
+        nodes,
+        {"x": ["n", 3, 8, 8]},
+        {"y": (TensorProto.FLOAT, ["n", 1, 1, 1])},
+        {"kernel": kernel, "axes": np.array([1, 2, 3])},
+    )
+    x = RANDOM.standard_normal((2, 3, 8, 8)).astype(np.float32)
+    model.graph.output.append(helper.make_tensor_value_info("map", TensorProto.FLOAT, None))
+    found = onnxplain.Explainer(model, "grad-cam", output="y", layer="map")(x, 0)
+    np.testing.assert_allclose(
+        found.attribution, found.outputs["map"].sum(1) / (6 * 64), rtol=1e-4, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("length", [3, 9])
+def test_targets_at_once_where_the_first_axis_is_time(length):
+    kernel, mixer = (RANDOM.standard_normal(s).astype(np.float32) for s in ((6, 1, 3), (6, 1)))
+    nodes = [
+        ("Unsqueeze", ["x", "one"], ["channel"], {}),
+        ("Conv", ["channel", "kernel"], ["c"], {}),
+        ("Relu", ["c"], ["map"], {}),
+        ("Transpose", ["map"], ["rows"], {"perm": [0, 2, 1]}),
+        ("Transpose", ["rows"], ["time_first"], {"perm": [1, 0, 2]}),
+        ("MatMul", ["time_first", "mixer"], ["s"], {}),
+        ("Softmax", ["s"], ["attention"], {"axis": 0}),
+        ("Transpose", ["attention"], ["weights"], {"perm": [1, 2, 0]}),
+        ("MatMul", ["weights", "rows"], ["mixed"], {}),
+        ("Squeeze", ["mixed", "one"], ["h"], {}),
+        ("MatMul", ["h", "head"], ["y"], {}),
+    ]
+    head = RANDOM.standard_normal((6, 12)).astype(np.float32)
+    arrays = {"one": np.array([1]), "kernel": kernel, "mixer": mixer, "head": head}
+    model = small(nodes, {"x": ["n", "length"]}, {"y": (TensorProto.FLOAT, ["n", 12])}, arrays)
+    explainer = onnxplain.Explainer(model, "grad-cam", providers="cpu")
+    x, targets = RANDOM.standard_normal((1, length)).astype(np.float32), list(range(12))
+    alone = [explainer(x, target).attribution for target in targets]
+    np.testing.assert_allclose(
+        explainer(x, targets).attribution, np.concatenate(alone), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_targets_at_once(monkeypatch):
+    """More of them than go through at once."""
+    sizes = []
+
+    def noted(held, count, rows_of=plan._rows_of):
+        sizes.append(count)
+        return rows_of(held, count)
+
+    monkeypatch.setattr(plan, "_rows_of", noted)
+    explainer = onnxplain.Explainer(zoo.model("demo"), "grad-cam", providers="cpu", threads=1)
+    (x,) = zoo.feeds("demo").values()
+    alone = [explainer(x[:1], target) for target in range(10)]
+    together = explainer(x[:1], list(range(10)))
+    assert sizes == [8, 2]
+    expected = np.concatenate([one.attribution for one in alone])
+    np.testing.assert_allclose(together.attribution, expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(together.score, [one.score[0] for one in alone], rtol=1e-5)

@@ -13,13 +13,18 @@ import zoo
 from onnx import TensorProto, helper, numpy_helper
 
 import onnxplain
-from onnxplain.graph_passes import integrated_gradients
+from onnxplain.graph_passes import integrated_gradients, polyphase
 from onnxplain.graph_passes.lowering import lowered_for
 from onnxplain.graph_passes.polyphase import in_phases
 from onnxplain.graph_passes.prepare import prepare
 
 FEW, MANY = 3, 8
 X = np.random.default_rng(1).standard_normal((2, FEW, 12, 18)).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def small_activations_too(monkeypatch):
+    monkeypatch.setattr(polyphase, "_WORTH", 0)
 
 
 def block(
@@ -125,7 +130,7 @@ def test_scores_stay(strided, kernel, between):
 def test_zeros_around_the_pixels_belong_to_the_convolution():
     model = block({"strides": [2, 2], "pads": [0, 1, 0, 0]}, between="Pad")
     before, after = rewritten(model)
-    assert "Pad" not in {node.op_type for node in before.graph.node}
+    assert "Pad" not in {node.op_type for node in after.graph.node}
     assert strides(before) and not strides(after)
     for changed in (before, after):
         np.testing.assert_allclose(scores(changed), scores(model), rtol=1e-5, atol=1e-6)
@@ -147,6 +152,12 @@ def test_what_it_leaves_alone(name):
     before, after = rewritten(LEFT[name])
     left = [node.op_type for node in before.graph.node]
     assert [node.op_type for node in after.graph.node] == left
+
+
+def test_small_activations_are_not_worth_it(monkeypatch):
+    monkeypatch.setattr(polyphase, "_WORTH", 2 * X[0, 0].size * MANY)
+    before, after = rewritten(block(TAKEN[0][0]))
+    assert strides(after) == strides(before) == {2}
 
 
 def test_on_a_gpu_nothing_changes():
