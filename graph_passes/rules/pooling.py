@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.emit import Emitter, is_constant
+from onnxplain.graph_passes.emit import Emitter
 from onnxplain.graph_passes.rules.convolution import Window, by_transposed_convolution
-from onnxplain.graph_passes.rules.reductions import divided
+from onnxplain.graph_passes.rules.reductions import shared_out
 from onnxplain.graph_passes.rules.registry import Family, gradient
 
 
@@ -88,15 +88,8 @@ def global_max_pool(emit, node, dy):
 def global_average_pool(emit, node, dy):
     """dx = dy / (H W ...), at every position."""
     x = node.inputs[0]
-    return emit.expand_like(divided(emit, node, dy, _pixels(emit, x, dy)), x)
-
-
-def _pixels(emit: Emitter, x: gs.Tensor, like: gs.Tensor) -> gs.Tensor:
-    """H W ..., in `like`'s type."""
-    dims = emit.dims(x, 2)
-    if is_constant(dims):
-        return emit.constant(float(np.prod(dims.values)), like.dtype)
-    return emit.cast_like(emit("ReduceProd", dims), like)
+    space = None if x.shape is None else list(range(2, len(x.shape)))
+    return emit.expand_like(shared_out(emit, node, dy, space), x)
 
 
 @gradient("AveragePool", family=Family.LINEAR)

@@ -7,7 +7,8 @@ from functools import partial
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.emit import Emitter, is_constant, rank_of
+from onnxplain.graph_passes.dims import is_static
+from onnxplain.graph_passes.emit import Emitter, rank_of
 from onnxplain.graph_passes.rules.registry import Family, gradient
 
 linear = partial(gradient, family=Family.LINEAR)
@@ -43,32 +44,27 @@ def reduce_sum(emit, node, dy):
 @linear("ReduceMean")
 def reduce_mean(emit, node, dy):
     """dx = dy / n at every element, n = how many were averaged."""
-    each = keep_axes(emit, node, divided(emit, node, dy, reduced_count(emit, node, dy)))
-    return emit.expand_like(each, node.inputs[0])
+    share = shared_out(emit, node, dy, reduction_axes(node))
+    return emit.expand_like(keep_axes(emit, node, share), node.inputs[0])
 
 
-def divided(emit: Emitter, node: gs.Node, dy: gs.Tensor, count: gs.Tensor) -> gs.Tensor:
-    """dy / count, for a count of one element, in as many axes as dy has.
+def shared_out(
+    emit: Emitter, node: gs.Node, dy: gs.Tensor, axes: gs.Tensor | list[int] | None
+) -> gs.Tensor:
+    """dy / n, n = how many elements along `axes` each output of a mean was made of.
 
-    ONNX Runtime's CPU provider divides [1, 1280, 1, 1] by a number without axes in 22 us, by one
-    with four in 1 us.
+    n comes in as many axes as dy has: ONNX Runtime's CPU provider divides [1, 1280, 1, 1] by a
+    number without axes in 22 us, by one with four in 1 us.
     """
-    ones = [1] * rank_of(node.outputs[0])
-    if is_constant(count):
-        return emit.div(dy, emit.constant(count.values.reshape(ones)))
-    return emit.div(dy, emit("Reshape", count, ones))
-
-
-def reduced_count(emit: Emitter, node: gs.Node, like: gs.Tensor) -> gs.Tensor:
-    """How many elements each output of a reduction was made of, in `like`'s type."""
-    x, axes = node.inputs[0], reduction_axes(node)
+    x, y = node.inputs[0], node.outputs[0]
+    ones = [1] * len(y.shape or [])
     numbers = axes.values.tolist() if isinstance(axes, gs.Constant) else axes
-    if isinstance(numbers, list):
+    if isinstance(numbers, list) and x.shape is not None:
         dims = [x.shape[axis] for axis in numbers]
-        if all(isinstance(dim, int) for dim in dims):
-            return emit.constant(float(np.prod(dims)), like.dtype)
-    count = emit.div(emit("Size", x), emit("Size", node.outputs[0]))
-    return emit.cast_like(count, like)
+        if is_static(dims):
+            return emit.div(dy, emit.constant(np.full(ones, np.prod(dims)), dy.dtype))
+    count = emit.cast_like(emit.div(emit("Size", x), emit("Size", y)), dy)
+    return emit.div(dy, emit("Reshape", count, ones) if ones else count)
 
 
 @gradient("ReduceMax", "ReduceMin", family=Family.MAXIMUM)
