@@ -24,6 +24,7 @@ from onnxplain.graph_passes.integrated_gradients import (
     path_gradients,
 )
 from onnxplain.graph_passes.lowering import lowered_for
+from onnxplain.graph_passes.names import RESERVED
 from onnxplain.graph_passes.path_loop import integrated_gradients
 from onnxplain.graph_passes.split import split
 from onnxplain.graph_passes.subject import Subject
@@ -37,7 +38,7 @@ _CHUNK = {"cpu": 2, "other": 32}
 # what calling takes.
 _TARGETS_AT_ONCE = 8
 # Beside the graphs' outputs: what each path took, and what it misses in all its intervals.
-PASSES, RESIDUAL = "onnxplain/passes", "onnxplain/residual"
+PASSES, RESIDUAL = f"{RESERVED}passes", f"{RESERVED}residual"
 
 Feeds = Mapping[str, np.ndarray | Held]
 

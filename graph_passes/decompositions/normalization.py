@@ -38,7 +38,7 @@ def standardised(emit: Emitter, x: gs.Tensor, axes: list[int], epsilon: float) -
     centred = emit.sub(x, emit("ReduceMean", x, axes, keepdims=1))
     variance = emit("ReduceMean", emit.mul(centred, centred), axes, keepdims=1)
     deviation = emit("Sqrt", emit.add(variance, epsilon))
-    return emit.mul(centred, emit("Reciprocal", deviation))
+    return emit.div(centred, deviation)
 
 
 @decomposition("LayerNormalization", table=FOR_DEEPLIFT)
@@ -97,8 +97,9 @@ def training_batch_normalization(emit: Emitter, node: gs.Node) -> list[gs.Tensor
     centred = emit.sub(x, emit("Reshape", mean, column))
     variance = emit("ReduceMean", emit.mul(centred, centred), axes, keepdims=0)
     deviation = emit("Sqrt", emit.add(variance, node.attrs.get("epsilon", 1e-5)))
-    slope = emit("Reshape", emit.mul(scale, emit("Reciprocal", deviation)), column)
-    y = emit.add(emit.mul(centred, slope), emit("Reshape", bias, column))
+    standard = emit.div(centred, emit("Reshape", deviation, column))
+    y = emit.mul(standard, emit("Reshape", scale, column))
+    y = emit.add(y, emit("Reshape", bias, column))
     momentum = node.attrs.get("momentum", 0.9)
     moved: list[gs.Tensor | None] = [
         emit.add(emit.mul(old, momentum), emit.mul(new, 1 - momentum))
