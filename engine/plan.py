@@ -196,6 +196,8 @@ class Plan:
         model, graph = self._models["targets"], self._subject.graph
         if "path" in self._models or self.kind != "cpu" or not _is_light(model):
             return False
+        if self._subject.coupled is not None:
+            return False
         own = [
             [d if isinstance(d, int) else None for d in t.shape or [None] * 2] for t in graph.inputs
         ]
@@ -268,7 +270,7 @@ class Plan:
         """Points of the path in one gradient pass."""
         subject = self._subject
         given = len(subject.graph.inputs) > len(subject.sources)
-        if isinstance(subject.batch, int) or given:
+        if isinstance(subject.batch, int) or given or subject.coupled is not None:
             return 1
         return max(1, min(_CHUNK[self.kind] // inputs, len(self._settings.points)))
 

@@ -39,6 +39,16 @@ def free_name(wanted: str, taken: set[str]) -> str:
     return name
 
 
+def marked(kind: str, name: str) -> str:
+    """A node's name that says what a rule must know of it, and that no file's own node can have."""
+    return f"{RESERVED}{kind}/{name}"
+
+
+def is_marked(name: str | None, kind: str) -> bool:
+    """True for a name that `marked` made."""
+    return (name or "").startswith(f"{RESERVED}{kind}/")
+
+
 def own_dim(name: str) -> str:
     """A dimension's name that none of onnxplain's own has."""
     return _FREED + name.removeprefix(RESERVED) if name.startswith(RESERVED) else name

@@ -5,7 +5,9 @@ from __future__ import annotations
 import onnx_graphsurgeon as gs
 
 from onnxplain import UnsupportedModelError
+from onnxplain.graph_passes.decompositions.normalization import BATCH_STATISTICS
 from onnxplain.graph_passes.emit import is_constant, optional_input
+from onnxplain.graph_passes.names import is_marked
 
 
 def refuse_random_dropout(graph: gs.Graph) -> None:
@@ -35,9 +37,10 @@ def refuse_batch_statistics(graph: gs.Graph) -> None:
         UnsupportedModelError: naming it.
     """
     for node in graph.nodes:
-        if node.op == "BatchNormalization" and node.attrs.get("training_mode", 0):
+        if is_marked(node.name, BATCH_STATISTICS):
+            name = node.name.split("/", 2)[2]
             raise UnsupportedModelError(
-                f"BatchNormalization (node {node.name or node.outputs[0].name!r}) is in training "
-                "mode, where each row's answer depends on the whole batch: export the model for "
-                "inference (model.eval() in PyTorch)"
+                f"BatchNormalization (node {name!r}) is in training mode, where each row's answer "
+                "depends on the whole batch: export the model for inference (model.eval() in "
+                "PyTorch)"
             )

@@ -7,6 +7,10 @@ import onnx_graphsurgeon as gs
 
 from onnxplain.graph_passes.decompositions.registry import FOR_DEEPLIFT, decomposition
 from onnxplain.graph_passes.emit import Emitter, rank_of
+from onnxplain.graph_passes.names import marked
+
+# Marks the mean over a batch that a BatchNormalization in training mode takes.
+BATCH_STATISTICS = "batch_statistics"
 
 
 @decomposition("LRN")
@@ -94,6 +98,7 @@ def training_batch_normalization(emit: Emitter, node: gs.Node) -> list[gs.Tensor
     rank = rank_of(x)
     axes, column = [0, *range(2, rank)], [-1] + [1] * (rank - 2)
     mean = emit("ReduceMean", x, axes, keepdims=0)
+    mean.inputs[0].name = marked(BATCH_STATISTICS, node.name or node.outputs[0].name)
     centred = emit.sub(x, emit("Reshape", mean, column))
     variance = emit("ReduceMean", emit.mul(centred, centred), axes, keepdims=0)
     deviation = emit("Sqrt", emit.add(variance, node.attrs.get("epsilon", 1e-5)))

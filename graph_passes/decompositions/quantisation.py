@@ -21,12 +21,14 @@ from onnxplain.graph_passes.emit import (
     optional_input,
     rank_of,
 )
-from onnxplain.graph_passes.names import RESERVED
+from onnxplain.graph_passes.names import RESERVED, marked
 from onnxplain.graph_passes.rewriting import Rewrite, rewrite_nodes
-from onnxplain.graph_passes.rules.elementwise import straight_through_name
+from onnxplain.graph_passes.rules.elementwise import STRAIGHT_THROUGH
 from onnxplain.graph_passes.rules.registry import operator_name
 
 QUANTISED: dict[str, Rewrite] = {}
+# Marks the reductions over a whole tensor, all rows of a batch, that find a quantiser's range.
+RANGE = "range"
 _INTEGERS = {np.dtype(t) for t in (np.int8, np.uint8, np.int16, np.uint16, np.int32)}
 _MICROSOFT = "com.microsoft."
 
@@ -145,7 +147,7 @@ def quantise(emit: Emitter, scaled: gs.Tensor, zero, limits: tuple[float, float]
         number = float(zero.values.reshape(-1)[0])
         clipped = emit("Clip", scaled, limits[0] - number, limits[1] - number)
     rounded = emit("Round", clipped)
-    rounded.inputs[0].name = straight_through_name(emit)
+    rounded.inputs[0].name = marked(STRAIGHT_THROUGH, emit.name("Round"))
     return emit.add(rounded, zero)
 
 
@@ -212,25 +214,11 @@ def _quantised_by_its_range(emit: Emitter, x: gs.Tensor) -> tuple[gs.Tensor, gs.
     low = emit("Min", emit("ReduceMin", x, keepdims=0), 0.0)
     high = emit("Max", emit("ReduceMax", x, keepdims=0), 0.0)
     for extremum in (low, high):
-        extremum.inputs[0].inputs[0].inputs[0].name = range_name(emit)
+        extremum.inputs[0].inputs[0].inputs[0].name = marked(RANGE, emit.name("range"))
     span = emit.sub(high, low)
     scale = emit("Max", emit.div(span, 255.0), float(np.finfo(np.float32).tiny))
     zero = emit("Round", emit("Clip", emit.div(emit.neg(low), scale), 0.0, 255.0))
     return quantise(emit, emit.div(x, scale), zero, (0.0, 255.0)), scale, zero
-
-
-# The reductions over a whole tensor, all rows of a batch, that find a quantiser's range.
-_RANGE = f"{RESERVED}range/"
-
-
-def range_name(emit: Emitter) -> str:
-    """A name for such a reduction."""
-    return _RANGE + emit.name("range")
-
-
-def is_range(node: gs.Node) -> bool:
-    """True for a reduction that finds a dynamic quantiser's range."""
-    return (node.name or "").startswith(_RANGE)
 
 
 @quantised("QLinearConv")

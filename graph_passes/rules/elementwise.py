@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 
 from onnxplain.graph_passes.emit import is_constant, optional_input
-from onnxplain.graph_passes.names import RESERVED
+from onnxplain.graph_passes.names import is_marked
 from onnxplain.graph_passes.rules.masks import above, below, binds
 from onnxplain.graph_passes.rules.registry import Family, gradient
 
@@ -240,24 +240,14 @@ def erf(emit, node, dy):
     return emit.mul(dy, emit.mul(emit("Exp", emit.neg(emit.mul(x, x))), 2 / math.sqrt(math.pi)))
 
 
-# Roundings of quantisers have nodes of such names, which no file's own nodes can have.
-_STRAIGHT_THROUGH = f"{RESERVED}straight_through/"
-
-
-def straight_through_name(emit) -> str:
-    """A name for a quantiser's rounding."""
-    return _STRAIGHT_THROUGH + emit.name("Round")
-
-
-def is_straight_through(node) -> bool:
-    """True for a quantiser's rounding, whose gradient is 1."""
-    return node.op == "Round" and (node.name or "").startswith(_STRAIGHT_THROUGH)
+# Marks a quantiser's rounding, whose gradient is 1.
+STRAIGHT_THROUGH = "straight_through"
 
 
 @elementwise("Round")
 def round_(emit, node, dy):
     """dx = 0; dx = dy for a quantiser's rounding (Bengio et al. 2013, straight-through)."""
-    return dy if is_straight_through(node) else None
+    return dy if is_marked(node.name, STRAIGHT_THROUGH) else None
 
 
 @elementwise("Sin")
