@@ -204,7 +204,7 @@ def test_threads_do_not_change_the_numbers(threads: int | None):
 def test_progress_counts_to_the_end():
     seen: list[tuple[int, int]] = []
     name = "captum_dense-torchscript17-dynamic"
-    explainer = zoo.explainer(name, METHOD)
+    explainer = zoo.explainer(name, METHOD, steps=50)
     explainer(zoo.example(name), 0, progress=lambda done, of: seen.append((done, of)))
     assert [done for done, _ in seen] == list(range(1, len(seen) + 1))
     assert {of for _, of in seen} == {len(seen)}
