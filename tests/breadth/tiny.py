@@ -10,7 +10,9 @@ import torch
 import transformers
 
 from breadth.network import Network, Wrapper
-from breadth.tiny_configs import AUDIO, IMAGES, MAPS, SERIES, SETS, TEXT, TOKENS, VIDEOS
+from breadth.tiny_dense import MAPS, SETS
+from breadth.tiny_images import IMAGES, TOKENS
+from breadth.tiny_sequences import AUDIO, SERIES, TEXT, VIDEOS
 from breadth.weights import randomise
 
 
