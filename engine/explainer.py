@@ -25,14 +25,15 @@ from onnxplain.engine.explanation import Explanation
 from onnxplain.engine.paths import Progress
 from onnxplain.engine.plan import PASSES, RESIDUAL, Plan, Settings
 from onnxplain.engine.prepared import prepared_graph
+from onnxplain.engine.session import Session, open_session
 from onnxplain.engine.stopwatch import phase
 from onnxplain.graph_passes import finish
 from onnxplain.graph_passes.deeplift import RULES
 from onnxplain.graph_passes.dims import same_dim
 from onnxplain.graph_passes.feature_map import find_feature_map
 from onnxplain.graph_passes.quadrature import ADAPTIVE, quadrature_rule
+from onnxplain.graph_passes.rows import Lost, Place, join_rows
 from onnxplain.graph_passes.subject import Source, select
-from onnxplain.graph_passes.twins import changing_names
 from onnxplain.models.card import ModelCard, black_image, find_card
 from onnxplain.models.load import load
 
@@ -101,6 +102,7 @@ class Explainer:
         self.method = method
         with phase("load"):
             loaded = load(model)
+        self._given = model
         self.card = find_card_of(model, loaded)
         if quadrature is None:
             quadrature = "gauss-legendre" if tolerance is None else ADAPTIVE
@@ -163,8 +165,11 @@ class Explainer:
         rowed, sure = self._with_rows(feeds, count)
         if not sure and not isinstance(self.subject.batch, int):
             size = count
+        size = self._size_of_coupled(count, size)
         free = not isinstance(self.subject.batch, int) and not self._whole_outputs
+        free = free and self.subject.coupled is None
         alike = free and sure and count > 1 and _all_alike([feeds[name] for name in rowed])
+        whole = dict(feeds)
         if alike or len(targets) > count:
             feeds = _rows(feeds, rowed, slice(1))
             run, size, rowed = plan.run_shared, len(targets), set()
@@ -176,7 +181,7 @@ class Explainer:
                 done.append(run(batch, _share(progress, index, len(batches))))
             except OnnxplainError as error:
                 raise if_out_of_range(self.subject, target, error) from error
-        results = {k: self._joined(k, [part[k] for part in done]) for k in done[0]}
+        results = {k: self._joined(k, [part[k] for part in done], whole) for k in done[0]}
         if len(results[finish.SCORE]) != len(targets):
             raise UnsupportedModelError(
                 f"{len(targets)} rows of {self.subject.input.name!r} gave "
@@ -184,7 +189,9 @@ class Explainer:
             )
         if alike:
             own = [tensor.name for tensor in self.subject.graph.outputs]
-            results |= {name: np.repeat(results[name], count, axis=0) for name in own}
+            results |= {k: self._joined(k, [results[k]] * count, whole) for k in own}
+        if count > 1 and len(done) > 1 and self.subject.coupled is not None:
+            self._check_apart(results, whole)
         return self._explanation(plan, results, target)
 
     def export(
@@ -289,17 +296,69 @@ class Explainer:
 
     @cached_property
     def _whole_outputs(self) -> set[str]:
-        """The model's outputs without a batch: single numbers and constants."""
-        graph = self.subject.graph
-        changing = changing_names(graph, graph.inputs)
-        return {t.name for t in graph.outputs if t.shape == [] or t.name not in changing}
+        """The model's outputs that are the same for all rows: constants, mostly."""
+        return {name for name, rows in self.subject.rows.items() if rows is None}
 
-    def _joined(self, name: str, parts: Sequence[np.ndarray]) -> np.ndarray:
-        """One result of all batches."""
-        alike = name in self._whole_outputs and all(np.array_equal(parts[0], p) for p in parts)
-        if alike or len(parts) == 1:
+    def _joined(
+        self, name: str, parts: Sequence[np.ndarray], whole: Mapping[str, np.ndarray]
+    ) -> np.ndarray:
+        """One result of all batches; `whole` is what the model was given of all rows."""
+        if len(parts) == 1:
             return parts[0]
-        return np.concatenate([np.atleast_1d(part) for part in parts])
+        if name not in self.subject.rows:
+            return np.concatenate([np.atleast_1d(part) for part in parts])
+        rows = self.subject.rows[name]
+        if isinstance(rows, Place):
+            return join_rows(rows, parts)
+        if rows is None and all(np.array_equal(parts[0], part) for part in parts):
+            return parts[0]
+        if isinstance(rows, Lost) and rows.kind == "quantiser":
+            return np.concatenate([np.atleast_1d(part) for part in parts])
+        # Where its rows are is not known: the file itself says it.
+        return self._file.run(whole, [name])[name]
+
+    @cached_property
+    def _file(self) -> Session:
+        """The model as it was given."""
+        return open_session(load(self._given), self._settings.providers, self._settings.threads)
+
+    def _size_of_coupled(self, count: int, size: int) -> int:
+        """Rows that go at once, where they may not be apart.
+
+        Raises:
+            UnsupportedModelError: several rows whose scores depend on each other.
+        """
+        lost, fixed = self.subject.coupled, self.subject.batch
+        if lost is None or count == 1:
+            return size
+        if lost.kind == "mixed" or (lost.kind == "quantiser" and isinstance(fixed, int)):
+            raise UnsupportedModelError(
+                f"the rows of {self.subject.input.name!r} are not explained apart: {lost.reason}; "
+                "explain one row at a time, or export the model with a batch of 1"
+            )
+        return fixed if isinstance(fixed, int) else 1
+
+    def _check_apart(
+        self, results: Mapping[str, np.ndarray], whole: Mapping[str, np.ndarray]
+    ) -> None:
+        """Rows that went one by one, though nobody knows whether they are apart: ask the file.
+
+        Raises:
+            UnsupportedModelError: the file answers otherwise for all of them at once.
+        """
+        lost, name = self.subject.coupled, self.subject.output.name
+        if lost is None or lost.kind != "unknown":
+            return
+        together = np.asarray(self._file.run(whole, [name])[name], np.float64)
+        alone = np.asarray(results[name], np.float64)
+        close = together.shape == alone.shape and np.allclose(
+            together, alone, rtol=1e-3, atol=1e-3 * max(np.abs(together).max(initial=0), 1e-6)
+        )
+        if not close:
+            raise UnsupportedModelError(
+                f"the rows of {self.subject.input.name!r} depend on each other ({lost.reason}): "
+                "the model answers otherwise for one row than for several; explain one at a time"
+            )
 
     def _batch_size(self, count: int) -> int:
         """How many inputs go through the graph at once."""

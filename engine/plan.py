@@ -24,6 +24,7 @@ from onnxplain.graph_passes.integrated_gradients import (
     path_gradients,
 )
 from onnxplain.graph_passes.lowering import lowered_for
+from onnxplain.graph_passes.names import RESERVED
 from onnxplain.graph_passes.path_loop import integrated_gradients
 from onnxplain.graph_passes.split import split
 from onnxplain.graph_passes.subject import Subject
@@ -37,7 +38,7 @@ _CHUNK = {"cpu": 2, "other": 32}
 # what calling takes.
 _TARGETS_AT_ONCE = 8
 # Beside the graphs' outputs: what each path took, and what it misses in all its intervals.
-PASSES, RESIDUAL = "onnxplain/passes", "onnxplain/residual"
+PASSES, RESIDUAL = f"{RESERVED}passes", f"{RESERVED}residual"
 
 Feeds = Mapping[str, np.ndarray | Held]
 
@@ -195,6 +196,8 @@ class Plan:
         model, graph = self._models["targets"], self._subject.graph
         if "path" in self._models or self.kind != "cpu" or not _is_light(model):
             return False
+        if self._subject.coupled is not None:
+            return False
         own = [
             [d if isinstance(d, int) else None for d in t.shape or [None] * 2] for t in graph.inputs
         ]
@@ -267,7 +270,7 @@ class Plan:
         """Points of the path in one gradient pass."""
         subject = self._subject
         given = len(subject.graph.inputs) > len(subject.sources)
-        if isinstance(subject.batch, int) or given:
+        if isinstance(subject.batch, int) or given or subject.coupled is not None:
             return 1
         return max(1, min(_CHUNK[self.kind] // inputs, len(self._settings.points)))
 

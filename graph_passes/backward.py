@@ -20,6 +20,7 @@ from onnxplain.graph_passes.rules.registry import (
     operator_name,
     serves_every_operand,
 )
+from onnxplain.graph_passes.rules.singular import doubtful
 
 
 class Resolved(NamedTuple):
@@ -123,6 +124,7 @@ def backward(
     seeds: Sequence[tuple[gs.Tensor, gs.Tensor]],
     wrt: Sequence[gs.Tensor],
     method: str = "the gradient",
+    required: bool = False,
 ) -> list[gs.Tensor | None]:
     """Walk from the seeded tensors back to `wrt` and emit what arrives there.
 
@@ -132,15 +134,20 @@ def backward(
         seeds: pairs (tensor, the cotangent that starts there).
         wrt: the tensors whose cotangents are asked for.
         method: named in the error message.
+        required: every tensor of `wrt` is known to lead to the seeds.
 
     Returns:
-        For each tensor of `wrt` its cotangent, or None where the seeds do not depend on it.
+        For each tensor of `wrt` its cotangent, or None where the seeds do not depend on it (or only
+        in steps: by rounding, say).
 
     Raises:
-        UnsupportedModelError: naming every node of the path without a rule.
+        UnsupportedModelError: naming every node of the path without a rule; or nothing arrives at
+            a tensor that the seeds depend on.
     """
     path = find_path(emit.graph, wrt, [tensor for tensor, _ in seeds])
     check_supported(path, rules, method)
+    unsure = doubtful(emit.graph, path.nodes, path.operands)
+    stopped: set[tuple[int, int]] = set()
     arrived: dict[str, list[gs.Tensor]] = {}
     for tensor, cotangent in seeds:
         arrived.setdefault(tensor.name, []).append(cotangent)
@@ -148,12 +155,14 @@ def backward(
         dys = [_collect(emit, arrived, tensor) for tensor in node.outputs]
         if all(dy is None for dy in dys):
             continue
+        emit.selecting, emit.place = id(node) in unsure, node.name or node.outputs[0].name
         varying = path.operands(node)
         for operand in varying:
             resolved = rules(node, operand, varying)
             assert isinstance(resolved, Resolved)
             cotangent = resolved.rule(emit, node, *dys)
             if cotangent is None:
+                stopped.add((id(node), operand))
                 continue
             source = node.inputs[operand]
             if resolved.broadcasts:
@@ -161,7 +170,40 @@ def backward(
             if not is_constant(cotangent):
                 cotangent.shape = source.shape
             arrived.setdefault(source.name, []).append(cotangent)
-    return [_collect(emit, arrived, tensor) for tensor in wrt]
+    emit.selecting, emit.place = False, None
+    found = [_collect(emit, arrived, tensor) for tensor in wrt]
+    missing = [t for t, cotangent in zip(wrt, found, strict=True) if cotangent is None]
+    _check_arrival(path, stopped, missing, [tensor for tensor, _ in seeds], required)
+    return found
+
+
+def _check_arrival(
+    path: Path,
+    stopped: set[tuple[int, int]],
+    missing: Sequence[gs.Tensor],
+    ends: Sequence[gs.Tensor],
+    required: bool,
+) -> None:
+    """Raise where no cotangent came to a tensor that the ends depend on.
+
+    An operand at which a rule passes nothing on (a rounding, a comparison) ends a dependence.
+    """
+    reaching = {tensor.name for tensor in ends}
+    structural = set(reaching)
+    for node in reversed(path.nodes):
+        for operand in path.operands(node):
+            name = node.inputs[operand].name
+            if not structural.isdisjoint(t.name for t in node.outputs):
+                structural.add(name)
+            if (id(node), operand) not in stopped:
+                if not reaching.isdisjoint(t.name for t in node.outputs):
+                    reaching.add(name)
+    for tensor in missing:
+        if tensor.name in reaching or (required and tensor.name not in structural):
+            raise UnsupportedModelError(
+                f"the score depends on {tensor.name!r}, but no gradient arrives there: "
+                "this is a mistake of onnxplain, please report it with the model"
+            )
 
 
 def _collect(emit: Emitter, arrived: dict[str, list[gs.Tensor]], tensor: gs.Tensor):

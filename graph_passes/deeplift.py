@@ -24,6 +24,7 @@ from onnxplain.graph_passes.finish import (
     working_copy,
 )
 from onnxplain.graph_passes.ledger import Ledger
+from onnxplain.graph_passes.names import RESERVED
 from onnxplain.graph_passes.prepare import infer_shapes
 from onnxplain.graph_passes.rewriting import rewrite_nodes
 from onnxplain.graph_passes.rules.deeplift import deeplift_rules
@@ -43,7 +44,7 @@ from onnxplain.graph_passes.subject import Source, Subject
 from onnxplain.graph_passes.twins import TwinEmitter, changing_names
 
 # The output that a ledger adds: what each node lost, float64 [nodes].
-LOSSES = "onnxplain/losses"
+LOSSES = f"{RESERVED}losses"
 # How the paper's two rules for nonlinearities are followed: what emits, and which table.
 RULES = {
     "rescale": (TwinEmitter, deeplift_rules),
@@ -94,7 +95,7 @@ def deeplift(
     if ledger is None and rule == "rescale":
         # A linear layer's multipliers are its derivative.
         begin = where_to_begin(subject), first_cotangent(emit, subject, seed)
-    multipliers = backward(emit, table, [begin], subject.starts, "DeepLIFT")
+    multipliers = backward(emit, table, [begin], subject.starts, "DeepLIFT", True)
     outputs = {}
     for source, baseline, multiplier in zip(subject.sources, baselines, multipliers, strict=True):
         if isinstance(emit, RevealCancelEmitter) and multiplier is not None:
@@ -125,7 +126,7 @@ def decomposed(subject: Subject) -> Subject:
             return False
         if node.op == "Where":
             return node.inputs[0].name in changing
-        return node.op != "Div" or len(path.operands(node)) == 2
+        return node.op != "Mul" or len(path.operands(node)) == 2
 
     if not rewrite_nodes(subject.graph, FOR_DEEPLIFT, needs_it):
         return subject
@@ -156,7 +157,7 @@ def add_baseline_input(
         baseline = gs.Variable(name, dtype=source.start.dtype, shape=shape)
         emit.graph.inputs.append(baseline)
         return baseline
-    shape = [f"{name}_dim{axis}" for axis in range(len(source.start.shape))]
+    shape = [f"{RESERVED}{name}_dim{axis}" for axis in range(len(source.start.shape))]
     baseline = gs.Variable(name, dtype=source.start.dtype, shape=shape)
     emit.graph.inputs.append(baseline)
     return emit.expand_like(baseline, source.start)

@@ -11,6 +11,10 @@ import onnx_graphsurgeon as gs
 
 from onnxplain import UnsupportedModelError
 from onnxplain.graph_passes.dims import Shape, broadcast_axes, is_static, same_shape
+from onnxplain.graph_passes.names import RESERVED
+
+# In an emitted node's name, before that of the model's node whose rule emitted it.
+AT = "@"
 
 _INT64_OPS = {"Shape", "Size", "ArgMax", "ArgMin", "NonZero"}
 _BOOL_OPS = {"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Not"}
@@ -132,6 +136,10 @@ class Emitter:
     def __init__(self, graph: gs.Graph, prefix: str = "explain"):
         self.graph = graph
         self.prefix = prefix
+        # Of the node that a rule works on: whether its cotangent may be infinite, and its name,
+        # which what the rule emits is called after.
+        self.selecting = False
+        self.place: str | None = None
         self._taken = set(graph.tensors())
         self._count = 0
         self._scalars: dict[tuple[str, str], gs.Constant] = {}
@@ -140,7 +148,7 @@ class Emitter:
     def name(self, hint: str) -> str:
         """A tensor name that nobody in the graph has."""
         while True:
-            name = f"{self.prefix}/{hint}_{self._count}"
+            name = f"{RESERVED}{self.prefix}/{hint}_{self._count}"
             self._count += 1
             if name not in self._taken:
                 self._taken.add(name)
@@ -185,7 +193,8 @@ class Emitter:
         outputs = [gs.Variable(self.name(op), dtype=dtype) for _ in range(count)]
         if op in _SHAPE_KEEPING:
             outputs[0].shape = _common_shape(inputs)
-        node = gs.Node(op, outputs[0].name, attributes, inputs, outputs, domain=domain or None)
+        name = outputs[0].name if self.place is None else f"{outputs[0].name}{AT}{self.place}"
+        node = gs.Node(op, name, attributes, inputs, outputs, domain=domain or None)
         self.graph.nodes.append(node)
         return outputs
 
@@ -243,7 +252,19 @@ class Emitter:
 
         Cast and Mul: ONNX Runtime's CPU provider runs Where several times slower.
         """
+        if self.selecting:
+            return self("Where", condition, a, self._zero(a))
         return self.mul(a, self.cast_like(condition, a))
+
+    def gated(self, a: gs.Tensor, factor: gs.Tensor):
+        """a * factor; where the factor is 0 that is 0, though `a` may be infinite."""
+        product = self.mul(a, factor)
+        if not self.selecting:
+            return product
+        return self("Where", self("Equal", factor, 0.0), self._zero(a), product)
+
+    def _zero(self, like: gs.Tensor) -> gs.Constant:
+        return self.constant(0.0, like.dtype)
 
     def sum(self, terms: Sequence[gs.Tensor]):
         """t0 + t1 + ..."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import onnx
@@ -11,15 +11,16 @@ import onnx_graphsurgeon as gs
 from onnxplain import UnsupportedModelError
 from onnxplain.graph_passes.emit import is_float
 from onnxplain.graph_passes.inference import inferred
+from onnxplain.graph_passes.names import RESERVED, free_name
 from onnxplain.graph_passes.subject import Subject
 
 # Of the contract; with several explained inputs each has its own: `baseline_<input>`.
 ATTRIBUTION, BASELINE = "attribution", "baseline"
 # Outputs beside the contract's `attribution` and `delta`, for the engine; export drops them.
-SCORE = "onnxplain/score"
-BASELINE_SCORE = "onnxplain/baseline_score"
-RESOLVED_TARGET = "onnxplain/target"
-SEED = "onnxplain/seed"
+SCORE = f"{RESERVED}score"
+BASELINE_SCORE = f"{RESERVED}baseline_score"
+RESOLVED_TARGET = f"{RESERVED}target"
+SEED = f"{RESERVED}seed"
 # What onnx 1.16 and ONNX Runtime 1.18 introduced with opset 21: the oldest that reads these graphs.
 _IR_VERSION = 10
 
@@ -31,18 +32,34 @@ def working_copy(subject: Subject) -> Subject:
         UnsupportedModelError: the model itself has an input or output of such a name.
     """
     copy = subject.copy()
-    tensors = copy.graph.tensors()
-    mine = {t.name for t in [*copy.graph.inputs, *copy.graph.outputs]}
     own = [copy.name_of(kind, s) for kind in (BASELINE, ATTRIBUTION) for s in copy.sources]
-    for name in ("target", "delta", *own):
-        if name in mine:
-            raise UnsupportedModelError(
-                f"the model has an input or output named {name!r}, "
-                "which the explaining graph needs itself; rename it"
-            )
-        if name in tensors:
-            tensors[name].name = f"{name}/of_the_model"
+    free_names(copy.graph, ["target", "delta", *own])
+    for tensor in [*copy.graph.inputs, *copy.graph.outputs]:
+        if tensor.name.startswith(RESERVED):
+            raise _taken(tensor.name)
     return copy
+
+
+def free_names(graph: gs.Graph, names: Collection[str]) -> None:
+    """Give tensors inside the graph that have one of these names another one.
+
+    Raises:
+        UnsupportedModelError: an input or output of the model has such a name.
+    """
+    mine = {tensor.name for tensor in [*graph.inputs, *graph.outputs]}
+    tensors = graph.tensors()
+    for name in names:
+        if name in mine:
+            raise _taken(name)
+        if name in tensors:
+            tensors[name].name = f"{RESERVED}of_the_model/{name}"
+
+
+def _taken(name: str) -> UnsupportedModelError:
+    return UnsupportedModelError(
+        f"the model has an input or output named {name!r}, "
+        "which the explaining graph needs itself; rename it"
+    )
 
 
 def finish(
@@ -63,10 +80,19 @@ def finish(
     graph.outputs = kept
     graph.cleanup(remove_unused_graph_inputs=False).toposort()
     _forget_shapes(graph, {tensor.name for tensor in kept})
+    _name_nodes_apart(graph)
     model = gs.export_onnx(graph, do_type_check=False)
     model.ir_version = _IR_VERSION
     model.producer_name = "onnxplain"
     return _with_output_shapes(model)
+
+
+def _name_nodes_apart(graph: gs.Graph) -> None:
+    """No two nodes of one name, which ONNX Runtime may refuse; the model's own come first."""
+    taken: set[str] = set()
+    for node in graph.nodes:
+        if node.name:
+            node.name = free_name(node.name, taken)
 
 
 def _forget_shapes(graph: gs.Graph, outputs: set[str]) -> None:

@@ -7,6 +7,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from onnxplain.graph_passes.emit import onnx_type
+from onnxplain.graph_passes.names import RESERVED
 
 _HALF = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
 _FLOAT32 = np.dtype(np.float32)
@@ -46,7 +47,7 @@ def _is_half(dtype) -> bool:
 def _cast_input(graph: gs.Graph, index: int, dtype) -> None:
     inner = graph.inputs[index]
     name = inner.name
-    inner.name = f"{name}/float32"
+    inner.name = f"{RESERVED}float32/{name}"
     outer = gs.Variable(name, dtype=dtype, shape=inner.shape)
     graph.inputs[index] = outer
     node = gs.Node("Cast", inner.name, {"to": onnx.TensorProto.FLOAT}, [outer], [inner])
@@ -56,7 +57,7 @@ def _cast_input(graph: gs.Graph, index: int, dtype) -> None:
 def _cast_output(graph: gs.Graph, index: int, dtype) -> None:
     inner = graph.outputs[index]
     name = inner.name
-    inner.name = f"{name}/float32"
+    inner.name = f"{RESERVED}float32/{name}"
     outer = gs.Variable(name, dtype=dtype, shape=inner.shape)
     graph.outputs[index] = outer
     graph.nodes.append(gs.Node("Cast", name, {"to": onnx_type(dtype)}, [inner], [outer]))

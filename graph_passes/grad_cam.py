@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
+from onnxplain import UnsupportedModelError
 from onnxplain.graph_passes.backward import backward, find_path, gradient_rules
 from onnxplain.graph_passes.dims import is_static, same_dim
 from onnxplain.graph_passes.emit import Emitter, producer_of
@@ -52,8 +53,12 @@ def grad_cam(
     seed = make_seed(emit, subject, target)
     score = score_of(emit, subject.logits, seed.weights)
     begin = where_to_begin(subject), first_cotangent(emit, subject, seed)
-    (slope,) = backward(emit, gradient_rules, [begin], [found.tensor], "Grad-CAM")
-    assert slope is not None
+    (slope,) = backward(emit, gradient_rules, [begin], [found.tensor], "Grad-CAM", True)
+    if slope is None:
+        raise UnsupportedModelError(
+            f"Grad-CAM: no gradient comes from the score to {found.tensor.name!r}: every way "
+            "between them leads through a step function"
+        )
     attribution = _to_input_size(emit, subject, found, _class_activation(emit, found, slope))
     outputs = {"attribution": attribution, SCORE: score, RESOLVED_TARGET: seed.target}
     return finish(subject.graph, outputs)

@@ -35,6 +35,7 @@ from onnxplain.graph_passes.finish import (
     finish,
     working_copy,
 )
+from onnxplain.graph_passes.names import RESERVED
 from onnxplain.graph_passes.polyphase import in_phases
 from onnxplain.graph_passes.score import (
     add_target_input,
@@ -47,10 +48,11 @@ from onnxplain.graph_passes.subject import Source, Subject
 from onnxplain.graph_passes.twins import TwinEmitter
 
 # Inputs of the graphs that do some points of the path.
-ALPHAS = "onnxplain/alphas"
-WEIGHTS = "onnxplain/weights"
+ALPHAS = f"{RESERVED}alphas"
+WEIGHTS = f"{RESERVED}weights"
+_POINTS = f"{RESERVED}points"
 # The input that a chunk adds its part of the attribution to.
-TOTAL = "onnxplain/total"
+TOTAL = f"{RESERVED}total"
 
 
 def endpoints(subject: Subject, target_width: int | None = None) -> onnx.ModelProto:
@@ -80,8 +82,8 @@ def gradient_chunk(subject: Subject) -> onnx.ModelProto:
     Raises:
         UnsupportedModelError: an operator on the path without a gradient rule.
     """
-    weights = gs.Variable(WEIGHTS, dtype=subject.start.dtype, shape=["points"])
-    along = _gradients_along(subject, ["points"], weights)
+    weights = gs.Variable(WEIGHTS, dtype=subject.start.dtype, shape=[_POINTS])
+    along = _gradients_along(subject, [_POINTS], weights)
     emit, subject = along.emit, along.subject
     emit.graph.inputs.append(weights)
     outputs = {}
@@ -91,7 +93,8 @@ def gradient_chunk(subject: Subject) -> onnx.ModelProto:
         part.shape = start.shape
         part = per_token(emit, line.source, part)
         name = subject.name_of(TOTAL, line.source)
-        shape = [f"{name}_dim{axis}" for axis in range(len(start.shape) - line.source.embedded)]
+        rank = len(start.shape) - line.source.embedded
+        shape = [f"{name}_dim{axis}" for axis in range(rank)]
         total = gs.Variable(name, dtype=start.dtype, shape=shape)
         emit.graph.inputs.append(total)
         attribution = emit.add(part, total)
@@ -110,7 +113,7 @@ def path_gradients(subject: Subject) -> onnx.ModelProto:
     Raises:
         UnsupportedModelError: an operator on the path without a gradient rule.
     """
-    along = _gradients_along(subject, ["points", "path_batch"])
+    along = _gradients_along(subject, [_POINTS, f"{RESERVED}path_batch"])
     emit, subject = along.emit, along.subject
     score = emit.cast_like(score_of(emit, along.end, along.seeds), subject.start)
     shape = emit("Concat", along.points, np.array([-1]), axis=0)
@@ -192,7 +195,7 @@ def _gradients_along(
     points = [points for points, _ in moved]
     end = points[0] if end is subject.start else end
     turns = points if weights is None else [_end_of_linear(path, point) for point in points]
-    slopes = backward(emit, gradient_rules, [(end, seeds)], turns, "Integrated Gradients")
+    slopes = backward(emit, gradient_rules, [(end, seeds)], turns, "Integrated Gradients", True)
     lines = []
     for slope, turn, source, (point, difference) in zip(
         slopes, turns, subject.sources, moved, strict=True
@@ -282,7 +285,7 @@ def _rename_batch(path: Path, subject: Subject, points: Sequence[gs.Tensor]) -> 
     ONNX Runtime may give tensors of one declared shape one buffer, so the points' batch of K N must
     not go by the name of the inputs' batch of N.
     """
-    new = "onnxplain/points"
+    new = f"{RESERVED}path_rows"
     names = {start.shape[0] for start in subject.starts if isinstance(start.shape[0], str)}
     for node in path.nodes:
         for tensor in node.outputs:
@@ -295,7 +298,7 @@ def _rename_batch(path: Path, subject: Subject, points: Sequence[gs.Tensor]) -> 
 def _free_shape(name: str, like: gs.Tensor) -> list[str]:
     if like.shape is None:
         raise UnsupportedModelError(f"the number of axes of {like.name!r} cannot be inferred")
-    return [f"{name}_dim{axis}" for axis in range(len(like.shape))]
+    return [f"{RESERVED}{name}_dim{axis}" for axis in range(len(like.shape))]
 
 
 def chunks_of(

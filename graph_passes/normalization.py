@@ -6,6 +6,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnxplain.graph_passes.emit import Emitter, is_constant
+from onnxplain.graph_passes.names import RESERVED
 from onnxplain.graph_passes.rewriting import rewrite_nodes
 
 
@@ -39,8 +40,8 @@ def _fold_into_conv(node: gs.Node, outputs: set[str]) -> None:
     a_column = a.reshape([-1] + [1] * (weight.ndim - 1))
     inputs = [
         conv.inputs[0],
-        gs.Constant(f"{y.name}/weight", (weight * a_column).astype(weight.dtype)),
-        gs.Constant(f"{y.name}/bias", (old * a + b).astype(weight.dtype)),
+        gs.Constant(f"{RESERVED}weight/{y.name}", (weight * a_column).astype(weight.dtype)),
+        gs.Constant(f"{RESERVED}bias/{y.name}", (old * a + b).astype(weight.dtype)),
     ]
     node.outputs.clear()
     node.inputs.clear()

@@ -13,6 +13,10 @@ from onnxplain.graph_passes.deeplift import delta_of
 from onnxplain.graph_passes.emit import Emitter
 from onnxplain.graph_passes.finish import BASELINE_SCORE, SCORE, finish
 from onnxplain.graph_passes.integrated_gradients import TOTAL
+from onnxplain.graph_passes.names import RESERVED
+
+# What the names inside the Loop begin with.
+_STEP = f"{RESERVED}step/"
 
 
 def integrated_gradients(
@@ -36,21 +40,21 @@ def integrated_gradients(
     graph = model.graph
     known = {tensor.name for tensor in graph.initializer}
     body = compose.add_prefix_graph(
-        chunk.graph, "step/", rename_inputs=False, rename_outputs=False, rename_initializers=False
+        chunk.graph, _STEP, rename_inputs=False, rename_outputs=False, rename_initializers=False
     )
     graph.initializer.extend(t for t in body.initializer if t.name not in known)
     for name, rows in (("alphas", points), ("weights", weights)):
-        graph.initializer.append(numpy_helper.from_array(rows, f"onnxplain/all_{name}"))
-    trips = numpy_helper.from_array(np.asarray(len(points), np.int64), "onnxplain/trips")
+        graph.initializer.append(numpy_helper.from_array(rows, f"{RESERVED}all_{name}"))
+    trips = numpy_helper.from_array(np.asarray(len(points), np.int64), f"{RESERVED}trips")
     graph.initializer.append(trips)
     for output in body.output:
-        shape, zero = f"onnxplain/shape_{output.name}", f"onnxplain/nothing_{output.name}"
+        shape, zero = (f"{RESERVED}{kind}_{output.name}" for kind in ("shape", "nothing"))
         value = helper.make_tensor("zero", output.type.tensor_type.elem_type, [1], [0.0])
         graph.node.append(helper.make_node("Shape", [sources[output.name]], [shape]))
         graph.node.append(helper.make_node("ConstantOfShape", [shape], [zero], value=value))
     names = [output.name for output in body.output]
-    inputs = ["onnxplain/trips", "", *(f"onnxplain/nothing_{name}" for name in names)]
-    loop = helper.make_node("Loop", inputs, names, name="onnxplain/path", body=_loop_body(body))
+    inputs = [f"{RESERVED}trips", "", *(f"{RESERVED}nothing_{name}" for name in names)]
+    loop = helper.make_node("Loop", inputs, names, name=f"{RESERVED}path", body=_loop_body(body))
     graph.node.append(loop)
     graph.output.extend(body.output)
     return _with_delta(model, names)
@@ -61,27 +65,28 @@ def _loop_body(body: onnx.GraphProto) -> onnx.GraphProto:
 
     Input, baseline and seed come from the graph around.
     """
+    step, before, after = (f"{_STEP}{name}" for name in ("number", "before", "after"))
     row = [
-        helper.make_node("Gather", [f"onnxplain/all_{name}", "i"], [f"onnxplain/{name}"])
+        helper.make_node("Gather", [f"{RESERVED}all_{name}", step], [f"{RESERVED}{name}"])
         for name in ("alphas", "weights")
     ]
-    parts = {output.name: f"step/{output.name}" for output in body.output}
+    parts = {output.name: f"{_STEP}{output.name}" for output in body.output}
     nodes = [*row, *body.node]
     for node in nodes:
         for names in (node.input, node.output):
             for index, name in enumerate(names):
                 names[index] = parts.get(name, name)
-    nodes.append(helper.make_node("Identity", ["go_on"], ["go_on_out"]))
+    nodes.append(helper.make_node("Identity", [before], [after]))
     inputs = [
-        helper.make_tensor_value_info("i", TensorProto.INT64, []),
-        helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+        helper.make_tensor_value_info(step, TensorProto.INT64, []),
+        helper.make_tensor_value_info(before, TensorProto.BOOL, []),
     ]
-    outputs = [helper.make_tensor_value_info("go_on_out", TensorProto.BOOL, [])]
+    outputs = [helper.make_tensor_value_info(after, TensorProto.BOOL, [])]
     inputs += [value for value in body.input if value.name.startswith(TOTAL)]
     for output in body.output:
         element = output.type.tensor_type.elem_type
         rank = len(output.type.tensor_type.shape.dim)
-        free = [f"{output.name}_dim{axis}" for axis in range(rank)]
+        free = [f"{_STEP}{output.name}_dim{axis}" for axis in range(rank)]
         outputs.append(helper.make_tensor_value_info(parts[output.name], element, free))
     # Without declared shapes ONNX Runtime leaves its blocked layout at every product.
     return helper.make_graph(nodes, "step", inputs, outputs, value_info=body.value_info)

@@ -22,8 +22,13 @@ from onnxplain.graph_passes.emit import is_constant
 from onnxplain.graph_passes.explicit_pads import explicit_pads
 from onnxplain.graph_passes.float32 import to_float32
 from onnxplain.graph_passes.fuse_softmax import fuse_softmax
+from onnxplain.graph_passes.names import own_dim, own_names
 from onnxplain.graph_passes.normalization import fold_batch_normalization
+from onnxplain.graph_passes.optionals import without_optionals
+from onnxplain.graph_passes.resizing import hide_old_resizing
+from onnxplain.graph_passes.training import refuse_random_dropout
 from onnxplain.graph_passes.unroll import unroll
+from onnxplain.graph_passes.windows import exact_windows
 
 CANONICAL_OPSET = 21
 G_LOGGER.severity = G_LOGGER.CRITICAL
@@ -40,12 +45,16 @@ def prepare(model: onnx.ModelProto) -> gs.Graph:
     model = _with_honest_shapes(model)
     if model.functions:
         model = inliner.inline_local_functions(model)
+    own_names(model)
+    without_optionals(model)
     model = _constants_to_initializers(expand_functions(_convert_opset(model)))
     graph = gs.import_onnx(_infer(model))
-    if to_whole_floats(graph):
+    for rewrite in (to_whole_floats, decompose_other_domains):
+        if rewrite(graph):
+            graph = infer_shapes(graph)
+    while exact_windows(graph):
         graph = infer_shapes(graph)
-    if decompose_other_domains(graph):
-        graph = infer_shapes(graph)
+    refuse_random_dropout(graph)
     for canonicalise in (
         _fold,
         unroll,
@@ -103,6 +112,8 @@ def _with_honest_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
                 named = names.count(dim.dim_param) == 1 and dim.dim_param not in ("", "?")
                 if not named and not dim.dim_value > 0:
                     dim.dim_param = f"{value.name}?{index}"
+                elif named:
+                    dim.dim_param = own_dim(dim.dim_param)
     for value in graph.output:
         if value.type.HasField("tensor_type"):
             value.type.tensor_type.ClearField("shape")
@@ -117,6 +128,7 @@ def _convert_opset(model: onnx.ModelProto) -> onnx.ModelProto:
         raise UnsupportedModelError("Scan of opset 8 (with a batch axis) is not supported")
     # Below 4 the converter wants initializers among the inputs, where they are no longer.
     model.ir_version = max(model.ir_version, 4)
+    hide_old_resizing(model, version)
     try:
         return version_converter.convert_version(model, CANONICAL_OPSET)
     except Exception as error:

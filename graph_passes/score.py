@@ -9,6 +9,7 @@ import onnx_graphsurgeon as gs
 
 from onnxplain.graph_passes.dims import same_shape
 from onnxplain.graph_passes.emit import Emitter, is_constant, producer_of
+from onnxplain.graph_passes.names import RESERVED
 from onnxplain.graph_passes.subject import Subject
 
 
@@ -21,7 +22,8 @@ class Seed(NamedTuple):
 
 def add_target_input(graph: gs.Graph, width: int | None = None) -> gs.Variable:
     """The graph input `target`: int64 [N] (a class; -1 = top1), or [N, width] (an index tuple)."""
-    shape = ["target_batch"] if width is None else ["target_batch", width]
+    batch = f"{RESERVED}targets"
+    shape = [batch] if width is None else [batch, width]
     target = gs.Variable("target", dtype=np.dtype(np.int64), shape=shape)
     graph.inputs.append(target)
     return target

@@ -13,10 +13,15 @@ from onnxplain import InvalidInputError, UnsupportedModelError
 from onnxplain.graph_passes.backward import find_path
 from onnxplain.graph_passes.dims import Dim, Shape, describe, is_static
 from onnxplain.graph_passes.emit import Emitter, is_constant, is_float, numpy_type
-
-# Operators between the final activation and the output that only rename, reshape or retype.
-_TAIL = {"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Dropout", "Cast"}
-_ACTIVATIONS = {"Softmax", "LogSoftmax", "Sigmoid"}
+from onnxplain.graph_passes.logits import (
+    TAIL,
+    batch_first,
+    before_activation,
+    channel_axis,
+    final_activation,
+)
+from onnxplain.graph_passes.rows import Lost, Place, Rows, follow_rows
+from onnxplain.graph_passes.training import refuse_batch_statistics
 
 
 class Source(NamedTuple):
@@ -62,6 +67,8 @@ class Subject:
         logits: the score tensor: `output` before its final activation, or `output` itself.
         activation: the operator that was left out between them, or None.
         class_axis: the axis of `logits` along which classes lie.
+        coupled: why a row's score depends on other rows too, or may; None: it does not.
+        rows: for each of the model's outputs where its rows are.
     """
 
     graph: gs.Graph
@@ -70,6 +77,8 @@ class Subject:
     logits: gs.Variable
     activation: str | None
     class_axis: int
+    coupled: Lost | None
+    rows: dict[str, Rows]
 
     def copy(self) -> Subject:
         """The same in a copy of the graph, which passes may change."""
@@ -163,29 +172,32 @@ def select(
     if not names or len(set(names)) < len(names):
         raise InvalidInputError(f"input must be a name or several different ones, got {input!r}")
     sources = tuple(first_float(graph, choose_input(graph, name)) for name in names)
+    refuse_batch_statistics(graph)
     chosen = _choose_output(graph, [source.start for source in sources], output)
     logits, activation, axis = chosen, None, None
     if score == "logit":
-        logits, activation, axis = _before_activation(graph, chosen)
+        logits, activation, axis = before_activation(graph, chosen)
+    axis = channel_axis(logits) if axis is None else axis
+    graph.toposort()
+    rows = follow_rows(graph, _row_starts(graph, sources))
+    logits, axis, problem = batch_first(graph, sources[0].input, logits, axis, rows)
     rank = 2 if logits.shape is None else len(logits.shape)
-    for source in sources:
-        _check_batch(source, logits)
-    class_axis = axis if axis is not None and rank > 2 else min(1, rank - 1)
-    return Subject(graph, sources, chosen, logits, activation, class_axis)
+    class_axis = axis if axis and rank > 2 else min(1, rank - 1)
+    own = {t.name: rows.get(t.name) for t in graph.outputs}
+    return Subject(graph, sources, chosen, logits, activation, class_axis, problem, own)
 
 
-def _check_batch(source: Source, logits: gs.Variable) -> None:
-    """Refuse an input whose first axis is not the score's batch, where the file tells."""
-    shape, scores = list(source.start.shape or []), list(logits.shape or [])
-    if min(len(shape), len(scores)) < 2 or shape[0] == scores[0]:
-        return
-    elsewhere = isinstance(scores[0], str) and scores[0] in shape[1:]
-    elsewhere = elsewhere or (isinstance(shape[0], str) and shape[0] in scores[1:])
-    if elsewhere or (isinstance(shape[0], int) and isinstance(scores[0], int)):
-        raise UnsupportedModelError(
-            f"input {source.input.name!r} {describe(shape)} does not have the batch of the score "
-            f"{describe(scores)} on its first axis"
-        )
+def _row_starts(graph: gs.Graph, sources: Sequence[Source]) -> dict[str, Place]:
+    """The inputs that have a row for each row of the explained ones, and on which axis."""
+    explained = {source.input.name for source in sources}
+    batch = (sources[0].input.shape or [None])[0]
+    found = dict.fromkeys(explained, Place(0))
+    for tensor in graph.inputs:
+        shape = list(tensor.shape or [])
+        if tensor.name not in explained and batch in shape and batch not in (None, 1):
+            if isinstance(batch, str) or shape[0] == batch:
+                found[tensor.name] = Place(shape.index(batch))
+    return found
 
 
 def choose_input(graph: gs.Graph, name: str | None = None) -> gs.Variable:
@@ -294,7 +306,7 @@ def _float_readers(source: gs.Variable) -> list[gs.Node]:
         looked_up = node.op == "Gather" and is_constant(node.inputs[0]) and node.inputs[1] is source
         if looked_up or (node.op == "Cast" and is_float(output)):
             found.append(node)
-        elif node.op in _TAIL and node.inputs[0] is source:
+        elif node.op in TAIL and node.inputs[0] is source:
             found.extend(_float_readers(output))
     return found
 
@@ -317,43 +329,8 @@ def _choose_output(graph: gs.Graph, starts: Sequence[gs.Variable], name: str | N
             f"no float output depends on the input {inputs} through differentiable "
             f"operators; the model's outputs: {found}"
         )
-    classifying = [t for t in reached if _final_activation(t)[1] is not None]
+    classifying = [t for t in reached if final_activation(t)[1] is not None]
     return (classifying or reached)[0]
-
-
-def _final_activation(output: gs.Variable) -> tuple[list[gs.Node], gs.Node | None]:
-    """The tail nodes behind the final activation, last first, and that activation (or None)."""
-    tail: list[gs.Node] = []
-    tensor = output
-    while tensor.inputs and tensor.inputs[0].op in _TAIL:
-        tail.append(tensor.inputs[0])
-        tensor = tensor.inputs[0].inputs[0]
-    node = tensor.inputs[0] if tensor.inputs else None
-    return tail, node if node is not None and node.op in _ACTIVATIONS else None
-
-
-def _before_activation(graph: gs.Graph, output: gs.Variable):
-    """The output's value had its final activation (and half-precision Cast) not been applied."""
-    tail, activation = _final_activation(output)
-    casts = [node for node in tail if node.op == "Cast"]
-    if activation is None and not casts:
-        return output, None, None
-    if activation is None:
-        # Only what stands behind the first Cast is repeated without it.
-        tail = tail[: tail.index(casts[-1]) + 1]
-    tensor = activation.inputs[0] if activation is not None else tail[-1].inputs[0]
-    emit = Emitter(graph, "logits")
-    for node in reversed(tail):
-        if node.op == "Cast":
-            continue
-        shape = node.outputs[0].shape
-        tensor = emit(node.op, tensor, *node.inputs[1:], **node.attrs)
-        tensor.shape = shape
-    axis = None
-    if activation is not None and activation.op != "Sigmoid" and not tail:
-        rank = len(activation.inputs[0].shape or [None, None])
-        axis = activation.attrs.get("axis", -1) % rank
-    return tensor, activation.op if activation is not None else None, axis
 
 
 def describe_target(subject: Subject) -> str:

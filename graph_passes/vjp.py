@@ -8,7 +8,7 @@ import onnx_graphsurgeon as gs
 from onnxplain import InvalidInputError, UnsupportedModelError
 from onnxplain.graph_passes.backward import backward, gradient_rules
 from onnxplain.graph_passes.emit import Emitter, is_float
-from onnxplain.graph_passes.finish import finish
+from onnxplain.graph_passes.finish import finish, free_names
 
 
 def vjp(
@@ -31,6 +31,8 @@ def vjp(
     """
     sources = _chosen(graph.inputs, inputs, "input")
     results = _chosen(graph.outputs, outputs, "output")
+    own = [f"grad_{source.name}" for source in sources]
+    free_names(graph, [*own, *(f"cotangent_{result.name}" for result in results)])
     emit = Emitter(graph)
     seeds = []
     for result in results:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
 from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 import onnx
 from google.protobuf.message import DecodeError, EncodeError
@@ -65,21 +66,24 @@ def load(model: ModelSource) -> onnx.ModelProto:
 
 
 def sha256(model: ModelSource) -> str:
-    """Return the SHA-256 of the model's file or bytes as given, in hex; external data is not in it.
+    """Return the SHA-256, in hex, of the model with all of its weights.
 
-    Raises UnsupportedModelError when the file cannot be read.
+    Without external data that of the file or bytes as given. With external data the file's bytes
+    come first, then each tensor's, in the order of the file.
+
+    Raises UnsupportedModelError when the file, or its external data, cannot be read.
     """
     if isinstance(model, onnx.ModelProto):
         return hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
     if isinstance(model, bytes | bytearray | memoryview):
         return hashlib.sha256(model).hexdigest()
-    digest = hashlib.sha256()
-    try:
-        with open(model, "rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        raise _unreadable(Path(model), f"model {os.fspath(model)}", error) from None
+    path, source = Path(model), f"model {os.fspath(model)}"
+    content = _read(path, source)
+    digest = hashlib.sha256(content)
+    if b"location" in content:  # The key that every external tensor has.
+        proto = _parse(content, source)
+        for part in _external_parts(proto, path, source, len(content)):
+            digest.update(_bytes_of(part, source))
     return digest.hexdigest()
 
 
@@ -200,14 +204,44 @@ def _reject_external(model: onnx.ModelProto, source: str) -> None:
         )
 
 
+class _Part(NamedTuple):
+    """Where the data of an external tensor lies."""
+
+    tensor: onnx.TensorProto
+    file: Path
+    offset: int
+    length: int
+
+
 def _load_external(model: onnx.ModelProto, path: Path, source: str) -> None:
-    """Read external data into the model.
+    """Read external data into the model."""
+    for part in _external_parts(model, path, source, path.stat().st_size):
+        part.tensor.raw_data = _bytes_of(part, source)
+        part.tensor.data_location = onnx.TensorProto.DEFAULT
+        del part.tensor.external_data[:]
+
+
+def _bytes_of(part: _Part, source: str) -> bytes:
+    try:
+        with open(part.file, "rb") as data:
+            data.seek(part.offset)
+            return data.read(part.length)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UnsupportedModelError(
+            f"{source}: its external data file {part.file} cannot be read, {reason}"
+        ) from None
+
+
+def _external_parts(
+    model: onnx.ModelProto, path: Path, source: str, total: int
+) -> list[_Part]:
+    """Find the data of every external tensor; `total` bytes are there without it.
 
     Links are followed, unlike in `onnx.load`: model hubs' caches consist of them. Locations that
     lead out of the model's folder by themselves are refused.
     """
     parts = []
-    total = path.stat().st_size
     for tensor, entry in _external(model):
         location = Path(entry.get("location", ""))
         if not location.parts or location.is_absolute() or ".." in location.parts:
@@ -220,9 +254,10 @@ def _load_external(model: onnx.ModelProto, path: Path, source: str) -> None:
             raise UnsupportedModelError(
                 f"{source}: its external data file {file} is missing ({tensor.name!r} is in it)"
             )
+        size = file.stat().st_size
         try:
             offset = int(entry.get("offset", 0))
-            length = int(entry.get("length", file.stat().st_size - offset))
+            length = int(entry.get("length", size - offset))
         except ValueError:
             offset = length = -1
         if offset < 0 or length < 0:
@@ -230,26 +265,15 @@ def _load_external(model: onnx.ModelProto, path: Path, source: str) -> None:
                 f"{source}: expected {tensor.name!r} at some offset and length in {file}, got "
                 f"{entry.get('offset')!r} and {entry.get('length')!r}"
             )
-        if offset + length > file.stat().st_size:
+        if offset + length > size:
             raise UnsupportedModelError(
                 f"{source}: its external data file {file} is truncated: {tensor.name!r} needs "
-                f"bytes {offset:,} to {offset + length:,} of {file.stat().st_size:,}"
+                f"bytes {offset:,} to {offset + length:,} of {size:,}"
             )
         total += length
-        parts.append((tensor, file, offset, length))
+        parts.append(_Part(tensor, file, offset, length))
     _check_size(total, source)
-    for tensor, file, offset, length in parts:
-        try:
-            with open(file, "rb") as data:
-                data.seek(offset)
-                tensor.raw_data = data.read(length)
-        except OSError as error:
-            reason = error.strerror or error
-            raise UnsupportedModelError(
-                f"{source}: its external data file {file} cannot be read, {reason}"
-            ) from None
-        tensor.data_location = onnx.TensorProto.DEFAULT
-        del tensor.external_data[:]
+    return parts
 
 
 def _check(model: onnx.ModelProto, source: str) -> None:

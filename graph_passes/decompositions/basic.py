@@ -6,7 +6,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnxplain.graph_passes.decompositions.registry import FOR_DEEPLIFT, decomposition
-from onnxplain.graph_passes.emit import Emitter, is_constant, rank_of
+from onnxplain.graph_passes.emit import Emitter, is_constant, is_float, producer_of, rank_of
 from onnxplain.graph_passes.rules.pooling import pooling_window, sum_over_windows
 from onnxplain.graph_passes.rules.reductions import keep_axes
 from onnxplain.graph_passes.subscripts import subscripts
@@ -25,10 +25,31 @@ def vector_product(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
     return emit("Squeeze", emit("MatMul", left, right), dropped)
 
 
-@decomposition("Div", table=FOR_DEEPLIFT)
-def division(emit: Emitter, node: gs.Node) -> gs.Tensor:
-    """a / b = a (1 / b)."""
-    return emit.mul(node.inputs[0], emit("Reciprocal", node.inputs[1]))
+@decomposition("Mul", table=FOR_DEEPLIFT)
+def division(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
+    """a (1 / b) = a / b, and a (1 / sqrt(b)), a b^-p likewise: a quotient has a rule of its own."""
+    for value, inverse in (node.inputs, node.inputs[::-1]):
+        divisor = _divisor(emit, inverse)
+        if divisor is not None and not is_constant(value):
+            return emit.div(value, divisor)
+    return None
+
+
+def _divisor(emit: Emitter, tensor: gs.Tensor) -> gs.Tensor | None:
+    """b, for a tensor that is 1 / b."""
+    node = producer_of(tensor)
+    if node is None:
+        return None
+    if node.op == "Reciprocal":
+        return node.inputs[0]
+    if node.op == "Div" and is_constant(node.inputs[0]) and np.all(node.inputs[0].values == 1):
+        return node.inputs[1]
+    if node.op == "Pow" and is_constant(node.inputs[1]) and np.all(node.inputs[1].values < 0):
+        exponent = -np.asarray(node.inputs[1].values)
+        return emit("Pow", node.inputs[0], emit.constant(exponent))
+    if node.op in ("Identity", "Cast") and is_float(node.inputs[0]):
+        return _divisor(emit, node.inputs[0])
+    return None
 
 
 @decomposition("Softmax", table=FOR_DEEPLIFT)
@@ -156,22 +177,6 @@ def einsum(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
         value = emit("Einsum", value, operand, equation=f"{left},{term}->{kept}")
         left = kept
     return value
-
-
-@decomposition("Upsample")
-def upsample(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
-    """Resize with asymmetric coordinates, as the operator was before version 10."""
-    if not is_constant(node.inputs[1]):
-        return None
-    return emit(
-        "Resize",
-        node.inputs[0],
-        None,
-        node.inputs[1],
-        mode=node.attrs.get("mode", "nearest"),
-        coordinate_transformation_mode="asymmetric",
-        nearest_mode="floor",
-    )
 
 
 @decomposition("TensorScatter")

@@ -7,6 +7,10 @@ import onnx_graphsurgeon as gs
 
 from onnxplain.graph_passes.decompositions.registry import FOR_DEEPLIFT, decomposition
 from onnxplain.graph_passes.emit import Emitter, rank_of
+from onnxplain.graph_passes.names import marked
+
+# Marks the mean over a batch that a BatchNormalization in training mode takes.
+BATCH_STATISTICS = "batch_statistics"
 
 
 @decomposition("LRN")
@@ -38,7 +42,7 @@ def standardised(emit: Emitter, x: gs.Tensor, axes: list[int], epsilon: float) -
     centred = emit.sub(x, emit("ReduceMean", x, axes, keepdims=1))
     variance = emit("ReduceMean", emit.mul(centred, centred), axes, keepdims=1)
     deviation = emit("Sqrt", emit.add(variance, epsilon))
-    return emit.mul(centred, emit("Reciprocal", deviation))
+    return emit.div(centred, deviation)
 
 
 @decomposition("LayerNormalization", table=FOR_DEEPLIFT)
@@ -94,11 +98,13 @@ def training_batch_normalization(emit: Emitter, node: gs.Node) -> list[gs.Tensor
     rank = rank_of(x)
     axes, column = [0, *range(2, rank)], [-1] + [1] * (rank - 2)
     mean = emit("ReduceMean", x, axes, keepdims=0)
+    mean.inputs[0].name = marked(BATCH_STATISTICS, node.name or node.outputs[0].name)
     centred = emit.sub(x, emit("Reshape", mean, column))
     variance = emit("ReduceMean", emit.mul(centred, centred), axes, keepdims=0)
     deviation = emit("Sqrt", emit.add(variance, node.attrs.get("epsilon", 1e-5)))
-    slope = emit("Reshape", emit.mul(scale, emit("Reciprocal", deviation)), column)
-    y = emit.add(emit.mul(centred, slope), emit("Reshape", bias, column))
+    standard = emit.div(centred, emit("Reshape", deviation, column))
+    y = emit.mul(standard, emit("Reshape", scale, column))
+    y = emit.add(y, emit("Reshape", bias, column))
     momentum = node.attrs.get("momentum", 0.9)
     moved: list[gs.Tensor | None] = [
         emit.add(emit.mul(old, momentum), emit.mul(new, 1 - momentum))

@@ -21,11 +21,14 @@ from onnxplain.graph_passes.emit import (
     optional_input,
     rank_of,
 )
+from onnxplain.graph_passes.names import RESERVED, marked
 from onnxplain.graph_passes.rewriting import Rewrite, rewrite_nodes
 from onnxplain.graph_passes.rules.elementwise import STRAIGHT_THROUGH
 from onnxplain.graph_passes.rules.registry import operator_name
 
 QUANTISED: dict[str, Rewrite] = {}
+# Marks the reductions over a whole tensor, all rows of a batch, that find a quantiser's range.
+RANGE = "range"
 _INTEGERS = {np.dtype(t) for t in (np.int8, np.uint8, np.int16, np.uint16, np.int32)}
 _MICROSOFT = "com.microsoft."
 
@@ -82,7 +85,7 @@ def _carry_on(node: gs.Node, carriers: set[str]) -> None:
     inputs = []
     for tensor in node.inputs:
         small = is_constant(tensor) and tensor.values.dtype in _INTEGERS - {np.dtype(np.int32)}
-        name = f"{tensor.name}/whole"
+        name = f"{RESERVED}whole/{tensor.name}"
         inputs.append(gs.Constant(name, tensor.values.astype(np.float32)) if small else tensor)
     node.inputs = inputs
 
@@ -90,10 +93,9 @@ def _carry_on(node: gs.Node, carriers: set[str]) -> None:
 def _cast_output(graph: gs.Graph, index: int, dtype) -> None:
     inner = graph.outputs[index]
     outer = gs.Variable(inner.name, dtype=dtype, shape=inner.shape)
-    inner.name = f"{inner.name}/whole"
+    inner.name = f"{RESERVED}whole/{inner.name}"
     graph.outputs[index] = outer
-    name = f"{outer.name}/cast"
-    graph.nodes.append(gs.Node("Cast", name, {"to": onnx_type(dtype)}, [inner], [outer]))
+    graph.nodes.append(gs.Node("Cast", outer.name, {"to": onnx_type(dtype)}, [inner], [outer]))
 
 
 def _whole(emit: Emitter, tensor: gs.Tensor) -> gs.Tensor:
@@ -145,7 +147,7 @@ def quantise(emit: Emitter, scaled: gs.Tensor, zero, limits: tuple[float, float]
         number = float(zero.values.reshape(-1)[0])
         clipped = emit("Clip", scaled, limits[0] - number, limits[1] - number)
     rounded = emit("Round", clipped)
-    rounded.inputs[0].name = emit.name(STRAIGHT_THROUGH)
+    rounded.inputs[0].name = marked(STRAIGHT_THROUGH, emit.name("Round"))
     return emit.add(rounded, zero)
 
 
@@ -204,10 +206,17 @@ def dynamic_quantize_linear(emit: Emitter, node: gs.Node) -> list[gs.Tensor | No
 
 
 def _quantised_by_its_range(emit: Emitter, x: gs.Tensor) -> tuple[gs.Tensor, gs.Tensor, gs.Tensor]:
-    """q, s and z of DynamicQuantizeLinear."""
+    """q, s and z of DynamicQuantizeLinear.
+
+    Where x is 0 everywhere ONNX Runtime takes s = 1, and all that is quantised is 0. Any s over 0
+    says the same; the smallest one leaves every other tensor as it is, and is continuous.
+    """
     low = emit("Min", emit("ReduceMin", x, keepdims=0), 0.0)
     high = emit("Max", emit("ReduceMax", x, keepdims=0), 0.0)
-    scale = emit.div(emit.sub(high, low), 255.0)
+    for extremum in (low, high):
+        extremum.inputs[0].inputs[0].inputs[0].name = marked(RANGE, emit.name("range"))
+    span = emit.sub(high, low)
+    scale = emit("Max", emit.div(span, 255.0), float(np.finfo(np.float32).tiny))
     zero = emit("Round", emit("Clip", emit.div(emit.neg(low), scale), 0.0, 255.0))
     return quantise(emit, emit.div(x, scale), zero, (0.0, 255.0)), scale, zero
 

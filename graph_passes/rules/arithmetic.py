@@ -15,24 +15,10 @@ bilinear = partial(gradient, family=Family.BILINEAR)
 max_like = partial(gradient, family=Family.MAXIMUM)
 
 
-@linear("Identity")
-def identity(emit, node, dy):
-    """dx = dy."""
+@linear("Identity", "Dropout")
+def identity(emit, node, dy, *_):
+    """dx = dy (a Dropout that may drop is refused before)."""
     return dy
-
-
-@linear("Dropout")
-def dropout(emit, node, dy, *_):
-    """dx = dy at inference; in training mode dx = dy mask / (1 - ratio)."""
-    training = node.inputs[2] if len(node.inputs) > 2 and node.inputs[2].name else None
-    if training is None or (is_constant(training) and not training.values):
-        return dy
-    if len(node.outputs) < 2:
-        node.outputs.append(gs.Variable(emit.name("mask"), dtype=np.dtype(bool)))
-    ratio = node.inputs[1] if node.inputs[1].name else emit.constant(0.5, dy.dtype)
-    kept = emit.div(dy, emit.sub(1.0, emit.cast_like(ratio, dy)))
-    active = emit("Where", training, kept, dy)
-    return emit.keep_where(active, node.outputs[1])
 
 
 @linear("Cast", "CastLike")
@@ -117,7 +103,7 @@ def where_false(emit, node, dy):
 def extremum(emit, node, dy, operand):
     """dx_i = dy [x_i = y] / (number of operands that equal y): ties split evenly."""
     shares = extremum_shares(emit, node.inputs, node.outputs[0])
-    return emit.mul(dy, shares[operand])
+    return emit.gated(dy, shares[operand])
 
 
 def extremum_shares(emit, operands, y):

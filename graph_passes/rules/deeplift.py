@@ -36,6 +36,8 @@ from onnxplain.graph_passes.twins import TwinEmitter
 # Differences below this part of the values are rounding: there the derivative stands in for the
 # quotient.
 RELATIVE_TINY = 1e-6
+# Operators whose slope may be infinite at a number that they take.
+_MAY_BE_STEEP = {"Sqrt", "Log", "Reciprocal", "Pow", "Div", "Asin", "Acos", "Acosh", "Atanh"}
 
 
 def deeplift_rules(emit: TwinEmitter):
@@ -57,12 +59,10 @@ def deeplift_rules(emit: TwinEmitter):
             return f"its operand {steering[0]!r} depends on the input without a derivative"
         if node.attrs.get("reduction", "none") not in ("none", "add"):
             return f"no DeepLIFT rule for reduction {node.attrs['reduction']!r}"
+        if node.op == "Div" and others:
+            return Resolved(partial(quotient, operand=operand), True)
         if entry.family is Family.LINEAR:
-            return (
-                "a divisor and a dividend that both vary"
-                if node.op == "Div" and others
-                else resolved
-            )
+            return resolved
         if entry.family is Family.BILINEAR:
             if not others:
                 return resolved
@@ -76,7 +76,7 @@ def deeplift_rules(emit: TwinEmitter):
         if entry.family is Family.ELEMENTWISE and not others:
             if operator_name(node) == "Relu":
                 return Resolved(rescale_relu, resolved.broadcasts)
-            if operator_name(node) == "Clip":
+            if operator_name(node) == "Clip" and _is_plain_clip(node):
                 rule = partial(rescale_clip, derivative=resolved.rule)
                 return Resolved(rule, resolved.broadcasts)
             rule = partial(rescale, operand=operand, derivative=resolved.rule)
@@ -103,7 +103,8 @@ def rescale(emit: TwinEmitter, node: gs.Node, m, *_, operand: int, derivative: R
     reference = emit.twin(x)
     dx, dy = emit.sub(x, reference), emit.sub(y, emit.twin(y))
     rounding = emit.mul(emit("Abs", reference), RELATIVE_TINY)
-    tiny = emit("LessOrEqual", emit("Abs", dx), rounding)
+    # Infinity minus itself, of an attention mask say, is not a number, and no difference either.
+    tiny = emit("Not", emit("Greater", emit("Abs", dx), rounding))
     # 0 / 0 is not a number, and not chosen.
     return emit.mul(
         m, emit("Where", tiny, slope_at_baseline(emit, node, derivative), emit.div(dy, dx))
@@ -113,10 +114,21 @@ def rescale(emit: TwinEmitter, node: gs.Node, m, *_, operand: int, derivative: R
 def slope_at_baseline(
     emit: TwinEmitter, node: gs.Node, derivative: Rule, times: float = 1.0
 ) -> gs.Tensor:
-    """f'(x') times a number, in y's shape."""
+    """f'(x') times a number, in y's shape; 0 where it is infinite, since there dx = 0 owes nothing."""
     twin = emit.twin_node(node)
     slope = derivative(emit, twin, emit.filled_like(twin.outputs[0], times))
-    return emit.constant(0.0, node.outputs[0].dtype) if slope is None else slope
+    if slope is None:
+        return emit.constant(0.0, node.outputs[0].dtype)
+    if node.op not in _MAY_BE_STEEP:
+        return slope
+    most = float(np.finfo(node.outputs[0].dtype).max)
+    return emit("Where", emit("LessOrEqual", emit("Abs", slope), most), slope, 0.0)
+
+
+def _is_plain_clip(node: gs.Node) -> bool:
+    """Whether the bounds are so much larger than the smallest number that it is lost in them."""
+    bounds = [float(t.values.item()) for t in node.inputs[1:] if t.name]
+    return all(bound == 0 or abs(bound) > 1e-20 for bound in bounds)
 
 
 def rescale_relu(emit: TwinEmitter, node: gs.Node, m, *_) -> gs.Tensor:
@@ -146,6 +158,28 @@ def rescale_clip(emit: TwinEmitter, node: gs.Node, m, *_, derivative: Rule) -> g
     dx, dy = emit.sub(x, emit.twin(x)), emit.sub(y, emit.twin(y))
     rise = emit.add(dy, slope_at_baseline(emit, node, derivative, tiny))
     return emit.mul(m, emit.div(rise, emit.add(dx, tiny)))
+
+
+def quotient(emit: TwinEmitter, node: gs.Node, m, *_, operand: int) -> gs.Tensor:
+    """y = a / b, both varying: m_a = m / b_, m_b = -m y_ / b_, with the means b_ = (b + b') / 2.
+
+    It is the symmetric split of a = y b, da = dy b_ + db y_, solved for dy, so it sums exactly, and
+    it stays bounded where b and b' have one sign, also where one of them is next to nothing: the
+    products a (1 / b) that Captum and shap see are then differences of numbers of 1 / b' squared.
+    Where the sign changes b_ may be 0: there a (1 / b) is split,
+    m_a = m (1 / b + 1 / b') / 2 and m_b = -m a_ / (b b').
+    """
+    (a, b), y = node.inputs, node.outputs[0]
+    other_b = emit.twin(b)
+    middle = emit.mean(b, other_b)
+    crossing = emit("Less", emit.mul(emit("Sign", b), emit("Sign", other_b)), 0.0)
+    safe = emit("Where", crossing, 1.0, middle)
+    if operand == 0:
+        split = emit.mul(emit.add(emit("Reciprocal", b), emit("Reciprocal", other_b)), 0.5)
+        return emit.mul(m, emit("Where", crossing, split, emit("Reciprocal", safe)))
+    split = emit.div(emit.div(emit.mean(a, emit.twin(a)), b), other_b)
+    bounded = emit.div(emit.mean(y, emit.twin(y)), safe)
+    return emit.neg(emit.mul(m, emit("Where", crossing, split, bounded)))
 
 
 def product(
@@ -188,9 +222,10 @@ def maximum(emit: TwinEmitter, node: gs.Node, m, *_, operand: int, derivative: R
     )
     x = node.inputs[operand]
     dx = emit.sub(x, emit.twin(x))
-    still = emit("Equal", dx, 0.0)
-    quotient = emit.div(owed, emit.add(dx, emit.cast_like(still, dx)))
-    return emit("Where", still, derivative(emit, node, m), quotient)
+    # Not a number where both are the same infinity: that is no difference either.
+    still = emit("Not", emit("Greater", emit("Abs", dx), 0.0))
+    share = emit.div(owed, emit.add(dx, emit.cast_like(still, dx)))
+    return emit("Where", still, derivative(emit, node, m), share)
 
 
 def _to_extremum(emit: TwinEmitter, node: gs.Node, value: gs.Tensor, operand: int) -> gs.Tensor:

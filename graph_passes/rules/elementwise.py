@@ -10,8 +10,9 @@ from functools import partial
 
 import numpy as np
 
-from onnxplain.graph_passes.emit import is_constant
-from onnxplain.graph_passes.rules.masks import above, below
+from onnxplain.graph_passes.emit import is_constant, optional_input
+from onnxplain.graph_passes.names import is_marked
+from onnxplain.graph_passes.rules.masks import above, below, binds
 from onnxplain.graph_passes.rules.registry import Family, gradient
 
 elementwise = partial(gradient, family=Family.ELEMENTWISE)
@@ -20,7 +21,7 @@ elementwise = partial(gradient, family=Family.ELEMENTWISE)
 @elementwise("Relu")
 def relu(emit, node, dy):
     """dx = dy [y > 0]."""
-    return emit.mul(dy, above(emit, node.outputs[0], 0.0))
+    return emit.gated(dy, above(emit, node.outputs[0], 0.0))
 
 
 @elementwise("LeakyRelu")
@@ -28,7 +29,7 @@ def leaky_relu(emit, node, dy):
     """dx = dy (1 where x > 0, else alpha)."""
     alpha = node.attrs.get("alpha", 0.01)
     positive = above(emit, node.inputs[0], 0.0)
-    return emit.mul(dy, emit.add(emit.mul(positive, 1.0 - alpha), alpha))
+    return emit.gated(dy, emit.add(emit.mul(positive, 1.0 - alpha), alpha))
 
 
 @elementwise("PRelu", broadcasts=True)
@@ -36,7 +37,7 @@ def prelu(emit, node, dy):
     """dx = dy (1 where x > 0, else slope)."""
     x, slope = node.inputs
     positive = above(emit, x, 0.0)
-    return emit.mul(dy, emit.add(emit.mul(positive, emit.sub(1.0, slope)), slope))
+    return emit.gated(dy, emit.add(emit.mul(positive, emit.sub(1.0, slope)), slope))
 
 
 @gradient("PRelu", operand=1, family=Family.COMPOSITE, broadcasts=True)
@@ -88,14 +89,12 @@ def clip(emit, node, dy):
     Read off y, not x, so that ONNX Runtime can still fuse the Clip into the Conv before it.
     """
     y = node.outputs[0]
-    masks = []
-    if len(node.inputs) > 1 and node.inputs[1].name:
-        masks.append(above(emit, y, node.inputs[1]))
-    if len(node.inputs) > 2 and node.inputs[2].name:
-        masks.append(below(emit, y, node.inputs[2]))
+    low, high = (optional_input(node, k) for k in (1, 2))
+    masks = [above(emit, y, low)] if binds(low, -math.inf) else []
+    masks += [below(emit, y, high)] if binds(high, math.inf) else []
     if not masks:
         return dy
-    return emit.mul(dy, masks[0] if len(masks) == 1 else emit.mul(*masks))
+    return emit.gated(dy, masks[0] if len(masks) == 1 else emit.mul(*masks))
 
 
 @gradient("Clip", operand=1, family=Family.COMPOSITE, broadcasts=True)
@@ -135,7 +134,7 @@ def hard_sigmoid(emit, node, dy):
     """dx = dy alpha [0 < y < 1]."""
     y = node.outputs[0]
     inside = emit.mul(above(emit, y, 0.0), below(emit, y, 1.0))
-    return emit.mul(emit.mul(dy, node.attrs.get("alpha", 0.2)), inside)
+    return emit.gated(emit.mul(dy, node.attrs.get("alpha", 0.2)), inside)
 
 
 @elementwise("HardSwish")
@@ -206,7 +205,7 @@ def shrink(emit, node, dy):
 @elementwise("Abs")
 def absolute(emit, node, dy):
     """dx = dy sign(x)."""
-    return emit.mul(dy, emit("Sign", node.inputs[0]))
+    return emit.gated(dy, emit("Sign", node.inputs[0]))
 
 
 @elementwise("Exp")
@@ -241,14 +240,14 @@ def erf(emit, node, dy):
     return emit.mul(dy, emit.mul(emit("Exp", emit.neg(emit.mul(x, x))), 2 / math.sqrt(math.pi)))
 
 
-# Roundings of quantisers have nodes of such names; see decompositions/quantisation.py.
+# Marks a quantiser's rounding, whose gradient is 1.
 STRAIGHT_THROUGH = "straight_through"
 
 
 @elementwise("Round")
 def round_(emit, node, dy):
     """dx = 0; dx = dy for a quantiser's rounding (Bengio et al. 2013, straight-through)."""
-    return dy if STRAIGHT_THROUGH in (node.name or "") else None
+    return dy if is_marked(node.name, STRAIGHT_THROUGH) else None
 
 
 @elementwise("Sin")
@@ -325,13 +324,18 @@ def atanh(emit, node, dy):
 
 @elementwise("Pow", broadcasts=True)
 def power(emit, node, dy):
-    """dx = dy b x^(b - 1)."""
+    """dx = dy b x^(b - 1), and 0 where b = 0, as PyTorch has it, also at x = 0."""
     x, exponent = node.inputs
     if is_constant(exponent) and np.all(exponent.values == 2):
         return emit.mul(dy, emit.mul(x, 2.0))
-    exponent = emit.cast_like(exponent, x)
-    slope = emit.mul(exponent, emit("Pow", x, emit.sub(exponent, 1.0)))
-    return emit.mul(dy, slope)
+    if is_constant(exponent):
+        b = np.asarray(exponent.values).astype(x.dtype)
+        factor, less = emit.constant(b), emit.constant(np.where(b == 0, 1, b - 1))
+    else:
+        factor = emit.cast_like(exponent, x)
+        none = emit.cast_like(emit("Equal", factor, 0.0), x)
+        less = emit.add(emit.sub(factor, 1.0), emit.mul(none, 2.0))
+    return emit.gated(dy, emit.mul(factor, emit("Pow", x, less)))
 
 
 @gradient("Pow", operand=1, family=Family.ELEMENTWISE, broadcasts=True)

@@ -11,6 +11,8 @@ from onnxplain.graph_passes.emit import Emitter, is_constant
 
 # Every normal float32 above 0 times this is over 1.
 _STEEP = 3e38
+# The least bound whose steepness, 2^24 over it, is a float32 number with room to multiply.
+_LEAST = 2.0**-100
 
 
 def above(emit: Emitter, y: gs.Tensor, low: gs.Tensor | float) -> gs.Tensor:
@@ -33,12 +35,22 @@ def _step(emit: Emitter, y: gs.Tensor, bound: gs.Tensor | float, sign: float) ->
     depthwise convolutions, which stay in ONNX Runtime's blocked layout but are slow themselves).
     """
     value = _number(bound)
-    if value is None or y.dtype != np.float32:
+    if value is None or y.dtype != np.float32 or not _has_steepness(value):
         return emit.cast_like(emit("Greater" if sign > 0 else "Less", y, bound), y)
     slope = sign * steepness(value)
     mask = emit("HardSigmoid", y, alpha=slope, beta=-slope * value)
     mask.shape = y.shape
     return mask
+
+
+def binds(bound: gs.Tensor | None, never: float) -> bool:
+    """False for a bound that is not given, or is the infinity that no number lies beyond."""
+    return bound is not None and not (is_constant(bound) and np.all(bound.values == never))
+
+
+def _has_steepness(value: float) -> bool:
+    """Whether `steepness` is a float32 number: not for bounds so small that it overflows."""
+    return value == 0 or _LEAST <= abs(value) < math.inf
 
 
 def _number(bound: gs.Tensor | float) -> float | None:

@@ -70,7 +70,7 @@ def shared_out(
 @gradient("ReduceMax", "ReduceMin", family=Family.MAXIMUM)
 def reduce_extremum(emit, node, dy):
     """dx_i = dy [x_i = y] / (number of elements that equal y): ties split evenly."""
-    return emit.mul(keep_axes(emit, node, dy), extremum_share(emit, node))
+    return emit.gated(keep_axes(emit, node, dy), extremum_share(emit, node))
 
 
 def extremum_share(emit: Emitter, node: gs.Node) -> gs.Tensor:

@@ -21,7 +21,10 @@ def resize(emit, node, dy):
     for position, axis in enumerate(named):
         if _unchanged(node, position, axis):
             continue
-        matrix = _axis_matrix(emit, node, position, axis, len(named))
+        if node.attrs.get("keep_aspect_ratio_policy", "stretch") == "stretch":
+            matrix = _axis_matrix(emit, node, position, axis, len(named))
+        else:
+            matrix = _axis_matrix_of_all(emit, node, axis, named)
         dy = _product_along(emit, dy, matrix, axis, rank)
     return dy
 
@@ -50,13 +53,9 @@ def _axis_matrix(emit: Emitter, node: gs.Node, position: int, axis: int, count: 
 
     Resize of the identity along its columns.
     """
-    x, y = node.inputs[0], node.outputs[0]
-    length = emit.dims(x, axis, axis + 1)
-    square = emit("Concat", length, length, axis=0)
-    zero = gs.Constant(emit.name("zero"), np.zeros(1, x.dtype))
-    blank = emit("ConstantOfShape", square, value=zero)
-    identity = emit("EyeLike", blank, dtype=onnx_type(x.dtype))
-    identity = emit("Unsqueeze", identity, [0, 1])
+    y = node.outputs[0]
+    length = emit.dims(node.inputs[0], axis, axis + 1)
+    identity = emit("Unsqueeze", _identity(emit, node.inputs[0], length), [0, 1])
     attributes = {
         k: v for k, v in node.attrs.items() if k not in ("axes", "keep_aspect_ratio_policy")
     }
@@ -76,6 +75,35 @@ def _axis_matrix(emit: Emitter, node: gs.Node, position: int, axis: int, count: 
         sizes = emit("Concat", [1, 1], length, emit.dims(y, axis, axis + 1), axis=0)
         matrix = emit("Resize", identity, roi, None, sizes, **attributes)
     return emit("Squeeze", matrix, [0, 1])
+
+
+def _identity(emit: Emitter, x: gs.Tensor, length: gs.Tensor) -> gs.Tensor:
+    """The identity matrix of a size known or not, in x's type."""
+    zero = gs.Constant(emit.name("zero"), np.zeros(1, x.dtype))
+    blank = emit("ConstantOfShape", emit("Concat", length, length, axis=0), value=zero)
+    return emit("EyeLike", blank, dtype=onnx_type(x.dtype))
+
+
+def _axis_matrix_of_all(emit: Emitter, node: gs.Node, axis: int, named: list[int]) -> gs.Tensor:
+    """The same where the axes have one scale together, so that one axis alone would get another.
+
+    Row i is what the operator makes of an image that is 1 at place i of the axis, everywhere else
+    along the other axes, and so the same along these afterwards.
+    """
+    x = node.inputs[0]
+    length = emit.dims(x, axis, axis + 1)
+    line = [1 if other != axis else -1 for other in named]
+    rows = emit("Reshape", _identity(emit, x, length), emit("Concat", length, line, axis=0))
+    sides = [emit.dims(x, other, other + 1) for other in named]
+    images = emit("Expand", rows, emit("Concat", length, *sides, axis=0))
+    attributes = dict(node.attrs)
+    attributes["axes"] = [2 + place for place in range(len(named))]
+    attributes["extrapolation_value"] = 0.0
+    images = emit("Unsqueeze", images, [1])
+    resized = emit("Resize", images, _given(node, 1), _given(node, 2), node.inputs[3], **attributes)
+    others = [2 + place for place, other in enumerate(named) if other != axis]
+    first = emit("Slice", resized, [0] * len(others), [1] * len(others), others)
+    return emit("Reshape", first, emit("Concat", length, [-1], axis=0))
 
 
 def _product_along(emit: Emitter, dy, matrix, axis: int, rank: int) -> gs.Tensor:

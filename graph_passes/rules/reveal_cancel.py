@@ -24,6 +24,7 @@ import onnx_graphsurgeon as gs
 from onnxplain.graph_passes.backward import Resolved, gradient_rules
 from onnxplain.graph_passes.dims import Shape
 from onnxplain.graph_passes.emit import Emitter, is_constant
+from onnxplain.graph_passes.names import is_marked
 from onnxplain.graph_passes.rules.deeplift import RELATIVE_TINY, deeplift_rules
 from onnxplain.graph_passes.rules.elementwise import STRAIGHT_THROUGH
 from onnxplain.graph_passes.rules.registry import Rule, operator_name
@@ -153,7 +154,7 @@ def _kind_of(node: gs.Node, varying: Sequence[int]) -> _Kind:
         return _Kind.MOVE
     if op in _SUMS or op in _AVERAGES or (alone and op in _WEIGHTED and varying[0] < 2):
         return _Kind.MIX
-    if op == "Round" and STRAIGHT_THROUGH in (node.name or ""):
+    if op == "Round" and is_marked(node.name, STRAIGHT_THROUGH):
         return _Kind.ROUND
     return _Kind.REVEAL if op in REVEALED and list(varying) == [0] else _Kind.BY_SIGN
 

@@ -1,0 +1,199 @@
+"""The tensor that holds the scores: before the final activation, batch first, its class axis."""
+
+from __future__ import annotations
+
+import onnx_graphsurgeon as gs
+
+from onnxplain import UnsupportedModelError
+from onnxplain.graph_passes.dims import Dim, describe, is_static, same_dim
+from onnxplain.graph_passes.emit import Emitter, is_constant, producer_of
+from onnxplain.graph_passes.rows import Lost, Place, Rows
+
+# Operators between the final activation and the output that only rename, reshape or retype.
+TAIL = {"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Dropout", "Cast"}
+_ACTIVATIONS = {"Softmax", "LogSoftmax", "Sigmoid"}
+# Their results have channels on the second axis, and the others leave axes where they are.
+_CHANNELS_SECOND = {"Conv", "ConvTranspose", "BatchNormalization", "InstanceNormalization", "LRN"}
+_CHANNELS_SECOND |= {"DepthToSpace", "SpaceToDepth", "GlobalAveragePool", "GlobalMaxPool"}
+_CHANNELS_SECOND |= {"MaxPool", "AveragePool", "LpPool"}
+_STAYING = {"Identity", "Cast", "Dropout", "Add", "Sub", "Mul", "Div", "Relu", "Sigmoid", "Tanh"}
+_STAYING |= {"Clip", "LeakyRelu", "Softmax", "LogSoftmax", "Resize", "Pad", "Max", "Min", "Pow"}
+_STAYING |= {"Exp", "Log", "Softplus", "HardSigmoid", "HardSwish", "Elu", "Gelu", "Erf", "Sum"}
+
+
+def final_activation(output: gs.Variable) -> tuple[list[gs.Node], gs.Node | None]:
+    """The tail nodes behind the final activation, last first, and that activation (or None)."""
+    tail: list[gs.Node] = []
+    tensor = output
+    while tensor.inputs and tensor.inputs[0].op in TAIL:
+        tail.append(tensor.inputs[0])
+        tensor = tensor.inputs[0].inputs[0]
+    node = tensor.inputs[0] if tensor.inputs else None
+    return tail, node if node is not None and node.op in _ACTIVATIONS else None
+
+
+def before_activation(
+    graph: gs.Graph, output: gs.Variable
+) -> tuple[gs.Variable, str | None, int | None]:
+    """The output's value had its final activation (and half-precision Cast) not been applied.
+
+    Returns:
+        The tensor, the activation's operator or None, and the axis along which a Softmax ran, or
+        None.
+    """
+    tail, activation = final_activation(output)
+    casts = [node for node in tail if node.op == "Cast"]
+    if activation is None and not casts:
+        return output, None, None
+    if activation is None:
+        # Only what stands behind the first Cast is repeated without it.
+        tail = tail[: tail.index(casts[-1]) + 1]
+    tensor = activation.inputs[0] if activation is not None else tail[-1].inputs[0]
+    axis = None
+    if activation is not None and activation.op != "Sigmoid":
+        rank = len(activation.inputs[0].shape or [None, None])
+        axis = activation.attrs.get("axis", -1) % rank
+    emit = Emitter(graph, "logits")
+    for node in reversed(tail):
+        axis = _axis_behind(node, axis)
+        if node.op == "Cast":
+            continue
+        shape = node.outputs[0].shape
+        tensor = emit(node.op, tensor, *node.inputs[1:], **node.attrs)
+        tensor.shape = shape
+    return tensor, activation.op if activation is not None else None, axis
+
+
+def _axis_behind(node: gs.Node, axis: int | None) -> int | None:
+    """Where a tail node puts an axis; None where that is not known."""
+    before, after = node.inputs[0].shape, node.outputs[0].shape
+    if axis is None or node.op in ("Identity", "Cast", "Dropout"):
+        return axis
+    if node.op == "Transpose":
+        perm = node.attrs.get("perm") or list(range(len(before or [])))[::-1]
+        return list(perm).index(axis) if axis in perm else None
+    if before is None or after is None:
+        return None
+    return _same_place(list(before), list(after), axis)
+
+
+def _same_place(before: list[Dim], after: list[Dim], axis: int) -> int | None:
+    """The axis of a reshaped tensor with the same length and as many elements inside."""
+    inside = before[axis + 1 :]
+    for place in range(len(after) - 1, -1, -1):
+        rest = after[place + 1 :]
+        same = [dim for dim in rest if dim != 1] == [dim for dim in inside if dim != 1]
+        alike = same or (is_static([*rest, *inside]) and _product(rest) == _product(inside))
+        if alike and same_dim(after[place], before[axis]):
+            return place
+    return None
+
+
+def _product(dims: list) -> int:
+    total = 1
+    for dim in dims:
+        total *= dim
+    return total
+
+
+def channel_axis(tensor: gs.Tensor) -> int | None:
+    """The axis that the last layer made: 1 behind a convolution, the last behind a product.
+
+    None where that is not known.
+    """
+    moves: list[gs.Node] = []
+    while (node := producer_of(tensor)) is not None:
+        rank = None if tensor.shape is None else len(tensor.shape)
+        axis = None
+        if node.op in _CHANNELS_SECOND:
+            axis = 1
+        elif node.op in ("MatMul", "Gemm") and is_constant(node.inputs[1]) and rank:
+            axis = rank - 1
+        if axis is not None:
+            for move in reversed(moves):
+                axis = _axis_behind(move, axis)
+            return axis
+        varying = [t for t in node.inputs if t.name and not is_constant(t)]
+        if node.op in _STAYING:
+            varying = [t for t in varying if t.shape is not None and len(t.shape) == rank]
+        elif node.op in TAIL:
+            moves.append(node)
+            varying = varying[:1]
+        else:
+            return None
+        if not varying:
+            return None
+        tensor = varying[0]
+    return None
+
+
+def batch_first(
+    graph: gs.Graph, input: gs.Variable, logits: gs.Variable, axis: int | None, rows: dict
+) -> tuple[gs.Variable, int | None, Lost | None]:
+    """The scores with their rows on the first axis, the class axis there, and why rows mix.
+
+    Raises:
+        UnsupportedModelError: the rows lie on another axis, and it cannot be told on which.
+    """
+    found: Rows = rows.get(logits.name)
+    batch = input.shape[0] if input.shape else None
+    shape = logits.shape
+    if isinstance(found, Place):
+        moved, axis = _moved(Emitter(graph, "scores"), logits, found, axis)
+        return moved, axis, None
+    lost = found if isinstance(found, Lost) else Lost("mixed", "the score is one for all of them")
+    if shape is not None and (not shape or not _may_be_batch(shape[0], batch)):
+        # One row has one score tensor, which has no axis for rows.
+        alone = Emitter(graph, "scores")("Unsqueeze", logits, [0])
+        alone.shape = [1, *shape]
+        if not shape:
+            return _as_matrix(graph, alone), None, lost
+        return alone, None if axis is None else axis + 1, lost
+    names = [dim for dim in (shape or [])[1:] if isinstance(dim, str)]
+    if isinstance(batch, str) and batch in names and (shape or [None])[0] != batch:
+        raise UnsupportedModelError(
+            f"input {input.name!r} {describe(input.shape)} does not have the batch of the score "
+            f"{describe(shape)} on its first axis ({lost.reason})"
+        )
+    harmless = batch == 1 and lost.kind != "quantiser"
+    return logits, axis, None if harmless else lost
+
+
+def _may_be_batch(dim: Dim, batch: Dim) -> bool:
+    """Whether an axis of length `dim` may hold the batch."""
+    return dim == batch or not (isinstance(dim, int) and (isinstance(batch, int) or dim != 1))
+
+
+def _as_matrix(graph: gs.Graph, tensor: gs.Variable) -> gs.Variable:
+    result = Emitter(graph, "scores")("Reshape", tensor, [1, 1])
+    result.shape = [1, 1]
+    return result
+
+
+def _moved(
+    emit: Emitter, logits: gs.Variable, place: Place, axis: int | None
+) -> tuple[gs.Variable, int | None]:
+    """The rows brought to the front; the other axes keep their order."""
+    if logits.shape is None or place == Place(0):
+        return logits, axis
+    shape = list(logits.shape)
+    before, after = place.before, place.after
+    if (before, after) != (1, 1):
+        inner = [*([before] if before > 1 else []), None, *([after] if after > 1 else [])]
+        parts = [emit.dims(logits, 0, place.axis)] if place.axis else []
+        asked = emit.constant([d or -1 for d in inner], "int64")
+        rest = [emit.dims(logits, place.axis + 1)] if place.axis + 1 < len(shape) else []
+        target = emit("Concat", *parts, asked, *rest, axis=0)
+        logits = emit("Reshape", logits, target)
+        if axis is not None:
+            gained = len(inner) - 1
+            axis = axis + gained if axis > place.axis else (None if axis == place.axis else axis)
+        shape = [*shape[: place.axis], *inner, *shape[place.axis + 1 :]]
+        logits.shape = shape
+        place = Place(place.axis + (before > 1))
+    if place.axis == 0:
+        return logits, axis
+    perm = [place.axis, *(a for a in range(len(shape)) if a != place.axis)]
+    moved = emit("Transpose", logits, perm=perm)
+    moved.shape = [shape[a] for a in perm]
+    return moved, None if axis is None else perm.index(axis)
