@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -40,5 +41,7 @@ class Wrapper(nn.Module):
 
     def plainly(self) -> Wrapper:
         """The same with attention as two products and a Softmax, which any exporter knows."""
-        self.network.set_attn_implementation("eager")
-        return self
+        config = copy.deepcopy(self.network.config)
+        plain = type(self.network)._from_config(config, attn_implementation="eager")
+        plain.load_state_dict(self.network.state_dict())
+        return Wrapper(plain.eval(), self.call)

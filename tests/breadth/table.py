@@ -34,7 +34,7 @@ def status(record: Record) -> str:
     for worse in ("wrong", "crashed"):
         if worse in found:
             return worse
-    return "explained" if "ok" in found else "refused"
+    return "explained" if "ok" in found else "noise" if "noise" in found else "refused"
 
 
 def line(record: Record) -> str:
@@ -112,4 +112,4 @@ def _short(answer: Record, *keys: str) -> str:
         return str(answer["status"])
     numbers = [f"{answer[key]:.0e}" for key in keys if answer.get(key) is not None]
     text = " (".join(numbers) + (")" if len(numbers) > 1 else "")
-    return text if answer["status"] == "ok" else f"{text} wrong"
+    return text if answer["status"] == "ok" else f"{text} {answer['status']}"

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import nn
 
+# Below this a norm would amplify rounding and what is alike everywhere, layer by layer: chaos.
+_LEAST_VARIANCE = 0.05
 _ADDED = ("bias", "embed", "token", "pos", "table", "beta", "mean", "prompt")
 
 
@@ -66,7 +68,7 @@ def _calibrate(model: nn.Module, example: torch.Tensor, generator: torch.Generat
         x = inputs[0]
         axes = [axis for axis in range(x.ndim) if axis != 1]
         mean, variance = x.mean(axes), x.var(axes, unbiased=False)
-        variance = ((variance + variance.mean()) / 2).clamp(min=0.25)
+        variance = ((variance + variance.mean()) / 2).clamp(min=_LEAST_VARIANCE)
         off = torch.randn((2, len(mean)), generator=generator) * 0.1
         norm.running_mean.copy_(mean + off[0] * variance.sqrt())
         norm.running_var.copy_(variance * off[1].exp())
