@@ -15,7 +15,7 @@ from breadth.network import Network
 EXPORTERS = ("torchscript", "dynamo")
 BATCHES = ("static", "dynamic")
 # Rows of a dynamic batch when it is exported, and when it is explained.
-_ROWS, ROWS = 2, {"static": 1, "dynamic": 3}
+_ROWS, ROWS = 3, {"static": 1, "dynamic": 2}
 
 
 def rows_of(network: Network, count: int) -> torch.Tensor:

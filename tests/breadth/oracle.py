@@ -58,6 +58,12 @@ class Oracle:
         seed[(slice(None), *(target if isinstance(target, tuple) else (target,)))] = 1.0
         self.integrated = Slopes(seed, x, _MIDDLE_POINTS)
 
+    def at(self, x: torch.Tensor) -> Oracle:
+        """The same network at other inputs."""
+        other = Oracle(self.network, x)
+        other.double, other.precision = self.double, self.precision
+        return other
+
     @cached_property
     def double(self) -> nn.Module:
         """The network in float64."""
