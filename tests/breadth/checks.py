@@ -191,6 +191,8 @@ def _deeplift(onnxplain, oracle: Oracle, path: str) -> dict[str, Any]:
     close = answer["error"] <= CLOSE or (
         answer["of_the_sizes"] <= 1e-5 and answer["sizes_by_gap"] <= 1e4
     )
+    # Nor does a difference of scores hold more than theirs.
+    close = close or bool(np.all(np.abs(e.delta) <= 3e-6 * np.abs(e.score)))
     if not finite or not close:
         # A sum of terms a million times its size has no figure left in float32.
         rounding = finite and answer["of_the_sizes"] <= 1e-6 and answer["sizes_by_gap"] > 1e6
