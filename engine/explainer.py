@@ -22,11 +22,22 @@ from onnxplain.engine.arrays import (
     if_out_of_range,
 )
 from onnxplain.engine.explanation import Explanation
+from onnxplain.engine.inspection import quantised_operators
 from onnxplain.engine.paths import Progress
 from onnxplain.engine.plan import PASSES, RESIDUAL, Plan, Settings
 from onnxplain.engine.prepared import prepared_graph
 from onnxplain.engine.session import Session, open_session
+from onnxplain.engine.soundness import (
+    Verification,
+    not_finite,
+    outputs_error,
+    precision_of,
+    raise_not_finite,
+    warn_of_delta,
+    warn_of_empty_maps,
+)
 from onnxplain.engine.stopwatch import phase
+from onnxplain.engine.verification import gradient_error
 from onnxplain.graph_passes import finish
 from onnxplain.graph_passes.deeplift import RULES
 from onnxplain.graph_passes.dims import same_dim
@@ -38,6 +49,9 @@ from onnxplain.models.card import ModelCard, black_image, find_card
 from onnxplain.models.load import load
 
 METHODS = ("grad-cam", "integrated-gradients", "deeplift")
+# Integrated Gradients, unless asked otherwise: to 1 % of the score's difference, in at most so many
+# passes; and the passes of a fixed rule.
+TOLERANCE, MOST_STEPS, FIXED_STEPS = 0.01, 200, 50
 # Inputs that go through a graph at once, so that memory stays bounded for any number of them, and
 # on a CPU so that its caches hold what one operator hands to the next: DeepLIFT, which carries two
 # activations, took 1.1 to 1.3 times as long for each of 2 to 16 inputs at once as for one.
@@ -56,13 +70,16 @@ class Explainer:
         layer: Grad-CAM's feature map, by tensor or node name; None finds it.
         baseline: what IG and DeepLIFT start from: an array that broadcasts to the input; None takes
             the model card's black image, or zeros without a card.
-        steps: gradient passes of Integrated Gradients for each input; with "adaptive" at most.
+        steps: gradient passes of Integrated Gradients for each input, all of them taken; with a
+            tolerance, or "adaptive", at most. None: as many as a tolerance of 1 % asks for, at most
+            200 (50 for another `quadrature`, and in an exported file).
         tolerance: Integrated Gradients stops when |delta| is at most this part of the difference of
-            the scores (0.01 is 1%), or after `steps` passes, with a warning; None: no such end.
+            the scores (0.01 is 1%), or after `steps` passes, with a warning. None: 0.01 where
+            `steps` is None, too; else no such end.
         quadrature: "gauss-legendre", "trapezoid", "left", "right", "middle", or "adaptive", which
-            bisects the intervals of each input's path that miss most. None is "adaptive" where a
-            tolerance is given and "gauss-legendre" elsewhere. An exported file cannot choose points
-            on the way: with "adaptive" it has `steps` points of "gauss-legendre".
+            bisects the intervals of each input's path that miss most. None is "adaptive" where
+            there is a tolerance and "gauss-legendre" elsewhere. An exported file cannot choose
+            points on the way: with "adaptive" it has points of "gauss-legendre".
         rule: DeepLIFT's rule for nonlinearities: "rescale" or "reveal-cancel".
         output: name of the output to explain; None takes the card's, or finds it.
         input: name of the input to attribute to, or several names: IG and DeepLIFT then share the
@@ -84,7 +101,7 @@ class Explainer:
         *,
         layer: str | None = None,
         baseline: Any = None,
-        steps: int = 50,
+        steps: int | None = None,
         tolerance: float | None = None,
         quadrature: str | None = None,
         rule: str = "rescale",
@@ -103,16 +120,22 @@ class Explainer:
         with phase("load"):
             loaded = load(model)
         self._given = model
+        self._precision = precision_of(loaded, bool(quantised_operators(loaded)))
         self.card = find_card_of(model, loaded)
+        default = method == "integrated-gradients" and quadrature in (None, ADAPTIVE)
+        if default and tolerance is None and steps is None:
+            tolerance = TOLERANCE
         if quadrature is None:
             quadrature = "gauss-legendre" if tolerance is None else ADAPTIVE
         adaptive = quadrature == ADAPTIVE
-        points, weights = quadrature_rule(quadrature, steps)
-        self._settings = Settings(
-            method, layer, rule, points, weights, adaptive, tolerance, providers, threads
-        )
+        most = (MOST_STEPS if adaptive else FIXED_STEPS) if steps is None else steps
+        points, weights = quadrature_rule(quadrature, most)
         # What an exported file does: see `quadrature` above.
         self._fixed_quadrature = "gauss-legendre" if adaptive else quadrature
+        fixed = quadrature_rule(self._fixed_quadrature, FIXED_STEPS if steps is None else steps)
+        self._settings = Settings(
+            method, layer, rule, points, weights, adaptive, tolerance, fixed, providers, threads
+        )
         graph = prepared_graph(model, loaded)
         wanted = output if output is not None else (self.card.output if self.card else None)
         self.subject = select(graph, input, wanted, score)
@@ -192,7 +215,58 @@ class Explainer:
             results |= {k: self._joined(k, [results[k]] * count, whole) for k in own}
         if count > 1 and len(done) > 1 and self.subject.coupled is not None:
             self._check_apart(results, whole)
-        return self._explanation(plan, results, target)
+        e = self._explanation(plan, results, target)
+        what = not_finite(e)
+        if what is not None:
+            row = _first_bad_row(e)
+            one = whole if run == plan.run_shared else _rows(whole, rowed, slice(row, row + 1))
+            one = one | {"target": targets[row : row + 1]}
+            raise_not_finite(what, plan.stages(one), [plan.provider])
+        warn_of_delta(e, self._settings.tolerance)
+        warn_of_empty_maps(e)
+        return e
+
+    def verify(self, x: Any, target: Any = None) -> Verification:
+        """Compare with the file itself, run by ONNX Runtime, for one input.
+
+        The outputs of the explaining graph with the file's own; the score's gradient with the
+        score's change along it, by differences in float32; and how much of the score's difference
+        the attributions leave out.
+
+        Args:
+            x: one input [1, ...], or {input name: array}.
+            target: as in calling the explainer.
+
+        Returns:
+            How close they are.
+
+        Raises:
+            UnsupportedModelError: something is further off than rounding and, for 8-bit files, a
+                quantiser's steps explain.
+            InvalidInputError: what was handed in does not fit the model.
+        """
+        e = self(x, target)
+        feeds = check_inputs(self.subject, x)
+        if len(e.score) != 1:
+            raise InvalidInputError(f"verify takes one input and one target, got {len(e.score)}")
+        outputs = self.check_outputs(feeds, e)
+        gradient = None
+        if self._precision != "quantised":
+            gradient = gradient_error(self.subject, feeds, e.target, self._settings)
+        delta = None if e.relative_delta is None else float(e.relative_delta.max())
+        return Verification(outputs, gradient, delta)
+
+    def check_outputs(self, x: Any, e: Explanation) -> float:
+        """How far an explanation's outputs are from what ONNX Runtime makes of the file itself.
+
+        Returns:
+            The largest difference, as a part of the largest number of that output.
+
+        Raises:
+            UnsupportedModelError: more than rounding and, for 8-bit files, a quantiser's steps.
+        """
+        file = self._file.run(check_inputs(self.subject, x))
+        return outputs_error(e.outputs, file, self._precision)
 
     def export(
         self, path: str | os.PathLike[str], *, baseline_input: bool = False
@@ -212,8 +286,9 @@ class Explainer:
         facts: dict[str, Any] = {"method": self.method, "output": self.subject.output.name}
         if self.feature_map:
             facts["feature_map"] = self.feature_map
-        if self.steps:
-            facts |= {"steps": self.steps, "quadrature": self._fixed_quadrature}
+        if self.method == "integrated-gradients":
+            steps = len(self._settings.fixed[0])
+            facts |= {"steps": steps, "quadrature": self._fixed_quadrature}
         onnx.helper.set_model_props(model, {"onnxplain": json.dumps(facts)})
         onnx.checker.check_model(model)
         Path(path).write_bytes(model.SerializeToString())
@@ -409,6 +484,17 @@ def _all_alike(arrays: Sequence[np.ndarray]) -> bool:
     passes instead of 5.
     """
     return all((array == array[:1]).all() for array in arrays)
+
+
+def _first_bad_row(e: Explanation) -> int:
+    """The first row that holds something that is no finite number."""
+    values = [e.score, e.baseline_score]
+    values += e.attribution.values() if isinstance(e.attribution, dict) else [e.attribution]
+    bad = np.zeros(len(e.score), bool)
+    for value in values:
+        if value is not None:
+            bad |= ~np.isfinite(value.reshape(len(value), -1)).all(axis=1)
+    return int(np.argmax(bad))
 
 
 def _share(report: Progress | None, index: int, of: int) -> Progress:

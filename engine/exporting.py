@@ -19,7 +19,7 @@ def export_file(
     file: str,
     *,
     method: str,
-    steps: int,
+    steps: int | None,
     baseline: str | None,
     baseline_input: bool,
     layer: str | None,
@@ -31,7 +31,7 @@ def export_file(
         model: path of the model.
         file: path to write.
         method: "grad-cam", "integrated-gradients" or "deeplift".
-        steps: gradient passes of Integrated Gradients.
+        steps: gradient passes of Integrated Gradients; None: 50.
         baseline: "black", "white" or a file (image or .npy) to embed; None: black.
         baseline_input: make the baseline an input of the file instead.
         layer: Grad-CAM's feature map; None finds it.

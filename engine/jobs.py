@@ -61,7 +61,7 @@ class Options:
     targets: tuple[str, ...] = ("top1",)
     layer: str | None = None
     baseline: str = "black"
-    steps: int = 50
+    steps: int | None = None
     tolerance: float | None = None
     card: str | None = None
     labels: str | None = None
@@ -200,6 +200,7 @@ class ImageExplainer:
             self._baseline = fixed_baseline(options.baseline, self.card)
         self.skipped: dict[str, str] = {}
         self.explainers: dict[str, Explainer] = {}
+        self._checked: dict[str, UnsupportedModelError | None] = {}
         for method in dict.fromkeys(options.methods or METHODS):
             tell(f"building {method}")
             self._add(method)
@@ -301,6 +302,7 @@ class ImageExplainer:
                 began = time.perf_counter()
                 extra = {} if explainer.method == "grad-cam" else {"baseline": baseline}
                 explanation = explainer(tensor, group, progress=step, **extra)
+                self._check_first(explainer, tensor, explanation)
                 seconds = (time.perf_counter() - began) / len(explanation.score)
                 for one in each_target(explanation):
                     record = self._record(path, explainer, one, seconds)
@@ -310,6 +312,22 @@ class ImageExplainer:
                         explained.add(index)
                         axis = self.card.channel_axis - 1 if one.attribution.ndim == 4 else None
                         yield Result(record, view, tensor, one.attribution, axis)
+
+    def _check_first(self, explainer: Explainer, tensor: np.ndarray, e: Explanation) -> None:
+        """Compare the first image's outputs with the file's own; what was off stays refused.
+
+        Raises:
+            UnsupportedModelError: they differ.
+        """
+        if explainer.method not in self._checked:
+            try:
+                explainer.check_outputs(tensor, e)
+                self._checked[explainer.method] = None
+            except UnsupportedModelError as error:
+                self._checked[explainer.method] = error
+        error = self._checked[explainer.method]
+        if error is not None:
+            raise error
 
     @cached_property
     def _own(self) -> Session:

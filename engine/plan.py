@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
 
-from onnxplain.engine.paths import AdaptivePath, along_fixed_points, follow, warn_of_cap
+from onnxplain.engine.paths import AdaptivePath, along_fixed_points, follow
 from onnxplain.engine.session import CPU, Held, Session, open_session, resolve_providers
 from onnxplain.engine.stopwatch import phase
 from onnxplain.graph_passes import finish
@@ -17,7 +17,9 @@ from onnxplain.graph_passes.deeplift import deeplift
 from onnxplain.graph_passes.emit import numpy_type
 from onnxplain.graph_passes.grad_cam import grad_cam
 from onnxplain.graph_passes.integrated_gradients import (
+    ALPHAS,
     TOTAL,
+    WEIGHTS,
     chunks_of,
     endpoints,
     gradient_chunk,
@@ -54,6 +56,7 @@ class Settings(NamedTuple):
         weights: and their weights.
         adaptive: whether each input gets points of its own instead.
         tolerance: where an adaptive path stops.
+        fixed: points and weights of an exported file, which cannot choose any on its way.
         providers: see `open_session`.
         threads: see `open_session`.
     """
@@ -65,6 +68,7 @@ class Settings(NamedTuple):
     weights: np.ndarray
     adaptive: bool
     tolerance: float | None
+    fixed: tuple[np.ndarray, np.ndarray]
     providers: str | Sequence[str] | None
     threads: int | None
 
@@ -137,7 +141,10 @@ class Plan:
             model = deeplift(subject, self._width, settings.rule)
         elif settings.method == "integrated-gradients":
             chunk = gradient_chunk(subject) if settings.adaptive else models["path"]
-            model = integrated_gradients(model, chunk, self.attributions, *self._chunks(1))
+            points, weights = settings.fixed
+            dtype = numpy_type(subject.start.dtype)
+            rows = chunks_of(points, weights, self._chunk_size(1), dtype)
+            model = integrated_gradients(model, chunk, self.attributions, *rows)
         extra = [*self.attributions]
         if settings.method != "grad-cam":
             extra.append("delta")
@@ -185,6 +192,29 @@ class Plan:
 
             parts.append(self._along_the_path(one, results, step))
         return shared | {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
+
+    def stages(
+        self, feeds: Mapping[str, np.ndarray]
+    ) -> Iterator[tuple[onnx.ModelProto, Mapping[str, Any]]]:
+        """Every graph that `run` runs, with what it is fed: to look for what went wrong."""
+        if "baseline" in self._models:
+            yield self._models["baseline"], {name: feeds[name] for name in self.baseline_names}
+        known = {**feeds, **{k: v.numpy() for k, v in self._of_the_baseline(feeds).items()}}
+        yield self._models["explain"], known
+        if "path" not in self._models:
+            return
+        session, start = self._session("path"), self._subject.start
+        known[finish.SEED] = self._session("explain").run(known)[finish.SEED]
+        for alpha in (0.0, 0.5, 1.0):
+            one = np.full(1, alpha, numpy_type(start.dtype))
+            rows = np.tile(one, (1, len(known["target"])))
+            point = {ALPHAS: rows if self._settings.adaptive else one, WEIGHTS: np.ones_like(one)}
+            for source in self._subject.sources:
+                rank = len(source.start.shape) - source.embedded
+                name = self._subject.name_of(TOTAL, source)
+                point[name] = np.zeros((1,) * rank, one.dtype)
+            given = {**known, **point}
+            yield self._models["path"], {k: given[k] for k in session.inputs}
 
     def _takes_rows(self, held: Mapping[str, Held]) -> bool:
         """Whether several targets may go through `targets` at once, with `held` repeated for each.
@@ -253,8 +283,6 @@ class Plan:
         paths = [AdaptivePath(steps, settings.tolerance) for _ in range(inputs)]
         names = [*self.attributions]
         finished = follow(session, feeds, names, paths, self._chunk_size(1), progress, steps)
-        if settings.tolerance is not None:
-            warn_of_cap(paths, settings.tolerance)
         results |= finished
         results[PASSES] = np.array([path.passes for path in paths])
         results[RESIDUAL] = np.array([path.residual for path in paths])

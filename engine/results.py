@@ -15,6 +15,7 @@ import numpy as np
 
 from onnxplain import InvalidInputError
 from onnxplain.engine.pictures import METHOD_NAMES, PanelRow, overlay, panel
+from onnxplain.engine.soundness import DOUBTFUL
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -87,7 +88,7 @@ def write_result(result: Result, folder: Path, stem: str) -> None:
         result.attribution[0],
         method=record["method"],
         title=title_of(record),
-        subtitle=subtitle_of(record),
+        subtitle=subtitle_of(record, not result.attribution.any()),
         channel_axis=result.channel_axis,
     )
     picture.save(folder / f"{base}.png")
@@ -141,9 +142,16 @@ def title_of(record: dict[str, Any]) -> str:
     return f"{target_name(record)} · score {number_text(record['score'], '.2f')}"
 
 
-def subtitle_of(record: dict[str, Any]) -> str:
-    """The method and how exactly it sums, as a picture's subtitle says them."""
+def subtitle_of(record: dict[str, Any], empty: bool = False) -> str:
+    """The method and how exactly it sums, as a picture's subtitle says them.
+
+    Args:
+        record: of results.json.
+        empty: whether the attribution is 0 everywhere.
+    """
     parts = [METHOD_NAMES[record["method"]]]
+    if empty:
+        parts.append("empty map: nothing speaks for this class")
     if record["feature_map"] is not None:
         parts.append(f"feature map {record['feature_map']}")
     if record["steps"] is not None:
@@ -160,7 +168,8 @@ def delta_text(record: dict[str, Any]) -> str:
         return ""
     relative = record["relative_delta"]
     percent = "" if relative is None else f" ({100 * relative:.2g} %)"
-    return f"delta {number_text(record['delta'], '.2g')}{percent}"
+    much = relative is not None and relative > DOUBTFUL
+    return f"delta {number_text(record['delta'], '.2g')}{percent}{', much' if much else ''}"
 
 
 def number_text(value: float | None, form: str) -> str:

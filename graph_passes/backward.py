@@ -195,9 +195,9 @@ def _check_arrival(
             name = node.inputs[operand].name
             if not structural.isdisjoint(t.name for t in node.outputs):
                 structural.add(name)
-            if (id(node), operand) not in stopped:
-                if not reaching.isdisjoint(t.name for t in node.outputs):
-                    reaching.add(name)
+            passed = (id(node), operand) not in stopped
+            if passed and not reaching.isdisjoint(t.name for t in node.outputs):
+                reaching.add(name)
     for tensor in missing:
         if tensor.name in reaching or (required and tensor.name not in structural):
             raise UnsupportedModelError(

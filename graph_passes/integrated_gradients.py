@@ -45,7 +45,7 @@ from onnxplain.graph_passes.score import (
     where_to_begin,
 )
 from onnxplain.graph_passes.subject import Source, Subject
-from onnxplain.graph_passes.twins import TwinEmitter
+from onnxplain.graph_passes.twins import TwinEmitter, sizes_and_values_of
 
 # Inputs of the graphs that do some points of the path.
 ALPHAS = f"{RESERVED}alphas"
@@ -181,9 +181,10 @@ def _gradients_along(
     seed = gs.Variable(SEED, dtype=end.dtype, shape=_free_shape("seed", end))
     alphas = gs.Variable(ALPHAS, dtype=subject.start.dtype, shape=axes)
     readers = [list(start.outputs) for start in subject.starts]
+    computed = sizes_and_values_of(graph, subject.starts)
     moved = [_points(emit, subject, source, alphas) for source in subject.sources]
     graph.inputs.extend([seed, alphas])
-    _rename_batch(path, subject, [points for points, _ in moved])
+    _rename_batch(subject, computed, [points for points, _ in moved])
     for start, nodes, (points, _) in zip(subject.starts, readers, moved, strict=True):
         for node in nodes:
             node.inputs = [points if t is start else t for t in node.inputs]
@@ -279,18 +280,19 @@ def _points(
     return emit("Reshape", points, emit("Concat", [-1], rest, axis=0)), difference
 
 
-def _rename_batch(path: Path, subject: Subject, points: Sequence[gs.Tensor]) -> None:
+def _rename_batch(subject: Subject, computed: set[str], points: Sequence[gs.Tensor]) -> None:
     """Give the points, and all that is computed from them, a batch of their own.
 
+    `computed` names it, with what is no float and so off the path: comparisons, say.
     ONNX Runtime may give tensors of one declared shape one buffer, so the points' batch of K N must
     not go by the name of the inputs' batch of N.
     """
-    new = f"{RESERVED}path_rows"
+    new, tensors = f"{RESERVED}path_rows", subject.graph.tensors()
     names = {start.shape[0] for start in subject.starts if isinstance(start.shape[0], str)}
-    for node in path.nodes:
-        for tensor in node.outputs:
-            if tensor.name in path.varying and tensor.shape is not None:
-                tensor.shape = [new if dim in names else dim for dim in tensor.shape]
+    for name in computed:
+        tensor = tensors[name]
+        if tensor.shape is not None and not any(tensor is start for start in subject.starts):
+            tensor.shape = [new if dim in names else dim for dim in tensor.shape]
     for start, moved in zip(subject.starts, points, strict=True):
         moved.shape = [new if dim in names else dim for dim in start.shape[:1]] + start.shape[1:]
 

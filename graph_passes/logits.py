@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_graphsurgeon as gs
 
 from onnxplain import UnsupportedModelError
-from onnxplain.graph_passes.dims import Dim, describe, is_static, same_dim
+from onnxplain.graph_passes.dims import Dim, Shape, describe, is_static, same_dim
 from onnxplain.graph_passes.emit import Emitter, is_constant, producer_of
 from onnxplain.graph_passes.rows import Lost, Place, Rows
 
@@ -138,6 +138,14 @@ def batch_first(
     found: Rows = rows.get(logits.name)
     batch = input.shape[0] if input.shape else None
     shape = logits.shape
+    others = [t.shape[0] for t in graph.inputs if t is not input and t.shape]
+    table = isinstance(found, Place) and found.axis and isinstance(shape[0] if shape else None, str)
+    if (table and shape[0] in others) or (isinstance(found, Lost) and _elsewhere(input, shape)):
+        reason = f" ({found.reason})" if isinstance(found, Lost) else ""
+        raise UnsupportedModelError(
+            f"input {input.name!r} {describe(input.shape)} does not have the batch of the score "
+            f"{describe(shape)} on its first axis{reason}"
+        )
     if isinstance(found, Place):
         moved, axis = _moved(Emitter(graph, "scores"), logits, found, axis)
         return moved, axis, None
@@ -149,14 +157,18 @@ def batch_first(
         if not shape:
             return _as_matrix(graph, alone), None, lost
         return alone, None if axis is None else axis + 1, lost
-    names = [dim for dim in (shape or [])[1:] if isinstance(dim, str)]
-    if isinstance(batch, str) and batch in names and (shape or [None])[0] != batch:
-        raise UnsupportedModelError(
-            f"input {input.name!r} {describe(input.shape)} does not have the batch of the score "
-            f"{describe(shape)} on its first axis ({lost.reason})"
-        )
     harmless = batch == 1 and lost.kind != "quantiser"
     return logits, axis, None if harmless else lost
+
+
+def _elsewhere(input: gs.Variable, shape: Shape) -> bool:
+    """Whether the declared lengths say that the batch is not on both first axes."""
+    own, scores = list(input.shape or []), list(shape or [])
+    if min(len(own), len(scores)) < 2 or own[0] == scores[0] or own[0] == 1:
+        return False
+    named = isinstance(scores[0], str) and scores[0] in own[1:]
+    named = named or (isinstance(own[0], str) and own[0] in scores[1:])
+    return named or (isinstance(own[0], int) and isinstance(scores[0], int))
 
 
 def _may_be_batch(dim: Dim, batch: Dim) -> bool:

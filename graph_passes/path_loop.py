@@ -65,7 +65,7 @@ def _loop_body(body: onnx.GraphProto) -> onnx.GraphProto:
 
     Input, baseline and seed come from the graph around.
     """
-    step, before, after = (f"{_STEP}{name}" for name in ("number", "before", "after"))
+    step, before, after = (f"{RESERVED}loop/{name}" for name in ("number", "before", "after"))
     row = [
         helper.make_node("Gather", [f"{RESERVED}all_{name}", step], [f"{RESERVED}{name}"])
         for name in ("alphas", "weights")

@@ -60,7 +60,7 @@ _IMAGES |= {"GlobalLpPool", "Col2Im", "InstanceNormalization", "GroupNormalizati
 
 def join_rows(place: Place, parts: Sequence[np.ndarray]) -> np.ndarray:
     """One tensor of all rows, from tensors of some of them, each with its rows at `place`."""
-    axis, before, after = place
+    axis, before = place[:2]
     if before == 1:
         return np.concatenate(parts, axis=axis)
     shape = parts[0].shape
@@ -408,9 +408,9 @@ def _reshape(node: gs.Node, places: dict[int, Place]) -> Rows:
         return _unknown(node)
     lead = before[: place.axis]
     head = after[: place.axis]
-    if len(head) == len(lead) and all(map(same_dim, lead, head)) and len(after) > place.axis:
-        if same_dim(before[place.axis], after[place.axis]):
-            return place
+    lengths = zip([*lead, before[place.axis]], [*head, *after[place.axis :][:1]], strict=False)
+    if len(after) > place.axis and all(same_dim(a, b) for a, b in lengths):
+        return place
     rest = before[place.axis + 1 :]
     if not all(isinstance(dim, int) for dim in [*lead, *rest]):
         return _unknown(node)

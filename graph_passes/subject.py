@@ -172,6 +172,11 @@ def select(
     if not names or len(set(names)) < len(names):
         raise InvalidInputError(f"input must be a name or several different ones, got {input!r}")
     sources = tuple(first_float(graph, choose_input(graph, name)) for name in names)
+    for source in sources:
+        if source.start.shape is None:
+            raise UnsupportedModelError(
+                f"the file does not say how many axes the input {source.input.name!r} has"
+            )
     refuse_batch_statistics(graph)
     chosen = _choose_output(graph, [source.start for source in sources], output)
     logits, activation, axis = chosen, None, None
@@ -194,9 +199,10 @@ def _row_starts(graph: gs.Graph, sources: Sequence[Source]) -> dict[str, Place]:
     found = dict.fromkeys(explained, Place(0))
     for tensor in graph.inputs:
         shape = list(tensor.shape or [])
-        if tensor.name not in explained and batch in shape and batch not in (None, 1):
-            if isinstance(batch, str) or shape[0] == batch:
-                found[tensor.name] = Place(shape.index(batch))
+        if tensor.name in explained or batch in (None, 1) or batch not in shape:
+            continue
+        if isinstance(batch, str) or shape[0] == batch:
+            found[tensor.name] = Place(shape.index(batch))
     return found
 
 

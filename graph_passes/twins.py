@@ -54,7 +54,7 @@ class TwinEmitter(Emitter):
             outputs = [_twin_variable(self, t) for t in node.outputs]
             twin = gs.Node(
                 node.op,
-                node.name and f"{node.name}/baseline",
+                f"{node.name or node.outputs[0].name}/baseline",
                 dict(node.attrs),
                 inputs,
                 outputs,
@@ -88,6 +88,11 @@ def _twin_variable(emit: Emitter, tensor: gs.Tensor) -> gs.Variable:
 def changing_names(graph: gs.Graph, starts: Sequence[gs.Tensor]) -> set[str]:
     """Names of the tensors, of any type, whose values change with those of `starts`."""
     return _depending(graph, starts, shapes=False)
+
+
+def sizes_and_values_of(graph: gs.Graph, starts: Sequence[gs.Tensor]) -> set[str]:
+    """Names of the tensors that depend on the values of `starts`, or on their sizes."""
+    return _depending(graph, starts, shapes=True)
 
 
 def _depending(graph: gs.Graph, starts: Sequence[gs.Tensor], shapes: bool) -> set[str]:

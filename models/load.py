@@ -233,9 +233,7 @@ def _bytes_of(part: _Part, source: str) -> bytes:
         ) from None
 
 
-def _external_parts(
-    model: onnx.ModelProto, path: Path, source: str, total: int
-) -> list[_Part]:
+def _external_parts(model: onnx.ModelProto, path: Path, source: str, total: int) -> list[_Part]:
     """Find the data of every external tensor; `total` bytes are there without it.
 
     Links are followed, unlike in `onnx.load`: model hubs' caches consist of them. Locations that

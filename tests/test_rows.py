@@ -71,7 +71,10 @@ MIXED = {
         [node("LayerNormalization", ["x", "s"], ["y"], axis=0)],
         {"s": np.ones((4, 3), np.float32)},
     ),
-    "one number": ([node("ReduceMax", ["x"], ["m"], keepdims=0), node("Sub", ["x", "m"], ["y"])], {}),
+    "one number": (
+        [node("ReduceMax", ["x"], ["m"], keepdims=0), node("Sub", ["x", "m"], ["y"])],
+        {},
+    ),
 }
 
 
@@ -174,7 +177,9 @@ def test_time_first_scores(method, batch):
 
 def test_time_first_scores_of_more_rows_than_go_at_once():
     nodes, weights = recurrent()
-    model = small(nodes, [value("x", ["N", 5, 3])], [value("y", None), value("last", None)], weights)
+    model = small(
+        nodes, [value("x", ["N", 5, 3])], [value("y", None), value("last", None)], weights
+    )
     x = normal(7, 5, 3)
     explainer = onnxplain.Explainer(model, "deeplift")
     e, file = explainer(x, (0, 1)), ask(model, x=x)

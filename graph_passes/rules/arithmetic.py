@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-import numpy as np
-import onnx_graphsurgeon as gs
-
-from onnxplain.graph_passes.emit import is_constant, is_float
+from onnxplain.graph_passes.emit import is_float
 from onnxplain.graph_passes.rules.registry import Family, gradient
 
 linear = partial(gradient, family=Family.LINEAR)

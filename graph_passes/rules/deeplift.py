@@ -114,7 +114,7 @@ def rescale(emit: TwinEmitter, node: gs.Node, m, *_, operand: int, derivative: R
 def slope_at_baseline(
     emit: TwinEmitter, node: gs.Node, derivative: Rule, times: float = 1.0
 ) -> gs.Tensor:
-    """f'(x') times a number, in y's shape; 0 where it is infinite, since there dx = 0 owes nothing."""
+    """f'(x') times a number, in y's shape; 0 where it is infinite: there dx = 0 owes nothing."""
     twin = emit.twin_node(node)
     slope = derivative(emit, twin, emit.filled_like(twin.outputs[0], times))
     if slope is None:

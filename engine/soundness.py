@@ -1,0 +1,204 @@
+"""What is checked while it runs, so that no wrong number goes out without a word."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx
+
+from onnxplain import OnnxplainError, UnsupportedModelError
+from onnxplain.engine.explanation import Explanation
+from onnxplain.engine.session import Session
+from onnxplain.graph_passes.emit import AT
+from onnxplain.graph_passes.names import RESERVED
+
+logger = logging.getLogger("onnxplain")
+# A sum that misses more than this part of the score's difference is said.
+DOUBTFUL = 0.05
+# What float32 leaves over of sums of this size is no miss.
+NOISE = 1e-5
+# How far the explaining graph's outputs may be from the file's own, by what the file computes in.
+_CLOSE = {"float": 1e-3, "half": 3e-2, "quantised": 6e-2}
+
+
+class Verification(NamedTuple):
+    """What `Explainer.verify` compared, and how close it was.
+
+    Attributes:
+        outputs: the largest difference of the explaining graph's outputs from the file's own, as a
+            part of the largest number in that output.
+        gradient: the error of the score's gradient against differences along itself, relative; None
+            where that cannot be measured (token ids, quantisers, a gradient of 0).
+        delta: |delta| / |score - baseline score|; None for methods that owe no sum.
+    """
+
+    outputs: float
+    gradient: float | None
+    delta: float | None
+
+
+def precision_of(model: onnx.ModelProto, quantised: bool) -> str:
+    """How exact the file's own numbers are: "float", "half" or "quantised"."""
+    if quantised:
+        return "quantised"
+    half = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
+    values = (*model.graph.input, *model.graph.output, *model.graph.value_info)
+    kinds = {v.type.tensor_type.elem_type for v in values}
+    kinds |= {tensor.data_type for tensor in model.graph.initializer}
+    casts = {a.i for n in model.graph.node if n.op_type == "Cast" for a in n.attribute}
+    return "half" if (kinds | casts) & set(half) else "float"
+
+
+def outputs_error(
+    found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], precision: str
+) -> float:
+    """The largest difference of outputs, relative to each one's largest number.
+
+    Raises:
+        UnsupportedModelError: more than rounding.
+    """
+    worst, name = 0.0, ""
+    for key, right in expected.items():
+        if not isinstance(right, np.ndarray) or right.dtype.kind not in "fiu" or not right.size:
+            continue
+        error = _difference(np.asarray(found[key]), right)
+        if error > worst:
+            worst, name = error, key
+    if worst > _CLOSE[precision]:
+        raise UnsupportedModelError(
+            f"the explaining graph's output {name!r} differs from the file's own by {worst:.2g} of "
+            "its largest number, so its explanations cannot be trusted: this is a mistake of "
+            "onnxplain, please report it with the model"
+        )
+    return worst
+
+
+def _difference(found: np.ndarray, right: np.ndarray) -> float:
+    if found.shape != right.shape:
+        return np.inf
+    if right.dtype.kind != "f":
+        return float((found != right).mean() > 0.01)
+    same = (found == right) | (np.isnan(found) & np.isnan(right))
+    finite = np.isfinite(right)
+    if (~same & ~finite).any():
+        return np.inf
+    if same.all():
+        return 0.0
+    wide = np.abs(np.where(same, 0, found.astype(np.float64) - right.astype(np.float64)))
+    size = np.abs(right[finite].astype(np.float64)).max(initial=0)
+    return float(np.nanmax(wide) / max(size, 1e-6))
+
+
+def warn_of_delta(e: Explanation, tolerance: float | None) -> None:
+    """One line where the attributions' sum misses the score's difference by much."""
+    limit = DOUBTFUL if tolerance is None else tolerance
+    relative = missed(e, limit)
+    if relative is None:
+        return
+    if e.method != "integrated-gradients":
+        logger.warning(
+            f"{e.method}: the attributions' sum misses {relative:.2%} of the score's difference"
+        )
+        return
+    what = f"{limit:.2%}" if tolerance is None else f"the tolerance of {limit:.2%}"
+    logger.warning(
+        f"Integrated Gradients: {e.steps} gradient passes leave {relative:.2%} of the score's "
+        f"difference, more than {what}; take more steps"
+    )
+
+
+def missed(e: Explanation, tolerance: float) -> float | None:
+    """The largest relative delta above the tolerance and above rounding, if there is one."""
+    delta, relative = e.delta, e.relative_delta
+    if delta is None or relative is None:
+        return None
+    parts = e.attribution.values() if isinstance(e.attribution, dict) else [e.attribution]
+    size = sum(np.abs(part.reshape(len(part), -1)).sum(1, dtype=np.float64) for part in parts)
+    much = (relative > tolerance) & (np.abs(delta) > NOISE * (size + np.abs(e.score)))
+    return float(relative[much].max()) if much.any() else None
+
+
+def warn_of_empty_maps(e: Explanation) -> None:
+    """One line where Grad-CAM has nothing to show."""
+    if e.method != "grad-cam":
+        return
+    empty = [k for k, row in enumerate(e.attribution) if not row.any()]
+    if empty:
+        rows = "" if len(e.attribution) == 1 else f" of row {', '.join(map(str, empty))}"
+        logger.warning(
+            f"grad-cam: the map{rows} is empty: at {e.feature_map!r} nothing speaks for the class "
+            "(all weighted sums are negative or 0)"
+        )
+
+
+def not_finite(e: Explanation) -> str | None:
+    """What of an explanation is NaN or infinite, in words; None where all is finite."""
+    named: list[tuple[str, Any]] = [("score", e.score), ("baseline score", e.baseline_score)]
+    parts = e.attribution if isinstance(e.attribution, dict) else {"": e.attribution}
+    named += [(f"attribution {name!r}" if name else "attribution", v) for name, v in parts.items()]
+    for name, values in named:
+        if values is not None and not np.isfinite(values).all():
+            return f"the {name} is {'NaN' if np.isnan(values).any() else 'infinite'}"
+    return None
+
+
+def raise_not_finite(
+    what: str, runs: Iterable[tuple[onnx.ModelProto, Mapping[str, Any]]], providers: Sequence[str]
+) -> None:
+    """Run once more, with every tensor in sight, and name the first that is no finite number.
+
+    Args:
+        what: from `not_finite`.
+        runs: the graphs in their order, each with its feeds.
+        providers: ONNX Runtime's names.
+
+    Raises:
+        UnsupportedModelError: always.
+    """
+    nan = what.endswith("NaN")
+    where = None
+    for model, feeds in runs:
+        where = _first_bad(model, feeds, providers, nan)
+        if where:
+            break
+    raise UnsupportedModelError(
+        f"{what} for this input{where or ''}; no explanation can be made of it"
+    )
+
+
+def _first_bad(
+    model: onnx.ModelProto, feeds: Mapping[str, Any], providers: Sequence[str], nan: bool
+) -> str | None:
+    """Where the first NaN (or else infinity) arises, in words."""
+    traced = onnx.ModelProto()
+    traced.CopyFrom(model)
+    del traced.graph.output[:]
+    names = [name for node in traced.graph.node for name in node.output if name]
+    traced.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    try:
+        results = Session(traced.SerializeToString(), providers, None).run(feeds)
+    except OnnxplainError:
+        return None
+    for node in model.graph.node:
+        for name in node.output:
+            values = results.get(name)
+            if not isinstance(values, np.ndarray) or values.dtype.kind != "f":
+                continue
+            if (np.isnan(values) if nan else ~np.isfinite(values)).any():
+                return _place(node, name, "NaN" if nan else "infinite")
+    return None
+
+
+def _place(node: onnx.NodeProto, tensor: str, kind: str) -> str:
+    """A tensor in words: the model's own, its value at the baseline, or a gradient."""
+    if AT in node.name:
+        return f": {kind} first in the gradient at {node.name.split(AT, 1)[1]!r}"
+    if not tensor.startswith(RESERVED):
+        return f": {kind} first in {tensor!r} (made by {node.op_type})"
+    if node.name.endswith("/baseline"):
+        own = node.name.removesuffix("/baseline")
+        return f": {kind} at the baseline first in {own!r} ({node.op_type})"
+    return f": {kind} first in what {node.op_type} makes of {', '.join(map(repr, node.input))}"
