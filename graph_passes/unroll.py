@@ -1,12 +1,14 @@
-"""Loop and Scan with a known number of steps, written out step by step."""
+"""Loop and Scan with a known number of steps written out step by step, and If where it can be."""
 
 from __future__ import annotations
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from onnxplain.graph_passes.conditionals import resolve_conditionals
 from onnxplain.graph_passes.decompositions.recurrent import slices
 from onnxplain.graph_passes.emit import Emitter, is_constant
+from onnxplain.graph_passes.inference import inferred
 from onnxplain.graph_passes.rewriting import rewrite_nodes
 
 # Beyond this many nodes a written-out loop is no longer what anybody wants to run.
@@ -16,9 +18,26 @@ MOST_NODES = 20_000
 def unroll(graph: gs.Graph) -> None:
     """Replace every Loop of constant trip count and Scan over a known length by its steps.
 
+    And every If that needs none: see `resolve_conditionals`.
+
     Others stay as they are; the walk refuses them where they stand between input and score.
     """
+    while resolve_conditionals(graph):
+        # What stands behind may be of a known size now, and decide the next.
+        _learn_shapes(graph)
     rewrite_nodes(graph, {"Scan": _scan, "Loop": _loop})
+
+
+def _learn_shapes(graph: gs.Graph) -> None:
+    """What ONNX's inference tells of the graph now, in place."""
+    model = gs.export_onnx(graph, do_type_check=False)
+    known = {value.name: value for value in inferred(model).value_info}
+    tensors = graph.tensors()
+    for name, value in known.items():
+        if name in tensors and value.type.tensor_type.HasField("shape"):
+            dims = value.type.tensor_type.shape.dim
+            shape = [d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in dims]
+            tensors[name].shape = shape
 
 
 def _run_body(emit: Emitter, body: gs.Graph, feeds: list[gs.Tensor]) -> list[gs.Tensor]:

@@ -6,6 +6,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnxplain.graph_passes.decompositions.registry import FOR_DEEPLIFT, decomposition
+from onnxplain.graph_passes.decompositions.selection import masked
 from onnxplain.graph_passes.emit import Emitter, is_constant, is_float, producer_of, rank_of
 from onnxplain.graph_passes.rules.pooling import pooling_window, sum_over_windows
 from onnxplain.graph_passes.rules.reductions import keep_axes
@@ -27,7 +28,12 @@ def vector_product(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
 
 @decomposition("Mul", table=FOR_DEEPLIFT)
 def division(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
-    """a (1 / b) = a / b, and a (1 / sqrt(b)), a b^-p likewise: a quotient has a rule of its own."""
+    """a (1 / b) = a / b, and a (1 / sqrt(b)), a b^-p likewise: a quotient has a rule of its own.
+
+    A mask that is multiplied becomes a float function.
+    """
+    if (product := masked(emit, node)) is not None:
+        return product
     for value, inverse in (node.inputs, node.inputs[::-1]):
         divisor = _divisor(emit, inverse)
         if divisor is not None and not is_constant(value):

@@ -1,11 +1,11 @@
-"""Where with a condition that compares activations: a sum of products that DeepLIFT can pass."""
+"""Conditions that compare activations, as numbers: sums and products that DeepLIFT can pass."""
 
 from __future__ import annotations
 
 import onnx_graphsurgeon as gs
 
 from onnxplain.graph_passes.decompositions.registry import FOR_DEEPLIFT, decomposition
-from onnxplain.graph_passes.emit import Emitter, is_float
+from onnxplain.graph_passes.emit import Emitter, is_float, producer_of
 
 _COMPARISONS = ("Greater", "Less", "GreaterOrEqual", "LessOrEqual")
 
@@ -16,10 +16,42 @@ def selection(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
 
     Only for conditions that vary with the input and compare floats (DeepLIFT's head asks for no
     other): others keep their Where, so that infinities on the unchosen side stay harmless.
+
+    What only replaces NaN is left out: what is a number is passed as it is, and NaN, of an
+    attention whose row is masked whole, has no difference to share out: it stays NaN, and is seen.
     """
     condition, a, b = node.inputs
+    if (guarded := _guarded(condition, a, b)) is not None:
+        return guarded
     chosen = _as_number(emit, condition)
     return None if chosen is None else emit.add(b, emit.mul(chosen, emit.sub(a, b)))
+
+
+@decomposition("Add", "Sub", table=FOR_DEEPLIFT)
+def masked(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
+    """x - (x > 0) and its kind: the mask, a comparison cast to float, as a float function."""
+    numbers = [_mask_as_number(emit, tensor) for tensor in node.inputs]
+    if all(number is None for number in numbers):
+        return None
+    operands = [x if n is None else n for x, n in zip(node.inputs, numbers, strict=True)]
+    return emit(node.op, *operands)
+
+
+def _mask_as_number(emit: Emitter, tensor: gs.Tensor) -> gs.Tensor | None:
+    maker = producer_of(tensor)
+    if maker is None or maker.op != "Cast" or not is_float(tensor) or is_float(maker.inputs[0]):
+        return None
+    return _as_number(emit, maker.inputs[0])
+
+
+def _guarded(condition: gs.Tensor, a: gs.Tensor, b: gs.Tensor) -> gs.Tensor | None:
+    """The tensor that is returned where it is a number: `b` of Where(IsNaN(b), a, b)."""
+    maker = producer_of(condition)
+    while maker is not None and maker.op in ("Identity", "Not"):
+        if maker.op == "Not":
+            a, b = b, a
+        maker = producer_of(maker.inputs[0])
+    return b if maker is not None and maker.op == "IsNaN" and maker.inputs[0] is b else None
 
 
 def _as_number(emit: Emitter, condition: gs.Tensor) -> gs.Tensor | None:
