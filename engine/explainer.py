@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -35,6 +36,8 @@ from onnxplain.graph_passes.subject import Source, select
 from onnxplain.graph_passes.twins import changing_names
 from onnxplain.models.card import ModelCard, black_image, find_card
 from onnxplain.models.load import load
+
+logger = logging.getLogger("onnxplain")
 
 METHODS = ("grad-cam", "integrated-gradients", "deeplift")
 # Inputs that go through a graph at once, so that memory stays bounded for any number of them, and
@@ -118,7 +121,10 @@ class Explainer:
         if method == "grad-cam":
             if len(self.subject.sources) > 1:
                 raise InvalidInputError("grad-cam explains one input at a time; name one")
-            self.feature_map = find_feature_map(self.subject, layer).tensor.name
+            found = find_feature_map(self.subject, layer)
+            self.feature_map = found.tensor.name
+            if found.warning is not None:
+                logger.warning(found.warning)
         self._plans: dict[int | None, Plan] = {}
         self._default_plan = self._plan(self._default_width)
         self._baselines = self._checked_baselines(baseline)

@@ -16,7 +16,7 @@ import onnx_graphsurgeon as gs
 
 from onnxplain import InvalidInputError, UnsupportedModelError
 from onnxplain.graph_passes.backward import Path, find_path
-from onnxplain.graph_passes.dims import describe
+from onnxplain.graph_passes.dims import Shape, describe
 from onnxplain.graph_passes.map_layout import Layout, layout_of, picture_axes
 from onnxplain.graph_passes.position_flow import BY_ATTENTION, WEIGHTED, Flow, follow
 from onnxplain.graph_passes.rules.registry import operator_name
@@ -25,6 +25,7 @@ from onnxplain.graph_passes.typical import typical_graph
 
 # Moves elements only: the map is what it moves.
 _MOVING = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Slice")
+_LINEAR = (*_MOVING, "Transpose", "Split", "Gather", "Identity", "Add", "Mul", "Div")
 
 
 class FeatureMap(NamedTuple):
@@ -34,9 +35,10 @@ class FeatureMap(NamedTuple):
         tensor: the activation.
         layout: which of its axes hold what.
         picture: the explained input's axes that its places lie along; None: unknown.
+        fixed: whether the layout's sizes are those of all inputs.
         sized_by: for tokens of a number that is only known at run time, a tensor and its axes that
             tell how many rows and columns they make; else None.
-        tokens_behind: how many other tokens stand behind those of places.
+        others: how many other tokens stand among those of places.
         reason: why it was chosen, and what its tokens are.
         warning: what is wrong with it, in one line; else None.
     """
@@ -44,19 +46,24 @@ class FeatureMap(NamedTuple):
     tensor: gs.Variable
     layout: Layout
     picture: tuple[int, ...] | None
+    fixed: bool
     sized_by: tuple[gs.Variable, tuple[int, ...]] | None
-    tokens_behind: int
+    others: int
     reason: str
     warning: str | None = None
 
 
 class _Sight(NamedTuple):
-    """A subject at one size, and where its tensors stand there."""
+    """A subject at one size, and where its tensors stand there.
+
+    `fixed`: its inputs have this size always, but for the batch.
+    """
 
     subject: Subject
     start: gs.Variable
     end: gs.Variable
     flow: Flow
+    fixed: bool
 
     @property
     def path(self) -> Path:
@@ -107,7 +114,9 @@ def _seen(subject: Subject, batch: int) -> _Sight:
     tensors = graph.tensors()
     start, end = tensors[subject.start.name], tensors[subject.logits.name]
     path = find_path(graph, [start], [end])
-    return _Sight(subject, start, end, follow(path, start, end, batch))
+    dims = {dim for tensor in subject.graph.inputs for dim in tensor.shape or [None]}
+    fixed = all(isinstance(dim, int) or dim == subject.batch for dim in dims)
+    return _Sight(subject, start, end, follow(path, start, end, batch), fixed)
 
 
 # The choice.
@@ -143,9 +152,21 @@ def _chosen(sight: _Sight) -> FeatureMap:
 
 
 def _is_candidate(sight: _Sight, tensor: gs.Variable) -> bool:
-    """True where places reach the score, and not only as an attention's keys and values."""
+    """True where places reach the score, and not in the projections that an attention reads."""
     met = sight.flow.met(tensor)
-    return bool(met - {BY_ATTENTION}) and sight.layout(tensor) is not None
+    projected = BY_ATTENTION in met and _is_product(tensor)
+    return bool(met) and not projected and sight.layout(tensor) is not None
+
+
+def _is_product(tensor: gs.Variable) -> bool:
+    """True for what a matrix of weights makes, with its bias or scale, moved or not."""
+    node = tensor.inputs[0]
+    while node.op in _LINEAR and any(operand.inputs for operand in node.inputs):
+        varying = [operand for operand in node.inputs if operand.inputs]
+        if len(varying) > 1:
+            return False
+        node = varying[0].inputs[0]
+    return node.op in WEIGHTED
 
 
 def _before_moving(tensor: gs.Variable, fitting: Sequence[gs.Variable]) -> gs.Variable:
@@ -160,32 +181,47 @@ def _feature_map(sight: _Sight, tensor: gs.Variable, reason: str) -> FeatureMap:
     layout = sight.layout(tensor)
     assert layout is not None
     own = sight.subject.graph.tensors()[tensor.name]
-    made = f"made by {tensor.inputs[0].op}, {describe(own.shape)}"
+    made = f"made by {tensor.inputs[0].op}, {describe(_shown_shape(sight, tensor, own))}"
+    others = 0
     if layout.tokens is not None:
-        made += f"; {_grid_text(layout, sight, tensor)}"
-    warning = _too_early(sight, tensor)
-    reason = f"{reason} ({made})" + (f"; {warning}" if warning else "")
-    sized_by = _sized_by(sight, tensor, own, layout)
-    picture = picture_axes(sight.start.shape, sight.flow.grids.grid(sight.ranked(tensor)))
-    behind = 0 if layout.tokens is None else tensor.shape[layout.spatial[0]] - 1 - layout.tokens[-1]
-    told = warning and f"Grad-CAM at {own.name!r}: {warning}"
-    return FeatureMap(own, layout, picture, sized_by, int(behind), reason, told)
+        others = tensor.shape[layout.spatial[0]] - layout.count
+        made += f"; {_grid_text(layout, sight, others)}"
+    early = _too_early(sight, tensor)
+    reason = f"{reason} ({made})" + (f"; {early}" if early else "")
+    return FeatureMap(
+        tensor=own,
+        layout=layout,
+        picture=picture_axes(sight.start.shape, sight.flow.grids.grid(sight.ranked(tensor))),
+        fixed=sight.fixed,
+        sized_by=None if sight.fixed else _sized_by(sight, tensor, layout),
+        others=others,
+        reason=reason,
+        warning=early and f"Grad-CAM at {own.name!r}: {early}",
+    )
 
 
-def _grid_text(layout: Layout, sight: _Sight, tensor: gs.Variable) -> str:
+def _shown_shape(sight: _Sight, tensor: gs.Variable, own: gs.Variable) -> Shape:
+    """The tensor's shape as far as it is the same for all inputs."""
+    layout = sight.layout(tensor)
+    if not sight.fixed or layout is None:
+        return own.shape
+    return [
+        sight.subject.batch if axis == layout.batch else size
+        for axis, size in enumerate(tensor.shape)
+    ]
+
+
+def _grid_text(layout: Layout, sight: _Sight, others: int) -> str:
     """The grid of the tokens, and how many others are left out."""
-    (axis,), size = layout.spatial, " x ".join(map(str, layout.sizes))
-    others = tensor.shape[axis] - layout.count
-    text = f"patch tokens {size}"
-    own = sight.subject.graph.tensors()[tensor.name].shape
-    if own is None or not isinstance(own[axis], int):
-        text += f" at {describe(sight.start.shape)}"
+    text = f"patch tokens {' x '.join(map(str, layout.sizes))}"
+    if not sight.fixed:
+        text += f" for an input {describe(sight.start.shape)}"
     return text + (f", {others} other token{'s' * (others > 1)} left out" if others else "")
 
 
-def _sized_by(sight: _Sight, tensor: gs.Variable, own: gs.Variable, layout: Layout):
+def _sized_by(sight: _Sight, tensor: gs.Variable, layout: Layout):
     """The last map before tokens of unknown number that has their rows and columns."""
-    if layout.tokens is None or isinstance((own.shape or [None])[layout.spatial[0]], int):
+    if layout.tokens is None:
         return None
     ids, found = sight.ranked(tensor), None
     for node in sight.path.nodes[: sight.path.nodes.index(tensor.inputs[0])]:
@@ -198,7 +234,7 @@ def _sized_by(sight: _Sight, tensor: gs.Variable, own: gs.Variable, layout: Layo
     steps = np.diff(layout.tokens)
     if found is None or (steps != 1).any():
         raise UnsupportedModelError(
-            f"Grad-CAM cannot tell how many rows and columns the tokens of {own.name!r} make at "
+            f"Grad-CAM cannot tell how many rows and columns the tokens of {tensor.name!r} make at "
             "run time; a file with a fixed input size works"
         )
     return found
@@ -341,9 +377,20 @@ def _lost(flow: Flow) -> str:
 
 
 def _no_map(sight: _Sight) -> str:
-    lost = f"; {_lost(sight.flow)}" if sight.flow.lost is not None else ""
+    path, learnt = sight.path, _behind_weights(sight.path)
+    maps = [
+        tensor.name
+        for node in path.nodes
+        for tensor in node.outputs
+        if tensor.name in learnt and _is_candidate(sight, tensor)
+    ]
+    why = "no convolution before it?"
+    if sight.flow.lost is not None:
+        why = _lost(sight.flow)
+    elif maps:
+        why = f"it is reached in several ways; layer={maps[-1]!r} would take the last map of one"
     return (
         "Grad-CAM needs a tensor with channels and height x width over 1 that every path from the "
-        f"image to the score crosses, and {sight.subject.output.name!r} has none (no convolution "
-        f"before it?{lost}); integrated-gradients and deeplift work on any input"
+        f"image to the score crosses, and {sight.subject.output.name!r} has none ({why}); "
+        "integrated-gradients and deeplift work on any input"
     )

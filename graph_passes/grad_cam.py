@@ -94,14 +94,13 @@ def _patches(emit: Emitter, found: FeatureMap, tensor: gs.Tensor) -> gs.Tensor:
     """The tokens that stand for places, in their order."""
     tokens, axis = found.layout.tokens, found.layout.spatial[0]
     assert tokens is not None
-    size = found.tensor.shape[axis]
-    first, behind = int(tokens[0]), found.tokens_behind
     if (np.diff(tokens) != 1).any():
         return emit("Gather", tensor, tokens, axis=axis)
-    if not first and not behind:
+    if not found.others:
         return tensor
-    end = size - behind if isinstance(size, int) else -behind or np.iinfo(np.int64).max
-    return emit("Slice", tensor, [first], [end], [axis])
+    first = int(tokens[0])
+    behind = found.others - first
+    return emit("Slice", tensor, [first], [-behind or np.iinfo(np.int64).max], [axis])
 
 
 def _mean_over(emit: Emitter, slope: gs.Tensor, layout: Layout) -> gs.Tensor:
@@ -128,9 +127,7 @@ def _to_input_size(
     layout, picture = found.layout, found.picture
     if picture is None or len(picture) != len(layout.sizes):
         return emit("Squeeze", activation, [1])
-    small = [found.tensor.shape[axis] for axis in layout.spatial]
-    if layout.tokens is not None:
-        small = [None] if found.sized_by is not None else [*layout.sizes]
+    small = [*layout.sizes] if found.fixed else [None]
     large = [subject.start.shape[axis] for axis in picture]
     if len(picture) == len(small) == 2 and is_static([*small, *large]) and max(small) <= _SMALL:
         return _stretched(emit, emit("Squeeze", activation, [1]), small, large)

@@ -180,7 +180,7 @@ def _passed(
         ids = np.unique(result.places.ids)
     own = np.unique(operand.places.ids)
     both = np.intersect1d(own, ids)
-    if not both.size and own.max() < 0 and ids.size:
+    if not both.size and ids.size and (own < 0).all():
         both = own
     return Reach(both, reach.met) if both.size else None
 

@@ -11,7 +11,7 @@ import onnx_graphsurgeon as gs
 from onnxplain.graph_passes import position_moves as moves
 from onnxplain.graph_passes.dims import is_static
 from onnxplain.graph_passes.emit import is_constant
-from onnxplain.graph_passes.positions import MOST, Grids, Places, compressed
+from onnxplain.graph_passes.positions import MOST, Grids, Places, compressed, nowhere
 from onnxplain.graph_passes.readings import (
     Operands,
     Reading,
@@ -144,6 +144,9 @@ def _windowed(
     if len(operands[0]) > 1:
         return []
     places = operands[0][0] if operands[0] else None
+    if places is not None and not places.anywhere and len(new) < 4:
+        # Along the channels of what is left of a pooling, or of class tokens.
+        return [Reading(nowhere(new), (Source(0, 0, True),))]
     if places is None or not places.anywhere:
         fresh = grids.fresh(new, axes, of_input=False)
         sources = (Source(0, 0, False),) if places is not None else ()
