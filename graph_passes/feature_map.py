@@ -72,7 +72,7 @@ class _Sight(NamedTuple):
     def layout(self, tensor: gs.Tensor) -> Layout | None:
         places = self.flow.places(tensor)
         found = None if places is None else layout_of(self.flow.grids, places, self.start.shape)
-        return found if found is not None and found.count > 1 else None
+        return found if found is not None and found.number > 1 else None
 
     def ranked(self, tensor: gs.Tensor) -> np.ndarray:
         """The ids of a tensor with a layout, in a grid of their own."""
@@ -123,7 +123,7 @@ def _seen(subject: Subject, batch: int) -> _Sight:
 
 
 def _chosen(sight: _Sight) -> FeatureMap:
-    subject, path, flow = sight.subject, sight.path, sight.flow
+    subject, path = sight.subject, sight.path
     # Where the score is a place of a map, the map itself is no feature of it.
     dense = subject.needs_index or sight.layout(sight.end) is not None
     learnt = _behind_weights(path)
@@ -136,12 +136,12 @@ def _chosen(sight: _Sight) -> FeatureMap:
     last = fitting[-1]
     later = [t for t in _crossed_by_patches(sight, last) if _is_candidate(sight, t)]
     later = [t for t in later if not dense or _feeds_weights(t, path)]
-    if later:
+    if later and (chosen := _before_moving(later[-1], [last, *later])) is not last:
         reason = (
             "the last tensor that all patch tokens which still tell the score something go "
             "through: behind it, other tokens have read them"
         )
-        return _feature_map(sight, _before_moving(later[-1], later), reason)
+        return _feature_map(sight, chosen, reason)
     chosen = _before_moving(last, fitting)
     layout = sight.layout(chosen)
     tokens = layout is not None and layout.tokens is not None
@@ -184,7 +184,7 @@ def _feature_map(sight: _Sight, tensor: gs.Variable, reason: str) -> FeatureMap:
     made = f"made by {tensor.inputs[0].op}, {describe(_shown_shape(sight, tensor, own))}"
     others = 0
     if layout.tokens is not None:
-        others = tensor.shape[layout.spatial[0]] - layout.count
+        others = tensor.shape[layout.spatial[0]] - layout.number
         made += f"; {_grid_text(layout, sight, others)}"
     early = _too_early(sight, tensor)
     reason = f"{reason} ({made})" + (f"; {early}" if early else "")

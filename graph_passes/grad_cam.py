@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
@@ -127,7 +129,7 @@ def _to_input_size(
     layout, picture = found.layout, found.picture
     if picture is None or len(picture) != len(layout.sizes):
         return emit("Squeeze", activation, [1])
-    small = [*layout.sizes] if found.fixed else [None]
+    small = layout.sizes if found.fixed else ()
     large = [subject.start.shape[axis] for axis in picture]
     if len(picture) == len(small) == 2 and is_static([*small, *large]) and max(small) <= _SMALL:
         return _stretched(emit, emit("Squeeze", activation, [1]), small, large)
@@ -146,7 +148,9 @@ def _to_input_size(
     return emit("Squeeze", resized, [1])
 
 
-def _stretched(emit: Emitter, image: gs.Tensor, small: list[int], large: list[int]) -> gs.Tensor:
+def _stretched(
+    emit: Emitter, image: gs.Tensor, small: Sequence[int], large: Sequence[int]
+) -> gs.Tensor:
     """[N, h, w] -> [N, H, W] as Resize does it, by two matrices of known sizes.
 
     A fifth of Resize's time: 20 us against 100 us from 7 x 7 to 224 x 224.

@@ -30,7 +30,7 @@ class Layout(NamedTuple):
     tokens: np.ndarray | None = None
 
     @property
-    def count(self) -> int:
+    def number(self) -> int:
         """How many places there are."""
         return int(np.prod(self.sizes))
 
@@ -93,8 +93,7 @@ def layout_of(grids: Grids, places: Places, start: Shape) -> Layout | None:
     if len(axes) == 1:
         at = ids.take(0, batch).ravel() if ids.shape[batch] > 1 else ids.ravel()
         spatial = _spatial(axes, ones, sizes)
-        in_order = spatial is not None and at.min() >= 0 and (np.diff(at) > 0).all()
-        if in_order:
+        if spatial is not None and at.min() >= 0 and (np.diff(at) > 0).all():
             return Layout(batch, channels, spatial, sizes)
         tokens = _token_order(at)
         fits = len(tokens) == np.prod(sizes)

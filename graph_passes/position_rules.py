@@ -219,7 +219,7 @@ def _sliced(grids: Grids, node: gs.Node, operands: Operands) -> Readings:
             # A negative step goes on to before the first element, which no negative end can say.
             stop = None if step < 0 and end < -size else int(end)
             every = np.arange(size)[int(start) : stop : int(step)]
-            places = moves.taken(places, axis % len(shape), every)
+            places = moves.taken(places, int(axis) % len(shape), every)
         return places
 
     return [each_reading(operands, move)]

@@ -1,10 +1,10 @@
 """Which place of the input each element of a tensor stands for.
 
-Every axis of the explained input behind the batch is a dimension of a grid, and each of its elements
-one place. What moves elements about (patches, windows, rolls, class tokens put before) moves their
-places exactly; what mixes elements (a product over channels, a convolution) stands for the middle of
-what it mixes, where these middles make a grid again. Nothing is guessed: where they do not, the
-tensor's places are unknown.
+Every axis of the explained input behind the batch is a dimension of a grid, and each of its
+elements one place. What moves elements about (patches, windows, rolls, class tokens put before)
+moves their places exactly; what mixes elements (a product over channels, a convolution) stands for
+the middle of what it mixes, where these middles make a grid again. Nothing is guessed: where they
+do not, the tensor's places are unknown.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Grid(NamedTuple):
     of_input: bool
 
     @property
-    def count(self) -> int:
+    def number(self) -> int:
         """How many places it has."""
         return int(np.prod(self.sizes))
 
@@ -96,8 +96,8 @@ class Grids:
         place = np.zeros((), np.int64)
         for size, coordinate in zip(grid.sizes, along, strict=True):
             place = place * size + coordinate
-        ids = (self._grids.index(grid) << _GRID_BITS) + row * grid.count + place
-        return ids if grid.count > 1 else np.full_like(ids, NOWHERE)
+        ids = (self._grids.index(grid) << _GRID_BITS) + row * grid.number + place
+        return ids if grid.number > 1 else np.full_like(ids, NOWHERE)
 
     def fresh(self, shape: Sequence[int], axes: Sequence[int], of_input: bool) -> Places | None:
         """Places of a tensor whose batch is axis 0: a grid of its own along `axes`."""
@@ -125,7 +125,7 @@ class Grids:
     def places_in(self, ids: np.ndarray) -> int:
         """How many places the finest of the grids has that some id lies in; 0 without any."""
         numbers = np.unique(ids[ids >= 0] >> _GRID_BITS)
-        return max((self._grids[number].count for number in numbers), default=0)
+        return max((self._grids[number].number for number in numbers), default=0)
 
     def coordinates(self, ids: np.ndarray, grid: Grid) -> Coordinates:
         """What the ids say, which all lie in this grid (0 where an id is NOWHERE)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import networks
 import numpy as np
@@ -24,7 +24,7 @@ BOTH = [("torchscript", 17, True), ("dynamo", None, False)]
 
 
 class Case(NamedTuple):
-    """A network, its layer by hand, the first token of a place there (None: a map), and the grid."""
+    """A network, its layer by hand, its first token of a place (None: a map), and the grid."""
 
     make: Callable[[], nn.Module]
     layer: str
@@ -110,7 +110,7 @@ def check(case: Case, exporter: str, opset: int | None, dynamic: bool) -> str:
     return onnxplain.inspect(model).feature_map_reason
 
 
-def _before_mean(module: nn.Module, x: torch.Tensor, target: int) -> torch.Tensor:
+def _before_mean(module: Any, x: torch.Tensor, target: int) -> torch.Tensor:
     module = module.double()
     y = module.stem(x)
     y = y.permute(0, 2, 3, 1) + module.mlp(module.norm(module.wide(y).permute(0, 2, 3, 1))).relu()
@@ -146,9 +146,7 @@ def test_tokens_of_a_size_known_at_run_time():
     """Rows and columns are read off the map that became tokens."""
     module = modules.built(CASES["mean of patches"].make)
     x = networks.images([1, 3, 16, 24])
-    model = networks.export(
-        module, x, "torchscript", 17, {0: "batch", 2: "height", 3: "width"}
-    )
+    model = networks.export(module, x, "torchscript", 17, {0: "batch", 2: "height", 3: "width"})
     explainer = onnxplain.Explainer(model, "grad-cam", providers="cpu", threads=1)
     for size in [(16, 24), (28, 12), (20, 20)]:
         grid = (size[0] // 4, size[1] // 4)

@@ -47,7 +47,9 @@ class Block(nn.Module):
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
         self.mix = mix
-        self.mlp = nn.Sequential(nn.Linear(WIDTH, 2 * WIDTH), nn.GELU(), nn.Linear(2 * WIDTH, WIDTH))
+        self.mlp = nn.Sequential(
+            nn.Linear(WIDTH, 2 * WIDTH), nn.GELU(), nn.Linear(2 * WIDTH, WIDTH)
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x + self.mix(self.norm1(x))
@@ -232,7 +234,7 @@ def built(make: Callable[[], nn.Module]) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         module = make().eval()
-        for parameter in module.parameters():
+        for name, parameter in module.named_parameters():
             if parameter.ndim == 1:
-                nn.init.normal_(parameter, 0.3, 0.5)
+                nn.init.normal_(parameter, float(name.endswith("weight")), 0.3)
     return module.requires_grad_(False)
