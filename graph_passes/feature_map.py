@@ -294,11 +294,11 @@ def dominators(path: Path, start: gs.Variable) -> list[gs.Variable]:
 
 
 def _crossed_by_patches(sight: _Sight, base: gs.Variable) -> list[gs.Variable]:
-    """Tensors behind `base` that all of its places go through, as far as they reach the score.
+    """Tensors behind `base` that all of its places go through until attention reads them.
 
     The same sweep, over those operands alone through which places reach the score. Nothing is
-    crossed any more where the first of them have left their places: an attention has read them as
-    keys and values, say.
+    crossed any more where the first of them are read as keys or values; nothing at all where some
+    are pooled instead: `base` itself is what is pooled then.
     """
     path, flow = sight.path, sight.flow
     told, last_use = {base.name}, {}
@@ -311,7 +311,10 @@ def _crossed_by_patches(sight: _Sight, base: gs.Variable) -> list[gs.Variable]:
             made_at[index] = [t for t in node.outputs if flow.still_told(t)]
             told.update(t.name for t in made_at[index])
             last_use.update(dict.fromkeys(read, index))
-            left = min(left, len(path.nodes) if made_at[index] else index)
+            if not made_at[index]:
+                if node.op not in ("MatMul", "Einsum") or len(path.operands(node)) < 2:
+                    return []
+                left = min(left, index)
     open_until, crossed = last_use.get(base.name, left), []
     for index, made in made_at.items():
         if open_until <= index < left and len(made) == 1:
