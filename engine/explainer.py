@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
@@ -56,6 +57,8 @@ from onnxplain.graph_passes.quadrature import ADAPTIVE, quadrature_rule
 from onnxplain.graph_passes.subject import Source, select
 from onnxplain.models.card import ModelCard, black_image, find_card
 from onnxplain.models.load import load
+
+logger = logging.getLogger("onnxplain")
 
 METHODS = ("grad-cam", "integrated-gradients", "deeplift")
 # Integrated Gradients, unless asked otherwise: to 1 % of the score's difference, in at most so many
@@ -152,7 +155,10 @@ class Explainer:
         if method == "grad-cam":
             if len(self.subject.sources) > 1:
                 raise InvalidInputError("grad-cam explains one input at a time; name one")
-            self.feature_map = find_feature_map(self.subject, layer).tensor.name
+            found = find_feature_map(self.subject, layer)
+            self.feature_map = found.tensor.name
+            if found.warning is not None:
+                logger.warning(found.warning)
         self._plans: dict[int | None, Plan] = {}
         self._default_plan = self._plan(self._default_width)
         self._baselines = self._checked_baselines(baseline)
