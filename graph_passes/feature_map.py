@@ -385,7 +385,9 @@ def _no_map(sight: _Sight) -> str:
         tensor.name
         for node in path.nodes
         for tensor in node.outputs
-        if tensor.name in learnt and _is_candidate(sight, tensor)
+        if tensor.name in learnt
+        and _is_candidate(sight, tensor)
+        and BY_ATTENTION not in sight.flow.met(tensor)
     ]
     why = "no convolution before it?"
     if sight.flow.lost is not None:

@@ -139,7 +139,7 @@ def _infer(node: gs.Node, opset: int) -> None:
         if tensor.name and tensor.dtype is not None:
             shape = None if tensor.shape is None else list(tensor.shape)
             types[tensor.name] = onnx.helper.make_tensor_type_proto(onnx_type(tensor.dtype), shape)
-            if is_constant(tensor) and np.prod(tensor.shape) <= _SMALL:
+            if is_constant(tensor) and np.prod(tensor.shape or ()) <= _SMALL:
                 data[tensor.name] = onnx.numpy_helper.from_array(tensor.values, tensor.name)
     try:
         plain = onnx.helper.make_node(
