@@ -17,6 +17,12 @@ import onnx_graphsurgeon as gs
 from onnxplain import InvalidInputError, UnsupportedModelError
 from onnxplain.graph_passes.backward import Path, find_path
 from onnxplain.graph_passes.dims import Shape, describe
+from onnxplain.graph_passes.dominance import (
+    behind_weights,
+    dominators,
+    feeds_weights,
+    nodes_behind,
+)
 from onnxplain.graph_passes.map_layout import Layout, layout_of, picture_axes
 from onnxplain.graph_passes.position_flow import BY_ATTENTION, WEIGHTED, Flow, follow
 from onnxplain.graph_passes.rules.registry import operator_name
@@ -126,16 +132,16 @@ def _chosen(sight: _Sight) -> FeatureMap:
     subject, path = sight.subject, sight.path
     # Where the score is a place of a map, the map itself is no feature of it.
     dense = subject.needs_index or sight.layout(sight.end) is not None
-    learnt = _behind_weights(path)
+    learnt = behind_weights(path)
     crossed = [tensor for tensor in dominators(path, sight.start) if tensor.name in learnt]
     fitting = [t for t in crossed if _is_candidate(sight, t)]
     if dense:
-        fitting = [t for t in fitting if _feeds_weights(t, path)]
+        fitting = [t for t in fitting if feeds_weights(t, path)]
     if not fitting:
         raise UnsupportedModelError(_no_map(sight))
     last = fitting[-1]
     later = [t for t in _crossed_by_patches(sight, last) if _is_candidate(sight, t)]
-    later = [t for t in later if not dense or _feeds_weights(t, path)]
+    later = [t for t in later if not dense or feeds_weights(t, path)]
     if later and (chosen := _before_moving(later[-1], [last, *later])) is not last:
         reason = (
             "the last tensor that all patch tokens which still tell the score something go "
@@ -272,27 +278,6 @@ def _named(sight: _Sight, layer: str) -> FeatureMap:
 # Dominance.
 
 
-def dominators(path: Path, start: gs.Variable) -> list[gs.Variable]:
-    """Tensors before the score that every path from the start to it crosses, in order.
-
-    One sweep over the nodes in order keeps the number of tensors that are made but not used up: a
-    tensor is crossed by every path exactly if, once it is made, nothing else made before it is used
-    later.
-    """
-    last_use: dict[str, int] = {}
-    for index, node in enumerate(path.nodes):
-        for operand in path.operands(node):
-            last_use[node.inputs[operand].name] = index
-    open_until = last_use.get(start.name, -1)
-    crossed = []
-    for index, node in enumerate(path.nodes):
-        made = [t for t in node.outputs if t.name in path.varying and t.name in last_use]
-        if open_until <= index and len(made) == 1:
-            crossed.append(made[0])
-        open_until = max([open_until, *(last_use[t.name] for t in made)])
-    return crossed
-
-
 def _crossed_by_patches(sight: _Sight, base: gs.Variable) -> list[gs.Variable]:
     """Tensors behind `base` that all of its places go through until attention reads them.
 
@@ -326,30 +311,6 @@ def _crossed_by_patches(sight: _Sight, base: gs.Variable) -> list[gs.Variable]:
 # Weights, before and behind.
 
 
-def _behind_weights(path: Path) -> set[str]:
-    """Names of the tensors that a Conv, Gemm or the like stands before: the rest is the image."""
-    learnt: set[str] = set()
-    for node in path.nodes:
-        if node.op in WEIGHTED or any(t.name in learnt for t in node.inputs):
-            learnt.update(t.name for t in node.outputs)
-    return learnt
-
-
-def _feeds_weights(tensor: gs.Variable, path: Path) -> bool:
-    """True when a Conv, Gemm or the like stands between this tensor and the score."""
-    return any(node.op in WEIGHTED for node in _behind(tensor, path))
-
-
-def _behind(tensor: gs.Variable, path: Path) -> list[gs.Node]:
-    """The path's nodes that depend on a tensor."""
-    reached, nodes = {tensor.name}, []
-    for node in path.nodes:
-        if any(t.name in reached for t in node.inputs):
-            nodes.append(node)
-            reached.update(t.name for t in node.outputs)
-    return nodes
-
-
 def _too_early(sight: _Sight, tensor: gs.Variable) -> str | None:
     """What to say of a map with most of the network behind it.
 
@@ -363,7 +324,7 @@ def _too_early(sight: _Sight, tensor: gs.Variable) -> str | None:
         and len(path.operands(node)) == 1
         and (index, path.operands(node)[0]) in flow.carried
     ]
-    behind = {id(node) for node in _behind(tensor, path)}.intersection(weighing)
+    behind = {id(node) for node in nodes_behind(tensor, path)}.intersection(weighing)
     if 2 * len(behind) <= len(weighing):
         return None
     text = (
@@ -380,12 +341,14 @@ def _lost(flow: Flow) -> str:
 
 
 def _no_map(sight: _Sight) -> str:
-    path, learnt = sight.path, _behind_weights(sight.path)
+    path, learnt = sight.path, behind_weights(sight.path)
     maps = [
         tensor.name
         for node in path.nodes
         for tensor in node.outputs
-        if tensor.name in learnt and _is_candidate(sight, tensor)
+        if tensor.name in learnt
+        and _is_candidate(sight, tensor)
+        and BY_ATTENTION not in sight.flow.met(tensor)
     ]
     why = "no convolution before it?"
     if sight.flow.lost is not None:

@@ -153,7 +153,7 @@ def _through(
                 continue
             passed_on = True
             if reach is not None:
-                part = _passed(node, own[reading], result, reach, source.exact)
+                part = _passed(flow.grids, node, own[reading], result, reach, source.exact)
                 found = _union(found, part)
     if passed_on and known:
         if found is not None and node.op in WEIGHTED and len(varying) == 1:
@@ -168,7 +168,7 @@ def _through(
 
 
 def _passed(
-    node: gs.Node, operand: Reading, result: Reading, reach: Reach, exact: bool
+    grids: Grids, node: gs.Node, operand: Reading, result: Reading, reach: Reach, exact: bool
 ) -> Reach | None:
     """What reaches an operand of that which reaches the places made of it."""
     ids = reach.ids
@@ -177,11 +177,13 @@ def _passed(
     if ids is None:
         if node.op not in _DROPPING:
             return reach
-        ids = np.unique(result.places.ids)
-    own = np.unique(operand.places.ids)
-    both = np.intersect1d(own, ids)
+        ids = grids.distinct(result.places.ids)
+    own = grids.distinct(operand.places.ids)
+    both = np.intersect1d(own, ids, assume_unique=True)
     if not both.size and ids.size and (own < 0).all():
         both = own
+    if len(both) == len(own):
+        return Reach(None, reach.met)
     return Reach(both, reach.met) if both.size else None
 
 

@@ -195,6 +195,12 @@ class Grids:
         full = len(np.unique(ids[ids >= 0])) == self.batch * int(np.prod(sizes))
         return ids if full or np.prod(sizes) == 1 else None
 
+    def distinct(self, ids: np.ndarray) -> np.ndarray:
+        """The different ids, in order."""
+        found = self._remembered(("distinct",), ids, lambda: np.unique(ids))
+        assert found is not None
+        return found
+
     def ranked(self, ids: np.ndarray) -> np.ndarray | None:
         """The same places as a grid of their own: every second row of another, say."""
         grid = self.grid(ids)

@@ -66,15 +66,15 @@ def prepare(model: onnx.ModelProto) -> gs.Graph:
     ):
         canonicalise(graph)
     _fold(graph)
-    graph = with_known_shapes(graph)
+    graph = _with_known_shapes(graph)
     # What waited for a constant has it now, where it follows from sizes.
-    return with_known_shapes(graph) if decompose(graph) else graph
+    return _with_known_shapes(graph) if decompose(graph) else graph
 
 
-def with_known_shapes(graph: gs.Graph) -> gs.Graph:
+def _with_known_shapes(graph: gs.Graph) -> gs.Graph:
     """The same graph with every shape that can be told, and no arithmetic on known ones."""
     graph = infer_shapes(graph)
-    while _fold_shapes(graph):
+    if _fold_shapes(graph):
         _fold(graph)
         graph = infer_shapes(graph)
     return graph

@@ -31,6 +31,7 @@ LAYERS = {
     "captum_smooth": "4",
 }
 WITH_MAPS = [name for name, network in zoo.EXPORTED.items() if network in LAYERS]
+WITH_TOKENS = [name for name, network in zoo.EXPORTED.items() if network == "vit"]
 
 
 class MapScore(nn.Module):
@@ -109,7 +110,26 @@ FILES = {
 
 
 def test_every_model_is_here():
-    assert {*FILES, *WITH_MAPS, *zoo.WITHOUT_MAPS} == {*zoo.MODELS}
+    assert {*FILES, *WITH_MAPS, *WITH_TOKENS, *zoo.WITHOUT_MAPS} == {*zoo.MODELS}
+
+
+@pytest.mark.parametrize("name", WITH_TOKENS)
+def test_grad_cam_of_a_class_token_is_of_the_last_attention(name: str):
+    """What its normalisation returns for the 4 x 3 patches; the class token's row is left out."""
+    x = torch.from_numpy(zoo.example(name)).double()
+    module = networks.network64("vit")
+    kept: list[torch.Tensor] = []
+    norms = [layer for layer in module.modules() if isinstance(layer, nn.LayerNorm)]
+    hook = norms[2].register_forward_hook(lambda *given: kept.append(given[-1].requires_grad_()))
+    score = module(x)[[0, 1], [3, 8]].sum()
+    hook.remove()
+    (slope,) = torch.autograd.grad(score, kept)
+    values, slope = (tokens[:, 1:].unflatten(1, (4, 3)) for tokens in (kept[0].detach(), slope))
+    small = (values * slope.mean((1, 2), keepdim=True)).sum(-1).clamp(min=0)
+    assert small.max() > 0
+    expected = F.interpolate(small[:, None], x.shape[2:], mode="bilinear")[:, 0]
+    found = zoo.explainer(name, "grad-cam")(zoo.example(name), [3, 8])
+    assert zoo.relative_error(found.attribution, expected) < 1e-4
 
 
 def score_tensor(model: onnx.ModelProto) -> str:
