@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
+import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 from test_rules import run
 
@@ -309,8 +310,11 @@ def check(built: Built, folder: Path) -> str:
     (name,) = [value.name for value in built.model.graph.output]
     try:
         expected = run(built.model, {"x": built.x})[name]
+        plain = _without_optimisation(built)
     except Exception:  # ONNX Runtime's own errors share no class
         return "no model"
+    if plain.shape != expected.shape or not np.allclose(plain, expected, rtol=1e-3, atol=1e-3):
+        return "no model"  # ONNX Runtime contradicts itself, or rounding is all there is
     if not np.isfinite(expected).all():
         return "not finite"
     refused = []
@@ -325,6 +329,16 @@ def check(built: Built, folder: Path) -> str:
                 continue  # most of these graphs have no map
             refused.append(f"{method}: {error}")
     return "; ".join(refused) or "explained"
+
+
+def _without_optimisation(built: Built) -> np.ndarray:
+    """What ONNX Runtime makes of the file when it fuses and moves nothing."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    content = built.model.SerializeToString()
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return session.run(None, {"x": built.x})[0]
 
 
 def _check_gradient(built: Built, name: str) -> None:
@@ -380,7 +394,7 @@ def _check_method(built: Built, method: str, expected: np.ndarray, name: str, fo
     size = np.abs(e.attribution).reshape(3, -1).sum(axis=1, dtype=np.float64)
     close = {"rtol": 1e-3, "atol": 1e-4 * float(size.max()) + 1e-6}
     if method == "deeplift":
-        assert np.all(np.abs(e.delta) <= 1e-4 * (size + np.abs(e.score)) + 1e-5), e.delta
+        assert np.all(np.abs(e.delta) <= 1e-4 * (size + np.abs(e.score)) + 1e-4), e.delta
     if not isinstance(explainer.subject.batch, int):
         _check_alone(explainer, built, e, close)
     explainer.export(folder / "exported.onnx")
