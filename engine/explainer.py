@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,17 @@ from onnxplain.engine.arrays import (
     check_target,
     check_tolerance,
     if_out_of_range,
+)
+from onnxplain.engine.batching import (
+    all_alike,
+    check_apart,
+    check_rows,
+    joined,
+    may_be_shared,
+    rows_of,
+    share_of,
+    size_of_coupled,
+    with_rows,
 )
 from onnxplain.engine.explanation import Explanation
 from onnxplain.engine.inspection import quantised_operators
@@ -40,13 +52,13 @@ from onnxplain.engine.stopwatch import phase
 from onnxplain.engine.verification import gradient_error
 from onnxplain.graph_passes import finish
 from onnxplain.graph_passes.deeplift import RULES
-from onnxplain.graph_passes.dims import same_dim
 from onnxplain.graph_passes.feature_map import find_feature_map
 from onnxplain.graph_passes.quadrature import ADAPTIVE, quadrature_rule
-from onnxplain.graph_passes.rows import Lost, Place, join_rows
 from onnxplain.graph_passes.subject import Source, select
 from onnxplain.models.card import ModelCard, black_image, find_card
 from onnxplain.models.load import load
+
+logger = logging.getLogger("onnxplain")
 
 METHODS = ("grad-cam", "integrated-gradients", "deeplift")
 # Integrated Gradients, unless asked otherwise: to 1 % of the score's difference, in at most so many
@@ -143,7 +155,10 @@ class Explainer:
         if method == "grad-cam":
             if len(self.subject.sources) > 1:
                 raise InvalidInputError("grad-cam explains one input at a time; name one")
-            self.feature_map = find_feature_map(self.subject, layer).tensor.name
+            found = find_feature_map(self.subject, layer)
+            self.feature_map = found.tensor.name
+            if found.warning is not None:
+                logger.warning(found.warning)
         self._plans: dict[int | None, Plan] = {}
         self._default_plan = self._plan(self._default_width)
         self._baselines = self._checked_baselines(baseline)
@@ -180,31 +195,31 @@ class Explainer:
         feeds = check_inputs(self.subject, x)
         source = feeds[self.subject.input.name]
         count = len(source) if source.ndim else 1
-        self._check_rows(feeds, count)
+        check_rows(self.subject, feeds, count)
         targets = check_target(self.subject, target, count)
         plan = self._plan(targets.shape[1] if targets.ndim == 2 else None)
         feeds |= self._whole_baselines(feeds, baseline)
         run, size = plan.run, self._batch_size(count)
-        rowed, sure = self._with_rows(feeds, count)
+        rowed, sure = with_rows(self.subject, feeds, count)
         if not sure and not isinstance(self.subject.batch, int):
             size = count
-        size = self._size_of_coupled(count, size)
-        free = not isinstance(self.subject.batch, int) and not self._whole_outputs
-        free = free and self.subject.coupled is None
-        alike = free and sure and count > 1 and _all_alike([feeds[name] for name in rowed])
+        size = size_of_coupled(self.subject, count, size)
+        free = may_be_shared(self.subject) and sure and count > 1
+        alike = free and all_alike([feeds[name] for name in rowed])
         whole = dict(feeds)
         if alike or len(targets) > count:
-            feeds = _rows(feeds, rowed, slice(1))
+            feeds = rows_of(feeds, rowed, slice(1))
             run, size, rowed = plan.run_shared, len(targets), set()
         batches = [slice(first, first + size) for first in range(0, len(targets), size)]
+        given = [rows_of(feeds, rowed, rows) | {"target": targets[rows]} for rows in batches]
         done = []
-        for index, rows in enumerate(batches):
-            batch = _rows(feeds, rowed, rows) | {"target": targets[rows]}
+        for index, batch in enumerate(given):
             try:
-                done.append(run(batch, _share(progress, index, len(batches))))
+                done.append(run(batch, share_of(progress, index, len(batches))))
             except OnnxplainError as error:
                 raise if_out_of_range(self.subject, target, error) from error
-        results = {k: self._joined(k, [part[k] for part in done], whole) for k in done[0]}
+        join = partial(joined, self.subject, whole=whole, file=self._run_file)
+        results = {k: join(k, [part[k] for part in done]) for k in done[0]}
         if len(results[finish.SCORE]) != len(targets):
             raise UnsupportedModelError(
                 f"{len(targets)} rows of {self.subject.input.name!r} gave "
@@ -212,16 +227,14 @@ class Explainer:
             )
         if alike:
             own = [tensor.name for tensor in self.subject.graph.outputs]
-            results |= {k: self._joined(k, [results[k]] * count, whole) for k in own}
-        if count > 1 and len(done) > 1 and self.subject.coupled is not None:
-            self._check_apart(results, whole)
+            results |= {k: join(k, [results[k]] * count) for k in own}
+        if len(done) > 1:
+            check_apart(self.subject, results, whole, self._run_file)
         e = self._explanation(plan, results, target)
-        what = not_finite(e)
-        if what is not None:
-            row = _first_bad_row(e)
-            one = whole if run == plan.run_shared else _rows(whole, rowed, slice(row, row + 1))
-            one = one | {"target": targets[row : row + 1]}
-            raise_not_finite(what, plan.stages(one), [plan.provider])
+        found = not_finite(e)
+        if found is not None:
+            what, row = found
+            raise_not_finite(what, plan.stages(given[row // size]), [plan.provider])
         warn_of_delta(e, self._settings.tolerance)
         warn_of_empty_maps(e)
         return e
@@ -265,7 +278,7 @@ class Explainer:
         Raises:
             UnsupportedModelError: more than rounding and, for 8-bit files, a quantiser's steps.
         """
-        file = self._file.run(check_inputs(self.subject, x))
+        file = self._run_file(check_inputs(self.subject, x))
         return outputs_error(e.outputs, file, self._precision)
 
     def export(
@@ -339,101 +352,18 @@ class Explainer:
             for name, source in zip(chosen, self.subject.sources, strict=True)
         }
 
-    def _check_rows(self, feeds: Mapping[str, np.ndarray], count: int) -> None:
-        """Refuse explained inputs of different batches."""
-        for source in self.subject.sources[1:]:
-            array = feeds[source.input.name]
-            if array.shape[:1] != (count,):
-                raise InvalidInputError(
-                    f"input {source.input.name!r}: expected {count} rows, as many as "
-                    f"{self.subject.input.name!r} has, got an array of {list(array.shape)}"
-                )
-
-    def _with_rows(self, feeds: Mapping[str, np.ndarray], count: int) -> tuple[set[str], bool]:
-        """The feeds with a row for each of N inputs, and whether the file is sure of that.
-
-        It is not where a further input has the batch on another axis, or has N elements on the
-        first, but another name for them: a table that all rows share, say.
-        """
-        explained = {source.input.name for source in self.subject.sources}
-        given = {t.name: t.shape or [None] for t in self.subject.graph.inputs}
-        batch, rowed, sure = self.subject.batch, set(), True
-        for name, array in feeds.items():
-            if name in given and name not in explained:
-                first, *rest = given[name]
-                sure = sure and not any(same_dim(dim, batch) for dim in rest)
-                if isinstance(first, int) and first != batch:
-                    continue
-                sure = sure and (same_dim(first, batch) or array.shape[:1] != (count,))
-            if array.shape[:1] == (count,):
-                rowed.add(name)
-        return rowed, sure or count == 1
-
-    @cached_property
-    def _whole_outputs(self) -> set[str]:
-        """The model's outputs that are the same for all rows: constants, mostly."""
-        return {name for name, rows in self.subject.rows.items() if rows is None}
-
-    def _joined(
-        self, name: str, parts: Sequence[np.ndarray], whole: Mapping[str, np.ndarray]
-    ) -> np.ndarray:
-        """One result of all batches; `whole` is what the model was given of all rows."""
-        if len(parts) == 1:
-            return parts[0]
-        if name not in self.subject.rows:
-            return np.concatenate([np.atleast_1d(part) for part in parts])
-        rows = self.subject.rows[name]
-        if isinstance(rows, Place):
-            return join_rows(rows, parts)
-        if rows is None and all(np.array_equal(parts[0], part) for part in parts):
-            return parts[0]
-        if isinstance(rows, Lost) and rows.kind == "quantiser":
-            return np.concatenate([np.atleast_1d(part) for part in parts])
-        # Where its rows are is not known: the file itself says it.
-        return self._file.run(whole, [name])[name]
+    def _run_file(
+        self, feeds: Mapping[str, np.ndarray], names: Sequence[str] | None = None
+    ) -> dict[str, np.ndarray]:
+        return self._file.run(feeds, names)
 
     @cached_property
     def _file(self) -> Session:
         """The model as it was given."""
-        return open_session(load(self._given), self._settings.providers, self._settings.threads)
-
-    def _size_of_coupled(self, count: int, size: int) -> int:
-        """Rows that go at once, where they may not be apart.
-
-        Raises:
-            UnsupportedModelError: several rows whose scores depend on each other.
-        """
-        lost, fixed = self.subject.coupled, self.subject.batch
-        if lost is None or count == 1:
-            return size
-        if lost.kind == "mixed" or (lost.kind == "quantiser" and isinstance(fixed, int)):
-            raise UnsupportedModelError(
-                f"the rows of {self.subject.input.name!r} are not explained apart: {lost.reason}; "
-                "explain one row at a time, or export the model with a batch of 1"
-            )
-        return fixed if isinstance(fixed, int) else 1
-
-    def _check_apart(
-        self, results: Mapping[str, np.ndarray], whole: Mapping[str, np.ndarray]
-    ) -> None:
-        """Rows that went one by one, though nobody knows whether they are apart: ask the file.
-
-        Raises:
-            UnsupportedModelError: the file answers otherwise for all of them at once.
-        """
-        lost, name = self.subject.coupled, self.subject.output.name
-        if lost is None or lost.kind != "unknown":
-            return
-        together = np.asarray(self._file.run(whole, [name])[name], np.float64)
-        alone = np.asarray(results[name], np.float64)
-        close = together.shape == alone.shape and np.allclose(
-            together, alone, rtol=1e-3, atol=1e-3 * max(np.abs(together).max(initial=0), 1e-6)
-        )
-        if not close:
-            raise UnsupportedModelError(
-                f"the rows of {self.subject.input.name!r} depend on each other ({lost.reason}): "
-                "the model answers otherwise for one row than for several; explain one at a time"
-            )
+        model = load(self._given)
+        # A newer number than ONNX Runtime knows, whatever the file uses of it, would be refused.
+        model.ir_version = min(model.ir_version, finish.IR_VERSION)
+        return open_session(model, self._settings.providers, self._settings.threads)
 
     def _batch_size(self, count: int) -> int:
         """How many inputs go through the graph at once."""
@@ -470,41 +400,6 @@ class Explainer:
             residual=results.get(RESIDUAL),
             provider=plan.provider,
         )
-
-
-def _rows(feeds: Mapping[str, np.ndarray], rowed: set[str], rows: slice) -> dict[str, np.ndarray]:
-    """These rows of what has rows, and all of the rest."""
-    return {name: v[rows] if name in rowed else v for name, v in feeds.items()}
-
-
-def _all_alike(arrays: Sequence[np.ndarray]) -> bool:
-    """Whether N rows are one input N times, as callers write it to ask for N targets of it.
-
-    Their forward passes are one then: five Grad-CAM targets of EfficientNet-Lite0 take 1.2 forward
-    passes instead of 5.
-    """
-    return all((array == array[:1]).all() for array in arrays)
-
-
-def _first_bad_row(e: Explanation) -> int:
-    """The first row that holds something that is no finite number."""
-    values = [e.score, e.baseline_score]
-    values += e.attribution.values() if isinstance(e.attribution, dict) else [e.attribution]
-    bad = np.zeros(len(e.score), bool)
-    for value in values:
-        if value is not None:
-            bad |= ~np.isfinite(value.reshape(len(value), -1)).all(axis=1)
-    return int(np.argmax(bad))
-
-
-def _share(report: Progress | None, index: int, of: int) -> Progress:
-    """Progress of one batch, told as part of all batches."""
-
-    def tell(done: int, passes: int) -> None:
-        if report is not None:
-            report(index * passes + done, of * passes)
-
-    return tell
 
 
 def find_card_of(

@@ -41,6 +41,7 @@ from onnxplain.engine.results import (
 )
 from onnxplain.engine.session import Session, open_session
 from onnxplain.engine.stopwatch import measured, phase
+from onnxplain.graph_passes.finish import IR_VERSION
 from onnxplain.models.card import ModelCard, find_label, read_labels
 from onnxplain.models.load import load, sha256
 
@@ -332,7 +333,9 @@ class ImageExplainer:
     @cached_property
     def _own(self) -> Session:
         """The model itself, for the ranks of its classes."""
-        return open_session(load(self.model), self.options.provider)
+        model = load(self.model)
+        model.ir_version = min(model.ir_version, IR_VERSION)
+        return open_session(model, self.options.provider)
 
     def _ranked(self, targets: Sequence[Target | _Rank], tensor: np.ndarray) -> list[Target]:
         """The targets, with topK replaced by the class in that place for this input."""

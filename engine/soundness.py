@@ -134,14 +134,16 @@ def warn_of_empty_maps(e: Explanation) -> None:
         )
 
 
-def not_finite(e: Explanation) -> str | None:
-    """What of an explanation is NaN or infinite, in words; None where all is finite."""
+def not_finite(e: Explanation) -> tuple[str, int] | None:
+    """What of an explanation is NaN or infinite, in words, and in which row, if anything."""
     named: list[tuple[str, Any]] = [("score", e.score), ("baseline score", e.baseline_score)]
     parts = e.attribution if isinstance(e.attribution, dict) else {"": e.attribution}
     named += [(f"attribution {name!r}" if name else "attribution", v) for name, v in parts.items()]
     for name, values in named:
         if values is not None and not np.isfinite(values).all():
-            return f"the {name} is {'NaN' if np.isnan(values).any() else 'infinite'}"
+            bad = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+            kind = "NaN" if np.isnan(values).any() else "infinite"
+            return f"the {name} is {kind}", int(np.argmax(bad))
     return None
 
 
@@ -182,14 +184,22 @@ def _first_bad(
         results = Session(traced.SerializeToString(), providers, None).run(feeds)
     except OnnxplainError:
         return None
+    infinite = None
     for node in model.graph.node:
         for name in node.output:
             values = results.get(name)
             if not isinstance(values, np.ndarray) or values.dtype.kind != "f":
                 continue
-            if (np.isnan(values) if nan else ~np.isfinite(values)).any():
-                return _place(node, name, "NaN" if nan else "infinite")
-    return None
+            if nan and np.isnan(values).any():
+                # What is made of the scores turns infinity into NaN: then that is what arose.
+                made_of_scores = name.startswith(RESERVED) and AT not in node.name
+                return infinite if infinite and made_of_scores else _place(node, name, "NaN")
+            # Infinity below 0 is how masks are written.
+            if infinite is None and (values > np.finfo(values.dtype).max).any():
+                infinite = _place(node, name, "infinite")
+                if not nan:
+                    return infinite
+    return infinite
 
 
 def _place(node: onnx.NodeProto, tensor: str, kind: str) -> str:

@@ -126,7 +126,10 @@ def decomposed(subject: Subject) -> Subject:
             return False
         if node.op == "Where":
             return node.inputs[0].name in changing
-        return node.op != "Mul" or len(path.operands(node)) == 2
+        if node.op != "Mul" or len(path.operands(node)) == 2:
+            return True
+        # A mask that varies, though it has no derivative.
+        return any(t.name in changing and t.name not in path.varying for t in node.inputs)
 
     if not rewrite_nodes(subject.graph, FOR_DEEPLIFT, needs_it):
         return subject

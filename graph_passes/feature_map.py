@@ -1,43 +1,85 @@
 """Finding Grad-CAM's feature map: by dominance, not "the last Conv".
 
-It is the last tensor with spatial extent that every path from the image to the score crosses. Axes
-are followed by their roles (N, C and the spatial letters), through Transposes too, so that NHWC
-exports are served alike.
+It is the last tensor with spatial extent, a map or patch tokens, that every path from the image to
+the score crosses, and whose places still reach the score themselves. Where only a class token is
+read in the end, that is what the last attention reads.
 """
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import onnx
 import onnx_graphsurgeon as gs
 
 from onnxplain import InvalidInputError, UnsupportedModelError
 from onnxplain.graph_passes.backward import Path, find_path
-from onnxplain.graph_passes.dims import describe
-from onnxplain.graph_passes.emit import is_constant
+from onnxplain.graph_passes.dims import Shape, describe
+from onnxplain.graph_passes.map_layout import Layout, layout_of, picture_axes
+from onnxplain.graph_passes.position_flow import BY_ATTENTION, WEIGHTED, Flow, follow
+from onnxplain.graph_passes.rules.registry import operator_name
 from onnxplain.graph_passes.subject import Subject
+from onnxplain.graph_passes.typical import typical_graph
 
-_WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum"}
-_CHANNELS_FIRST = {
-    "Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool", "GlobalAveragePool",
-    "GlobalMaxPool", "GlobalLpPool", "BatchNormalization", "InstanceNormalization",
-    "GroupNormalization", "LRN",
-    "DepthToSpace", "SpaceToDepth", "PRelu",
-}  # fmt: skip
-_SPATIAL = {1: "W", 2: "HW", 3: "DHW"}
-# What a symbolic input size stands for while the extent of inner tensors is worked out.
-_TYPICAL_SIZE = 224
+# Moves elements only: the map is what it moves.
+_MOVING = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Slice")
+_LINEAR = (*_MOVING, "Transpose", "Split", "Gather", "Identity", "Add", "Mul", "Div")
 
 
 class FeatureMap(NamedTuple):
-    """The chosen tensor, the order of its axes, and why it was chosen."""
+    """The chosen tensor, the order of its axes, and why it was chosen.
+
+    Attributes:
+        tensor: the activation.
+        layout: which of its axes hold what.
+        picture: the explained input's axes that its places lie along; None: unknown.
+        fixed: whether the layout's sizes are those of all inputs.
+        sized_by: for tokens of a number that is only known at run time, a tensor and its axes that
+            tell how many rows and columns they make; else None.
+        others: how many other tokens stand among those of places.
+        reason: why it was chosen, and what its tokens are.
+        warning: what is wrong with it, in one line; else None.
+    """
 
     tensor: gs.Variable
-    channel_axis: int
-    spatial_axes: tuple[int, ...]
+    layout: Layout
+    picture: tuple[int, ...] | None
+    fixed: bool
+    sized_by: tuple[gs.Variable, tuple[int, ...]] | None
+    others: int
     reason: str
+    warning: str | None = None
+
+
+class _Sight(NamedTuple):
+    """A subject at one size, and where its tensors stand there.
+
+    `fixed`: its inputs have this size always, but for the batch.
+    """
+
+    subject: Subject
+    start: gs.Variable
+    end: gs.Variable
+    flow: Flow
+    fixed: bool
+
+    @property
+    def path(self) -> Path:
+        return self.flow.path
+
+    def layout(self, tensor: gs.Tensor) -> Layout | None:
+        places = self.flow.places(tensor)
+        found = None if places is None else layout_of(self.flow.grids, places, self.start.shape)
+        return found if found is not None and found.number > 1 else None
+
+    def ranked(self, tensor: gs.Tensor) -> np.ndarray:
+        """The ids of a tensor with a layout, in a grid of their own."""
+        places = self.flow.places(tensor)
+        ids = None if places is None else self.flow.grids.ranked(places.ids)
+        assert ids is not None
+        return ids
 
 
 def find_feature_map(subject: Subject, layer: str | None = None) -> FeatureMap:
@@ -45,76 +87,192 @@ def find_feature_map(subject: Subject, layer: str | None = None) -> FeatureMap:
 
     Raises:
         InvalidInputError: `layer` names nothing on the path, or something without channel and
-            spatial axes.
+            spatial axes, or tokens that do not reach the score.
         UnsupportedModelError: the model has no tensor with channels and spatial extent on every
             path.
     """
-    path = find_path(subject.graph, [subject.start], [subject.logits])
-    roles = axis_roles(subject, path)
-    if layer is not None:
-        return _named(subject, path, roles, layer)
-    extents = _typical_extents(subject)
-    crossed = dominators(path, subject)
+    # Two rows tell the batch from what is cut into patches; some files hold one for good.
+    batches = [2, 1] if not isinstance(subject.batch, int) else [subject.batch]
+    found: list[FeatureMap] = []
+    error: Exception | None = None
+    for batch in batches:
+        sight = _seen(subject, batch)
+        try:
+            found.append(_named(sight, layer) if layer is not None else _chosen(sight))
+        except (InvalidInputError, UnsupportedModelError) as refused:
+            error = error or refused
+        if found and found[-1].warning is None:
+            return found[-1]
+    if found:
+        return found[0]
+    assert error is not None
+    raise error
+
+
+def _seen(subject: Subject, batch: int) -> _Sight:
+    graph = typical_graph(subject, batch)
+    tensors = graph.tensors()
+    start, end = tensors[subject.start.name], tensors[subject.logits.name]
+    path = find_path(graph, [start], [end])
+    dims = {dim for tensor in subject.graph.inputs for dim in tensor.shape or [None]}
+    fixed = all(isinstance(dim, int) or dim == subject.batch for dim in dims)
+    return _Sight(subject, start, end, follow(path, start, end, batch), fixed)
+
+
+# The choice.
+
+
+def _chosen(sight: _Sight) -> FeatureMap:
+    subject, path = sight.subject, sight.path
     # Where the score is a place of a map, the map itself is no feature of it.
-    dense = subject.needs_index or _has_extent(subject.logits, roles, extents)
-    learnt = _behind_weighted_operators(path)
-    chosen = None
-    for tensor in crossed:
-        if tensor.name in learnt and _has_extent(tensor, roles, extents):
-            if dense and not _feeds_a_weighted_operator(tensor, path):
-                continue
-            chosen = tensor
-    if chosen is None:
-        raise UnsupportedModelError(
-            "Grad-CAM needs a tensor with channels and height x width over 1 that every path "
-            f"from the image to the score crosses, and {subject.output.name!r} has none "
-            "(no convolution before it?); "
-            "integrated-gradients and deeplift work on any input"
+    dense = subject.needs_index or sight.layout(sight.end) is not None
+    learnt = _behind_weights(path)
+    crossed = [tensor for tensor in dominators(path, sight.start) if tensor.name in learnt]
+    fitting = [t for t in crossed if _is_candidate(sight, t)]
+    if dense:
+        fitting = [t for t in fitting if _feeds_weights(t, path)]
+    if not fitting:
+        raise UnsupportedModelError(_no_map(sight))
+    last = fitting[-1]
+    later = [t for t in _crossed_by_patches(sight, last) if _is_candidate(sight, t)]
+    later = [t for t in later if not dense or _feeds_weights(t, path)]
+    if later and (chosen := _before_moving(later[-1], [last, *later])) is not last:
+        reason = (
+            "the last tensor that all patch tokens which still tell the score something go "
+            "through: behind it, other tokens have read them"
         )
-    reason = (
-        f"the last tensor with spatial extent that every path from "
-        f"{subject.input.name!r} to the score crosses "
-        f"(made by {chosen.inputs[0].op}, {describe(chosen.shape)})"
+        return _feature_map(sight, chosen, reason)
+    chosen = _before_moving(last, fitting)
+    layout = sight.layout(chosen)
+    tokens = layout is not None and layout.tokens is not None
+    kind = "of patch tokens" if tokens else "with spatial extent"
+    source = subject.input.name
+    reason = f"the last tensor {kind} that every path from {source!r} to the score crosses"
+    return _feature_map(sight, chosen, reason)
+
+
+def _is_candidate(sight: _Sight, tensor: gs.Variable) -> bool:
+    """True where places reach the score, and not in the projections that an attention reads."""
+    met = sight.flow.met(tensor)
+    projected = BY_ATTENTION in met and _is_product(tensor)
+    return bool(met) and not projected and sight.layout(tensor) is not None
+
+
+def _is_product(tensor: gs.Variable) -> bool:
+    """True for what a matrix of weights makes, with its bias or scale, moved or not."""
+    node = tensor.inputs[0]
+    while node.op in _LINEAR and any(operand.inputs for operand in node.inputs):
+        varying = [operand for operand in node.inputs if operand.inputs]
+        if len(varying) > 1:
+            return False
+        node = varying[0].inputs[0]
+    return node.op in WEIGHTED
+
+
+def _before_moving(tensor: gs.Variable, fitting: Sequence[gs.Variable]) -> gs.Variable:
+    """What a Reshape or Slice moves, as long as it is a map, too."""
+    names = {other.name for other in fitting}
+    while tensor.inputs[0].op in _MOVING and tensor.inputs[0].inputs[0].name in names:
+        tensor = tensor.inputs[0].inputs[0]
+    return tensor
+
+
+def _feature_map(sight: _Sight, tensor: gs.Variable, reason: str) -> FeatureMap:
+    layout = sight.layout(tensor)
+    assert layout is not None
+    own = sight.subject.graph.tensors()[tensor.name]
+    made = f"made by {tensor.inputs[0].op}, {describe(_shown_shape(sight, tensor, own))}"
+    others = 0
+    if layout.tokens is not None:
+        others = tensor.shape[layout.spatial[0]] - layout.number
+        made += f"; {_grid_text(layout, sight, others)}"
+    early = _too_early(sight, tensor)
+    reason = f"{reason} ({made})" + (f"; {early}" if early else "")
+    return FeatureMap(
+        tensor=own,
+        layout=layout,
+        picture=picture_axes(sight.start.shape, sight.flow.grids.grid(sight.ranked(tensor))),
+        fixed=sight.fixed,
+        sized_by=None if sight.fixed else _sized_by(sight, tensor, layout),
+        others=others,
+        reason=reason,
+        warning=early and f"Grad-CAM at {own.name!r}: {early}",
     )
-    return _feature_map(chosen, roles, reason)
 
 
-def _feature_map(tensor: gs.Variable, roles: dict[str, str], reason: str) -> FeatureMap:
-    role = roles[tensor.name]
-    spatial = tuple(axis for axis, letter in enumerate(role) if letter in "DHW")
-    order = sorted(spatial, key=lambda axis: "DHW".index(role[axis]))
-    return FeatureMap(tensor, role.index("C"), tuple(order), reason)
+def _shown_shape(sight: _Sight, tensor: gs.Variable, own: gs.Variable) -> Shape:
+    """The tensor's shape as far as it is the same for all inputs."""
+    layout = sight.layout(tensor)
+    if not sight.fixed or layout is None:
+        return own.shape
+    return [
+        sight.subject.batch if axis == layout.batch else size
+        for axis, size in enumerate(tensor.shape)
+    ]
 
 
-def _named(subject: Subject, path: Path, roles: dict[str, str], layer: str) -> FeatureMap:
+def _grid_text(layout: Layout, sight: _Sight, others: int) -> str:
+    """The grid of the tokens, and how many others are left out."""
+    text = f"patch tokens {' x '.join(map(str, layout.sizes))}"
+    if not sight.fixed:
+        text += f" for an input {describe(sight.start.shape)}"
+    return text + (f", {others} other token{'s' * (others > 1)} left out" if others else "")
+
+
+def _sized_by(sight: _Sight, tensor: gs.Variable, layout: Layout):
+    """The last map before tokens of unknown number that has their rows and columns."""
+    if layout.tokens is None:
+        return None
+    ids, found = sight.ranked(tensor), None
+    for node in sight.path.nodes[: sight.path.nodes.index(tensor.inputs[0])]:
+        for other in node.outputs:
+            shaped = sight.layout(other)
+            if shaped is None or shaped.tokens is not None or shaped.sizes != layout.sizes:
+                continue
+            if sight.flow.grids.grid(sight.ranked(other)) == sight.flow.grids.grid(ids):
+                found = sight.subject.graph.tensors()[other.name], shaped.spatial
+    steps = np.diff(layout.tokens)
+    if found is None or (steps != 1).any():
+        raise UnsupportedModelError(
+            f"Grad-CAM cannot tell how many rows and columns the tokens of {tensor.name!r} make at "
+            "run time; a file with a fixed input size works"
+        )
+    return found
+
+
+# By name.
+
+
+def _named(sight: _Sight, layer: str) -> FeatureMap:
     """The path's tensor of that name, or the first output of the node of that name."""
+    path = sight.path
     on_path = {t.name: t for node in path.nodes for t in node.outputs if t.name in path.varying}
     by_node = {node.name: node.outputs[0] for node in path.nodes}
     tensor = on_path.get(layer) or by_node.get(layer)
-    usable = [name for name in on_path if _is_spatial(roles.get(name))]
     if tensor is None:
-        import difflib
-
+        usable = [name for name, t in on_path.items() if sight.layout(t) is not None]
         near = difflib.get_close_matches(layer, usable, 3, 0.3) or usable[-3:]
         raise InvalidInputError(
             f"no tensor or node {layer!r} lies between the input and the score; for example: "
             + ", ".join(repr(name) for name in near)
         )
-    if not _is_spatial(roles.get(tensor.name)):
+    if sight.layout(tensor) is None:
+        own = sight.subject.graph.tensors()[tensor.name]
         raise InvalidInputError(
-            f"layer {layer!r} has shape {describe(tensor.shape)}: "
-            "expected channels and spatial axes"
+            f"layer {layer!r} has shape {describe(own.shape)}: "
+            "expected channels and spatial axes, or one axis of patch tokens"
         )
-    return _feature_map(tensor, roles, f"asked for by name (made by {tensor.inputs[0].op})")
+    if not sight.flow.met(tensor):
+        raise InvalidInputError(
+            f"layer {layer!r}: its patch tokens do not reach the score, only other tokens do"
+        )
+    return _feature_map(sight, tensor, "asked for by name")
 
 
-def _is_spatial(role: str | None) -> bool:
-    """True where the batch comes first and channels and positions follow."""
-    spatial = role is not None and any(letter in role for letter in "DHW")
-    return spatial and "C" in (role or "") and (role or "").startswith("N")
+# Dominance.
 
 
-def dominators(path: Path, subject: Subject) -> list[gs.Variable]:
+def dominators(path: Path, start: gs.Variable) -> list[gs.Variable]:
     """Tensors before the score that every path from the start to it crosses, in order.
 
     One sweep over the nodes in order keeps the number of tensors that are made but not used up: a
@@ -125,7 +283,7 @@ def dominators(path: Path, subject: Subject) -> list[gs.Variable]:
     for index, node in enumerate(path.nodes):
         for operand in path.operands(node):
             last_use[node.inputs[operand].name] = index
-    open_until = last_use.get(subject.start.name, -1)
+    open_until = last_use.get(start.name, -1)
     crossed = []
     for index, node in enumerate(path.nodes):
         made = [t for t in node.outputs if t.name in path.varying and t.name in last_use]
@@ -135,109 +293,107 @@ def dominators(path: Path, subject: Subject) -> list[gs.Variable]:
     return crossed
 
 
-def axis_roles(subject: Subject, path: Path) -> dict[str, str]:
-    """For each tensor of the path whose axes are known, their roles: "NCHW", "NHWC", "NCW" ..."""
-    roles: dict[str, str] = {}
-    start = subject.start
-    shape = start.shape or []
-    if len(shape) - 2 in _SPATIAL:
-        letters = _SPATIAL[len(shape) - 2]
-        last, first = shape[-1], shape[1]
-        channels_last = last in (1, 3, 4) and first not in (1, 3, 4)
-        roles[start.name] = f"N{letters}C" if channels_last else f"NC{letters}"
-    for node in path.nodes:
-        role = _node_roles(node, roles)
-        if role is not None:
-            for output in node.outputs:
-                if output.shape is None or len(output.shape) == len(role):
-                    roles[output.name] = role
-    return roles
+def _crossed_by_patches(sight: _Sight, base: gs.Variable) -> list[gs.Variable]:
+    """Tensors behind `base` that all of its places go through until attention reads them.
 
-
-def _node_roles(node: gs.Node, roles: dict[str, str]) -> str | None:
-    """The roles of a node's output axes, from those of its operands."""
-    known = [(t, roles[t.name]) for t in node.inputs if t.name in roles]
-    x = node.inputs[0]
-    if node.op in _CHANNELS_FIRST and x.shape is not None and len(x.shape) - 2 in _SPATIAL:
-        return "NC" + _SPATIAL[len(x.shape) - 2]
-    if not known:
-        return None
-    role = known[0][1]
-    if node.op == "Transpose":
-        perm = node.attrs.get("perm") or list(range(len(role)))[::-1]
-        return "".join(role[axis] for axis in perm)
-    if node.op in ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Gather", "Einsum", "Attention"):
-        return None
-    if node.op.startswith("Reduce") and not node.attrs.get("keepdims", 1):
-        axes = (
-            node.inputs[1].values.tolist()
-            if len(node.inputs) > 1 and is_constant(node.inputs[1])
-            else []
-        )
-        dropped = {int(axis) % len(role) for axis in axes}
-        return "".join(letter for axis, letter in enumerate(role) if axis not in dropped)
-    if node.op == "MatMul":
-        return (
-            role if x.name in roles and role.endswith("C") and is_constant(node.inputs[1]) else None
-        )
-    return max((r for _, r in known), key=len)
-
-
-def _typical_extents(subject: Subject) -> dict[str, list[int | None]]:
-    """Every tensor's shape if the input had a typical size.
-
-    Tells a map from what a pooling left of it.
+    The same sweep, over those operands alone through which places reach the score. Nothing is
+    crossed any more where the first of them are read as keys or values; nothing at all where some
+    are pooled instead: `base` itself is what is pooled then.
     """
-    graph = subject.graph.copy()
-    source = next(t for t in graph.inputs if t.name == subject.input.name)
-    if source.shape is not None:
-        source.shape = [
-            dim if isinstance(dim, int) else (1 if axis == 0 else _TYPICAL_SIZE)
-            for axis, dim in enumerate(source.shape)
-        ]
-    for tensor in graph.tensors().values():
-        if isinstance(tensor, gs.Variable) and tensor.inputs:
-            tensor.shape = None
-    for output in graph.outputs:
-        output.shape = None
-    model = gs.export_onnx(graph, do_type_check=False)
-    inferred = gs.import_onnx(onnx.shape_inference.infer_shapes(model, data_prop=True))
-    return {
-        name: [dim if isinstance(dim, int) else None for dim in tensor.shape]
-        for name, tensor in inferred.tensors().items()
-        if tensor.shape is not None
-    }
+    path, flow = sight.path, sight.flow
+    told, last_use = {base.name}, {}
+    made_at: dict[int, list[gs.Variable]] = {}
+    left = len(path.nodes)
+    for index, node in enumerate(path.nodes):
+        operands = [k for k in path.operands(node) if (index, k) in flow.carried]
+        read = told.intersection(node.inputs[k].name for k in operands)
+        if read:
+            made_at[index] = [t for t in node.outputs if flow.still_told(t)]
+            told.update(t.name for t in made_at[index])
+            last_use.update(dict.fromkeys(read, index))
+            if not made_at[index]:
+                if node.op not in ("MatMul", "Einsum") or len(path.operands(node)) < 2:
+                    return []
+                left = min(left, index)
+    open_until, crossed = last_use.get(base.name, left), []
+    for index, made in made_at.items():
+        if open_until <= index < left and len(made) == 1:
+            crossed.append(made[0])
+        open_until = max([open_until, *(last_use.get(t.name, left) for t in made)])
+    return crossed
 
 
-def _has_extent(tensor: gs.Variable, roles: dict[str, str], extents) -> bool:
-    """True for a tensor with a channel axis and more than one position.
-
-    Unknown sizes count as more than one.
-    """
-    role, shape = roles.get(tensor.name), extents.get(tensor.name, tensor.shape)
-    if not _is_spatial(role) or shape is None or len(shape) != len(role or ""):
-        return False
-    spatial = [dim for letter, dim in zip(role or "", shape, strict=True) if letter in "DHW"]
-    if any(dim is None for dim in spatial):
-        return True
-    return int(np.prod([dim or 0 for dim in spatial])) > 1
+# Weights, before and behind.
 
 
-def _behind_weighted_operators(path: Path) -> set[str]:
+def _behind_weights(path: Path) -> set[str]:
     """Names of the tensors that a Conv, Gemm or the like stands before: the rest is the image."""
     learnt: set[str] = set()
     for node in path.nodes:
-        if node.op in _WEIGHTED or any(t.name in learnt for t in node.inputs):
+        if node.op in WEIGHTED or any(t.name in learnt for t in node.inputs):
             learnt.update(t.name for t in node.outputs)
     return learnt
 
 
-def _feeds_a_weighted_operator(tensor: gs.Variable, path: Path) -> bool:
+def _feeds_weights(tensor: gs.Variable, path: Path) -> bool:
     """True when a Conv, Gemm or the like stands between this tensor and the score."""
-    reached = {tensor.name}
+    return any(node.op in WEIGHTED for node in _behind(tensor, path))
+
+
+def _behind(tensor: gs.Variable, path: Path) -> list[gs.Node]:
+    """The path's nodes that depend on a tensor."""
+    reached, nodes = {tensor.name}, []
     for node in path.nodes:
         if any(t.name in reached for t in node.inputs):
-            if node.op in _WEIGHTED:
-                return True
+            nodes.append(node)
             reached.update(t.name for t in node.outputs)
-    return False
+    return nodes
+
+
+def _too_early(sight: _Sight, tensor: gs.Variable) -> str | None:
+    """What to say of a map with most of the network behind it.
+
+    Counted are the matrices of weights that places, or what may be places, go through.
+    """
+    path, flow = sight.path, sight.flow
+    weighing = [
+        id(node)
+        for index, node in enumerate(path.nodes)
+        if node.op in WEIGHTED
+        and len(path.operands(node)) == 1
+        and (index, path.operands(node)[0]) in flow.carried
+    ]
+    behind = {id(node) for node in _behind(tensor, path)}.intersection(weighing)
+    if 2 * len(behind) <= len(weighing):
+        return None
+    text = (
+        f"most of the network lies behind this map ({len(behind)} of {len(weighing)} convolutions "
+        "and products with weights), so it shows little of what the score rests on"
+    )
+    return f"{text}; {_lost(flow)}" if flow.lost is not None else text
+
+
+def _lost(flow: Flow) -> str:
+    node = flow.lost
+    assert node is not None
+    return f"places could not be followed through {operator_name(node)} (node {node.name!r})"
+
+
+def _no_map(sight: _Sight) -> str:
+    path, learnt = sight.path, _behind_weights(sight.path)
+    maps = [
+        tensor.name
+        for node in path.nodes
+        for tensor in node.outputs
+        if tensor.name in learnt and _is_candidate(sight, tensor)
+    ]
+    why = "no convolution before it?"
+    if sight.flow.lost is not None:
+        why = _lost(sight.flow)
+    elif maps:
+        why = f"it is reached in several ways; layer={maps[-1]!r} would take the last map of one"
+    return (
+        "Grad-CAM needs a tensor with channels and height x width over 1 that every path from the "
+        f"image to the score crosses, and {sight.subject.output.name!r} has none ({why}); "
+        "integrated-gradients and deeplift work on any input"
+    )

@@ -22,7 +22,7 @@ BASELINE_SCORE = f"{RESERVED}baseline_score"
 RESOLVED_TARGET = f"{RESERVED}target"
 SEED = f"{RESERVED}seed"
 # What onnx 1.16 and ONNX Runtime 1.18 introduced with opset 21: the oldest that reads these graphs.
-_IR_VERSION = 10
+IR_VERSION = 10
 
 
 def working_copy(subject: Subject) -> Subject:
@@ -82,7 +82,7 @@ def finish(
     _forget_shapes(graph, {tensor.name for tensor in kept})
     _name_nodes_apart(graph)
     model = gs.export_onnx(graph, do_type_check=False)
-    model.ir_version = _IR_VERSION
+    model.ir_version = IR_VERSION
     model.producer_name = "onnxplain"
     return _with_output_shapes(model)
 

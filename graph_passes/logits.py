@@ -7,7 +7,7 @@ import onnx_graphsurgeon as gs
 from onnxplain import UnsupportedModelError
 from onnxplain.graph_passes.dims import Dim, Shape, describe, is_static, same_dim
 from onnxplain.graph_passes.emit import Emitter, is_constant, producer_of
-from onnxplain.graph_passes.rows import Lost, Place, Rows
+from onnxplain.graph_passes.places import Lost, Place, Rows
 
 # Operators between the final activation and the output that only rename, reshape or retype.
 TAIL = {"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Dropout", "Cast"}

@@ -66,8 +66,13 @@ def prepare(model: onnx.ModelProto) -> gs.Graph:
     ):
         canonicalise(graph)
     _fold(graph)
+    return with_known_shapes(graph)
+
+
+def with_known_shapes(graph: gs.Graph) -> gs.Graph:
+    """The same graph with every shape that can be told, and no arithmetic on known ones."""
     graph = infer_shapes(graph)
-    if _fold_shapes(graph):
+    while _fold_shapes(graph):
         _fold(graph)
         graph = infer_shapes(graph)
     return graph

@@ -23,27 +23,32 @@ def rewrite_nodes(graph: gs.Graph, rewrites: Mapping[str, Rewrite], only=None) -
         only: a predicate on nodes; None takes all.
     """
     emit = Emitter(graph, "rewritten")
-    changed = False
-    for node in list(graph.nodes):
+    changed, position = False, 0
+    while position < len(graph.nodes):
+        node = graph.nodes[position]
         rewrite = rewrites.get(operator_name(node))
         if rewrite is None or (only is not None and not only(node)):
+            position += 1
             continue
         before = len(graph.nodes)
         result = rewrite(emit, node)
         emitted = graph.nodes[before:]
         del graph.nodes[before:]
-        if result is not None:
-            results = result if isinstance(result, list) else [result]
-            _put_in_place(graph, node, emitted, results)
-            changed = True
+        if result is None:
+            position += 1
+            continue
+        results = result if isinstance(result, list) else [result]
+        _under_its_names(node, emitted, results)
+        graph.nodes[position : position + 1] = emitted
+        position += len(emitted)
+        changed = True
     return changed
 
 
-def _put_in_place(
-    graph: gs.Graph, node: gs.Node, emitted: list[gs.Node], results: Sequence[gs.Tensor | None]
+def _under_its_names(
+    node: gs.Node, emitted: list[gs.Node], results: Sequence[gs.Tensor | None]
 ) -> None:
-    """Splice the emitted nodes in, their results under the names of the node's outputs."""
-    position = next(i for i, other in enumerate(graph.nodes) if other is node)
+    """Add to the emitted nodes what hands on their results, by the names of the node's outputs."""
     outputs = list(node.outputs)
     node.outputs.clear()
     node.inputs.clear()
@@ -52,7 +57,6 @@ def _put_in_place(
             # Under the old node's name, since users name layers by their nodes too.
             name = (node.name if output is outputs[0] else None) or output.name
             emitted.append(gs.Node("Identity", name, {}, [result], [output]))
-    graph.nodes[position : position + 1] = emitted
 
 
 def drop_unused(graph: gs.Graph, keep: Collection[str]) -> None:

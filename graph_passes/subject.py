@@ -20,7 +20,8 @@ from onnxplain.graph_passes.logits import (
     channel_axis,
     final_activation,
 )
-from onnxplain.graph_passes.rows import Lost, Place, Rows, follow_rows
+from onnxplain.graph_passes.places import Lost, Place, Rows
+from onnxplain.graph_passes.rows import follow_rows
 from onnxplain.graph_passes.training import refuse_batch_statistics
 
 

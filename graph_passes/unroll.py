@@ -6,6 +6,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnxplain.graph_passes.conditionals import resolve_conditionals
+from onnxplain.graph_passes.decompositions.recurrent import slices
 from onnxplain.graph_passes.emit import Emitter, is_constant
 from onnxplain.graph_passes.inference import inferred
 from onnxplain.graph_passes.rewriting import rewrite_nodes
@@ -81,12 +82,10 @@ def _scan(emit: Emitter, node: gs.Node) -> list[gs.Tensor | None] | None:
         return None
     reverse = node.attrs.get("scan_input_directions") or [0] * scanned
     collected: list[list[gs.Tensor]] = [[] for _ in body.outputs[len(states) :]]
+    sliced = [slices(emit, x, steps, axis) for x, axis in zip(inputs, axes, strict=True)]
+    sliced = [s[::-1] if back else s for s, back in zip(sliced, reverse, strict=True)]
     for step in range(steps):
-        slices = [
-            emit("Gather", x, np.asarray(steps - 1 - step if back else step), axis=axis)
-            for x, axis, back in zip(inputs, axes, reverse, strict=True)
-        ]
-        results = _run_body(emit, body, [*states, *slices])
+        results = _run_body(emit, body, [*states, *(s[step] for s in sliced)])
         states = results[: len(states)]
         for rows, value in zip(collected, results[len(states) :], strict=True):
             rows.append(value)

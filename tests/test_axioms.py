@@ -27,6 +27,7 @@ FORMS = [
 
 
 def explain(model: onnx.ModelProto, method: str, **options) -> onnxplain.Explainer:
+    options = {"steps": 50, **options} if method == "integrated-gradients" else options
     return onnxplain.Explainer(model, method, providers="cpu", threads=2, **options)
 
 

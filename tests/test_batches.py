@@ -77,7 +77,7 @@ def test_outputs_without_a_batch(method, case):
         np.testing.assert_allclose(e.outputs[name], value, atol=1e-5)
 
 
-@pytest.mark.parametrize("options", [{}, {"quadrature": "adaptive"}])
+@pytest.mark.parametrize("options", [{"steps": 50}, {"quadrature": "adaptive", "steps": 50}])
 def test_integrated_gradients_of_doubles(options, tmp_path):
     """Points and weights come in the model's own type, in the exported file too."""
     nodes = [
@@ -139,7 +139,7 @@ def test_tokens_looked_up_in_other_ways(method, form):
     inputs = [("tokens", TensorProto.INT64, ["n", 5])]
     model = model_of(nodes, inputs, [("scores", FLOAT, ["n", 3])], weights)
     tokens = RANDOM.integers(0, 11, (3, 5))
-    e = onnxplain.Explainer(model, method, providers="cpu")(tokens, 1)
+    e = onnxplain.Explainer(model, method, steps=50, providers="cpu")(tokens, 1)
     rows = np.tanh(table[tokens]).reshape(3, -1) * weights["v"][:, 1]
     expected = rows if form == "numbers" else rows.reshape(3, 5, 6).sum(2)
     np.testing.assert_allclose(e.attribution.reshape(3, 5), expected, atol=1e-4)

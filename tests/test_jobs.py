@@ -56,10 +56,11 @@ def test_files_and_records(tmp_path, model, seven):
     cam, gradients, deeplift = records
     assert cam["feature_map"] == "silu_out_0" and cam["steps"] is None
     assert cam["baseline_score"] is cam["delta"] is cam["relative_delta"] is None
-    assert gradients["steps"] == 50 and gradients["feature_map"] is None
+    assert 9 <= gradients["steps"] <= 200 and gradients["relative_delta"] <= 0.01
+    assert gradients["feature_map"] is None
     for record in (gradients, deeplift):
         gap = record["score"] - record["baseline_score"]
-        assert abs(record["delta"]) < 1e-3 * abs(gap)
+        assert abs(record["delta"]) <= (0.01 if record is gradients else 1e-3) * abs(gap)
         assert record["relative_delta"] == pytest.approx(abs(record["delta"] / gap))
 
 
@@ -192,7 +193,7 @@ def test_progress_rises_to_one(tmp_path, model, seven):
     told = []
     other = write_photo(tmp_path / "other.png", 3)
     images = [str(seven), str(other)]
-    explain_files(model, images, tmp_path, Options(), lambda *step: told.append(step))
+    explain_files(model, images, tmp_path, Options(steps=50), lambda *step: told.append(step))
     fractions = [done for _, done in told]
     assert fractions == sorted(fractions) and fractions[-1] == pytest.approx(1.0)
     assert {text for text, _ in told} >= {"building deeplift", "seven.png", "other.png"}
@@ -226,10 +227,11 @@ def flat_model(folder, scale=1.0):
     return path
 
 
-def test_scores_that_are_not_finite_are_said_to_be(tmp_path, seven):
+def test_scores_that_are_not_finite_are_failures_that_name_the_tensor(tmp_path, seven):
     report = run(flat_model(tmp_path, scale=3e38), [seven], tmp_path, methods=("deeplift",))
-    assert report.records[0]["score"] is None
-    assert "NaN" not in (tmp_path / "results.json").read_text(encoding="utf-8")
+    (record,) = report.failed
+    assert "score" in record["error"] and "'y' (made by Gemm)" in record["error"]
+    assert ": NaN" not in (tmp_path / "results.json").read_text(encoding="utf-8")
 
 
 def test_every_image_has_files_of_its_own():

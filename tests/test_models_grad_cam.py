@@ -16,7 +16,7 @@ from torch.nn import functional as F
 import onnxplain
 
 # The module whose output is the feature map: what every path crosses last, before the positions
-# are averaged, flattened or attended to.
+# are averaged or flattened. Of patch tokens: test_feature_map_tokens.py.
 LAYERS = {
     "resnet": "5",
     "mobilenet_v2": "6",
@@ -24,7 +24,6 @@ LAYERS = {
     "efficientnet": "6",
     "convnext": "5",
     "unet": "merge_top",
-    "vit": "patches",
     "conv_head": "3",
     "densenet": "9",
     "odd_shapes": "11",

@@ -46,7 +46,7 @@ def test_ig_is_captums(name: str):
     module = networks.network64(zoo.EXPORTED[name])
     x, targets = zoo.example(name), [2, 5]
     expected = captums(module, x, targets, method="gausslegendre")
-    found = zoo.explainer(name, METHOD)(x, targets)
+    found = zoo.explainer(name, METHOD, steps=50)(x, targets)
     assert zoo.relative_error(found.attribution, expected) < 1e-4
     assert found.steps == STEPS and found.target.tolist() == targets
 
@@ -75,7 +75,7 @@ def test_ig_of_files_is_captums(name: str):
     x = zoo.example(name)
     targets = [1, 0, 1][: len(x)]
     expected = captums(forward, x, targets, method="gausslegendre")
-    found = zoo.explainer(name, METHOD)(x, targets)
+    found = zoo.explainer(name, METHOD, steps=50)(x, targets)
     assert zoo.relative_error(found.attribution, expected) < 1e-4
 
 
@@ -204,7 +204,7 @@ def test_threads_do_not_change_the_numbers(threads: int | None):
 def test_progress_counts_to_the_end():
     seen: list[tuple[int, int]] = []
     name = "captum_dense-torchscript17-dynamic"
-    explainer = zoo.explainer(name, METHOD)
+    explainer = zoo.explainer(name, METHOD, steps=50)
     explainer(zoo.example(name), 0, progress=lambda done, of: seen.append((done, of)))
     assert [done for done, _ in seen] == list(range(1, len(seen) + 1))
     assert {of for _, of in seen} == {len(seen)}

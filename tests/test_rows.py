@@ -8,8 +8,9 @@ import torch
 from small import FLOAT, ask, f32, node, small, value
 
 import onnxplain
+from onnxplain.graph_passes.places import Lost, Place, join_rows
 from onnxplain.graph_passes.prepare import prepare
-from onnxplain.graph_passes.rows import Lost, Place, follow_rows, join_rows
+from onnxplain.graph_passes.rows import follow_rows
 
 RANDOM = np.random.default_rng(11)
 W = RANDOM.standard_normal((3, 4)).astype(np.float32)

@@ -59,7 +59,7 @@ def test_vjp_names_it():
 def test_a_branch_that_reads_another_input_stands_still(method, sign, target):
     x, y = RANDOM.standard_normal((2, 1, 5)).astype(np.float32)
     y = sign * np.abs(y)
-    e = onnxplain.Explainer(choosing("other"), method, input="x", providers="cpu")(
+    e = onnxplain.Explainer(choosing("other"), method, input="x", steps=50, providers="cpu")(
         {"x": x, "y": y}, target
     )
     expected = np.tanh(x) * WEIGHTS["v"][:, np.atleast_1d(target)].T

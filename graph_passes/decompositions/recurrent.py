@@ -44,6 +44,16 @@ def recurrent(emit: Emitter, node: gs.Node) -> list[gs.Tensor | None] | None:
     return _joined(emit, node, runs, by_batch)
 
 
+def slices(emit: Emitter, x: gs.Tensor, count: int, axis: int) -> list[gs.Tensor]:
+    """The parts of x along an axis of known length, without that axis.
+
+    By one Split, whose adjoint is one Concat: those of as many Gathers are as many tensors of x's
+    size, so that a gradient takes time and memory quadratic in the length.
+    """
+    parts = [x] if count == 1 else emit.many("Split", count, x, axis=axis, num_outputs=count)
+    return [emit("Squeeze", part, [axis]) for part in parts]
+
+
 def _of_direction(emit: Emitter, node: gs.Node, index: int, direction: int) -> gs.Tensor | None:
     """One direction's part of a weight, bias or peephole input."""
     tensor = optional_input(node, index)
@@ -72,7 +82,7 @@ def _one_direction(
     else:
         input_bias = state_bias = emit.constant(np.zeros(gates * hidden), x.dtype)
     projected = emit.add(emit("MatMul", x, emit("Transpose", weights, perm=[1, 0])), input_bias)
-    frames = [emit("Gather", projected, np.asarray(t), axis=0) for t in range(steps)]
+    frames = slices(emit, projected, steps, 0)
     like = emit("Slice", frames[0], [0], [hidden], [1])
     h = _initial(emit, node, 5, direction, like)
     c = _initial(emit, node, 6, direction, like) if node.op == "LSTM" else None

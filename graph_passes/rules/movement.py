@@ -33,6 +33,10 @@ def transpose(emit, node, dy):
 def concat(emit, node, dy, operand):
     """dx_k = the part of dy that x_k became."""
     axis = node.attrs["axis"] % rank_of(node.outputs[0])
+    known = [None if x.shape is None else x.shape[axis] for x in node.inputs[: operand + 1]]
+    if is_static(known):
+        end = sum(known)
+        return emit("Slice", dy, [end - known[-1]], [end], [axis])
     lengths = [emit.dims(x, axis, axis + 1) for x in node.inputs[: operand + 1]]
     start = emit.constant(np.zeros(1, np.int64))
     for length in lengths[:-1]:
