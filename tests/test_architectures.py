@@ -19,11 +19,11 @@ from breadth.checks import METHODS, check  # noqa: E402
 
 # Name, exporter, batch, and the methods that have nothing to explain there.
 LINES = [
-    ("timm/vision_transformer", "torchscript", "dynamic", set()),
-    ("timm/convnext", "dynamo", "static", set()),
-    ("timm/byobnet", "torchscript", "static", set()),
-    ("timm/maxxvit", "torchscript", "dynamic", set()),
-    ("timm/efficientnet", "torchscript", "dynamic", set()),
+    ("timm/vision_transformer:test_vit", "torchscript", "dynamic", set()),
+    ("timm/convnext:test_convnext", "dynamo", "static", set()),
+    ("timm/byobnet:test_byobnet", "torchscript", "static", set()),
+    ("timm/maxxvit:test_coatnet", "torchscript", "dynamic", set()),
+    ("timm/efficientnet:test_efficientnet", "torchscript", "dynamic", set()),
     ("transformers/swin", "torchscript", "dynamic", set()),
     ("transformers/resnet", "dynamo", "dynamic", set()),
     ("transformers/segformer-map", "torchscript", "static", set()),

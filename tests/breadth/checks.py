@@ -67,7 +67,7 @@ def check(
         "gradient": lambda: _beside_kinks(_gradient, onnxplain, oracle, path),
         "integrated-gradients": lambda: _beside_kinks(_integrated, onnxplain, oracle, path),
         "deeplift": lambda: _deeplift(onnxplain, oracle, path),
-        "grad-cam": lambda: _grad_cam(onnxplain, oracle, path),
+        "grad-cam": lambda: _beside_kinks(_grad_cam, onnxplain, oracle, path),
     }
     for method, work in works.items():
         note(record)
@@ -227,9 +227,10 @@ def _value_of(model: onnx.ModelProto, name: str, oracle: Oracle, e) -> np.ndarra
     if name not in {value.name for value in shown.graph.output}:
         shown.graph.output.append(onnx.ValueInfoProto(name=name))
     session = session_of(shown)
-    target = oracle.network.target
-    rows = np.asarray([target] * len(oracle.x), np.int64)
-    given = {"x": oracle.x.numpy(), "target": rows}
+    # Which score is asked for does not change the map's values.
+    width = next((i.shape[1:] for i in session.get_inputs() if i.name == "target"), [])
+    target = np.zeros([len(oracle.x), *width], np.int64)
+    given = {"x": oracle.x.numpy(), "target": target}
     return session.run([name], {i.name: given[i.name] for i in session.get_inputs()})[0]
 
 
@@ -247,7 +248,7 @@ def _error_by_cut(onnxplain, oracle: Oracle, path: str, name: str, value, e) -> 
         (slope,) = found.run([f"grad_{name}"], feeds)
     except Exception:
         return None
-    candidates = maps_of(torch.from_numpy(value), torch.from_numpy(slope), e.attribution.shape[-2:])
+    candidates = maps_of(torch.from_numpy(value), torch.from_numpy(slope), e.attribution.shape[1:])
     return min(
         (relative(e.attribution, c) for c in candidates if np.abs(c).max() > 0), default=None
     )

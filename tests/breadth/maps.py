@@ -29,7 +29,7 @@ def error_of_map(
     if not _differences_agree(oracle, name, slope):
         return None
     single = _slope(oracle, name, oracle.single, torch.float32)
-    size = attribution.shape[-2:]
+    size = attribution.shape[1:]
     pairs = zip(maps_of(made, slope, size), maps_of(*single, size), strict=True)
     errors = [(relative(attribution, right), relative(own, right)) for right, own in pairs]
     return min(errors, default=None)
@@ -98,23 +98,24 @@ def _maker(oracle: Oracle, value: np.ndarray) -> str | None:
 def maps_of(value: torch.Tensor, slope: torch.Tensor, size) -> Iterator[np.ndarray]:
     """The map for every way in which the tensor's axes may be channels and places.
 
-    Tokens are a square grid behind a few others, or before them.
+    Tokens of an image are a square grid behind a few others, or before them; a signal's map is a
+    line.
     """
+    mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(size)]
     for channels in range(1, value.ndim):
         a, da = (t.movedim(channels, 1).flatten(2) for t in (value, slope))
-        places = value.movedim(channels, 1).shape[2:]
-        for grid, taken in _grids(places):
+        for grid, taken in _grids(value.movedim(channels, 1).shape[2:], len(size)):
             part, dpart = a[..., taken], da[..., taken]
             small = (part * dpart.mean(2, keepdim=True)).sum(1).relu()
             small = small.reshape(len(small), 1, *grid)
-            yield interpolate(small, tuple(size), mode="bilinear")[:, 0].numpy()
+            yield interpolate(small, tuple(size), mode=mode)[:, 0].numpy()
 
 
-def _grids(places) -> Iterator[tuple[tuple[int, int], slice]]:
-    if len(places) == 2:
-        yield (places[0], places[1]), slice(None)
+def _grids(places, axes: int) -> Iterator[tuple[tuple[int, ...], slice]]:
+    if len(places) == axes:
+        yield tuple(places), slice(None)
     for side in range(2, 64):
         count = side * side
-        if len(places) == 1 and places[0] - 8 <= count <= places[0]:
+        if axes == 2 and len(places) == 1 and places[0] - 8 <= count <= places[0]:
             yield (side, side), slice(places[0] - count, None)
             yield (side, side), slice(0, count)

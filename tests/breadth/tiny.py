@@ -100,7 +100,7 @@ def _caller(made: Architecture) -> Callable[[torch.nn.Module, torch.Tensor], tor
         given = {made.argument: x}
         if made.model == "ViTMAEModel":
             # Which patches are hidden is drawn by lot where it is not told.
-            given["noise"] = torch.linspace(0, 1, 16).repeat(len(x), 1)
+            given["noise"] = torch.linspace(0, 1, 16) + 0 * x[:, 0, 0, :1]
         return getattr(network(**given, return_dict=True), made.output)
 
     return call
