@@ -176,7 +176,7 @@ def _deeplift(onnxplain, oracle: Oracle, path: str) -> dict[str, Any]:
     rows = np.abs(e.attribution.astype(np.float64)).reshape(len(e.score), -1).sum(axis=1)
     gap = np.abs(e.score - e.baseline_score)
     with torch.no_grad():
-        zero = oracle.double(torch.zeros_like(oracle.x).double()).numpy()
+        zero = oracle.double(torch.zeros_like(oracle.x).double()).detach().numpy()
     weights = oracle.integrated.cotangent.numpy().reshape(len(rows), -1)
     exact = (weights * (oracle.y - zero).reshape(len(rows), -1)).sum(axis=1)
     answer = {

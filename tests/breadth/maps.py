@@ -42,7 +42,7 @@ def _slope(oracle: Oracle, name: str, network: nn.Module, kind: torch.dtype):
         lambda _module, _inputs, output: kept.append(output)
     )
     try:
-        start = oracle.x.to(kind).requires_grad_()
+        start = oracle.x.to(kind).clone().requires_grad_()
         score = (network(start) * oracle.integrated.cotangent.to(kind)).sum()
     finally:
         handle.remove()
