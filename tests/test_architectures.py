@@ -29,7 +29,7 @@ LINES = [
     ("transformers/segformer-map", "torchscript", "static", set()),
     ("transformers/detr", "torchscript", "static", set()),
     ("transformers/bert", "torchscript", "dynamic", {"grad-cam"}),
-    ("transformers/wav2vec2", "torchscript", "static", {"grad-cam"}),
+    ("transformers/wav2vec2", "torchscript", "static", set()),
     ("transformers/vit", "dynamo", "static", set()),
 ]
 
