@@ -191,13 +191,17 @@ def _first_bad(
             if not isinstance(values, np.ndarray) or values.dtype.kind != "f":
                 continue
             if nan and np.isnan(values).any():
+                if infinite is None:
+                    return _place(node, name, "NaN")
                 # What is made of the scores turns infinity into NaN: then that is what arose.
-                made_of_scores = name.startswith(RESERVED) and AT not in node.name
-                return infinite if infinite and made_of_scores else _place(node, name, "NaN")
-            # Infinity below 0 is how masks are written.
-            if infinite is None and (values > np.finfo(values.dtype).max).any():
+                made_of_scores = name.startswith(RESERVED) and "/baseline" not in node.name
+                if made_of_scores and AT not in node.name:
+                    return infinite
+                return f"{_place(node, name, 'NaN')}, behind{infinite.removeprefix(':')}"
+            if infinite is None and np.isinf(values).any():
                 infinite = _place(node, name, "infinite")
-                if not nan:
+                # Infinity below 0 is how masks are written.
+                if not nan and (values > 0).any():
                     return infinite
     return infinite
 

@@ -66,7 +66,9 @@ def prepare(model: onnx.ModelProto) -> gs.Graph:
     ):
         canonicalise(graph)
     _fold(graph)
-    return with_known_shapes(graph)
+    graph = with_known_shapes(graph)
+    # What waited for a constant has it now, where it follows from sizes.
+    return with_known_shapes(graph) if decompose(graph) else graph
 
 
 def with_known_shapes(graph: gs.Graph) -> gs.Graph:

@@ -25,7 +25,8 @@ def unroll(graph: gs.Graph) -> None:
     while resolve_conditionals(graph):
         # What stands behind may be of a known size now, and decide the next.
         _learn_shapes(graph)
-    rewrite_nodes(graph, {"Scan": _scan, "Loop": _loop})
+    while rewrite_nodes(graph, {"Scan": _scan, "Loop": _loop}):
+        _learn_shapes(graph)
 
 
 def _learn_shapes(graph: gs.Graph) -> None:

@@ -37,9 +37,9 @@ def _unchanged(node: gs.Node, position: int, axis: int) -> bool:
     if scales is not None:
         return is_constant(scales) and float(scales.values[position]) == 1.0
     before, after = node.inputs[0].shape[axis], node.outputs[0].shape[axis]
-    if before is not None and before == after:
-        return True
-    return axis < 2
+    if isinstance(before, int) and isinstance(after, int):
+        return before == after
+    return axis < 2 or (before is not None and before == after)
 
 
 def _given(node: gs.Node, index: int) -> gs.Tensor | None:
