@@ -56,7 +56,9 @@ def _differences_agree(oracle: Oracle, name: str, slope: torch.Tensor) -> bool:
     direction = slope / slope.abs().max().clamp(min=1e-300)
 
     def score(step: float) -> float:
-        handle = module.register_forward_hook(lambda _m, _i, output: output + step * direction)
+        handle = module.register_forward_hook(
+            lambda _module, _inputs, output: torch.add(output, step * direction)
+        )
         try:
             with torch.no_grad():
                 y = oracle.double(oracle.x.double())
