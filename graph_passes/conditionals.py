@@ -45,7 +45,7 @@ def _resolved(emit: Emitter, node: gs.Node) -> list[gs.Tensor | None] | None:
     (condition,) = node.inputs
     decision = decided(condition)
     if decision is not None:
-        taken = list(write_out(emit, branches[0 if decision else 1]))
+        taken: list[gs.Tensor | None] = [*write_out(emit, branches[0 if decision else 1])]
         _forget(branches)
         return taken
     if not captured(node) or not all(map(_can_be_computed, branches)):
@@ -116,15 +116,18 @@ def _sizes(tensor: gs.Tensor) -> Sizes | None:
         # Sizes are few.
         return np.asarray(tensor.values).astype(object) if tensor.values.size <= 64 else None
     node = producer_of(tensor)
-    if node is None or operator_name(node) not in _ARITHMETIC:
+    if node is None:
         return None
-    if node.op == "Shape":
+    if operator_name(node) == "Shape":
         return _shape(node)
+    compute = _ARITHMETIC.get(operator_name(node))
+    if compute is None:
+        return None
     operands = [_sizes(t) for t in node.inputs if t.name]
     if any(operand is None for operand in operands):
         return None
     try:
-        return np.asarray(_ARITHMETIC[node.op](node, *operands), dtype=object)
+        return np.asarray(compute(node, *operands), dtype=object)
     except (IndexError, ValueError, TypeError, ZeroDivisionError):
         return None
 
@@ -161,8 +164,7 @@ def _slice(node: gs.Node, data: Sizes, starts: Sizes, ends: Sizes, *rest: Sizes)
     return data[int(starts.item()) : int(ends.item()) : step]
 
 
-_ARITHMETIC: dict[str, Callable[..., Sizes] | None] = {
-    "Shape": None,
+_ARITHMETIC: dict[str, Callable[..., Sizes]] = {
     "Gather": _gather,
     "Slice": _slice,
     "Concat": lambda node, *parts: np.concatenate(parts),

@@ -63,7 +63,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--again", action="store_true", help="also what has a line already")
     parser.add_argument("--summary", action="store_true", help="print the table and run nothing")
     parser.add_argument("--seconds", type=int, default=240, help="for one file")
-    parser.add_argument("--gigabytes", type=float, default=8.0, help="for one file")
+    parser.add_argument("--gigabytes", type=float, default=12.0, help="for one file")
     return parser.parse_args()
 
 

@@ -315,3 +315,7 @@ for options in (
     size = {"output_height": 2, "output_width": 3}
     add("RoiAlign", image, boxes, integers(1, 0, 1), step=1.0, oracle="runtime", **size, **options)
     add("RoiAlign", 3 * image, boxes, integers(1, 0, 1), mode="max", **size, **options)
+add("OneHot", Fixed(np.array([1, -1, 3, 9])), Fixed(np.array(4)), normal(2), step=1.0)
+add("OneHot", Fixed(np.array([[0, 2]])), Fixed(np.array(3)), normal(2), step=1.0, axis=1)
+add("ReverseSequence", normal(4, 3, 2), integers(1, 4, 2), step=1.0)
+add("ReverseSequence", normal(3, 4, 2), integers(1, 4, 2), step=1.0, batch_axis=0, time_axis=1)

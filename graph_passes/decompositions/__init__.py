@@ -8,6 +8,7 @@ from onnxplain.graph_passes.decompositions import (  # noqa: F401
     recurrent,
     sampling,
     selection,
+    sequences,
     softplus,
     spectral,
 )

@@ -27,7 +27,6 @@ def selection(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
     return None if chosen is None else emit.add(b, emit.mul(chosen, emit.sub(a, b)))
 
 
-@decomposition("Add", "Sub", table=FOR_DEEPLIFT)
 def masked(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
     """x - (x > 0) and its kind: the mask, a comparison cast to float, as a float function."""
     numbers = [_mask_as_number(emit, tensor) for tensor in node.inputs]
@@ -35,6 +34,9 @@ def masked(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
         return None
     operands = [x if n is None else n for x, n in zip(node.inputs, numbers, strict=True)]
     return emit(node.op, *operands)
+
+
+decomposition("Add", "Sub", table=FOR_DEEPLIFT)(masked)
 
 
 def _mask_as_number(emit: Emitter, tensor: gs.Tensor) -> gs.Tensor | None:

@@ -10,5 +10,6 @@ from onnxplain.graph_passes.rules import (  # noqa: F401  (importing registers t
     reductions,
     resampling,
     scatter,
+    sequences,
     spectral,
 )

@@ -19,6 +19,12 @@ def names() -> list[str]:
 
 
 def build(name: str) -> Network:
-    """The network of that name, filled with random weights."""
+    """The network of that name, filled with random weights.
+
+    `timm/<family>:<model>` is another than the family's smallest, or saves looking for that.
+    """
     library, _, short = name.partition("/")
-    return families.build(short) if library == "timm" else tiny.build(short)
+    if library != "timm":
+        return tiny.build(short)
+    family, _, model = short.partition(":")
+    return families.build(family, model or None)

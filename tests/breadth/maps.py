@@ -13,32 +13,62 @@ from torch.nn.functional import interpolate
 from breadth.oracle import Oracle, relative
 
 
-def error_of_map(oracle: Oracle, value: np.ndarray, attribution: np.ndarray) -> float | None:
+def error_of_map(
+    oracle: Oracle, value: np.ndarray, attribution: np.ndarray
+) -> tuple[float, float] | None:
     """How far the attribution is from the formula at the module whose output `value` is.
 
     Returns:
-        The relative error; None where `value` is no submodule's output, up to the order of its
-        axes, or the formula gives an empty map.
+        The relative error, and that of PyTorch's own float32; None where `value` is no submodule's
+        output, up to the order of its axes, or central differences contradict autograd there.
     """
     name = _maker(oracle, value)
     if name is None:
         return None
+    made, slope = _slope(oracle, name, oracle.double, torch.float64)
+    if not _differences_agree(oracle, name, slope):
+        return None
+    single = _slope(oracle, name, oracle.single, torch.float32)
+    size = attribution.shape[1:]
+    pairs = zip(maps_of(made, slope, size), maps_of(*single, size), strict=True)
+    errors = [(relative(attribution, right), relative(own, right)) for right, own in pairs]
+    return min(errors, default=None)
+
+
+def _slope(oracle: Oracle, name: str, network: nn.Module, kind: torch.dtype):
+    """What the module returns, and the score's slope there."""
     kept: list[torch.Tensor] = []
-    module = dict(oracle.double.named_modules())[name]
-    handle = module.register_forward_hook(lambda _m, _i, output: kept.append(output))
+    handle = dict(network.named_modules())[name].register_forward_hook(
+        lambda _module, _inputs, output: kept.append(output)
+    )
     try:
-        start = oracle.x.double().requires_grad_()
-        score = (oracle.double(start) * oracle.integrated.cotangent.double()).sum()
+        start = oracle.x.to(kind).clone().requires_grad_()
+        score = (network(start) * oracle.integrated.cotangent.to(kind)).sum()
     finally:
         handle.remove()
     (slope,) = torch.autograd.grad(score, kept[-1])
-    with torch.no_grad():
-        errors = [
-            relative(attribution, expected)
-            for expected in maps_of(kept[-1], slope, attribution.shape[-2:])
-            if np.abs(expected).max() > 0
-        ]
-    return min(errors, default=None)
+    return kept[-1].detach(), slope
+
+
+def _differences_agree(oracle: Oracle, name: str, slope: torch.Tensor) -> bool:
+    """Whether the score changes along `slope` as it says."""
+    module = dict(oracle.double.named_modules())[name]
+    direction = slope / slope.abs().max().clamp(min=1e-300)
+
+    def score(step: float) -> float:
+        handle = module.register_forward_hook(
+            lambda _module, _inputs, output: torch.add(output, step * direction)
+        )
+        try:
+            with torch.no_grad():
+                y = oracle.double(oracle.x.double())
+        finally:
+            handle.remove()
+        return float((y * oracle.integrated.cotangent.double()).sum())
+
+    rise = (score(1e-5) - score(-1e-5)) / 2e-5
+    said = float((slope * direction).sum())
+    return abs(rise - said) <= 0.05 * abs(said)
 
 
 def _maker(oracle: Oracle, value: np.ndarray) -> str | None:
@@ -70,23 +100,24 @@ def _maker(oracle: Oracle, value: np.ndarray) -> str | None:
 def maps_of(value: torch.Tensor, slope: torch.Tensor, size) -> Iterator[np.ndarray]:
     """The map for every way in which the tensor's axes may be channels and places.
 
-    Tokens are a square grid behind a few others, or before them.
+    Tokens of an image are a square grid behind a few others, or before them; a signal's map is a
+    line.
     """
+    mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(size)]
     for channels in range(1, value.ndim):
         a, da = (t.movedim(channels, 1).flatten(2) for t in (value, slope))
-        places = value.movedim(channels, 1).shape[2:]
-        for grid, taken in _grids(places):
+        for grid, taken in _grids(value.movedim(channels, 1).shape[2:], len(size)):
             part, dpart = a[..., taken], da[..., taken]
             small = (part * dpart.mean(2, keepdim=True)).sum(1).relu()
             small = small.reshape(len(small), 1, *grid)
-            yield interpolate(small, tuple(size), mode="bilinear")[:, 0].numpy()
+            yield interpolate(small, tuple(size), mode=mode)[:, 0].numpy()
 
 
-def _grids(places) -> Iterator[tuple[tuple[int, int], slice]]:
-    if len(places) == 2:
-        yield (places[0], places[1]), slice(None)
+def _grids(places, axes: int) -> Iterator[tuple[tuple[int, ...], slice]]:
+    if len(places) == axes:
+        yield tuple(places), slice(None)
     for side in range(2, 64):
         count = side * side
-        if len(places) == 1 and places[0] - 8 <= count <= places[0]:
+        if axes == 2 and len(places) == 1 and places[0] - 8 <= count <= places[0]:
             yield (side, side), slice(places[0] - count, None)
             yield (side, side), slice(0, count)

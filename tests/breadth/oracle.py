@@ -49,7 +49,7 @@ class Oracle:
         self.single = network.module
         self.precision = "float64"
         with torch.no_grad():
-            self.y32 = self.single(x)
+            self.y32 = self.single(x).detach()
         generator = torch.Generator().manual_seed(9)
         cotangent = torch.randn(self.y32.shape, generator=generator)
         self.gradient = Slopes(cotangent, torch.ones_like(x), (1.0,))
@@ -73,7 +73,7 @@ class Oracle:
     def y(self) -> np.ndarray:
         """Its outputs."""
         with torch.no_grad():
-            return self.double(self.x.double()).numpy()
+            return self.double(self.x.double()).detach().numpy()
 
     def expected(self, asked: Slopes, double: bool = True) -> np.ndarray:
         """By reverse mode."""

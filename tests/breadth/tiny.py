@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import transformers
 
@@ -26,7 +27,6 @@ class Architecture(NamedTuple):
         shape: of the input, [1, ...].
         argument: the name of the input.
         output: the name of the output that holds the score.
-        target: which number of it is the score.
     """
 
     model: str
@@ -35,7 +35,6 @@ class Architecture(NamedTuple):
     shape: tuple[int, ...]
     argument: str
     output: str
-    target: Any
 
     @property
     def is_image(self) -> bool:
@@ -43,26 +42,26 @@ class Architecture(NamedTuple):
 
 
 def _group(
-    rows: dict[str, tuple], shape: tuple, argument: str, output: str, target: Any
+    rows: dict[str, tuple], shape: tuple, argument: str, output: str
 ) -> dict[str, Architecture]:
     """Rows of a table, each (model, config, options[, what differs from the group])."""
     found = {}
     for name, (model, config, options, *other) in rows.items():
-        usual = {"shape": shape, "argument": argument, "output": output, "target": target}
+        usual = {"shape": shape, "argument": argument, "output": output}
         found[name] = Architecture(model, config, options, **(usual | dict(*other)))
     return found
 
 
 _PIXELS, _EMBEDS = "pixel_values", "inputs_embeds"
 ARCHITECTURES: dict[str, Architecture] = {
-    **_group(IMAGES, (1, 3, 64, 64), _PIXELS, "logits", 2),
-    **_group(TOKENS, (1, 3, 64, 64), _PIXELS, "pooler_output", 2),
-    **_group(MAPS, (1, 3, 64, 64), _PIXELS, "logits", (2, 3, 4)),
-    **_group(SETS, (1, 3, 64, 64), _PIXELS, "logits", (2, 1)),
-    **_group(VIDEOS, (1, 2, 3, 32, 32), _PIXELS, "logits", 2),
-    **_group(AUDIO, (1, 800), "input_values", "logits", 2),
-    **_group(TEXT, (1, 12, 32), _EMBEDS, "logits", 2),
-    **_group(SERIES, (1, 32, 2), "past_values", "prediction_outputs", (3, 1)),
+    **_group(IMAGES, (1, 3, 64, 64), _PIXELS, "logits"),
+    **_group(TOKENS, (1, 3, 64, 64), _PIXELS, "pooler_output"),
+    **_group(MAPS, (1, 3, 64, 64), _PIXELS, "logits"),
+    **_group(SETS, (1, 3, 64, 64), _PIXELS, "logits"),
+    **_group(VIDEOS, (1, 2, 3, 32, 32), _PIXELS, "logits"),
+    **_group(AUDIO, (1, 800), "input_values", "logits"),
+    **_group(TEXT, (1, 12, 32), _EMBEDS, "logits"),
+    **_group(SERIES, (1, 32, 2), "past_values", "prediction_outputs"),
 }
 
 
@@ -77,7 +76,15 @@ def build(name: str) -> Network:
     example = torch.randn(made.shape, generator=torch.Generator().manual_seed(1))
     wrapper = Wrapper(network, _caller(made))
     randomise(wrapper, example)
-    return Network(wrapper, example, made.target, made.is_image, note=made.model)
+    return Network(wrapper, example, _liveliest(wrapper, example), made.is_image, note=made.model)
+
+
+def _liveliest(module: torch.nn.Module, x: torch.Tensor) -> Any:
+    """The score that differs most from the one at zeros: a ReLU may end in zeros alone."""
+    with torch.no_grad():
+        apart = (module(x) - module(torch.zeros_like(x))).abs()[0]
+    index = np.unravel_index(int(apart.argmax()), apart.shape)
+    return int(index[0]) if len(index) == 1 else tuple(map(int, index))
 
 
 def _config(name: str, options: dict[str, Any]) -> Any:
@@ -90,6 +97,10 @@ def _config(name: str, options: dict[str, Any]) -> Any:
 
 def _caller(made: Architecture) -> Callable[[torch.nn.Module, torch.Tensor], torch.Tensor]:
     def call(network: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
-        return getattr(network(**{made.argument: x}, return_dict=True), made.output)
+        given = {made.argument: x}
+        if made.model == "ViTMAEModel":
+            # Which patches are hidden is drawn by lot where it is not told.
+            given["noise"] = torch.linspace(0, 1, 16) + 0 * x[:, 0, 0, :1]
+        return getattr(network(**given, return_dict=True), made.output)
 
     return call

@@ -15,7 +15,6 @@ MAPS: Rows = {
         "MobileViTForSemanticSegmentation",
         "MobileViTConfig",
         {**IMAGES["mobilevit"][2], "aspp_out_channels": 16},
-        {"target": (2, 1, 1)},
     ),
     "upernet": (
         "UperNetForSemanticSegmentation",
@@ -41,7 +40,7 @@ MAPS: Rows = {
             "neck_hidden_sizes": [16, 16, 16, 16],
             "fusion_hidden_size": 16,
         },
-        {"output": "predicted_depth", "target": (3, 4)},
+        {"output": "predicted_depth"},
     ),
     "depth-anything": (
         "DepthAnythingForDepthEstimation",
@@ -62,13 +61,13 @@ MAPS: Rows = {
             "fusion_hidden_size": 16,
             "head_hidden_size": 8,
         },
-        {"output": "predicted_depth", "target": (3, 4)},
+        {"output": "predicted_depth"},
     ),
     "glpn": (
         "GLPNForDepthEstimation",
         "GLPNConfig",
         {**PYRAMID, "decoder_hidden_size": 16},
-        {"output": "predicted_depth", "target": (3, 4)},
+        {"output": "predicted_depth"},
     ),
     "swin2sr": (
         "Swin2SRForImageSuperResolution",

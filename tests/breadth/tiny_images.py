@@ -210,18 +210,18 @@ TOKENS: Rows = {
         "ViTMAEModel",
         "ViTMAEConfig",
         {**VIT, "mask_ratio": 0.0},
-        {"output": "last_hidden_state", "target": (0, 2)},
+        {"output": "last_hidden_state"},
     ),
     "sam-vision": (
         "SamVisionModel",
         "SamVisionConfig",
         {**VIT, "output_channels": 16, "window_size": 2, "global_attn_indexes": [1]},
-        {"output": "last_hidden_state", "target": (2, 1, 1)},
+        {"output": "last_hidden_state"},
     ),
     "vitdet": (
         "VitDetModel",
         "VitDetConfig",
         {**VIT, "window_size": 2, "window_block_indices": [0]},
-        {"output": "last_hidden_state", "target": (2, 1, 1)},
+        {"output": "last_hidden_state"},
     ),
 }

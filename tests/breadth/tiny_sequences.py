@@ -82,7 +82,7 @@ _TEXT = {
     "pad_token_id": 0,
 }
 _DECODER = {**_TEXT, "num_key_value_heads": 2, "bos_token_id": 1, "eos_token_id": 2}
-_STATES = {"output": "last_hidden_state", "target": (3, 2)}
+_STATES = {"output": "last_hidden_state"}
 TEXT: Rows = {
     "bert": ("BertForSequenceClassification", "BertConfig", _TEXT),
     "distilbert": (

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 # Below this a norm would amplify rounding and what is alike everywhere, layer by layer: chaos.
-_LEAST_VARIANCE = 0.05
+_LEAST_VARIANCE = 0.002
 _ADDED = ("bias", "embed", "token", "pos", "table", "beta", "mean", "prompt")
 
 
