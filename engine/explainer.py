@@ -16,12 +16,12 @@ import onnx
 from onnxplain import InvalidInputError, OnnxplainError, UnsupportedModelError
 from onnxplain.engine.arrays import (
     check_baseline,
-    check_baseline_values,
     check_inputs,
     check_target,
     check_tolerance,
     if_out_of_range,
 )
+from onnxplain.engine.baselines import checked_baselines
 from onnxplain.engine.batching import (
     all_alike,
     check_apart,
@@ -54,8 +54,8 @@ from onnxplain.graph_passes import finish
 from onnxplain.graph_passes.deeplift import RULES
 from onnxplain.graph_passes.feature_map import find_feature_map
 from onnxplain.graph_passes.quadrature import ADAPTIVE, quadrature_rule
-from onnxplain.graph_passes.subject import Source, select
-from onnxplain.models.card import ModelCard, black_image, find_card
+from onnxplain.graph_passes.subject import select
+from onnxplain.models.card import ModelCard, find_card
 from onnxplain.models.load import load
 
 logger = logging.getLogger("onnxplain")
@@ -318,27 +318,8 @@ class Explainer:
         return self._plans[width]
 
     def _checked_baselines(self, baseline: Any) -> dict[str, np.ndarray]:
-        """A baseline for each explained input, by its name in the graphs, in the input's rank."""
         names = self._default_plan.baseline_names
-        given = (
-            baseline if isinstance(baseline, Mapping) else dict.fromkeys(names.values(), baseline)
-        )
-        if set(given) != set(names.values()):
-            raise InvalidInputError(
-                f"baseline must name the explained inputs {', '.join(names.values())}; "
-                f"got {', '.join(map(str, given))}"
-            )
-        return {
-            name: check_baseline_values(source, self._or_default(given[source.input.name], source))
-            for name, source in zip(names, self.subject.sources, strict=True)
-        }
-
-    def _or_default(self, baseline: Any, source: Source) -> Any:
-        if baseline is not None:
-            return baseline
-        if self.card is not None and len(source.start.shape) == 4:
-            return black_image(self.card)
-        return 0.0
+        return checked_baselines(self.subject, self.card, names, baseline)
 
     def _whole_baselines(
         self, feeds: Mapping[str, np.ndarray], baseline: Any

@@ -22,7 +22,7 @@ from onnxplain.graph_passes.logits import (
 )
 from onnxplain.graph_passes.places import Lost, Place, Rows
 from onnxplain.graph_passes.rows import follow_rows
-from onnxplain.graph_passes.training import refuse_batch_statistics
+from onnxplain.graph_passes.training import refuse_batch_statistics, refuse_randomness
 
 
 class Source(NamedTuple):
@@ -185,6 +185,7 @@ def select(
         logits, activation, axis = before_activation(graph, chosen)
     axis = channel_axis(logits) if axis is None else axis
     graph.toposort()
+    refuse_randomness(graph, logits)
     rows = follow_rows(graph, _row_starts(graph, sources))
     logits, axis, problem = batch_first(graph, sources[0].input, logits, axis, rows)
     rank = 2 if logits.shape is None else len(logits.shape)

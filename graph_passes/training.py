@@ -6,8 +6,11 @@ import onnx_graphsurgeon as gs
 
 from onnxplain import UnsupportedModelError
 from onnxplain.graph_passes.decompositions.normalization import BATCH_STATISTICS
-from onnxplain.graph_passes.emit import is_constant, optional_input
+from onnxplain.graph_passes.emit import is_constant, optional_input, read_by
 from onnxplain.graph_passes.names import is_marked
+
+_RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial"}
+_RANDOM |= {"Bernoulli"}
 
 
 def refuse_random_dropout(graph: gs.Graph) -> None:
@@ -44,3 +47,21 @@ def refuse_batch_statistics(graph: gs.Graph) -> None:
                 "depends on the whole batch: export the model for inference (model.eval() in "
                 "PyTorch)"
             )
+
+
+def refuse_randomness(graph: gs.Graph, score: gs.Tensor) -> None:
+    """Refuse a score that random numbers have a part in, be it by an index.
+
+    Raises:
+        UnsupportedModelError: naming the operator that draws them.
+    """
+    wanted = {score.name}
+    for node in reversed(graph.nodes):
+        if wanted.isdisjoint(tensor.name for tensor in node.outputs):
+            continue
+        if node.op in _RANDOM:
+            raise UnsupportedModelError(
+                f"the score depends on {node.op} (node {node.name or node.outputs[0].name!r}), "
+                "which draws random numbers: no two runs answer alike"
+            )
+        wanted.update(read_by(node))

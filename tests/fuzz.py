@@ -14,7 +14,8 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from random_graphs import Built, check, random_model
+from random_checks import check
+from random_graphs import Built, random_model
 
 
 def built_from(seed: int) -> Built:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from random_graphs import check, random_model
+from random_checks import check
+from random_graphs import random_model
 
 
 @settings(

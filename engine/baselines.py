@@ -1,0 +1,45 @@
+"""What Integrated Gradients and DeepLIFT start from, for each explained input."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from onnxplain import InvalidInputError
+from onnxplain.engine.arrays import check_baseline_values
+from onnxplain.graph_passes.subject import Source, Subject
+from onnxplain.models.card import ModelCard, black_image
+
+
+def checked_baselines(
+    subject: Subject, card: ModelCard | None, names: Mapping[str, str], baseline: Any
+) -> dict[str, np.ndarray]:
+    """A baseline for each explained input, by its name in the graphs, in the input's rank.
+
+    Args:
+        subject: what is explained.
+        card: the model's, whose black image is the default of a picture.
+        names: of the baselines in the graphs -> of the inputs.
+        baseline: an array or number for all, one for each input by its name, or None.
+
+    Raises:
+        InvalidInputError: other names, or no numbers of that rank.
+    """
+    given = baseline if isinstance(baseline, Mapping) else dict.fromkeys(names.values(), baseline)
+    if set(given) != set(names.values()):
+        raise InvalidInputError(
+            f"baseline must name the explained inputs {', '.join(names.values())}; "
+            f"got {', '.join(map(str, given))}"
+        )
+    return {
+        name: check_baseline_values(source, _or_default(card, given[source.input.name], source))
+        for name, source in zip(names, subject.sources, strict=True)
+    }
+
+
+def _or_default(card: ModelCard | None, baseline: Any, source: Source) -> Any:
+    if baseline is not None:
+        return baseline
+    return black_image(card) if card is not None and len(source.start.shape) == 4 else 0.0
