@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -315,7 +316,7 @@ def _recurrent(node: gs.Node, places: dict[int, Place]) -> Rows | list[Rows]:
 
 
 @_through("Squeeze", "Unsqueeze")
-def _squeeze(node: gs.Node, places: dict[int, Place]) -> Rows:
+def _squeeze(node: gs.Node, places: dict[int, Place]) -> Rows | list[Rows]:
     rank, axes = _rank(node.inputs[0]), optional_input(node, 1)
     if rank is None or set(places) != {0}:
         return unknown(node)
@@ -375,13 +376,15 @@ def _place_in(
     """The axis of `shape` with N rows of `inside` elements, `outside` times one after the other."""
     rows = length // (place.before * place.after) if isinstance(length, int) else None
     trailing, found = 1, None
+    if 0 in shape:
+        return None
     for axis in range(len(shape) - 1, -1, -1):
         dim = shape[axis]
         if inside % trailing == 0:
             after = inside // trailing
-            lead = shape[:axis]
-            if all(isinstance(d, int) for d in lead):
-                ahead = int(np.prod(lead, dtype=np.int64)) if lead else 1
+            lead = [d for d in shape[:axis] if isinstance(d, int)]
+            if len(lead) == axis:
+                ahead = math.prod(lead)
                 fits = outside % ahead == 0
                 before = outside // ahead
                 known = rows is not None and dim == before * rows * after

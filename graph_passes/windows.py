@@ -10,7 +10,7 @@ import onnx_graphsurgeon as gs
 
 from onnxplain.graph_passes.dims import is_static
 from onnxplain.graph_passes.emit import Emitter
-from onnxplain.graph_passes.rewriting import rewrite_nodes
+from onnxplain.graph_passes.rewriting import Rewrite, rewrite_nodes
 
 _POOLS = ("MaxPool", "AveragePool", "LpPool")
 
@@ -28,7 +28,7 @@ def exact_windows(graph: gs.Graph) -> bool:
         elif node.op in _POOLS and node.attrs.get("ceil_mode", 0):
             chosen.add(id(node))
             doubtful.update(tensor.name for tensor in node.outputs)
-    rewrites = dict.fromkeys(_POOLS, _ceil_mode_as_pads)
+    rewrites: dict[str, Rewrite] = dict.fromkeys(_POOLS, _ceil_mode_as_pads)
     return rewrite_nodes(graph, rewrites, lambda node: id(node) in chosen)
 
 
@@ -38,7 +38,7 @@ def window_count(length: int, reach: int, stride: int, begin: int, end: int) -> 
     return count - 1 if (count - 1) * stride >= length + begin else count
 
 
-def _ceil_mode_as_pads(emit: Emitter, node: gs.Node) -> gs.Tensor | list | None:
+def _ceil_mode_as_pads(emit: Emitter, node: gs.Node) -> list | None:
     if not node.attrs.get("ceil_mode", 0):
         return None
     if node.attrs.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):

@@ -90,8 +90,9 @@ def clip(emit, node, dy):
     """
     y = node.outputs[0]
     low, high = (optional_input(node, k) for k in (1, 2))
-    masks = [above(emit, y, low)] if binds(low, -math.inf) else []
-    masks += [below(emit, y, high)] if binds(high, math.inf) else []
+    masks = [above(emit, y, low)] if low is not None and binds(low, -math.inf) else []
+    if high is not None and binds(high, math.inf):
+        masks.append(below(emit, y, high))
     if not masks:
         return dy
     return emit.gated(dy, masks[0] if len(masks) == 1 else emit.mul(*masks))

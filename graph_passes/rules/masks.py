@@ -43,9 +43,9 @@ def _step(emit: Emitter, y: gs.Tensor, bound: gs.Tensor | float, sign: float) ->
     return mask
 
 
-def binds(bound: gs.Tensor | None, never: float) -> bool:
-    """False for a bound that is not given, or is the infinity that no number lies beyond."""
-    return bound is not None and not (is_constant(bound) and np.all(bound.values == never))
+def binds(bound: gs.Tensor, never: float) -> bool:
+    """False for a bound that is the infinity which no number lies beyond."""
+    return not (is_constant(bound) and np.all(bound.values == never))
 
 
 def _has_steepness(value: float) -> bool:

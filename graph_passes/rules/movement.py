@@ -33,8 +33,9 @@ def transpose(emit, node, dy):
 def concat(emit, node, dy, operand):
     """dx_k = the part of dy that x_k became."""
     axis = node.attrs["axis"] % rank_of(node.outputs[0])
-    known = [None if x.shape is None else x.shape[axis] for x in node.inputs[: operand + 1]]
-    if is_static(known):
+    dims = [None if x.shape is None else x.shape[axis] for x in node.inputs[: operand + 1]]
+    known = [dim for dim in dims if isinstance(dim, int)]
+    if len(known) == len(dims):
         end = sum(known)
         return emit("Slice", dy, [end - known[-1]], [end], [axis])
     lengths = [emit.dims(x, axis, axis + 1) for x in node.inputs[: operand + 1]]
