@@ -217,7 +217,7 @@ def test_a_map_before_most_of_the_network_is_a_warning(caplog):
     with caplog.at_level(logging.WARNING, "onnxplain"):
         explainer = onnxplain.Explainer(model, "grad-cam", providers="cpu")
         explainer(x.numpy())
-    (record,) = caplog.records
+    (record,) = [r for r in caplog.records if "empty" not in r.getMessage()]
     assert record.name == "onnxplain" and "\n" not in record.getMessage()
     assert "most of the network lies behind this map (16 of 17" in record.getMessage()
     assert "most of the network" in onnxplain.inspect(model).feature_map_reason
