@@ -8,6 +8,8 @@ from pytorch-grad-cam's at the layer that its users name by hand, in float64 (it
 is installed, else its few lines here). Needs timm and transformers.
 """
 
+# An optional group.
+# pyright: reportMissingImports=false
 from __future__ import annotations
 
 import argparse

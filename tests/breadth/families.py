@@ -1,5 +1,7 @@
 """The smallest network of every family of timm: of each module of timm.models."""
 
+# An optional group.
+# pyright: reportMissingImports=false
 from __future__ import annotations
 
 import functools

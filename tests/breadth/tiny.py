@@ -1,5 +1,7 @@
 """Tiny networks of transformers' architectures, their configurations made by hand."""
 
+# An optional group.
+# pyright: reportMissingImports=false
 from __future__ import annotations
 
 import warnings
