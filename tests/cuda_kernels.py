@@ -1,4 +1,4 @@
-"""Which nodes ONNX Runtime's CUDA provider has a kernel for, by the table that its project publishes.
+"""Which nodes ONNX Runtime's CUDA provider has a kernel for, by its project's own table.
 
     python tests/cuda_kernels.py OperatorKernels.md COMMIT [OPERATOR ...]
 
@@ -71,7 +71,7 @@ def kernels() -> Kernels:
 
 
 class Wanted(NamedTuple):
-    """A node's operator, the version its model's opset gives it, and the types of each constraint."""
+    """A node's operator, its version in the model's opset, and the type of each constraint."""
 
     op: str
     version: int
