@@ -9,8 +9,10 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from onnxplain import UnsupportedModelError
+from onnxplain.graph_passes.cuda_opset import to_cuda_opset
 from onnxplain.graph_passes.emit import is_float
 from onnxplain.graph_passes.inference import inferred
+from onnxplain.graph_passes.lowering import for_gpu
 from onnxplain.graph_passes.names import RESERVED, free_name
 from onnxplain.graph_passes.subject import Subject
 
@@ -79,6 +81,8 @@ def finish(
         kept.append(named)
     graph.outputs = kept
     graph.cleanup(remove_unused_graph_inputs=False).toposort()
+    if for_gpu():
+        to_cuda_opset(graph)
     _forget_shapes(graph, {tensor.name for tensor in kept})
     _name_nodes_apart(graph)
     model = gs.export_onnx(graph, do_type_check=False)
