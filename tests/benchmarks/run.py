@@ -1,10 +1,13 @@
 """What every method costs, in plain forward passes and beside Captum.
 
     python tests/benchmarks/run.py [--network NAME] [--repeats 9] [--part cost|process|throughput]
+                                   [--provider cpu|cuda]
 
 A forward is the plain file in ONNX Runtime at batch 1, with as many threads. Every two things that
 are compared take turns, and ratios are those of their medians; quartiles in brackets. The last
-columns say how much longer PyTorch's own forward pass, Captum and shap take.
+columns say how much longer PyTorch's own forward pass, Captum and shap take. With `--provider cuda`
+all of them run on that device, in float32 without TensorFloat-32; without one the script says why
+and ends with status 2.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import captum.attr
 import numpy as np
@@ -29,6 +32,7 @@ from measure import Time, alternate, machine, table
 from subjects import NETWORKS, Network
 
 import onnxplain
+from onnxplain.engine.session import CUDA, cuda_problem
 
 STEPS = 50
 # Captum as it is called, Captum with an internal batch size of 4, shap's DeepExplainer.
@@ -58,44 +62,69 @@ except OSError:
 """
 
 
-def explainer_of(network: Network, method: str, threads: int, **options) -> onnxplain.Explainer:
-    return onnxplain.Explainer(network.model, method, providers="cpu", threads=threads, **options)
+class Where(NamedTuple):
+    """What everything runs on: "cpu" or "cuda", and how many threads of the CPU."""
+
+    provider: str
+    threads: int
+
+    def torch(self, array: np.ndarray) -> torch.Tensor:
+        """The array as a tensor there."""
+        return torch.from_numpy(array).to(self.provider)
+
+    def finished(self, job: Callable[[], Any]) -> Callable[[], Any]:
+        """PyTorch's job and the wait for its end: a GPU's goes on behind the call."""
+        if self.provider == "cpu":
+            return job
+
+        def whole() -> Any:
+            result = job()
+            torch.cuda.synchronize()
+            return result
+
+        return whole
 
 
-def forward_of(network: Network, threads: int) -> Callable[[], Any]:
+def explainer_of(network: Network, method: str, where: Where, **options) -> onnxplain.Explainer:
+    given = {"providers": where.provider, "threads": where.threads, **options}
+    return onnxplain.Explainer(network.model, method, **given)
+
+
+def forward_of(network: Network, where: Where) -> Callable[[], Any]:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = where.threads
     # As in onnxplain's own: else this session's idle threads would slow down what is beside it.
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    session = onnxruntime.InferenceSession(
-        network.model, options, providers=["CPUExecutionProvider"]
-    )
+    providers: list[Any] = ["CPUExecutionProvider"]
+    if where.provider == "cuda":
+        providers.insert(0, (CUDA, {"use_tf32": "0"}))
+    session = onnxruntime.InferenceSession(network.model, options, providers=providers)
     name, x = session.get_inputs()[0].name, network.x[:1]
     return lambda: session.run(None, {name: x})
 
 
-def shap_of(network: Network) -> dict[str, Callable]:
+def shap_of(network: Network, where: Where) -> dict[str, Callable]:
     """Shap's DeepExplainer for the top class, where shap is installed."""
     try:
         shap = importlib.import_module("shap")
     except ImportError:
         return {}
-    deep = shap.DeepExplainer(network.module, torch.from_numpy(network.baseline))
-    inputs = torch.from_numpy(network.x[:1])
+    deep = shap.DeepExplainer(network.module, where.torch(network.baseline))
+    inputs = where.torch(network.x[:1])
     # Its own check of the sum fails on activations that it has no rule for, such as ReLU6.
     return {"shap": lambda: deep.shap_values(inputs, ranked_outputs=1, check_additivity=False)}
 
 
-def jobs_of(network: Network, threads: int) -> dict[str, tuple[dict[str, Callable], int]]:
+def jobs_of(network: Network, where: Where) -> dict[str, tuple[dict[str, Callable], int]]:
     """Figure -> what takes turns in it ("ours", "captum"), and how many passes that is."""
     x, start = network.x[:1], network.baseline
-    inputs, torch_start = torch.from_numpy(x), torch.from_numpy(start)
+    inputs, torch_start, finished = where.torch(x), where.torch(start), where.finished
     with torch.no_grad():
         ranked = network.module(inputs)[0].argsort(descending=True)[:5].tolist()
     top = ranked[0]
-    cam = explainer_of(network, "grad-cam", threads)
-    ig = explainer_of(network, "integrated-gradients", threads, steps=STEPS)
-    lift = explainer_of(network, "deeplift", threads, baseline=start)
+    cam = explainer_of(network, "grad-cam", where)
+    ig = explainer_of(network, "integrated-gradients", where, steps=STEPS)
+    lift = explainer_of(network, "deeplift", where, baseline=start)
     captum_cam = captum.attr.LayerGradCam(network.module, network.layer)
     captum_ig = captum.attr.IntegratedGradients(network.module)
     captum_lift = captum.attr.DeepLift(network.module)
@@ -105,16 +134,20 @@ def jobs_of(network: Network, threads: int) -> dict[str, tuple[dict[str, Callabl
         "Grad-CAM": (
             {
                 "ours": lambda: cam(x, top),
-                "captum": lambda: resize(captum_cam.attribute(inputs, top), size),
+                "captum": finished(lambda: resize(captum_cam.attribute(inputs, top), size)),
             },
             1,
         ),
         f"Integrated Gradients, a step of {STEPS}": (
             {
                 "ours": lambda: ig(x, top, baseline=start),
-                "captum": lambda: captum_ig.attribute(inputs, torch_start, top, n_steps=STEPS),
-                "in fours": lambda: captum_ig.attribute(
-                    inputs, torch_start, top, n_steps=STEPS, internal_batch_size=4
+                "captum": finished(
+                    lambda: captum_ig.attribute(inputs, torch_start, top, n_steps=STEPS)
+                ),
+                "in fours": finished(
+                    lambda: captum_ig.attribute(
+                        inputs, torch_start, top, n_steps=STEPS, internal_batch_size=4
+                    )
                 ),
             },
             STEPS,
@@ -122,34 +155,36 @@ def jobs_of(network: Network, threads: int) -> dict[str, tuple[dict[str, Callabl
         "DeepLIFT, fixed baseline": (
             {
                 "ours": lambda: lift(x, top),
-                "captum": lambda: captum_lift.attribute(inputs, torch_start, top),
-                **shap_of(network),
+                "captum": finished(lambda: captum_lift.attribute(inputs, torch_start, top)),
+                **shap_of(network, where),
             },
             1,
         ),
         "Grad-CAM, five targets of one image": (
             {
                 "ours": lambda: cam(five, ranked),
-                "captum": lambda: [captum_cam.attribute(inputs, t) for t in ranked],
+                "captum": finished(
+                    lambda: [captum_cam.attribute(inputs, t) for t in ranked],
+                ),
             },
             1,
         ),
     }
 
 
-def costs(network: Network, threads: int, repeats: int) -> str:
+def costs(network: Network, where: Where, repeats: int) -> str:
     """Every figure in forwards and beside Captum."""
-    forward = forward_of(network, threads)
-    module, inputs = network.module, torch.from_numpy(network.x[:1])
+    forward = forward_of(network, where)
+    module, inputs = network.module.to(where.provider), where.torch(network.x[:1])
 
     def eager() -> Any:
         with torch.no_grad():
             return module(inputs)
 
-    times = alternate({"ours": forward, "captum": eager}, 3 * repeats)
+    times = alternate({"ours": forward, "captum": where.finished(eager)}, 3 * repeats)
     eagerly = f"{times['captum'] / times['ours']:.1f}x"
     rows = [["forward", str(times["ours"]), "1", eagerly, "", ""]]
-    for figure, (jobs, passes) in jobs_of(network, threads).items():
+    for figure, (jobs, passes) in jobs_of(network, where).items():
         several = passes > 1
         # Forwards are timed beside each figure again: the load of the machine changes.
         times = alternate(
@@ -177,7 +212,7 @@ def child(work: str) -> tuple[float, float, float]:
     return imported, seconds, peak
 
 
-def processes(network: Network, threads: int, repeats: int, steps: tuple[int, int]) -> str:
+def processes(network: Network, where: Where, repeats: int, steps: tuple[int, int]) -> str:
     """Building, memory and import, each measured in fresh processes."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -188,8 +223,8 @@ def processes(network: Network, threads: int, repeats: int, steps: tuple[int, in
 
         def build(method: str, **options) -> str:
             return (
-                f"e = onnxplain.Explainer({path!r}, {method!r}, providers='cpu', "
-                f"threads={threads}, **{options!r})"
+                f"e = onnxplain.Explainer({path!r}, {method!r}, providers={where.provider!r}, "
+                f"threads={where.threads}, **{options!r})"
             )
 
         imports, runs = [], max(2, repeats // 3)
@@ -217,15 +252,18 @@ def _all(jobs: Sequence[Callable]) -> None:
         job()
 
 
-def throughput(network: Network, threads: int, repeats: int) -> str:
+def throughput(network: Network, where: Where, repeats: int) -> str:
     """Milliseconds for an image, N at once; a ratio to N images one by one in brackets."""
     rows = []
-    images = np.concatenate([network.x] * 4)[: BATCHES[-1]]
+    # What fills a GPU takes more of its memory, and more images at once.
+    batches = BATCHES if where.provider == "cpu" else (*BATCHES, 32, 64)
+    copies = -(-batches[-1] // len(network.x))
+    images = np.concatenate([network.x] * copies)[: batches[-1]]
     for method, options in METHODS.items():
-        explainer = explainer_of(network, method, threads, **options)
+        explainer = explainer_of(network, method, where, **options)
         extra = {} if method == "grad-cam" else {"baseline": network.baseline}
         row = [f"{method}, {options['steps']} steps" if options else method]
-        for count in BATCHES:
+        for count in batches:
             x = images[:count]
 
             at_once = partial(explainer, x, 0, **extra)
@@ -236,7 +274,19 @@ def throughput(network: Network, threads: int, repeats: int) -> str:
             each = 1e3 * times["at once"].median / count
             row.append(f"{each:.1f} ms ({times['at once'] / times['one by one']:.2f})")
         rows.append(row)
-    return table([network.name, *(f"N = {count}" for count in BATCHES)], rows)
+    return table([network.name, *(f"N = {count}" for count in batches)], rows)
+
+
+def on_a_device() -> None:
+    """Exact products in PyTorch too; ends with status 2 where there is no device to run on."""
+    problem = cuda_problem()
+    if problem is None and not torch.cuda.is_available():
+        problem = "this PyTorch sees no CUDA device"
+    if problem is not None:
+        print(f"no CUDA: {problem}", file=sys.stderr)
+        sys.exit(2)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def main() -> None:
@@ -245,22 +295,28 @@ def main() -> None:
     parser.add_argument("--part", action="append", choices=["cost", "process", "throughput"])
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--provider", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--memory-steps", type=int, nargs=2, default=(20, 2000))
     chosen = parser.parse_args()
     parts = chosen.part or ["cost", "process", "throughput"]
+    if chosen.provider == "cuda":
+        on_a_device()
+    where = Where(chosen.provider, chosen.threads)
     torch.set_num_threads(chosen.threads)
     warnings.simplefilter("ignore")  # Captum warns of the hooks that it sets
     logging.getLogger("onnxplain").setLevel(logging.ERROR)
     print(machine())
+    if where.provider == "cuda":
+        print(f"Everything on {torch.cuda.get_device_name()}")
     for name in chosen.network or NETWORKS:
         network = NETWORKS[name]()
         if "cost" in parts:
-            print("\n" + costs(network, chosen.threads, chosen.repeats), flush=True)
+            print("\n" + costs(network, where, chosen.repeats), flush=True)
         if "process" in parts:
             steps = tuple(chosen.memory_steps)
-            print("\n" + processes(network, chosen.threads, chosen.repeats, steps), flush=True)
+            print("\n" + processes(network, where, chosen.repeats, steps), flush=True)
         if "throughput" in parts:
-            print("\n" + throughput(network, chosen.threads, chosen.repeats), flush=True)
+            print("\n" + throughput(network, where, chosen.repeats), flush=True)
 
 
 if __name__ == "__main__":
