@@ -100,8 +100,7 @@ def _maker(oracle: Oracle, value: np.ndarray) -> str | None:
 def maps_of(value: torch.Tensor, slope: torch.Tensor, size) -> Iterator[np.ndarray]:
     """The map for every way in which the tensor's axes may be channels and places.
 
-    Tokens of an image are a square grid behind a few others, or before them; a signal's map is a
-    line.
+    Tokens of an image are a grid behind a few others, or before them; a signal's map is a line.
     """
     mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(size)]
     for channels in range(1, value.ndim):
@@ -111,13 +110,17 @@ def maps_of(value: torch.Tensor, slope: torch.Tensor, size) -> Iterator[np.ndarr
             small = (part * dpart.mean(2, keepdim=True)).sum(1).relu()
             small = small.reshape(len(small), 1, *grid)
             yield interpolate(small, tuple(size), mode=mode)[:, 0].numpy()
+            if len(grid) == 2:  # a spectrogram may go in with its axes exchanged
+                yield interpolate(small.mT, tuple(size), mode=mode)[:, 0].numpy()
 
 
 def _grids(places, axes: int) -> Iterator[tuple[tuple[int, ...], slice]]:
     if len(places) == axes:
         yield tuple(places), slice(None)
-    for side in range(2, 64):
-        count = side * side
-        if axes == 2 and len(places) == 1 and places[0] - 8 <= count <= places[0]:
-            yield (side, side), slice(places[0] - count, None)
-            yield (side, side), slice(0, count)
+    if axes != 2 or len(places) != 1:
+        return
+    for count in range(max(places[0] - 8, 2), places[0] + 1):
+        for rows in range(1, count + 1):
+            if count % rows == 0:
+                yield (rows, count // rows), slice(places[0] - count, None)
+                yield (rows, count // rows), slice(0, count)
