@@ -3,8 +3,8 @@
 ONNX Runtime takes a kernel whose versions have no end only for the version they begin with. Opsets
 19 to 25 give ConstantOfShape, Equal, Flatten, Identity, Pad, ReduceMax, Size, MaxPool and others
 new versions that only take more types, and CUDA's kernels, which begin with older ones, are passed
-over: a quarter of the nodes of the demo model's DeepLIFT would be computed on the CPU, with copies
-to and fro. What is written in opset 18 finds them all, in every release that reads these graphs.
+over: 49 of the 683 nodes of the demo model's DeepLIFT would be computed on the CPU, with copies to
+and fro. By the table of the tests, what is written in opset 18 finds a kernel for every node.
 """
 
 from __future__ import annotations
