@@ -169,7 +169,9 @@ def delta_text(record: dict[str, Any]) -> str:
     relative = record["relative_delta"]
     percent = "" if relative is None else f" ({100 * relative:.2g} %)"
     much = relative is not None and relative > DOUBTFUL
-    return f"delta {number_text(record['delta'], '.2g')}{percent}{', much is missing' if much else ''}"
+    return (
+        f"delta {number_text(record['delta'], '.2g')}{percent}{', much is missing' if much else ''}"
+    )
 
 
 def number_text(value: float | None, form: str) -> str:
