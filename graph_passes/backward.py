@@ -188,6 +188,8 @@ def _check_arrival(
 
     An operand at which a rule passes nothing on (a rounding, a comparison) ends a dependence.
     """
+    if not missing:
+        return
     reaching = {tensor.name for tensor in ends}
     structural = set(reaching)
     for node in reversed(path.nodes):

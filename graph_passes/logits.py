@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import onnx_graphsurgeon as gs
 
 from onnxplain import UnsupportedModelError
@@ -77,23 +80,16 @@ def _axis_behind(node: gs.Node, axis: int | None) -> int | None:
     return _same_place(list(before), list(after), axis)
 
 
-def _same_place(before: list[Dim], after: list[Dim], axis: int) -> int | None:
+def _same_place(before: list[Any], after: list[Any], axis: int) -> int | None:
     """The axis of a reshaped tensor with the same length and as many elements inside."""
     inside = before[axis + 1 :]
     for place in range(len(after) - 1, -1, -1):
         rest = after[place + 1 :]
         same = [dim for dim in rest if dim != 1] == [dim for dim in inside if dim != 1]
-        alike = same or (is_static([*rest, *inside]) and _product(rest) == _product(inside))
+        alike = same or (is_static([*rest, *inside]) and math.prod(rest) == math.prod(inside))
         if alike and same_dim(after[place], before[axis]):
             return place
     return None
-
-
-def _product(dims: list) -> int:
-    total = 1
-    for dim in dims:
-        total *= dim
-    return total
 
 
 def channel_axis(tensor: gs.Tensor) -> int | None:
