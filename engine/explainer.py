@@ -341,10 +341,7 @@ class Explainer:
     @cached_property
     def _file(self) -> Session:
         """The model as it was given."""
-        model = load(self._given)
-        # A newer number than ONNX Runtime knows, whatever the file uses of it, would be refused.
-        model.ir_version = min(model.ir_version, finish.IR_VERSION)
-        return open_session(model, self._settings.providers, self._settings.threads)
+        return open_file(self._given, self._settings.providers, self._settings.threads)
 
     def _batch_size(self, count: int) -> int:
         """How many inputs go through the graph at once."""
@@ -381,6 +378,18 @@ class Explainer:
             residual=results.get(RESIDUAL),
             provider=plan.provider,
         )
+
+
+def open_file(
+    model: str | os.PathLike[str] | bytes | onnx.ModelProto,
+    providers: str | Sequence[str] | None = None,
+    threads: int | None = None,
+) -> Session:
+    """A session of a model as it was given; see `open_session`."""
+    own = load(model)
+    # A newer number than ONNX Runtime knows, whatever the file uses of it, would be refused.
+    own.ir_version = min(own.ir_version, finish.IR_VERSION)
+    return open_session(own, providers, threads)
 
 
 def find_card_of(

@@ -15,7 +15,7 @@ import numpy as np
 
 from onnxplain import InvalidInputError, OnnxplainError, UnsupportedModelError
 from onnxplain.engine.arrays import check_inputs, check_target
-from onnxplain.engine.explainer import METHODS, Explainer
+from onnxplain.engine.explainer import METHODS, Explainer, open_file
 from onnxplain.engine.explanation import Explanation, each_target
 from onnxplain.engine.images import (
     BASELINES_OF_THE_IMAGE,
@@ -39,9 +39,8 @@ from onnxplain.engine.results import (
     write_records,
     write_result,
 )
-from onnxplain.engine.session import Session, open_session
+from onnxplain.engine.session import Session
 from onnxplain.engine.stopwatch import measured, phase
-from onnxplain.graph_passes.finish import IR_VERSION
 from onnxplain.models.card import ModelCard, find_label, read_labels
 from onnxplain.models.load import load, sha256
 
@@ -333,9 +332,7 @@ class ImageExplainer:
     @cached_property
     def _own(self) -> Session:
         """The model itself, for the ranks of its classes."""
-        model = load(self.model)
-        model.ir_version = min(model.ir_version, IR_VERSION)
-        return open_session(model, self.options.provider)
+        return open_file(self.model, self.options.provider)
 
     def _ranked(self, targets: Sequence[Target | _Rank], tensor: np.ndarray) -> list[Target]:
         """The targets, with topK replaced by the class in that place for this input."""
