@@ -85,7 +85,8 @@ def _callees_first(functions: dict[_Key, onnx.FunctionProto]) -> list[_Key]:
             elif key not in state:
                 state[key] = False
                 stack.append((key, True))
-                for callee in {_called(n) for n in _all_nodes(functions[key].node)} & set(functions):
+                called = {_called(node) for node in _all_nodes(functions[key].node)}
+                for callee in called & functions.keys():
                     if state.get(callee) is False:
                         raise UnsupportedModelError(
                             f"function {callee[1]!r} calls itself, which ONNX does not allow"

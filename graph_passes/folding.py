@@ -19,6 +19,7 @@ from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
 from onnxplain import UnsupportedModelError
 from onnxplain.graph_passes.emit import is_constant
 from onnxplain.graph_passes.limits import CONSTANTS_PER_BYTE, bytes_of, hold
+from onnxplain.graph_passes.ordering import prune, sort_nodes
 from onnxplain.graph_passes.rules.registry import operator_name
 from onnxplain.graph_passes.training import RANDOM
 
@@ -80,7 +81,7 @@ def fold(graph: gs.Graph, budget: Budget) -> None:
     Raises:
         UnsupportedModelError: it would take more than the limits allow.
     """
-    graph.toposort()
+    sort_nodes(graph)
     _fold_constant_nodes(graph)
     skipped: set[int] = set()
     for _ in range(_MOST_ROUNDS):
@@ -98,7 +99,7 @@ def fold(graph: gs.Graph, budget: Budget) -> None:
         for value in node.attrs.values():
             if isinstance(value, gs.Graph):
                 fold(value, budget)
-    graph.cleanup().toposort()
+    prune(graph)
 
 
 def _fold_constant_nodes(graph: gs.Graph) -> None:
@@ -107,10 +108,12 @@ def _fold_constant_nodes(graph: gs.Graph) -> None:
         if node.op == "Constant" and len(node.attrs) == 1 and node.outputs:
             ((name, value),) = node.attrs.items()
             if name in ("value", "value_float", "value_floats", "value_int", "value_ints"):
-                kind = np.float32 if "float" in name else np.int64
-                values = value._values if isinstance(value, gs.Constant) else np.asarray(value, kind)
-                output = node.outputs[0]
-                output.to_constant(values)
+                values = (
+                    value._values
+                    if isinstance(value, gs.Constant)
+                    else np.asarray(value, np.float32 if "float" in name else np.int64)
+                )
+                node.outputs[0].to_constant(values)
                 node.outputs.clear()
 
 

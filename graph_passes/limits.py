@@ -53,7 +53,9 @@ class Limits:
 # bits are eight times as large in float32; small networks on large images need a few hundred.
 CONSTANTS_PER_BYTE, ACTIVATIONS_PER_BYTE = 10, 512
 
-_current: ContextVar[Limits] = ContextVar("limits", default=Limits())
+_DEFAULT = Limits()
+_DEFAULT = Limits()
+_current: ContextVar[Limits] = ContextVar("limits", default=_DEFAULT)
 
 
 @contextmanager
