@@ -16,6 +16,7 @@ from onnx_graphsurgeon.logger import G_LOGGER
 
 from onnxplain import UnsupportedModelError
 from onnxplain.graph_passes.census import census, check_activations, check_carried
+from onnxplain.graph_passes.conditionals import resolve_conditionals
 from onnxplain.graph_passes.decompositions import decompose, decompose_other_domains
 from onnxplain.graph_passes.decompositions.quantisation import to_whole_floats
 from onnxplain.graph_passes.decompositions.specification import expand_functions
@@ -84,11 +85,13 @@ def prepare(model: onnx.ModelProto) -> gs.Graph:
 
 def _with_known_shapes(graph: gs.Graph, budget: Budget) -> gs.Graph:
     """The same graph with every shape that can be told, and no arithmetic on known ones."""
-    graph = infer_shapes(graph)
-    if _fold_shapes(graph):
-        fold(graph, budget)
+    while True:
         graph = infer_shapes(graph)
-    return graph
+        if not _fold_shapes(graph):
+            return graph
+        fold(graph, budget)
+        if not resolve_conditionals(graph):
+            return infer_shapes(graph)
 
 
 def infer_shapes(graph: gs.Graph) -> gs.Graph:
