@@ -3,17 +3,21 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from onnxplain.models.text import shown
+
 if TYPE_CHECKING:
     from onnxplain.engine.explainer import Explainer
     from onnxplain.engine.explanation import Explanation
     from onnxplain.engine.inspection import Inspection, inspect
     from onnxplain.engine.vjp import vjp
+    from onnxplain.graph_passes.limits import Limits
 
 __all__ = [
     "Explainer",
     "Explanation",
     "Inspection",
     "InvalidInputError",
+    "Limits",
     "OnnxplainError",
     "UnsupportedModelError",
     "inspect",
@@ -25,8 +29,11 @@ __version__ = "0.1.0"
 class OnnxplainError(ValueError):
     """Base of every error that onnxplain raises about what it was given.
 
-    The message is one line.
+    The message is one line; control characters of what it quotes stand in it as escapes.
     """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(shown(str(message)))
 
 
 class UnsupportedModelError(OnnxplainError):
@@ -42,6 +49,7 @@ _HOMES = {
     "Explainer": "onnxplain.engine.explainer",
     "Explanation": "onnxplain.engine.explanation",
     "Inspection": "onnxplain.engine.inspection",
+    "Limits": "onnxplain.graph_passes.limits",
     "inspect": "onnxplain.engine.inspection",
     "vjp": "onnxplain.engine.vjp",
 }

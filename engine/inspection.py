@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import onnx
@@ -25,6 +25,7 @@ from onnxplain.graph_passes.subject import Subject, select
 from onnxplain.graph_passes.twins import TwinEmitter
 from onnxplain.models.card import ModelCard, assume_card, locate_card, read_card
 from onnxplain.models.load import load
+from onnxplain.models.text import shown
 
 QUANTISED_RULE = "gradient straight-through, 0 where a quantiser saturates; DeepLIFT by rescale"
 
@@ -114,33 +115,41 @@ def table(found: Inspection) -> list[tuple[str, str]]:
     """The inspection as (what, text) rows for people to read."""
     producer = found.producer or "unknown producer"
     rows = [
-        ("model", f"opset {found.opset}, IR {found.ir_version}, {producer}"),
-        ("inputs", "\n".join(found.inputs)),
-        ("explained input", found.input),
+        ("model", shown(f"opset {found.opset}, IR {found.ir_version}, {producer}")),
+        ("inputs", _lines(found.inputs)),
+        ("explained input", shown(found.input)),
         ("preprocessing", _card_text(found)),
-        ("outputs", "\n".join(found.outputs)),
-        ("explained score", found.score),
-        ("feature map", f"{found.feature_map or 'none'}: {found.feature_map_reason}"),
-        ("operators on the path", ", ".join(f"{op} {n}x" for op, n in found.operators.items())),
-        ("quantisation", found.quantisation or "none"),
+        ("outputs", _lines(found.outputs)),
+        ("explained score", shown(found.score)),
+        ("feature map", shown(f"{found.feature_map or 'none'}: {found.feature_map_reason}")),
+        (
+            "operators on the path",
+            shown(", ".join(f"{op} {n}x" for op, n in found.operators.items())),
+        ),
+        ("quantisation", shown(found.quantisation or "none")),
     ]
     for method, reasons in found.unsupported.items():
-        rows.append((method, "\n".join(["not supported:", *reasons]) if reasons else "supported"))
+        rows.append((method, _lines(["not supported:", *reasons]) if reasons else "supported"))
     return rows
+
+
+def _lines(texts: Iterable[str]) -> str:
+    """One line for each text, whatever it holds."""
+    return "\n".join(map(shown, texts))
 
 
 def _card_text(found: Inspection) -> str:
     card = found.card
     if card is None:
-        return f"unknown: {found.card_note}"
+        return shown(f"unknown: {found.card_note}")
     if card.assumed:
-        return "no model card; assumed:\n" + "\n".join(card.assumed)
+        return _lines(["no model card; assumed:", *card.assumed])
     height, width = card.size
     crop = f", centre crop {card.crop_fraction:g}" if card.resize == "crop" else ""
     scale, mean, std = (_numbers(values) for values in (card.scale, card.mean, card.std))
     pixel = "pixel" if scale == "1" else f"pixel * {scale}"
     labels = f"{len(card.labels)} labels" if card.labels else "no labels"
-    return (
+    return shown(
         f"{card.resize} to {height} x {width} ({card.interpolation}{crop}), {card.channels}, "
         f"{card.layout}, ({pixel} - {mean}) / {std} as {card.dtype}, {labels} "
         f"(model card: {found.card_note})"

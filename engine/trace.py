@@ -29,6 +29,7 @@ from onnxplain.graph_passes.rules.registry import operator_name
 from onnxplain.graph_passes.subject import select
 from onnxplain.models.card import black_image
 from onnxplain.models.load import load
+from onnxplain.models.text import shown
 
 
 @dataclass(frozen=True)
@@ -139,5 +140,5 @@ def trace_rows(found: Sequence[NodeDelta], most: int = 10) -> list[tuple[str, st
     rows = [("lost of the sum", f"{total:+.2e} ({total * scale:+.1e} of it) by {len(found)} nodes")]
     for node in found[:most]:
         text = f"{node.loss:+.2e} ({node.relative:+.1e})  {node.operator} {node.node!r}"
-        rows.append(("", text))
+        rows.append(("", shown(text)))
     return rows

@@ -11,6 +11,7 @@ import onnx_graphsurgeon as gs
 
 from onnxplain import UnsupportedModelError
 from onnxplain.graph_passes.dims import Shape, broadcast_axes, is_static, same_shape
+from onnxplain.graph_passes.limits import hold
 from onnxplain.graph_passes.names import RESERVED
 
 # In an emitted node's name, before that of the model's node whose rule emitted it.
@@ -130,12 +131,14 @@ class Emitter:
     """Appends nodes to a graph and names what they return.
 
     Operands may be tensors, numpy arrays, Python numbers (which take the type of the first tensor
-    operand), lists of integers (int64) or None (an omitted optional input).
+    operand), lists of integers (int64) or None (an omitted optional input). A `bounded` one holds
+    what it writes to the limit on nodes.
     """
 
-    def __init__(self, graph: gs.Graph, prefix: str = "explain"):
+    def __init__(self, graph: gs.Graph, prefix: str = "explain", bounded: bool = False):
         self.graph = graph
         self.prefix = prefix
+        self._bounded = bounded
         # Of the node that a rule works on: whether its cotangent may be infinite, and its name,
         # which what the rule emits is called after.
         self.selecting = False
@@ -193,6 +196,8 @@ class Emitter:
         outputs = [gs.Variable(self.name(op), dtype=dtype) for _ in range(count)]
         if op in _SHAPE_KEEPING:
             outputs[0].shape = _common_shape(inputs)
+        if self._bounded:
+            hold("nodes", f"nodes written for {op}", self._count)
         name = outputs[0].name if self.place is None else f"{outputs[0].name}{AT}{self.place}"
         node = gs.Node(op, name, attributes, inputs, outputs, domain=domain or None)
         self.graph.nodes.append(node)

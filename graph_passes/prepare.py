@@ -22,6 +22,7 @@ from onnxplain.graph_passes.decompositions.quantisation import to_whole_floats
 from onnxplain.graph_passes.decompositions.specification import expand_functions
 from onnxplain.graph_passes.emit import is_constant
 from onnxplain.graph_passes.explicit_pads import explicit_pads
+from onnxplain.graph_passes.finite import check_finite
 from onnxplain.graph_passes.float32 import to_float32
 from onnxplain.graph_passes.folding import Budget, fold
 from onnxplain.graph_passes.fuse_softmax import fuse_softmax
@@ -44,8 +45,8 @@ def prepare(model: onnx.ModelProto) -> gs.Graph:
     """The model in the canonical dialect, with the same inputs, outputs and scores.
 
     Raises:
-        UnsupportedModelError: the model cannot be brought to opset 21, or would become larger than
-            the limits in force allow.
+        UnsupportedModelError: the model cannot be brought to opset 21, would become larger than the
+            limits in force allow, or has weights that are not numbers.
     """
     census(model)
     budget = Budget.of(model)
@@ -53,6 +54,7 @@ def prepare(model: onnx.ModelProto) -> gs.Graph:
     if model.functions:
         model = inliner.inline_local_functions(model)
     check_carried(model.graph)
+    check_finite(model)
     own_names(model)
     without_optionals(model)
     model = _constants_to_initializers(expand_functions(_convert_opset(model)))

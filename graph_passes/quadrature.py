@@ -151,4 +151,4 @@ def urgency(points: np.ndarray, residual: np.ndarray, distances: np.ndarray) -> 
 
 def _share(values: np.ndarray) -> np.ndarray:
     total = values.sum()
-    return values / total if total > 0 else values
+    return values / total if 0 < total < np.inf else values

@@ -22,7 +22,7 @@ def rewrite_nodes(graph: gs.Graph, rewrites: Mapping[str, Rewrite], only=None) -
         rewrites: operator -> rewrite.
         only: a predicate on nodes; None takes all.
     """
-    emit = Emitter(graph, "rewritten")
+    emit = Emitter(graph, "rewritten", bounded=True)
     changed, position = False, 0
     while position < len(graph.nodes):
         node = graph.nodes[position]
