@@ -7,7 +7,6 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +34,7 @@ from onnxplain.engine.batching import (
 )
 from onnxplain.engine.explanation import Explanation
 from onnxplain.engine.inspection import quantised_operators
+from onnxplain.engine.model_files import write_model
 from onnxplain.engine.paths import Progress
 from onnxplain.engine.plan import PASSES, RESIDUAL, Plan, Settings
 from onnxplain.engine.prepared import prepared_graph
@@ -291,7 +291,8 @@ class Explainer:
         `delta`.
 
         Raises:
-            OSError: the file cannot be written.
+            InvalidInputError: it is the model's own file, or no place for a file.
+            OSError: the file cannot be written; what was there still is.
         """
         model = self.model
         if self.method != "grad-cam" and not baseline_input:
@@ -304,7 +305,7 @@ class Explainer:
             facts |= {"steps": steps, "quadrature": self._fixed_quadrature}
         onnx.helper.set_model_props(model, {"onnxplain": json.dumps(facts)})
         onnx.checker.check_model(model)
-        Path(path).write_bytes(model.SerializeToString())
+        write_model(model, path, self._given)
         return model
 
     @property

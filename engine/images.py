@@ -14,6 +14,8 @@ BASELINE_CHOICES = ("black", "white", "mean", "blur")
 BASELINES_OF_THE_IMAGE = ("mean", "blur")
 _LONGEST_VIEW = 4096
 _MOST_RESIZED = 2**26
+# Formats that Pillow names, and has no decoder of its own for.
+_UNREAD = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 _INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -60,6 +62,13 @@ def read_image(path: str | os.PathLike[str]) -> Image.Image:
     if 0 in rgb.size:
         raise InvalidInputError(f"image {path}: expected pixels, got size {rgb.size}")
     return rgb
+
+
+def image_extensions() -> frozenset[str]:
+    """How the names of image files end, with the dot and in lower case, as Pillow knows them."""
+    known = Image.registered_extensions()
+    readable = {end for end, kind in known.items() if kind in Image.OPEN and kind not in _UNREAD}
+    return frozenset(readable)
 
 
 def image_to_tensor(image: Image.Image, card: ModelCard) -> tuple[np.ndarray, Image.Image]:
