@@ -136,7 +136,6 @@ def cli() -> None:
     epilog=_examples(
         "onnxplain explain model.onnx cat.jpg dog.jpg -o out",
         "onnxplain explain model.onnx cat.jpg -m grad-cam -t 'tabby cat' -t top2",
-        "onnxplain explain model.onnx cat.jpg -m integrated-gradients --steps 200 --baseline blur",
         "onnxplain explain model.onnx photos -r -m grad-cam --no-pictures --resume",
     )
 )

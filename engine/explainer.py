@@ -284,15 +284,14 @@ class Explainer:
     def export(
         self, path: str | os.PathLike[str], *, baseline_input: bool = False
     ) -> onnx.ModelProto:
-        """Write the explaining graph as one file that any ONNX Runtime runs.
+        """Write the explaining graph as one whole file that any ONNX Runtime runs.
 
         Its inputs are the model's and `target` (int64 [N]; -1 = top1); the baseline is embedded
         unless `baseline_input`. Its outputs are the model's, `attribution` and, but for Grad-CAM,
         `delta`.
 
         Raises:
-            InvalidInputError: it is the model's own file, or no place for a file.
-            OSError: the file cannot be written; what was there still is.
+            OSError, InvalidInputError: it cannot be written, or is the model's own file.
         """
         model = self.model
         if self.method != "grad-cam" and not baseline_input:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from onnxplain import InvalidInputError
 from onnxplain.engine.files import reason_of, sweep, write_whole
@@ -75,7 +75,10 @@ def _own_files(source: Any, others: Sequence[Path_]) -> Iterator[tuple[str, Path
     path = Path(source)
     yield "the model itself", path
     yield "the model's card", path.with_suffix(".json")
-    proto = onnx.load_model(path, load_external_data=False)
+    try:
+        proto = onnx.load_model(path, load_external_data=False)
+    except (OSError, DecodeError):
+        return  # whoever loads it says it better
     locations = {location for location in _locations(proto) if location}
     yield from (("the model's external data", path.parent / place) for place in locations)
 
