@@ -28,7 +28,12 @@ def names(photos, *given, recursive=False):
 
 def test_a_folder_is_its_images_sorted(photos):
     assert names(photos, photos) == ["a.jpg", "b.PNG"]
-    assert names(photos, photos, recursive=True) == ["a.jpg", "b.PNG", "in/c.png", "in/deeper/d.png"]
+    assert names(photos, photos, recursive=True) == [
+        "a.jpg",
+        "b.PNG",
+        "in/c.png",
+        "in/deeper/d.png",
+    ]
 
 
 @pytest.mark.parametrize(
