@@ -48,12 +48,15 @@ def write_draft(folder: Path, write: Callable[[BinaryIO], None]) -> Draft:
         write: writes the content to the binary file that it is given.
 
     Raises:
-        OSError: it cannot be written; nothing is left behind.
+        OSError: it cannot be written, with the folder as its file name; nothing is left behind.
     """
     draft = _new_draft(folder)
     try:
         with open(draft.descriptor, "wb", closefd=False) as file:
             write(file)
+    except OSError as error:
+        drop(draft)
+        raise OSError(error.errno, error.strerror or str(error), os.fspath(folder)) from error
     except BaseException:
         drop(draft)
         raise

@@ -121,7 +121,9 @@ def test_two_processes_in_one_folder(tmp_path, start):
 def test_a_full_disk_is_said_once_and_what_is_done_stays(tmp_path, model, photos):
     out = tmp_path / "out"
     arguments = ("explain", model, photos, "-o", out, "-m", "deeplift")
-    assert limited(500, *arguments).returncode == 2 and results(out) == []
+    done = limited(500, *arguments)
+    assert done.returncode == 2 and results(out) == [] and done.stdout == ""
+    assert done.stderr.startswith(f"onnxplain: cannot write {out}: File too large; stopped")
     # Room for the small pictures and arrays, not for a journal of many lines.
     done = limited(3000, *arguments, "--no-pictures")
     assert done.returncode == 1 and done.stderr.count("\n") == 1
