@@ -40,7 +40,7 @@ def is_full(error: OSError) -> bool:
     return error.errno in _FULL
 
 
-def write_draft(folder: Path, write: Callable[[BinaryIO], None]) -> Draft:
+def write_draft(folder: Path, write: Callable[[BinaryIO], object]) -> Draft:
     """Write a new file in a folder, under a name of its own that says nothing.
 
     Args:
@@ -93,7 +93,7 @@ def drop(draft: Draft) -> None:
         draft.path.unlink()
 
 
-def write_whole(path: str | os.PathLike[str], write: Callable[[BinaryIO], None]) -> None:
+def write_whole(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
     """Write a file so that at any moment there is the old one or the whole new one.
 
     It keeps an existing file's permissions, follows links, and is on the disk before it stands in
@@ -126,7 +126,7 @@ def sweep(folder: Path) -> None:
                 _remove_if_abandoned(Path(entry.path))
 
 
-def _replace(path: Path, write: Callable[[BinaryIO], None]) -> None:
+def _replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
     mode = None
     if path.exists():
         if path.is_dir():

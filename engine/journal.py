@@ -149,7 +149,7 @@ class Journal:
             began = time.perf_counter()
             try:
                 content = to_json(self.records(), indent=2) + b"\n"
-                write_whole(self.folder / RESULTS_FILE, lambda file: file.write(content) and None)
+                write_whole(self.folder / RESULTS_FILE, lambda file: file.write(content))
             except OSError as error:
                 raise self._error(error, RESULTS_FILE) from error
             self._spent += time.perf_counter() - began

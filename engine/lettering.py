@@ -110,9 +110,9 @@ def wrap(text: str, size: int, width: int, most_lines: int, keep: str = "") -> l
         size: of the font, in pixels.
         width: of a line, in pixels.
         most_lines: at most so many.
-        keep: what stands behind the text and is never cut off for it.
+        keep: what stands behind the text and is never cut off for it; broken at plain spaces only.
     """
-    text, keep = " ".join(text[:_LONGEST_TEXT].split()), " ".join(keep.split())
+    text = " ".join(text[:_LONGEST_TEXT].split())
     if not keep:
         return _wrapped(text, size, width, most_lines)
 
@@ -131,7 +131,7 @@ def wrap(text: str, size: int, width: int, most_lines: int, keep: str = "") -> l
 
 
 def _wrapped(text: str, size: int, width: int, most_lines: int) -> list[str]:
-    words, lines = text.split(), []
+    words, lines = text.split(" ") if text else [], []
     while words and len(lines) < most_lines:
         count = 1
         while count < len(words) and text_width(" ".join(words[: count + 1]), size) <= width:

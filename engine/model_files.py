@@ -31,7 +31,7 @@ def write_model(model: onnx.ModelProto, file: Path_, source: Any) -> None:
     refuse_own_files(file, source)
     content = model.SerializeToString()
     sweep(Path(os.path.realpath(file)).parent)
-    write_whole(file, lambda stream: stream.write(content) and None)
+    write_whole(file, lambda stream: stream.write(content))
 
 
 def refuse_own_files(file: Path_, source: Any, others: Sequence[Path_] = ()) -> None:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # File systems take 255 bytes, less what may be added: a hash and the kind.
 _LONGEST_NAME = 180
+# A space at which no line is broken.
+_HELD = "\N{NO-BREAK SPACE}"
 
 
 @dataclass(frozen=True)
@@ -113,13 +115,13 @@ def write_result(result: Result, journal: Journal, pictures: bool = True) -> Non
                 result.attribution[0],
                 method=result.record["method"],
                 title=drawn_target(result.record),
-                keep=score_text(result.record),
+                keep=drawn_score(result.record),
                 subtitle=subtitle_of(result.record, not result.attribution.any()),
                 channel_axis=result.channel_axis,
             )
             drafts[".png"] = write_draft(journal.folder, lambda file: save_png(picture, file))
         arrays = _npz(result)
-        drafts[".npz"] = write_draft(journal.folder, lambda file: file.write(arrays) and None)
+        drafts[".npz"] = write_draft(journal.folder, lambda file: file.write(arrays))
         with journal.locked():
             _put_on_record(result, journal, drafts)
     finally:
@@ -211,7 +213,7 @@ def write_panel(results: Sequence[Result], path: Path) -> None:
         PanelRow(
             view=group[0].view,
             caption=drawn_target(group[0].record),
-            keep=score_text(group[0].record),
+            keep=drawn_score(group[0].record),
             attributions={r.record["method"]: _flat(r) for r in group},
             notes={r.record["method"]: delta_text(r.record) for r in group},
         )
@@ -243,12 +245,18 @@ def drawn_target(record: dict[str, Any]) -> str:
     return name if drawable(name) else f"class {record['target']['index']}"
 
 
-def score_text(record: dict[str, Any], form: str = ".2f", between: str = " · ") -> str:
-    """The score, and where it is known the probability, as they stand behind the target."""
-    parts = ["", f"score {number_text(record['score'], form)}"]
+def drawn_score(record: dict[str, Any]) -> str:
+    """The score, and where it is known the probability, as they stand behind a picture's title."""
+    texts = score_texts(record, ".2f")
+    return " ".join(f"· {text}".replace(" ", _HELD) for text in texts)
+
+
+def score_texts(record: dict[str, Any], form: str) -> list[str]:
+    """The score in words, and where it is known the probability."""
+    texts = [f"score {number_text(record['score'], form)}"]
     if record.get("probability") is not None:
-        parts.append(f"probability {record['probability']:.3g}")
-    return between.join(parts)
+        texts.append(f"probability {record['probability']:.3g}")
+    return texts
 
 
 def subtitle_of(record: dict[str, Any], empty: bool = False) -> str:
@@ -300,7 +308,8 @@ def record_lines(records: Sequence[dict[str, Any]]) -> list[str]:
         if "error" in record:
             continue
         found = (
-            f"{Path(record['image']).name}: {target_name(record)}{score_text(record, '.3f', ', ')}"
+            f"{Path(record['image']).name}: "
+            f"{', '.join([target_name(record), *score_texts(record, '.3f')])}"
         )
         if found != heading:
             lines.append(found)

@@ -51,7 +51,7 @@ def test_permissions_and_links_stay(tmp_path):
     assert path.stat().st_mode & 0o777 == 0o640
     path.chmod(0o604)
     link.symlink_to(path)
-    write_whole(link, lambda file: file.write(b"new") and None)
+    write_whole(link, lambda file: file.write(b"new"))
     assert link.is_symlink() and path.read_bytes() == b"new"
     assert path.stat().st_mode & 0o777 == 0o604
 

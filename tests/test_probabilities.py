@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxplain import InvalidInputError
 from onnxplain.engine.jobs import Options, explain_files
 from onnxplain.engine.probabilities import check_label_count
-from onnxplain.engine.results import record_lines, score_text
+from onnxplain.engine.results import record_lines, score_texts
 from onnxplain.models.shipped import demo_model, demo_photos
 
 
@@ -72,13 +72,13 @@ def test_the_probability_is_the_files_own(tmp_path, tail, shape, expected):
         assert record["score"] == pytest.approx(values[index], rel=1e-3)
         assert record["probability"] == pytest.approx(expected(values)[index], rel=1e-3)
         text = f"probability {record['probability']:.3g}"
-        assert text in score_text(record) and text in record_lines([record])[0]
+        assert text in score_texts(record, ".2f") and text in record_lines([record])[0]
 
 
 def test_plain_logits_have_none(tmp_path):
     model, _ = classifier(tmp_path)
     for record in records(tmp_path, model):
-        assert record["probability"] is None and "probability" not in score_text(record)
+        assert record["probability"] is None and len(score_texts(record, ".2f")) == 1
 
 
 def test_a_softmax_in_parts_is_one_by_its_sum(tmp_path):
