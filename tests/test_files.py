@@ -161,7 +161,7 @@ def test_arrays_are_saved_as_they_are(tmp_path):
 
     one, other = np.arange(6, dtype=np.float32).reshape(2, 3), np.array([[1, 2]], np.int64)
     path = tmp_path / "a.npz"
-    path.write_bytes(_with_array(_with_array(b"", "input", other), "attribution", one))
+    path.write_bytes(_with_array(_with_array(b"", "input", other, 4), "attribution", one, 1))
     with np.load(path) as saved:
         assert set(saved.files) == {"input", "attribution"}
         np.testing.assert_array_equal(saved["attribution"], one)
