@@ -149,8 +149,9 @@ class _Job:
         self._images = find_images(images, output.recursive)
         directory = writable_folder(folder)
         self._explainer = ImageExplainer(model, options, lambda text: self._tell(text, 0.0))
-        sweep(directory)
         self._journal = Journal(directory)
+        with self._journal.locked():
+            sweep(directory)
         self._records: Records = []
         self._for_panel: list[Result] = []
         self._resumed = 0 if output.resume else None
