@@ -43,14 +43,12 @@ def refuse_own_files(file: Path_, source: Any, others: Sequence[Path_] = ()) -> 
         others: more files to keep, as a card from elsewhere.
 
     Raises:
-        InvalidInputError: it is one of them, a folder, or in a folder that is not there.
+        InvalidInputError: it is one of them, or a folder.
     """
     path = os.fspath(file)
     try:
         if os.path.isdir(path):
             raise InvalidInputError(f"cannot write {path}: it is a folder")
-        if not os.path.isdir(os.path.dirname(os.path.realpath(path))):
-            raise InvalidInputError(f"cannot write {path}: there is no such folder")
         if not os.path.exists(path):
             return
         for what, own in _own_files(source, others):

@@ -101,9 +101,8 @@ def test_export_never_writes_over_its_source(tmp_path, external):
     ):
         with pytest.raises(onnxplain.InvalidInputError, match=what):
             explainer.export(tmp_path / name)
-    for name, problem in ((".", "a folder"), ("none/x.onnx", "no such folder")):
-        with pytest.raises(onnxplain.InvalidInputError, match=problem):
-            explainer.export(tmp_path / name)
+    with pytest.raises(onnxplain.InvalidInputError, match="a folder"):
+        explainer.export(tmp_path)
     other = tmp_path / "other.json"
     other.write_text("{}")
     with pytest.raises(onnxplain.InvalidInputError, match="card"):
