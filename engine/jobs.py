@@ -14,7 +14,7 @@ from onnxplain.engine.files import is_full, reason_of, sweep
 from onnxplain.engine.image_explainer import ImageExplainer, Options
 from onnxplain.engine.inspection import QUANTISED_RULE, quantised_operators
 from onnxplain.engine.journal import Entry, Journal, JournalError
-from onnxplain.engine.records import failure_key, image_stat, key_of
+from onnxplain.engine.records import failure_key, image_stat, key_of, real_path
 from onnxplain.engine.results import Output, Result, writable_folder, write_panel, write_result
 from onnxplain.engine.sources import find_images
 from onnxplain.engine.stopping import check_stopped
@@ -152,6 +152,10 @@ class _Job:
         self._journal = Journal(directory)
         with self._journal.locked():
             sweep(directory)
+        for image in self._images:
+            # What is explained is not written over, whatever it is called.
+            if Path(real_path(image.path)).parent == Path(real_path(str(directory))):
+                self._journal.reserve(Path(image.path).stem)
         self._records: Records = []
         self._for_panel: list[Result] = []
         self._resumed = 0 if output.resume else None

@@ -124,6 +124,10 @@ class Journal:
         names = [wanted, *(f"{wanted}.{short_hash(key, n)}" for n in (6, 12, 64))]
         return next(n for n in names if self._owners.get(n.casefold(), key) == key)
 
+    def reserve(self, base: str) -> None:
+        """Let no record that is still to come have files of this name."""
+        self._owners.setdefault(base.casefold(), "")
+
     def append(self, key: str, entry: Entry) -> None:
         """Put an entry on record; call it while locked.
 

@@ -14,7 +14,7 @@ from test_files import limited
 from test_journal import results, whole
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX signals and limits")
-PHOTOS = 8
+PHOTOS = 6
 
 
 @pytest.fixture
@@ -111,10 +111,10 @@ def test_a_signal_that_was_ignored_stays_so(tmp_path, start):
 
 
 def test_two_processes_in_one_folder(tmp_path, start):
-    both = [start(), start("-t", "7", "-t", "top1")]
+    both = [start(), start("-t", "5", "-t", "top1")]
     assert [process.wait() for process in both] == [0, 0]
     records = whole(tmp_path / "out")
-    # The top class of the photo of a seven is 7.
+    # The top class of the photo of a five is 5.
     assert len(records) == 2 * (2 * PHOTOS - 1)
 
 

@@ -108,6 +108,17 @@ def test_images_of_one_name_and_names_that_differ_in_case(tmp_path, model, photo
     assert len({name.lower() for name in names}) == 3
 
 
+def test_no_image_is_written_over(tmp_path, model):
+    """Also where its name is that of a picture of another."""
+    names = ("a.png", "a.grad-cam.3.png")
+    images = [
+        write_photo(tmp_path / name, number) for name, number in zip(names, (3, 8), strict=True)
+    ]
+    before = [path.read_bytes() for path in images]
+    run(model, images, tmp_path)
+    assert [path.read_bytes() for path in images] == before and len(whole(tmp_path)) == 2
+
+
 def test_very_long_names(tmp_path, model):
     images = [write_photo(tmp_path / f"{'x' * 240}{k}.png", k) for k in range(2)]
     report = run(model, images, tmp_path / "out", targets=("7",))
