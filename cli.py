@@ -32,8 +32,8 @@ from typing import Any
 import click
 
 from onnxplain import OnnxplainError, __version__
-from onnxplain.engine.files import reason_of
 from onnxplain.engine.stopping import Stopped, stopping
+from onnxplain.engine.writing import reason_of
 
 _METHODS = ["grad-cam", "integrated-gradients", "deeplift"]
 _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from onnxplain import OnnxplainError
-from onnxplain.engine.files import is_full, reason_of, sweep
 from onnxplain.engine.image_explainer import ImageExplainer, Options
 from onnxplain.engine.inspection import QUANTISED_RULE, quantised_operators
 from onnxplain.engine.journal import Entry, Journal, JournalError
@@ -19,6 +18,7 @@ from onnxplain.engine.results import Output, Result, writable_folder, write_pane
 from onnxplain.engine.sources import find_images
 from onnxplain.engine.stopping import check_stopped
 from onnxplain.engine.stopwatch import measured, phase
+from onnxplain.engine.writing import is_full, reason_of, sweep
 from onnxplain.models.load import load
 
 __all__ = ["Options", "Output", "Report", "explain_files"]

@@ -11,13 +11,13 @@ import onnx
 from google.protobuf.message import DecodeError, Message
 
 from onnxplain import InvalidInputError
-from onnxplain.engine.files import reason_of, sweep, write_whole
+from onnxplain.engine.writing import reason_of, sweep, write_whole
 
 Path_ = str | os.PathLike[str]
 
 
 def write_model(model: onnx.ModelProto, file: Path_, source: Any) -> None:
-    """Write a model so that the file is whole, or stays as it was; see `files.write_whole`.
+    """Write a model so that the file is whole, or stays as it was; see `writing.write_whole`.
 
     Args:
         model: what to write.

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from onnxplain import InvalidInputError
-from onnxplain.engine.files import Draft, drop, place, write_draft, write_whole
 from onnxplain.engine.journal import Entry, Journal
 from onnxplain.engine.lettering import drawable
 from onnxplain.engine.pictures import METHOD_NAMES, PanelRow, overlay, panel, save_png
 from onnxplain.engine.records import index_text
 from onnxplain.engine.soundness import DOUBTFUL
+from onnxplain.engine.writing import Draft, drop, place, write_draft, write_whole
 
 if TYPE_CHECKING:
     from PIL import Image

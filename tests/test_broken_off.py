@@ -10,8 +10,8 @@ import time
 
 import pytest
 from digits import write_model, write_photo
-from test_files import limited
 from test_journal import results, whole
+from test_writing import limited
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX signals and limits")
 PHOTOS = 6

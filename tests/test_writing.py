@@ -12,9 +12,9 @@ import pytest
 from digits import write_model
 
 import onnxplain
-from onnxplain.engine import files
-from onnxplain.engine.files import sweep, write_draft, write_whole
+from onnxplain.engine import writing
 from onnxplain.engine.model_files import refuse_own_files
+from onnxplain.engine.writing import sweep, write_draft, write_whole
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="POSIX only")
 FULL = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
@@ -67,7 +67,7 @@ def test_a_pipe_is_written_to(tmp_path):
 
 def test_drafts_of_the_dead_are_swept_and_those_of_the_living_stay(tmp_path):
     script = (
-        "import os, sys; from pathlib import Path; from onnxplain.engine.files import write_draft\n"
+        "import os, sys; from pathlib import Path; from onnxplain.engine.writing import write_draft\n"
         "write_draft(Path(sys.argv[1]), lambda file: None); os._exit(9)"
     )
     assert subprocess.run([sys.executable, "-c", script, tmp_path]).returncode == 9
@@ -76,7 +76,7 @@ def test_drafts_of_the_dead_are_swept_and_those_of_the_living_stay(tmp_path):
     (tmp_path / "mine.tmp").touch()
     sweep(tmp_path)
     assert set(os.listdir(tmp_path)) == {alive.path.name, "mine.tmp"} and dead != alive.path.name
-    files.drop(alive)
+    writing.drop(alive)
     assert os.listdir(tmp_path) == ["mine.tmp"]
 
 
