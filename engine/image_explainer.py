@@ -37,7 +37,8 @@ from onnxplain.engine.records import (
 from onnxplain.engine.results import Result
 from onnxplain.engine.session import Session
 from onnxplain.engine.stopwatch import phase
-from onnxplain.models.card import ModelCard, find_label, read_labels
+from onnxplain.models.card import ModelCard
+from onnxplain.models.labels import find_label, read_labels
 from onnxplain.models.load import load, sha256
 
 _TOP = re.compile(r"top([0-9]{1,9})")

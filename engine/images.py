@@ -36,6 +36,7 @@ def read_image(path: str | os.PathLike[str]) -> Image.Image:
     path = Path(path)
     if path.is_dir():
         raise InvalidInputError(f"image {path}: expected a file, got a directory")
+    _refuse_special(path, "image")
     try:
         if path.stat().st_size == 0:
             raise InvalidInputError(f"image {path}: expected an image, got an empty file")
@@ -62,6 +63,12 @@ def read_image(path: str | os.PathLike[str]) -> Image.Image:
     if 0 in rgb.size:
         raise InvalidInputError(f"image {path}: expected pixels, got size {rgb.size}")
     return rgb
+
+
+def _refuse_special(path: Path, what: str) -> None:
+    """Refuse pipes and devices, whose reading may never end."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise InvalidInputError(f"{what} {path}: expected a regular file")
 
 
 def image_extensions() -> frozenset[str]:
@@ -257,6 +264,7 @@ def _pixels_to_tensor(pixels: Image.Image, card: ModelCard) -> np.ndarray:
 
 def _read_array(path: str, card: ModelCard) -> np.ndarray:
     """Read a baseline from a `.npy` file."""
+    _refuse_special(Path(path), "baseline")
     try:
         array = np.load(path, allow_pickle=False)
     except FileNotFoundError:

@@ -73,10 +73,13 @@ def _own_files(source: Any, others: Sequence[Path_]) -> Iterator[tuple[str, Path
     path = Path(source)
     yield "the model itself", path
     yield "the model's card", path.with_suffix(".json")
+    # Others say it better what is wrong with it.
+    if not path.is_file():
+        return
     try:
         proto = onnx.load_model(path, load_external_data=False)
     except (OSError, DecodeError):
-        return  # whoever loads it says it better
+        return
     locations = {location for location in _locations(proto) if location}
     yield from (("the model's external data", path.parent / place) for place in locations)
 

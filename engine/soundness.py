@@ -181,7 +181,7 @@ def _first_bad(
     names = [name for node in traced.graph.node for name in node.output if name]
     traced.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     try:
-        results = Session(traced.SerializeToString(), providers, None).run(feeds)
+        results = Session(traced, providers, None).run(feeds)
     except OnnxplainError:
         return None
     infinite = None

@@ -23,6 +23,8 @@ _TOTAL = {
     "Relu", "Shape", "Sigmoid", "Sign", "Sin", "Softmax", "Softplus", "Sqrt", "Sub", "Sum", "Tanh",
     "Transpose", "Where",
 }  # fmt: skip
+# Sizes are few, and so are the operators between a size and a decision.
+_MOST, _LONGEST = 64, 100
 # An array of sizes; None stands for one that is not known.
 Sizes = Any
 
@@ -104,17 +106,28 @@ def write_out(emit: Emitter, branch: gs.Graph) -> list[gs.Tensor]:
 
 def decided(condition: gs.Tensor) -> bool | None:
     """What a condition is, where constants and known sizes tell."""
-    value = _sizes(condition)
+    value = _sizes(condition, {})
     if value is None or value.size != 1 or value.item() is None:
         return None
     return bool(value.item())
 
 
-def _sizes(tensor: gs.Tensor) -> Sizes | None:
-    """An object array of numbers, None for those that are not known; None for anything else."""
+def _sizes(tensor: gs.Tensor, found: dict[str, Sizes | None], depth: int = 0) -> Sizes | None:
+    """An object array of numbers, None for those that are not known; None for anything else.
+
+    Args:
+        tensor: of a graph without a cycle.
+        found: what is known of tensors asked for before.
+        depth: how many operators lie between this and the first that was asked for.
+    """
+    if tensor.name not in found:
+        found[tensor.name] = None if depth > _LONGEST else _computed(tensor, found, depth)
+    return found[tensor.name]
+
+
+def _computed(tensor: gs.Tensor, found: dict[str, Sizes | None], depth: int) -> Sizes | None:
     if is_constant(tensor):
-        # Sizes are few.
-        return np.asarray(tensor.values).astype(object) if tensor.values.size <= 64 else None
+        return np.asarray(tensor.values).astype(object) if tensor.values.size <= _MOST else None
     node = producer_of(tensor)
     if node is None:
         return None
@@ -123,8 +136,8 @@ def _sizes(tensor: gs.Tensor) -> Sizes | None:
     compute = _ARITHMETIC.get(operator_name(node))
     if compute is None:
         return None
-    operands = [_sizes(t) for t in node.inputs if t.name]
-    if any(operand is None for operand in operands):
+    operands = [_sizes(t, found, depth + 1) for t in node.inputs if t.name]
+    if any(operand is None or operand.size > _MOST for operand in operands):
         return None
     try:
         return np.asarray(compute(node, *operands), dtype=object)

@@ -14,6 +14,7 @@ from onnxplain.graph_passes.emit import is_float
 from onnxplain.graph_passes.inference import inferred
 from onnxplain.graph_passes.lowering import for_gpu
 from onnxplain.graph_passes.names import RESERVED, free_name
+from onnxplain.graph_passes.ordering import prune
 from onnxplain.graph_passes.subject import Subject
 
 # Of the contract; with several explained inputs each has its own: `baseline_<input>`.
@@ -80,7 +81,7 @@ def finish(
         graph.nodes.append(gs.Node("Identity", name, {}, [tensor], [named]))
         kept.append(named)
     graph.outputs = kept
-    graph.cleanup(remove_unused_graph_inputs=False).toposort()
+    prune(graph)
     if for_gpu():
         to_cuda_opset(graph)
     _forget_shapes(graph, {tensor.name for tensor in kept})
@@ -128,7 +129,7 @@ def only_outputs(model: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
     """The model with only these outputs, and without what only others needed."""
     graph = gs.import_onnx(model)
     graph.outputs = [t for t in graph.outputs if t.name in names]
-    graph.cleanup(remove_unused_graph_inputs=False)
+    prune(graph)
     pruned = gs.export_onnx(graph, do_type_check=False)
     pruned.ir_version = model.ir_version
     pruned.metadata_props.extend(model.metadata_props)

@@ -36,6 +36,7 @@ from onnxplain.graph_passes.finish import (
     working_copy,
 )
 from onnxplain.graph_passes.names import RESERVED
+from onnxplain.graph_passes.ordering import sort_nodes
 from onnxplain.graph_passes.polyphase import in_phases
 from onnxplain.graph_passes.score import (
     add_target_input,
@@ -188,7 +189,7 @@ def _gradients_along(
     for start, nodes, (points, _) in zip(subject.starts, readers, moved, strict=True):
         for node in nodes:
             node.inputs = [points if t is start else t for t in node.inputs]
-    graph.toposort()
+    sort_nodes(graph)
     count = emit("Shape", alphas, start=0, end=1)
     ones = emit.constant(np.ones(len(end.shape) - 1, np.int64))
     seeds = emit("Tile", seed, emit("Concat", count, ones, axis=0))

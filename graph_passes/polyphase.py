@@ -16,7 +16,8 @@ import onnx_graphsurgeon as gs
 from onnxplain.graph_passes.dims import is_static
 from onnxplain.graph_passes.emit import Emitter, is_constant, optional_input, producer_of
 from onnxplain.graph_passes.lowering import for_gpu
-from onnxplain.graph_passes.rewriting import drop_unused, rewrite_nodes
+from onnxplain.graph_passes.ordering import prune
+from onnxplain.graph_passes.rewriting import rewrite_nodes
 from onnxplain.graph_passes.rules.convolution import (
     PhaseTaps,
     Window,
@@ -54,7 +55,9 @@ def in_phases(graph: gs.Graph, keep: Collection[str]) -> None:
         if node.op == "Conv":
             _take_over_zeros(node, kept)
     rewrite_nodes(graph, {"Conv": partial(_by_phases, kept=kept)})
-    drop_unused(graph, keep)
+    # What the head works on (logits copied past what stands behind the final activation) is no
+    # output of the graph.
+    prune(graph, keep)
 
 
 def _take_over_zeros(node: gs.Node, kept: Collection[str]) -> None:

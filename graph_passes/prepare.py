@@ -15,13 +15,17 @@ from onnx import TensorProto, helper, inliner, numpy_helper, shape_inference, ve
 from onnx_graphsurgeon.logger import G_LOGGER
 
 from onnxplain import UnsupportedModelError
+from onnxplain.graph_passes.census import census, check_activations, check_carried
+from onnxplain.graph_passes.conditionals import resolve_conditionals
 from onnxplain.graph_passes.decompositions import decompose, decompose_other_domains
 from onnxplain.graph_passes.decompositions.quantisation import to_whole_floats
 from onnxplain.graph_passes.decompositions.specification import expand_functions
 from onnxplain.graph_passes.emit import is_constant
 from onnxplain.graph_passes.explicit_pads import explicit_pads
 from onnxplain.graph_passes.float32 import to_float32
+from onnxplain.graph_passes.folding import Budget, fold
 from onnxplain.graph_passes.fuse_softmax import fuse_softmax
+from onnxplain.graph_passes.limits import hold
 from onnxplain.graph_passes.names import own_dim, own_names
 from onnxplain.graph_passes.normalization import fold_batch_normalization
 from onnxplain.graph_passes.optionals import without_optionals
@@ -40,23 +44,28 @@ def prepare(model: onnx.ModelProto) -> gs.Graph:
     """The model in the canonical dialect, with the same inputs, outputs and scores.
 
     Raises:
-        UnsupportedModelError: the model cannot be brought to opset 21.
+        UnsupportedModelError: the model cannot be brought to opset 21, or would become larger than
+            the limits in force allow.
     """
+    census(model)
+    budget = Budget.of(model)
     model = _with_honest_shapes(model)
     if model.functions:
         model = inliner.inline_local_functions(model)
+    check_carried(model.graph)
     own_names(model)
     without_optionals(model)
     model = _constants_to_initializers(expand_functions(_convert_opset(model)))
     graph = gs.import_onnx(_infer(model))
+    check_activations(graph, model.ByteSize())
     for rewrite in (to_whole_floats, decompose_other_domains):
         if rewrite(graph):
             graph = infer_shapes(graph)
     while exact_windows(graph):
         graph = infer_shapes(graph)
     refuse_random_dropout(graph)
+    fold(graph, budget)
     for canonicalise in (
-        _fold,
         unroll,
         to_float32,
         explicit_pads,
@@ -65,19 +74,24 @@ def prepare(model: onnx.ModelProto) -> gs.Graph:
         fold_batch_normalization,
     ):
         canonicalise(graph)
-    _fold(graph)
-    graph = _with_known_shapes(graph)
+    fold(graph, budget)
+    graph = _with_known_shapes(graph, budget)
     # What waited for a constant has it now, where it follows from sizes.
-    return _with_known_shapes(graph) if decompose(graph) else graph
-
-
-def _with_known_shapes(graph: gs.Graph) -> gs.Graph:
-    """The same graph with every shape that can be told, and no arithmetic on known ones."""
-    graph = infer_shapes(graph)
-    if _fold_shapes(graph):
-        _fold(graph)
-        graph = infer_shapes(graph)
+    graph = _with_known_shapes(graph, budget) if decompose(graph) else graph
+    hold("nodes", "the model's nodes, loops and decompositions written out", len(graph.nodes))
+    check_activations(graph, model.ByteSize())
     return graph
+
+
+def _with_known_shapes(graph: gs.Graph, budget: Budget) -> gs.Graph:
+    """The same graph with every shape that can be told, and no arithmetic on known ones."""
+    while True:
+        graph = infer_shapes(graph)
+        if not _fold_shapes(graph):
+            return graph
+        fold(graph, budget)
+        if not resolve_conditionals(graph):
+            return infer_shapes(graph)
 
 
 def infer_shapes(graph: gs.Graph) -> gs.Graph:
@@ -177,21 +191,6 @@ def _constant_tensor(node: onnx.NodeProto) -> TensorProto | None:
     if attribute.name in types:
         return numpy_helper.from_array(np.asarray(value, types[attribute.name]))
     return None
-
-
-def _fold(graph: gs.Graph) -> None:
-    """Compute what depends on constants only, and drop what nothing uses.
-
-    onnx-graphsurgeon's own shape folding is off: it turns float arithmetic between casts into
-    integer arithmetic.
-    """
-    graph.toposort()
-    try:
-        graph.fold_constants(fold_shapes=False, error_ok=False)
-    except Exception:
-        # Node by node, a hundred times slower: only what ONNX Runtime cannot compute stays.
-        graph.fold_constants(fold_shapes=False, partitioning="recursive")
-    graph.cleanup().toposort()
 
 
 def _fold_shapes(graph: gs.Graph) -> bool:

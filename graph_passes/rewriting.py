@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import onnx_graphsurgeon as gs
 
@@ -57,17 +57,3 @@ def _under_its_names(
             # Under the old node's name, since users name layers by their nodes too.
             name = (node.name if output is outputs[0] else None) or output.name
             emitted.append(gs.Node("Identity", name, {}, [result], [output]))
-
-
-def drop_unused(graph: gs.Graph, keep: Collection[str]) -> None:
-    """Remove the nodes that neither an output nor a tensor named in `keep` needs; sort the rest.
-
-    What a head works on (the logits, copied past what stands behind the final activation) is no
-    output of the graph: without `keep` it would go, and the score with it.
-    """
-    outputs = list(graph.outputs)
-    mine = {tensor.name for tensor in outputs}
-    tensors = graph.tensors()
-    graph.outputs = outputs + [tensors[name] for name in keep if name not in mine]
-    graph.cleanup(remove_unused_graph_inputs=False).toposort()
-    graph.outputs = outputs

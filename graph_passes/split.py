@@ -59,7 +59,8 @@ def _declared(model: onnx.ModelProto, handed_over: list[str]) -> dict[str, onnx.
     if all(declared[name].type.tensor_type.HasField("shape") for name in handed_over):
         return declared
     found = inferred(model).value_info
-    return declared | {v.name: v for v in found if v.name in handed_over}
+    missing = set(handed_over)
+    return declared | {v.name: v for v in found if v.name in missing}
 
 
 def _read_by(node: onnx.NodeProto) -> Iterator[str]:

@@ -20,6 +20,7 @@ from onnxplain.graph_passes.logits import (
     channel_axis,
     final_activation,
 )
+from onnxplain.graph_passes.ordering import sort_nodes
 from onnxplain.graph_passes.places import Lost, Place, Rows
 from onnxplain.graph_passes.rows import follow_rows
 from onnxplain.graph_passes.training import refuse_batch_statistics, refuse_randomness
@@ -184,7 +185,7 @@ def select(
     if score == "logit":
         logits, activation, axis = before_activation(graph, chosen)
     axis = channel_axis(logits) if axis is None else axis
-    graph.toposort()
+    sort_nodes(graph)
     refuse_randomness(graph, logits)
     rows = follow_rows(graph, _row_starts(graph, sources))
     logits, axis, problem = batch_first(graph, sources[0].input, logits, axis, rows)
@@ -302,7 +303,7 @@ def _cast_first(graph: gs.Graph, source: gs.Variable, cast: gs.Node) -> gs.Varia
             moved = emit(node.op, moved, *node.inputs[1:], **node.attrs)
             moved.shape = shape
     cast.op, cast.attrs, cast.inputs = "Identity", {}, [moved]
-    graph.toposort()
+    sort_nodes(graph)
     return start
 
 

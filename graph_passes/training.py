@@ -9,8 +9,8 @@ from onnxplain.graph_passes.decompositions.normalization import BATCH_STATISTICS
 from onnxplain.graph_passes.emit import is_constant, optional_input, read_by
 from onnxplain.graph_passes.names import is_marked
 
-_RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial"}
-_RANDOM |= {"Bernoulli"}
+RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial"}
+RANDOM |= {"Bernoulli"}
 
 
 def refuse_random_dropout(graph: gs.Graph) -> None:
@@ -59,7 +59,7 @@ def refuse_randomness(graph: gs.Graph, score: gs.Tensor) -> None:
     for node in reversed(graph.nodes):
         if wanted.isdisjoint(tensor.name for tensor in node.outputs):
             continue
-        if node.op in _RANDOM:
+        if node.op in RANDOM:
             raise UnsupportedModelError(
                 f"the score depends on {node.op} (node {node.name or node.outputs[0].name!r}), "
                 "which draws random numbers: no two runs answer alike"

@@ -16,6 +16,7 @@ from onnx import defs, shape_inference
 
 from onnxplain.graph_passes.dims import is_static
 from onnxplain.graph_passes.emit import is_constant, is_float, onnx_type
+from onnxplain.graph_passes.ordering import prune
 from onnxplain.graph_passes.subject import Subject
 
 # What a symbolic axis stands for: of pictures, of volumes' depth, of sound, of rows of tokens.
@@ -68,7 +69,7 @@ def typical_graph(subject: Subject, batch: int) -> gs.Graph:
         node.outputs.clear()
         for output, value in zip(outputs, values, strict=False):
             output.to_constant(np.array(value, order="C"))
-    return graph.cleanup().toposort()
+    return prune(graph)
 
 
 def _typical(tensor: gs.Variable, axis: int, batch: int) -> int:

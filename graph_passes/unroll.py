@@ -9,10 +9,8 @@ from onnxplain.graph_passes.conditionals import resolve_conditionals
 from onnxplain.graph_passes.decompositions.recurrent import slices
 from onnxplain.graph_passes.emit import Emitter, is_constant
 from onnxplain.graph_passes.inference import inferred
+from onnxplain.graph_passes.limits import hold
 from onnxplain.graph_passes.rewriting import rewrite_nodes
-
-# Beyond this many nodes a written-out loop is no longer what anybody wants to run.
-MOST_NODES = 20_000
 
 
 def unroll(graph: gs.Graph) -> None:
@@ -39,6 +37,12 @@ def _learn_shapes(graph: gs.Graph) -> None:
             dims = value.type.tensor_type.shape.dim
             shape = [d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in dims]
             tensors[name].shape = shape
+
+
+def _check_steps(node: gs.Node, steps: int, body: gs.Graph) -> None:
+    """Hold a loop to the limit on nodes before it is written out; an empty body counts as one."""
+    what = f"nodes that {node.op} (node {node.name or node.outputs[0].name!r}) is written out to"
+    hold("nodes", what, steps * max(len(body.nodes), 1))
 
 
 def _run_body(emit: Emitter, body: gs.Graph, feeds: list[gs.Tensor]) -> list[gs.Tensor]:
@@ -79,8 +83,9 @@ def _scan(emit: Emitter, node: gs.Node) -> list[gs.Tensor | None] | None:
     axes = node.attrs.get("scan_input_axes") or [0] * scanned
     shape = inputs[0].shape
     steps = shape[axes[0]] if shape is not None else None
-    if not isinstance(steps, int) or steps * len(body.nodes) > MOST_NODES or _has_subgraph(body):
+    if not isinstance(steps, int) or _has_subgraph(body):
         return None
+    _check_steps(node, steps, body)
     reverse = node.attrs.get("scan_input_directions") or [0] * scanned
     collected: list[list[gs.Tensor]] = [[] for _ in body.outputs[len(states) :]]
     sliced = [slices(emit, x, steps, axis) for x, axis in zip(inputs, axes, strict=True)]
@@ -110,8 +115,9 @@ def _loop(emit: Emitter, node: gs.Node) -> list[gs.Tensor | None] | None:
     if not _condition_is_passed_on(body):
         return None
     count = int(np.ravel(trips.values)[0])
-    if count < 1 or count * len(body.nodes) > MOST_NODES:
+    if count < 1:
         return None
+    _check_steps(node, count, body)
     collected: list[list[gs.Tensor]] = [[] for _ in body.outputs[1 + len(states) :]]
     going = emit.constant(np.asarray(True))
     for step in range(count):

@@ -4,6 +4,7 @@ import difflib
 import json
 import math
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,9 +14,13 @@ import numpy as np
 import onnx
 
 from onnxplain import InvalidInputError
+from onnxplain.models.files import beside, read_text
+from onnxplain.models.labels import read_labels
 
 METADATA_KEY = "onnxplain.card"
 DEFAULT_SIDE = 224
+MOST_PIXELS = 2**24
+_LEAST_CROP = 0.01
 _CHOICES = {
     "resize": ("crop", "stretch", "pad"),
     "interpolation": ("nearest", "bilinear", "bicubic", "lanczos"),
@@ -73,10 +78,14 @@ class ModelCard:
         if len(height_and_width) != 2 or not all(map(_is_positive_int, height_and_width)):
             _fail("size", "[height, width], two positive integers", self.size)
         object.__setattr__(self, "size", tuple(int(side) for side in height_and_width))
-        if not _is_number(self.crop_fraction) or not 0 < self.crop_fraction <= 1:
-            _fail("crop_fraction", "a number above 0 and at most 1", self.crop_fraction)
+        if math.prod(self.size) > MOST_PIXELS:
+            _fail("size", f"at most {MOST_PIXELS:,} pixels", self.size)
+        if not _is_number(self.crop_fraction) or not _LEAST_CROP <= self.crop_fraction <= 1:
+            expected = f"a number of at least {_LEAST_CROP} and at most 1"
+            _fail("crop_fraction", expected, self.crop_fraction)
         for key in ("scale", "mean", "std"):
             object.__setattr__(self, key, self._per_channel(key))
+        self._check_range()
         if self.labels is not None:
             object.__setattr__(self, "labels", _names("labels", self.labels))
         if self.output is not None and not (isinstance(self.output, str) and self.output):
@@ -100,6 +109,18 @@ class ModelCard:
         if self.channel_axis == 1:
             return 1, self.channel_count, height, width
         return 1, height, width, self.channel_count
+
+    def _check_range(self) -> None:
+        """Refuse numbers that turn pixels into what the input's type cannot hold."""
+        limit = 65504.0 if self.dtype == "float16" else float(np.finfo(np.float32).max)
+        with np.errstate(all="ignore"):
+            values = normalise(np.outer([0.0, 255.0], np.ones(self.channel_count)), self)
+        if not (np.abs(values) < limit).all():
+            _fail(
+                "scale, mean, std",
+                f"numbers that keep pixels within {limit:.3g}",
+                [self.scale, self.mean, self.std],
+            )
 
     def _per_channel(self, key: str) -> tuple[float, ...]:
         """Return the value of `key` as a tuple of one number, or of one for each channel."""
@@ -143,7 +164,7 @@ def read_card(path: str | os.PathLike[str]) -> ModelCard:
     key, or a value is not what its key expects.
     """
     path = Path(path)
-    return _parse_card(_read_text(path, "model card"), f"model card {path}", path.parent)
+    return _parse_card(read_text(path, "model card"), f"model card {path}", path.parent)
 
 
 def card_to_json(card: ModelCard) -> str:
@@ -178,15 +199,15 @@ def locate_card(
 ) -> tuple[ModelCard, str] | None:
     """Find a model's card as `find_card` does, and say where it is."""
     folder = Path() if path is None else Path(path).parent
-    beside = None if path is None else Path(path).with_suffix(".json")
-    if beside is not None and beside.is_file():
-        text = _read_text(beside, "model card")
+    file = None if path is None else beside(folder, Path(path).with_suffix(".json").name)
+    if file is not None and file.is_file():
+        text = read_text(file, "model card")
         if _has_card_keys(text):
-            return _parse_card(text, f"model card {beside}", folder), str(beside)
+            return _parse_card(text, f"model card {file}", folder), str(file)
     for entry in model.metadata_props:
         if entry.key == METADATA_KEY:
             place = f"in metadata {METADATA_KEY!r}"
-            return _parse_card(entry.value, f"model card {place}", folder), place
+            return _parse_card(entry.value, f"model card {place}", None), place
     return None
 
 
@@ -251,63 +272,11 @@ def assume_card(
     )
 
 
-def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
-    """Read the labels in a text file, one a line; empty lines at its end do not count.
+def _parse_card(text: str, source: str, folder: Path | None) -> ModelCard:
+    """Read the card in a JSON text; `source` begins every error message.
 
-    Raises InvalidInputError when it cannot be read, is not UTF-8 text, or holds no label.
+    folder: where a file of labels may lie; None: nowhere, for a model reads nothing but itself.
     """
-    text = _read_text(Path(path), "labels file").rstrip()
-    if not text:
-        raise InvalidInputError(f"labels file {path}: expected one label a line, but it is empty")
-    return tuple(line.strip() for line in text.split("\n"))
-
-
-def find_label(labels: Sequence[str] | None, text: str) -> int:
-    """Return the index of the class that `text` names.
-
-    A label equal to `text` wins, then one equal but for upper and lower case, then one that has
-    `text` among its comma-separated parts ("tabby, tabby cat").
-
-    Raises InvalidInputError when no label or several match; the message suggests the nearest ones.
-    """
-    if not labels:
-        raise InvalidInputError(
-            f"target {text!r}: expected a class index, because no labels are known "
-            "(give --labels FILE, or a model card)"
-        )
-    wanted = text.strip().lower()
-    ways = (
-        lambda label: label == text,
-        lambda label: label.lower() == wanted,
-        lambda label: wanted in [part.strip().lower() for part in label.split(",")],
-    )
-    for matches in ways:
-        found = [index for index, label in enumerate(labels) if matches(label)]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            several = ", ".join(f"{index} ({labels[index]})" for index in found[:5])
-            more = f" and {len(found) - 5} more" if len(found) > 5 else ""
-            raise InvalidInputError(
-                f"label {text!r} names several classes: {several}{more}; give the index instead"
-            )
-    raise InvalidInputError(f"no label is {text!r}{_suggestion(labels, wanted)}")
-
-
-def _suggestion(labels: Sequence[str], wanted: str) -> str:
-    """Return '; did you mean ...?' with up to five labels, those that hold `wanted` first."""
-    lowered = {label.lower(): label for label in labels}
-    holding = [key for key in lowered if wanted and wanted in key]
-    holding.sort(key=lambda key: wanted not in key.replace(",", " ").split())
-    close = difflib.get_close_matches(wanted, list(lowered), n=5, cutoff=0.6)
-    nearest = list(dict.fromkeys([*holding[:5], *close]))[:5]
-    if not nearest:
-        return f" among the {len(labels)} labels (the first is {labels[0]!r})"
-    return f"; did you mean {', '.join(repr(lowered[key]) for key in nearest)}?"
-
-
-def _parse_card(text: str, source: str, folder: Path) -> ModelCard:
-    """Read the card in a JSON text; `source` begins every error message."""
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -327,10 +296,24 @@ def _parse_card(text: str, source: str, folder: Path) -> ModelCard:
         raise InvalidInputError(f"{source}: {keys}, missing there")
     try:
         if isinstance(content.get("labels"), str):
-            content["labels"] = read_labels(folder / content["labels"])
+            content["labels"] = read_labels(_labels_file(content["labels"], folder))
         return ModelCard(**content)
     except InvalidInputError as error:
         raise InvalidInputError(f"{source}: {error}") from None
+
+
+def _labels_file(name: str, folder: Path | None) -> Path:
+    """Where a card's labels lie, if it may read them."""
+    if folder is None:
+        raise InvalidInputError(
+            f"'labels': expected a list, for a card in a model reads no files, got {_short(name)}"
+        )
+    file = beside(folder, name)
+    if file is None:
+        raise InvalidInputError(
+            f"'labels': expected a list, or a file in the card's own folder, got {_short(name)}"
+        )
+    return file
 
 
 def _card_keys() -> list[str]:
@@ -344,18 +327,6 @@ def _has_card_keys(text: str) -> bool:
     except (ValueError, RecursionError):
         return True
     return isinstance(content, dict) and bool(set(content) & set(_card_keys()))
-
-
-def _read_text(path: Path, what: str) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise InvalidInputError(f"{what} {path}: no such file") from None
-    except UnicodeDecodeError:
-        raise InvalidInputError(f"{what} {path}: expected UTF-8 text, got other bytes") from None
-    except OSError as error:
-        reason = "expected a file, got a directory" if path.is_dir() else error.strerror or error
-        raise InvalidInputError(f"{what} {path}: {reason}") from None
 
 
 def _names(key: str, value: Any) -> tuple[str, ...]:
@@ -375,7 +346,7 @@ def _sequence(value: Any) -> tuple[Any, ...]:
 def _is_number(value: Any) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         return False
-    return math.isfinite(value)
+    return abs(value) <= sys.float_info.max
 
 
 def _is_positive_int(value: Any) -> bool:

@@ -3,16 +3,16 @@
 import hashlib
 import os
 import zipfile
-from collections.abc import Iterable, Iterator
-from graphlib import CycleError, TopologicalSorter
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
 import onnx
-from google.protobuf.message import DecodeError, EncodeError
+from google.protobuf.message import DecodeError
 
 from onnxplain import UnsupportedModelError
+from onnxplain.models.checking import check, tensors_of
+from onnxplain.models.files import beside, check_regular
 
 ModelSource = str | os.PathLike[str] | bytes | bytearray | memoryview | onnx.ModelProto
 MOST_BYTES = 2**31 - 1
@@ -61,7 +61,7 @@ def load(model: ModelSource) -> onnx.ModelProto:
         raise UnsupportedModelError(
             f"model: expected a path, bytes or an onnx.ModelProto, got {type(model).__name__}"
         )
-    _check(loaded, source)
+    check(loaded, source)
     return loaded
 
 
@@ -88,19 +88,14 @@ def sha256(model: ModelSource) -> str:
 
 
 def _read(path: Path, source: str) -> bytes:
+    name = source.removesuffix(f" {os.fspath(path)}")
+    _check_size(check_regular(path, name, error=UnsupportedModelError), source)
     try:
-        _check_size(path.stat().st_size, source)
         return path.read_bytes()
     except OSError as error:
-        raise _unreadable(path, source, error) from None
-
-
-def _unreadable(path: Path, source: str, error: OSError) -> UnsupportedModelError:
-    if isinstance(error, FileNotFoundError):
-        return UnsupportedModelError(f"{source}: no such file")
-    if path.is_dir():
-        return UnsupportedModelError(f"{source}: expected an .onnx file, got a directory")
-    return UnsupportedModelError(f"{source}: cannot be read, {error.strerror or error}")
+        raise UnsupportedModelError(
+            f"{source}: cannot be read, {error.strerror or error}"
+        ) from None
 
 
 def _check_size(size: int, source: str) -> None:
@@ -161,35 +156,11 @@ def _is_text(content: bytes) -> bool:
     return all(character.isprintable() or character.isspace() for character in text)
 
 
-def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """Go through every tensor in the graph, its subgraphs, its attributes and the functions."""
-    yield from _graph_tensors(model.graph)
-    for function in model.functions:
-        yield from _node_tensors(function.node)
-
-
-def _graph_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
-    yield from _node_tensors(graph.node)
-
-
-def _node_tensors(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
-    for node in nodes:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
-            for graph in (attribute.g, *attribute.graphs):
-                yield from _graph_tensors(graph)
-
-
 def _external(model: onnx.ModelProto) -> list[tuple[onnx.TensorProto, dict[str, str]]]:
     """List the tensors whose data lies in other files, each with its location, offset, length."""
     return [
         (tensor, {entry.key: entry.value for entry in tensor.external_data})
-        for tensor in _tensors(model)
+        for tensor in tensors_of(model)
         if tensor.data_location == onnx.TensorProto.EXTERNAL
     ]
 
@@ -236,18 +207,18 @@ def _bytes_of(part: _Part, source: str) -> bytes:
 def _external_parts(model: onnx.ModelProto, path: Path, source: str, total: int) -> list[_Part]:
     """Find the data of every external tensor; `total` bytes are there without it.
 
-    Links are followed, unlike in `onnx.load`: model hubs' caches consist of them. Locations that
-    lead out of the model's folder by themselves are refused.
+    Raises UnsupportedModelError where a location leads out of the model's folder, by itself or by a
+    link (those of a model hub's cache are followed), or names no regular file.
     """
     parts = []
     for tensor, entry in _external(model):
-        location = Path(entry.get("location", ""))
-        if not location.parts or location.is_absolute() or ".." in location.parts:
+        location = entry.get("location", "")
+        file = beside(path.parent, location)
+        if file is None:
             raise UnsupportedModelError(
                 f"{source}: expected external data beside the file, but {tensor.name!r} is in "
-                f"{str(location)!r}"
+                f"{location!r}, which leads out of its folder"
             )
-        file = path.parent / location
         if not file.is_file():
             raise UnsupportedModelError(
                 f"{source}: its external data file {file} is missing ({tensor.name!r} is in it)"
@@ -272,105 +243,3 @@ def _external_parts(model: onnx.ModelProto, path: Path, source: str, total: int)
         parts.append(_Part(tensor, file, offset, length))
     _check_size(total, source)
     return parts
-
-
-def _check(model: onnx.ModelProto, source: str) -> None:
-    """Put right what is harmless, and raise on what is not."""
-    graph = model.graph
-    versions = {opset.domain: opset.version for opset in model.opset_import}
-    newest = onnx.defs.onnx_opset_version()
-    opset = versions.get("", versions.get("ai.onnx"))
-    problem = None
-    if not model.HasField("graph"):
-        problem = "it has no graph (is it an ONNX model?)"
-    elif not graph.node:
-        problem = "its graph has no nodes"
-    elif not graph.output:
-        problem = "its graph has no outputs"
-    elif not versions:
-        problem = "it does not say its opset"
-    elif opset is not None and opset > newest:
-        problem = f"its opset is {opset}, and the installed onnx package knows up to {newest}"
-    if problem:
-        raise UnsupportedModelError(f"{source}: expected a complete ONNX model, but {problem}")
-    _repair(model)
-    try:
-        onnx.checker.check_model(_with_shapes(model))
-    except (onnx.checker.ValidationError, EncodeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise UnsupportedModelError(
-            f"{source}: expected a valid ONNX model, but {reason}"
-        ) from None
-
-
-def _repair(model: onnx.ModelProto) -> None:
-    """Put right, in place, what ONNX Runtime lets pass and the checker does not."""
-    graph = model.graph
-    graph.name = graph.name or "graph"
-    typed = [info for info in graph.value_info if info.type.WhichOneof("value")]
-    if len(typed) < len(graph.value_info):
-        del graph.value_info[:]
-        graph.value_info.extend(typed)
-    unique = {tensor.name: tensor for tensor in graph.initializer}
-    if len(unique) < len(graph.initializer):
-        kept = list(unique.values())
-        del graph.initializer[:]
-        graph.initializer.extend(kept)
-    # Before IR version 4 every initializer was an input as well; exporters did not all know.
-    if model.ir_version == 3 and not unique.keys() <= {value.name for value in graph.input}:
-        model.ir_version = 4
-    _sort(graph)
-    versions = {opset.domain for opset in model.opset_import}
-    for domain in dict.fromkeys(node.domain for node in graph.node):
-        if domain not in versions and domain not in ("", "ai.onnx"):
-            model.opset_import.append(onnx.helper.make_opsetid(domain, 1))
-
-
-def _sort(graph: onnx.GraphProto) -> None:
-    """Put every node behind those that make its inputs (ONNX Runtime's own converters do not)."""
-    maker = {name: index for index, node in enumerate(graph.node) for name in node.output if name}
-    needs = {
-        index: {maker[name] for name in _read_by(node) if name in maker}
-        for index, node in enumerate(graph.node)
-    }
-    if all(max(makers, default=-1) < index for index, makers in needs.items()):
-        return
-    try:
-        order = list(TopologicalSorter(needs).static_order())
-    except CycleError:
-        return  # the checker says it better
-    nodes = [onnx.NodeProto.FromString(graph.node[i].SerializeToString()) for i in order]
-    del graph.node[:]
-    graph.node.extend(nodes)
-
-
-def _read_by(node: onnx.NodeProto) -> Iterator[str]:
-    """Names of the tensors that a node reads, or that the graphs inside it do."""
-    yield from node.input
-    for attribute in node.attribute:
-        for graph in (attribute.g, *attribute.graphs):
-            for inner in graph.node:
-                yield from _read_by(inner)
-
-
-def _with_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the model for the checker, which refuses unknown ranks, common and harmless."""
-    graph = model.graph
-    values = (*graph.input, *graph.output)
-    tensors = [value for value in values if value.type.WhichOneof("value") == "tensor_type"]
-    untyped_output = any(not value.type.WhichOneof("value") for value in graph.output)
-    if all(map(_has_shape, tensors)) and not untyped_output:
-        return model
-    checked = onnx.ModelProto()
-    checked.CopyFrom(model)
-    for value in checked.graph.output:
-        if not value.type.WhichOneof("value"):
-            value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
-    for value in (*checked.graph.input, *checked.graph.output):
-        if value.type.WhichOneof("value") == "tensor_type" and not _has_shape(value):
-            value.type.tensor_type.shape.SetInParent()
-    return checked
-
-
-def _has_shape(value: onnx.ValueInfoProto) -> bool:
-    return value.type.tensor_type.HasField("shape")

@@ -14,11 +14,10 @@ from onnxplain.models.card import (
     black_image,
     card_to_json,
     find_card,
-    find_label,
     read_card,
-    read_labels,
     white_image,
 )
+from onnxplain.models.labels import find_label, read_labels
 from onnxplain.models.shipped import demo_model, demo_photos
 
 COMPLETE = {
@@ -105,7 +104,7 @@ BAD = [
     ({"channels": "RGBA"}, ["'channels'", "RGB, BGR, GRAY"]),
     ({"interpolation": "cubic"}, ["'interpolation'", "bicubic"]),
     ({"dtype": "float"}, ["'dtype'", "float32"]),
-    ({"crop_fraction": 0}, ["'crop_fraction'", "above 0"]),
+    ({"crop_fraction": 0}, ["'crop_fraction'", "at least 0.01"]),
     ({"crop_fraction": 1.5}, ["'crop_fraction'", "1.5"]),
     ({"crop_fraction": "1"}, ["'crop_fraction'", "'1'"]),
     ({"mean": "0"}, ["'mean'", "'0'"]),

@@ -93,15 +93,47 @@ def test_external_data_from_the_working_directory(tmp_path, monkeypatch):
     np.testing.assert_array_equal(weight_of(load("net.onnx")), np.arange(300))
 
 
-def test_external_data_behind_links(tmp_path):
-    path = save_external(tmp_path, "blobs")
-    (tmp_path / "snapshot").mkdir()
+def link(path, target):
+    try:
+        path.symlink_to(target)
+    except OSError:
+        pytest.skip("no links on this file system")
+
+
+def test_external_data_behind_links(tmp_path, caplog):
+    """Within a model hub's cache, and said; anywhere else they are not followed."""
+    snapshot = tmp_path / "models--owner--net" / "snapshots" / "5f0c"
+    snapshot.mkdir(parents=True)
+    path = save_external(tmp_path / "models--owner--net", "blobs")
     for name in ("net.onnx", "net.data"):
-        try:
-            (tmp_path / "snapshot" / name).symlink_to(path.parent / name)
-        except OSError:
-            pytest.skip("no links on this file system")
-    np.testing.assert_array_equal(weight_of(load(tmp_path / "snapshot" / "net.onnx")), range(300))
+        link(snapshot / name, path.parent / name)
+    np.testing.assert_array_equal(weight_of(load(snapshot / "net.onnx")), range(300))
+    assert "followed to" in caplog.text
+
+
+@pytest.mark.parametrize("layout", ["snapshot", "models--owner--net/snapshots/5f0c"])
+def test_external_data_behind_links_that_lead_elsewhere(tmp_path, layout):
+    outside = save_external(tmp_path, "outside")
+    folder = tmp_path / layout
+    folder.mkdir(parents=True)
+    (folder / "net.onnx").write_bytes(outside.read_bytes())
+    link(folder / "net.data", outside.with_name("net.data"))
+    assert "leads out of its folder" in error_of(folder / "net.onnx")
+    (folder / "net.data").unlink()
+    link(folder / "net.data", folder / "inside.data")
+    (folder / "inside.data").write_bytes(outside.with_name("net.data").read_bytes())
+    np.testing.assert_array_equal(weight_of(load(folder / "net.onnx")), range(300))
+
+
+def test_a_hub_whose_blobs_lie_elsewhere(tmp_path):
+    """A folder of links that only looks like a cache."""
+    outside = save_external(tmp_path, "outside")
+    folder = tmp_path / "models--owner--net" / "snapshots" / "5f0c"
+    folder.mkdir(parents=True)
+    link(tmp_path / "models--owner--net" / "blobs", outside.parent)
+    (folder / "net.onnx").write_bytes(outside.read_bytes())
+    link(folder / "net.data", tmp_path / "models--owner--net" / "blobs" / "net.data")
+    assert "leads out of its folder" in error_of(folder / "net.onnx")
 
 
 def test_external_data_in_constants_and_subgraphs(tmp_path):
@@ -280,7 +312,8 @@ def test_tensor_with_fewer_values_than_its_shape(field):
         short.raw_data = bytes(1199)
     else:
         short.float_data.extend([1.0] * 299)
-    assert "too small" in error_of(network(initializers=[short]))
+    came = {"raw_data": "1,200 bytes, got 1,199", "float_data": "300 values, got 299"}[field]
+    assert came in error_of(network(initializers=[short]))
 
 
 def without_type(name):

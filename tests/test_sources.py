@@ -3,10 +3,12 @@
 import os
 
 import pytest
-from digits import write_photo
+from digits import CARD, write_photo
 
-from onnxplain.engine.images import image_extensions
+from onnxplain import InvalidInputError
+from onnxplain.engine.images import fixed_baseline, image_extensions
 from onnxplain.engine.sources import find_images
+from onnxplain.models.card import ModelCard
 
 
 @pytest.fixture
@@ -84,3 +86,12 @@ def test_what_pillow_reads_is_an_image():
     ends = image_extensions()
     assert {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".ppm"} <= ends
     assert not {".pdf", ".h5", ".eps", ".json", ".npz", ""} & ends
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+@pytest.mark.parametrize("name", ["pipe.png", "pipe.npy"])
+def test_pipes_are_refused(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    assert os.path.basename(find_images([str(tmp_path)])[0].path) == tmp_path.name
+    with pytest.raises(InvalidInputError, match="regular file"):
+        fixed_baseline(str(tmp_path / name), ModelCard(**CARD))

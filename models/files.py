@@ -1,0 +1,106 @@
+"""Files that are read: regular ones, of bounded size, and only where they may lie."""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from pathlib import Path
+
+from onnxplain import InvalidInputError, OnnxplainError
+
+logger = logging.getLogger("onnxplain")
+
+MOST_TEXT = 10 * 2**20
+"""Bytes of a card or of a file of labels, at most."""
+_KINDS = (
+    (stat.S_ISDIR, "a directory"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISSOCK, "a socket"),
+)
+_said: set[Path] = set()
+
+
+def check_regular(
+    path: str | os.PathLike[str],
+    what: str,
+    most: int | None = None,
+    error: type[OnnxplainError] = InvalidInputError,
+) -> int:
+    """Return the size of a regular file, following links; nothing is read.
+
+    Args:
+        path: of the file.
+        what: what it is, in messages: "image", "model card".
+        most: bytes allowed; None: any number.
+        error: what is raised.
+
+    Raises:
+        error: no such file, something else than a file (a folder, a pipe, a device), or too large.
+    """
+    name = f"{what} {os.fspath(path)}"
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        raise error(f"{name}: no such file") from None
+    except OSError as problem:
+        raise error(f"{name}: cannot be read, {problem.strerror or problem}") from None
+    except ValueError:  # a NUL, or characters that no file name here can hold
+        raise error(f"{name}: no such file, for no file can have that name") from None
+    if not stat.S_ISREG(status.st_mode):
+        kind = next((text for test, text in _KINDS if test(status.st_mode)), "something else")
+        raise error(f"{name}: expected a file, got {kind}")
+    if most is not None and status.st_size > most:
+        raise error(f"{name}: expected at most {most:,} bytes, got {status.st_size:,}")
+    return status.st_size
+
+
+def read_text(path: str | os.PathLike[str], what: str) -> str:
+    """The UTF-8 text of a regular file of at most `MOST_TEXT` bytes.
+
+    Raises:
+        InvalidInputError: it is none, or cannot be read.
+    """
+    check_regular(path, what, MOST_TEXT)
+    try:
+        with open(path, "rb") as file:
+            return file.read(MOST_TEXT).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InvalidInputError(f"{what} {path}: expected UTF-8 text, got other bytes") from None
+    except OSError as error:
+        reason = error.strerror or error
+        raise InvalidInputError(f"{what} {path}: cannot be read, {reason}") from None
+
+
+def beside(folder: Path, name: str) -> Path | None:
+    """A file that lies in a folder, as a model may name it; None where it would lead elsewhere.
+
+    Absolute names and `..` lead elsewhere; so do links out of the folder, but for those of a model
+    hub's cache, whose files are all links (`models--owner--name/snapshots/revision/model.onnx` to
+    `models--owner--name/blobs/...`); that one of these is followed is said in the log.
+    """
+    location = Path(name)
+    if not location.parts or location.is_absolute() or ".." in location.parts or "\0" in name:
+        return None
+    file, base = folder / location, folder.resolve()
+    real = file.resolve()
+    if real.is_relative_to(base):
+        return file
+    blobs = _blobs_of(base)
+    if blobs is None or not real.is_relative_to(blobs):
+        return None
+    if real not in _said:
+        _said.add(real)
+        logger.warning(f"{file} is a link into the model hub's cache, followed to {real}")
+    return file
+
+
+def _blobs_of(folder: Path) -> Path | None:
+    """Where a model hub's cache keeps the files of a snapshot's folder."""
+    for snapshots in folder.parents:
+        repository = snapshots.parent
+        if snapshots.name == "snapshots" and repository.name.startswith("models--"):
+            return repository / "blobs"
+    return None

@@ -1,0 +1,29 @@
+"""Text that comes from a file, made harmless to show."""
+
+from __future__ import annotations
+
+import re
+
+# Control characters (ESC begins a terminal's commands), halves of characters, other ends of lines,
+# and what turns the direction of writing around, so that a name reads as another.
+_UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff\ufff9-\ufffb]"
+)
+_SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
+
+
+def shown(text: str) -> str:
+    r"""The text on one line, its control characters as escapes: ESC is `\x1b`, a line end `\n`."""
+    return _UNSEEN.sub(lambda found: _escape(found[0]), text)
+
+
+def shown_json(text: str) -> str:
+    """A JSON text that means the same, its control characters as JSON's own escapes."""
+    return _UNSEEN.sub(
+        lambda found: found[0] if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text
+    )
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    return _SHORT.get(character) or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
