@@ -32,6 +32,8 @@ from typing import Any
 import click
 
 from onnxplain import OnnxplainError, __version__
+from onnxplain.engine.stopping import Stopped, stopping
+from onnxplain.engine.writing import reason_of
 
 _METHODS = ["grad-cam", "integrated-gradients", "deeplift"]
 _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -115,7 +117,8 @@ _running = _options(
     "Exit status:\n"
     "  0  all done\n"
     "  1  some images failed; the others are written\n"
-    "  2  wrong usage, or a model that is unreadable or unsupported",
+    "  2  wrong usage, or a model that is unreadable or unsupported\n"
+    "  128 + N  stopped by signal N (130: Ctrl-C); what was finished is on record",
     context_settings=_HELP,
     epilog=_examples(
         "onnxplain demo",
@@ -133,11 +136,12 @@ def cli() -> None:
     epilog=_examples(
         "onnxplain explain model.onnx cat.jpg dog.jpg -o out",
         "onnxplain explain model.onnx cat.jpg -m grad-cam -t 'tabby cat' -t top2",
-        "onnxplain explain model.onnx cat.jpg -m integrated-gradients --steps 200 --baseline blur",
+        "onnxplain explain model.onnx photos -r -m grad-cam --no-pictures --resume",
     )
 )
 @_model
 @click.argument("images", nargs=-1, required=True, type=click.Path(), metavar="IMAGE...")
+@click.option("-r", "--recursive", is_flag=True, help="Also take folders in folders.")
 @click.option(
     "-m",
     "--method",
@@ -166,11 +170,18 @@ def cli() -> None:
 )
 @_card
 @click.option("--labels", metavar="FILE", help="Text file of class labels, one a line.")
+@click.option("--no-pictures", is_flag=True, help="Write arrays and records only.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Leave out what DIR has on record, unless its files are gone or its image has changed.",
+)
 @_running
 def explain(model: str, images: tuple[str, ...], **chosen: Any) -> int:
-    """Explain what MODEL looked at in each IMAGE.
+    """Explain what MODEL looked at in each IMAGE: a file, a folder, or a quoted pattern.
 
-    Writes a picture and an array for each image, method and target, and one results.json.
+    Writes a picture and an array for each image, method and target, and one results.json, to which
+    later runs add. What is finished is on record at once (results.jsonl), however a run ends.
     """
     return _explain(model, images, **chosen)
 
@@ -195,34 +206,38 @@ def _explain(
     folder: str,
     as_json: bool,
     profile: bool,
+    no_pictures: bool = False,
     panel: str | None = None,
+    resume: bool = False,
+    recursive: bool = False,
     **chosen: Any,
 ) -> int:
-    from onnxplain.engine.jobs import Options, explain_files
-    from onnxplain.engine.results import record_lines
+    from onnxplain.engine.jobs import Options, Output, explain_files
+    from onnxplain.engine.results import closing_line, record_lines
     from onnxplain.engine.stopwatch import profile_rows
 
+    def show(records: list[dict[str, Any]]) -> None:
+        click.echo("".join(f"{line}\n" for line in record_lines(records)), nl=False)
+
+    # Where nobody sees a bar, each image's lines are there as soon as it is done.
+    at_once = not as_json and not sys.stdout.isatty()
+    output = Output(not no_pictures, panel, resume, recursive)
     with _progress() as tell:
-        report = explain_files(model, images, folder, Options(**chosen), tell, panel)
-    for method, reason in report.skipped.items():
-        _complain(f"skipped {method}: {reason}")
-    if report.assumed:
-        guesses = "; ".join(report.assumed)
-        _complain(f"no model card, assumed: {guesses} (--card FILE says otherwise)")
-    if report.quantised:
-        _complain(f"quantised model: {report.quantised}")
-    for record in report.failed:
-        path, error = record["image"], record["error"]
-        _complain(error if path in error else f"{path}: {error}")
+        report = explain_files(
+            model, images, folder, Options(**chosen), tell, output, show if at_once else None
+        )
+    for note in report.notes:
+        _complain(note)
     if as_json:
         click.echo(json.dumps(report.records, indent=2, ensure_ascii=False))
-    else:
-        for line in record_lines(report.records, folder, panel):
-            click.echo(line)
+    elif report.done:
+        if not at_once:
+            show(report.records)
+        click.echo(closing_line(folder, output))
     if profile:
         for name, text in profile_rows(report.seconds):
             click.echo(f"{name:8}{text}", err=True)
-    return 1 if report.failed else 0
+    return report.status
 
 
 @cli.command(
@@ -279,13 +294,10 @@ def _print_table(rows: list[tuple[str, str]]) -> None:
     indent = 2 + max(len(name) for name, _ in rows)
     width = shutil.get_terminal_size().columns - indent if sys.stdout.isatty() else sys.maxsize
     for name, text in rows:
-        lines = [part for line in text.split("\n") for part in _wrapped(line, width)]
+        wrap = textwrap.TextWrapper(max(width, 20), subsequent_indent="  ").wrap
+        lines = [part for line in text.split("\n") for part in wrap(line) or [""]]
         head = click.style(f"{name:{indent}}", bold=True)
         click.echo(head + f"\n{'':{indent}}".join(lines))
-
-
-def _wrapped(line: str, width: int) -> list[str]:
-    return textwrap.wrap(line, max(width, 20), subsequent_indent="  ") or [""]
 
 
 @cli.command(
@@ -311,11 +323,12 @@ def _wrapped(line: str, width: int) -> list[str]:
 def export(model: str, file: str, **chosen: Any) -> int:
     """Write MODEL as one ONNX file that returns its prediction and its explanation."""
     from onnxplain.engine.exporting import export_file
+    from onnxplain.engine.model_files import is_stdout
 
     exported = export_file(model, file, **chosen)
     inputs = ", ".join(value.name for value in exported.graph.input)
     outputs = ", ".join(value.name for value in exported.graph.output)
-    click.echo(f"{file}: inputs {inputs}; outputs {outputs}")
+    click.echo(f"{file}: inputs {inputs}; outputs {outputs}", err=is_stdout(file))
     return 0
 
 
@@ -342,9 +355,9 @@ def _complain(message: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its status; every error is one line on stderr."""
+    # A label or file name that the terminal's encoding lacks is no reason to fail.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # A label or file name that the terminal's encoding lacks is no reason to fail.
             stream.reconfigure(errors="backslashreplace")
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("onnxplain: %(message)s"))
@@ -354,27 +367,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _status(arguments: Sequence[str] | None) -> int:
     try:
-        status = cli.main(arguments, prog_name="onnxplain", standalone_mode=False)
-        sys.stdout.flush()
+        with stopping():
+            status = cli.main(arguments, prog_name="onnxplain", standalone_mode=False)
+            sys.stdout.flush()
         return status or 0
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
     except click.ClickException as error:
         _complain(f"{error.format_message()} (see --help)")
-    except OnnxplainError as error:
-        _complain(str(error))
     except BrokenPipeError:
         # The reader of stdout has left, as `head` does: nothing more to say, now or at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        _complain(f"{where}{error.strerror or error}")
+    except (OnnxplainError, OSError) as error:
+        _complain(reason_of(error) if isinstance(error, OSError) else str(error))
     except MemoryError:
         _complain("out of memory")
-    except (KeyboardInterrupt, click.Abort):
-        _complain("interrupted")
-        return 130
+    except (Stopped, click.Abort) as error:
+        _complain(str(error) or "interrupted")
+        return 128 + error.number if isinstance(error, Stopped) else 130
     except Exception as error:
         if os.environ.get(_DEBUG):
             traceback.print_exc()

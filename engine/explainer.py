@@ -7,7 +7,6 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +34,7 @@ from onnxplain.engine.batching import (
 )
 from onnxplain.engine.explanation import Explanation
 from onnxplain.engine.inspection import quantised_operators
+from onnxplain.engine.model_files import write_model
 from onnxplain.engine.paths import Progress
 from onnxplain.engine.plan import PASSES, RESIDUAL, Plan, Settings
 from onnxplain.engine.prepared import prepared_graph
@@ -284,14 +284,14 @@ class Explainer:
     def export(
         self, path: str | os.PathLike[str], *, baseline_input: bool = False
     ) -> onnx.ModelProto:
-        """Write the explaining graph as one file that any ONNX Runtime runs.
+        """Write the explaining graph as one whole file that any ONNX Runtime runs.
 
         Its inputs are the model's and `target` (int64 [N]; -1 = top1); the baseline is embedded
         unless `baseline_input`. Its outputs are the model's, `attribution` and, but for Grad-CAM,
         `delta`.
 
         Raises:
-            OSError: the file cannot be written.
+            OSError, InvalidInputError: it cannot be written, or is the model's own file.
         """
         model = self.model
         if self.method != "grad-cam" and not baseline_input:
@@ -304,7 +304,7 @@ class Explainer:
             facts |= {"steps": steps, "quadrature": self._fixed_quadrature}
         onnx.helper.set_model_props(model, {"onnxplain": json.dumps(facts)})
         onnx.checker.check_model(model)
-        Path(path).write_bytes(model.SerializeToString())
+        write_model(model, path, self._given)
         return model
 
     @property

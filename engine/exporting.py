@@ -9,6 +9,7 @@ from onnxplain import InvalidInputError
 from onnxplain.engine.explainer import Explainer
 from onnxplain.engine.images import BASELINES_OF_THE_IMAGE, fixed_baseline
 from onnxplain.engine.inspection import card_or_assumption
+from onnxplain.engine.model_files import refuse_own_files
 from onnxplain.engine.prepared import prepared_graph
 from onnxplain.models.card import ModelCard
 from onnxplain.models.load import load
@@ -45,6 +46,7 @@ def export_file(
         raise InvalidInputError("grad-cam compares with no baseline: leave the baseline out")
     if baseline is not None and baseline_input:
         raise InvalidInputError("a baseline is either embedded or an input of the file, not both")
+    refuse_own_files(file, model, [card] if card else [])
     known, _ = card_or_assumption(load(model), model, prepared_graph(model), card)
     explainer = Explainer(
         model,

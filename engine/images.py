@@ -14,6 +14,8 @@ BASELINE_CHOICES = ("black", "white", "mean", "blur")
 BASELINES_OF_THE_IMAGE = ("mean", "blur")
 _LONGEST_VIEW = 4096
 _MOST_RESIZED = 2**26
+# Formats that Pillow names, and has no decoder of its own for.
+_UNREAD = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 _INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -34,6 +36,7 @@ def read_image(path: str | os.PathLike[str]) -> Image.Image:
     path = Path(path)
     if path.is_dir():
         raise InvalidInputError(f"image {path}: expected a file, got a directory")
+    _refuse_special(path, "image")
     try:
         if path.stat().st_size == 0:
             raise InvalidInputError(f"image {path}: expected an image, got an empty file")
@@ -60,6 +63,19 @@ def read_image(path: str | os.PathLike[str]) -> Image.Image:
     if 0 in rgb.size:
         raise InvalidInputError(f"image {path}: expected pixels, got size {rgb.size}")
     return rgb
+
+
+def _refuse_special(path: Path, what: str) -> None:
+    """Refuse pipes and devices, whose reading may never end."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise InvalidInputError(f"{what} {path}: expected a regular file")
+
+
+def image_extensions() -> frozenset[str]:
+    """How the names of image files end, with the dot and in lower case, as Pillow knows them."""
+    known = Image.registered_extensions()
+    readable = {end for end, kind in known.items() if kind in Image.OPEN and kind not in _UNREAD}
+    return frozenset(readable)
 
 
 def image_to_tensor(image: Image.Image, card: ModelCard) -> tuple[np.ndarray, Image.Image]:
@@ -248,6 +264,7 @@ def _pixels_to_tensor(pixels: Image.Image, card: ModelCard) -> np.ndarray:
 
 def _read_array(path: str, card: ModelCard) -> np.ndarray:
     """Read a baseline from a `.npy` file."""
+    _refuse_special(Path(path), "baseline")
     try:
         array = np.load(path, allow_pickle=False)
     except FileNotFoundError:

@@ -2,72 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import re
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from onnxplain import InvalidInputError, OnnxplainError, UnsupportedModelError
-from onnxplain.engine.arrays import check_inputs, check_target
-from onnxplain.engine.explainer import METHODS, Explainer, open_file
-from onnxplain.engine.explanation import Explanation, each_target
-from onnxplain.engine.images import (
-    BASELINES_OF_THE_IMAGE,
-    baseline_image,
-    fixed_baseline,
-    image_to_tensor,
-    read_image,
-)
-from onnxplain.engine.inspection import (
-    QUANTISED_RULE,
-    card_or_assumption,
-    quantised_operators,
-)
-from onnxplain.engine.prepared import prepared_graph
-from onnxplain.engine.results import (
-    Result,
-    file_stems,
-    finite,
-    writable_folder,
-    write_panel,
-    write_records,
-    write_result,
-)
-from onnxplain.engine.session import Session
+from onnxplain import OnnxplainError
+from onnxplain.engine.image_explainer import ImageExplainer, Options
+from onnxplain.engine.inspection import QUANTISED_RULE, quantised_operators
+from onnxplain.engine.journal import Entry, Journal, JournalError
+from onnxplain.engine.records import failure_key, image_stat, key_of, real_path
+from onnxplain.engine.results import Output, Result, writable_folder, write_panel, write_result
+from onnxplain.engine.sources import find_images
+from onnxplain.engine.stopping import check_stopped
 from onnxplain.engine.stopwatch import measured, phase
-from onnxplain.models.card import ModelCard
-from onnxplain.models.labels import find_label, read_labels
-from onnxplain.models.load import load, sha256
+from onnxplain.engine.writing import is_full, reason_of, sweep
+from onnxplain.models.load import load
 
-_TOP = re.compile(r"top([0-9]{1,9})")
-_INDEX = re.compile(r"-?[0-9]{1,18}")
-_TUPLE = re.compile(r"[0-9]{1,18}(\s*,\s*[0-9]{1,18})+")
+__all__ = ["Options", "Output", "Report", "explain_files"]
 
 Progress = Callable[[str, float], None]
-# A class, or an index tuple.
-Target = int | tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Options:
-    """What to explain and how; see `onnxplain explain --help`."""
-
-    methods: tuple[str, ...] = ()
-    targets: tuple[str, ...] = ("top1",)
-    layer: str | None = None
-    baseline: str = "black"
-    steps: int | None = None
-    tolerance: float | None = None
-    card: str | None = None
-    labels: str | None = None
-    provider: str = "auto"
-    rule: str = "rescale"
+Records = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -75,31 +32,57 @@ class Report:
     """What a job did.
 
     Attributes:
-        records: what results.json holds: a record for each image, method and target, and one with
-            the key "error" for each image that failed.
+        records: what it put on record: for each image, method and target, and one with the key
+            "error" for each image that failed.
         skipped: method -> why it was left out, where none was asked for in particular.
         assumed: what was guessed about the model's input, for want of a card.
         quantised: the rule used for a quantised model's operators, or None.
+        resumed: how many images were on record already, with all that was asked for; None: it was
+            not asked to leave them out.
+        stopped: why nothing more could be written before all was done, or None.
         seconds: where the time went: seconds for each of `stopwatch.PHASES`, and OTHER.
     """
 
-    records: list[dict[str, Any]]
+    records: Records
     skipped: dict[str, str]
     assumed: tuple[str, ...]
     quantised: str | None = None
+    resumed: int | None = None
+    stopped: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
-    def failed(self) -> list[dict[str, Any]]:
+    def failed(self) -> Records:
         """The records of the images that failed."""
         return [record for record in self.records if "error" in record]
 
+    @property
+    def done(self) -> bool:
+        """Whether anything was explained."""
+        return len(self.records) > len(self.failed)
 
-@dataclass(frozen=True)
-class _Rank:
-    """The target topK; K counts from 1."""
+    @property
+    def status(self) -> int:
+        """0: all done; 1: some of it; 2: nothing could be written."""
+        if self.stopped is not None and not self.done:
+            return 2
+        return 1 if self.failed or self.stopped is not None else 0
 
-    place: int
+    @property
+    def notes(self) -> list[str]:
+        """What there is to say beside the results, for people to read."""
+        lines = [f"skipped {method}: {reason}" for method, reason in self.skipped.items()]
+        if self.assumed:
+            guesses = "; ".join(self.assumed)
+            lines.append(f"no model card, assumed: {guesses} (--card FILE says otherwise)")
+        if self.quantised:
+            lines.append(f"quantised model: {self.quantised}")
+        if self.resumed is not None:
+            lines.append(f"images skipped, because their results are there: {self.resumed}")
+        for record in self.failed:
+            path, error = record["image"], record["error"]
+            lines.append(error if path in error else f"{path}: {error}")
+        return [*lines, *([] if self.stopped is None else [self.stopped])]
 
 
 def explain_files(
@@ -108,277 +91,187 @@ def explain_files(
     folder: str | os.PathLike[str],
     options: Options,
     progress: Progress | None = None,
-    panel: str | None = None,
+    output: Output | None = None,
+    on_image: Callable[[Records], None] | None = None,
 ) -> Report:
     """Explain every image and write pictures, arrays and results.json; a bad image stops no other.
 
+    What is finished is on record at once, in the folder's journal, and in results.json at the end,
+    also when this ends by an exception. Records that are there of the same image, model, method,
+    options and target are replaced; others stay.
+
     Args:
         model: path of the model.
-        images: files.
-        folder: where to write; made if missing.
+        images: files, folders or glob patterns; see `sources.find_images`. A folder without images
+            is a failure as a bad image is.
+        folder: where to write; made if missing. Several processes may write to it.
         options: methods, targets and so on.
         progress: called with a text and the fraction of the whole work that is done.
-        panel: name of one more picture, with all images and methods side by side; None: none.
+        output: what is written and what is left out.
+        on_image: called with the records of each image when it is done.
 
     Raises:
         UnsupportedModelError: the model cannot be read, or not be explained by a method that was
             asked for.
-        InvalidInputError: a wrong option, a model whose input is no image, or a folder that cannot
-            be written to.
+        InvalidInputError: a wrong option, labels that are not as many as the classes, a model
+            whose input is no image, or a folder that cannot be written to.
+        OSError: results.json cannot be written; the journal has what is finished.
     """
     with measured() as seconds:
-        report = _explain_files(model, images, folder, options, progress, panel)
-    return replace(report, seconds=seconds)
+        job = _Job(model, images, folder, options, progress, output or Output(), on_image)
+        try:
+            job.run()
+            job.close()
+        except BaseException:
+            # Also when interrupted: what is written is on record.
+            with contextlib.suppress(OSError):
+                job.close()
+            raise
+    return replace(job.report(), seconds=seconds)
 
 
-def _explain_files(
-    model: str | os.PathLike[str],
-    images: Sequence[str],
-    folder: str | os.PathLike[str],
-    options: Options,
-    progress: Progress | None,
-    panel: str | None,
-) -> Report:
-    tell = progress or (lambda text, done: None)
-    directory = writable_folder(folder)
-    stems = file_stems(images)
-    explainer = ImageExplainer(model, options, lambda text: tell(text, 0.0))
-    records: list[dict[str, Any]] = []
-    for_panel: list[Result] = []
-    try:
-        for number, (path, stem) in enumerate(zip(images, stems, strict=True)):
-
-            def step(done: float, number=number, path=path) -> None:
-                tell(Path(path).name, (number + done) / len(images))
-
-            try:
-                for result in explainer.explain(path, step):
-                    with phase("draw"):
-                        write_result(result, directory, stem)
-                    records.append(result.record)
-                    if panel is not None:
-                        for_panel.append(result)
-            except OnnxplainError as error:
-                records.append(explainer.failure(path, str(error)))
-            except OSError as error:
-                where = error.filename or directory
-                records.append(explainer.failure(path, f"{where}: {error.strerror or error}"))
-    finally:
-        # Also when interrupted: what is written is on record.
-        write_records(records, directory)
-    if panel is not None and for_panel:
-        with phase("draw"):
-            write_panel(for_panel, directory / panel)
-    quantised = QUANTISED_RULE if quantised_operators(load(model)) else None
-    return Report(records, explainer.skipped, explainer.card.assumed, quantised)
-
-
-class ImageExplainer:
-    """One model, ready to explain image files by one or several methods.
-
-    Attributes:
-        skipped: method -> why it was left out, where the caller asked for no method in particular.
-
-    Raises:
-        UnsupportedModelError: the model cannot be read, or not be explained by a method that was
-            asked for.
-        InvalidInputError: a wrong option, or a model whose input is no image.
-    """
+class _Job:
+    """One call of `explain_files`."""
 
     def __init__(
         self,
         model: str | os.PathLike[str],
+        images: Sequence[str],
+        folder: str | os.PathLike[str],
         options: Options,
-        tell: Callable[[str], None] = lambda text: None,
+        progress: Progress | None,
+        output: Output,
+        on_image: Callable[[Records], None] | None,
     ):
-        tell("reading the model")
-        self.options = options
-        self.model = os.fspath(model)
-        self.sha256 = sha256(model)
-        self.card = _card(model, options)
-        self._baseline = None
-        if options.baseline not in BASELINES_OF_THE_IMAGE:
-            self._baseline = fixed_baseline(options.baseline, self.card)
-        self.skipped: dict[str, str] = {}
-        self.explainers: dict[str, Explainer] = {}
-        self._checked: dict[str, UnsupportedModelError | None] = {}
-        for method in dict.fromkeys(options.methods or METHODS):
-            tell(f"building {method}")
-            self._add(method)
-        if not self.explainers:
-            raise UnsupportedModelError("; ".join(dict.fromkeys(self.skipped.values())))
-        self._subject = next(iter(self.explainers.values())).subject
-        self._check_card()
-        self._targets = list(dict.fromkeys(self._target(text) for text in options.targets))
+        self._tell = progress or (lambda text, done: None)
+        self._on_image = on_image or (lambda records: None)
+        self._output = output
+        self._images = find_images(images, output.recursive)
+        directory = writable_folder(folder)
+        self._explainer = ImageExplainer(model, options, lambda text: self._tell(text, 0.0))
+        self._journal = Journal(directory)
+        with self._journal.locked():
+            sweep(directory)
+        for image in self._images:
+            # What is explained is not written over, whatever it is called.
+            if Path(real_path(image.path)).parent == Path(real_path(str(directory))):
+                self._journal.reserve(Path(image.path).stem)
+        self._records: Records = []
+        self._for_panel: list[Result] = []
+        self._resumed = 0 if output.resume else None
+        self._stopped: str | None = None
 
-    def _add(self, method: str) -> None:
+    def run(self) -> None:
+        for number, image in enumerate(self._images):
+            check_stopped()
+            before = len(self._records)
+            try:
+                if image.problem is None:
+                    self._explain(number, image.path)
+                else:
+                    self._fail(image.path, image.problem)
+                if len(self._records) > before:
+                    self._journal.write_results_if_cheap()
+            except JournalError as error:
+                self._stop(error)
+            if len(self._records) > before:
+                self._on_image(self._records[before:])
+            if self._stopped is not None:
+                return
+        if self._output.panel is not None and self._for_panel:
+            try:
+                with phase("draw"):
+                    write_panel(self._for_panel, self._journal.folder / self._output.panel)
+            except OSError as error:
+                self._stop(error)
+
+    def close(self) -> None:
+        """Write results.json; where nothing could be written any more, as far as that goes."""
         try:
-            self.explainers[method] = Explainer(
-                self.model,
-                method,
-                layer=self.options.layer,
-                steps=self.options.steps,
-                tolerance=self.options.tolerance if method == "integrated-gradients" else None,
-                output=self.card.output,
-                rule=self.options.rule,
-                providers=self.options.provider,
-            )
-        except UnsupportedModelError as error:
-            if self.options.methods:
+            self._journal.write_results()
+        except JournalError:
+            if self._stopped is None:
                 raise
-            self.skipped[method] = str(error)
 
-    def _check_card(self) -> None:
-        """Refuse a model that cannot take one image, before any image is read."""
+    def report(self) -> Report:
+        explainer = self._explainer
+        quantised = QUANTISED_RULE if quantised_operators(load(explainer.model)) else None
+        return Report(
+            self._records,
+            explainer.skipped,
+            explainer.card.assumed,
+            quantised,
+            self._resumed,
+            self._stopped,
+        )
+
+    def _explain(self, number: int, path: str) -> None:
+        """Explain one image, and put it or its failure on record."""
+
+        def step(done: float) -> None:
+            check_stopped()
+            self._tell(Path(path).name, (number + done) / len(self._images))
+
+        targets = None
+        if self._output.resume:
+            targets = self._explainer.open_targets(path, self._is_done)
+            if not targets:
+                self._resumed = (self._resumed or 0) + 1
+                return
         try:
-            check_inputs(self._subject, np.zeros(self.card.tensor_shape, self.card.dtype))
-        except InvalidInputError as error:
-            raise InvalidInputError(f"the model card does not fit the model: {error}") from error
-        batch = self._subject.batch
-        if isinstance(batch, int) and batch != 1:
-            raise InvalidInputError(
-                f"the model takes exactly {batch} images at a time, and the command line feeds one;"
-                " use the Python API"
-            )
-
-    def _target(self, text: str) -> Target | _Rank:
-        """A class index, index tuple ("1,20,30"), label or topK."""
-        text = text.strip()
-        rank = _TOP.fullmatch(text)
-        if rank:
-            return self._checked_rank(int(rank[1]))
-        target: Target
-        if _INDEX.fullmatch(text):
-            target = int(text)
-        elif _TUPLE.fullmatch(text):
-            target = tuple(int(part) for part in text.split(","))
+            for result in self._explainer.explain(path, step, targets):
+                with phase("draw"):
+                    write_result(result, self._journal, self._output.pictures)
+                self._records.append(result.record)
+                if self._output.panel is not None:
+                    self._for_panel.append(result)
+        except OnnxplainError as error:
+            self._fail(path, str(error))
+        except JournalError:
+            raise
+        except OSError as error:
+            if is_full(error):
+                self._stop(error)
+                return
+            self._fail(path, reason_of(error))
         else:
-            target = find_label(self.card.labels, text)
-        check_target(self._subject, target, 1)
-        return -1 if target == -1 else target
+            self._forget_failure(path)
 
-    def _checked_rank(self, place: int) -> int | _Rank:
-        if place == 1:
-            check_target(self._subject, -1, 1)
-            return -1
-        if self._subject.needs_index or self._subject.is_map:
-            raise InvalidInputError("top2 and below need an output with one score for each class")
-        classes = self._subject.classes
-        if place < 1 or (isinstance(classes, int) and place > classes):
-            raise InvalidInputError(f"target top{place}: the model has {classes} classes")
-        return _Rank(place)
-
-    def explain(
-        self, path: str, progress: Callable[[float], None] = lambda done: None
-    ) -> Iterator[Result]:
-        """Explain one image file by every method and target, each target once.
+    def _is_done(self, path: str, question: str, asked: str) -> bool:
+        """Whether a target of an image is on record, its files are there and the image is the same.
 
         Args:
-            path: an image file.
-            progress: called with the fraction of this image's work that is done.
-
-        Raises:
-            InvalidInputError: the image does not fit.
+            path: the image.
+            question: see `records.question_of`.
+            asked: the target, as `Entry.asked` has it.
         """
-        with phase("load"):
-            image = read_image(path)
-            tensor, view = image_to_tensor(image, self.card)
-        baseline = self._baseline
-        if baseline is None:
-            baseline = baseline_image(self.options.baseline, image, self.card)
-        targets = list(dict.fromkeys(self._ranked(self._targets, tensor)))
-        # Classes are explained together; an index tuple asks for a graph of its own.
-        classes = [target for target in targets if isinstance(target, int)]
-        groups = [classes] if classes else []
-        groups += [target for target in targets if isinstance(target, tuple)]
-        share = 1 / (len(self.explainers) * len(groups))
-        for row, explainer in enumerate(self.explainers.values()):
-            explained = set()
-            for column, group in enumerate(groups):
-                done = (row * len(groups) + column) * share
+        # Whatever it was asked for as: a class is the same.
+        entry = self._journal.answer(question, asked) or self._journal.entry(
+            key_of(question, asked)
+        )
+        if entry is None or entry.record is None or entry.image_stat != image_stat(path):
+            return False
+        files = entry.record["files"]
+        kinds = {Path(name).suffix for name in files}
+        wanted = {".png", ".npz"} if self._output.pictures else {".npz"}
+        return wanted <= kinds and all((self._journal.folder / name).is_file() for name in files)
 
-                def step(passes: int, of: int, done=done) -> None:
-                    progress(done + share * passes / of)
+    def _fail(self, path: str, error: str) -> None:
+        record = self._explainer.failure(path, error)
+        with self._journal.locked():
+            self._journal.append(failure_key(path, self._explainer.sha256), Entry(record))
+        self._records.append(record)
 
-                began = time.perf_counter()
-                extra = {} if explainer.method == "grad-cam" else {"baseline": baseline}
-                explanation = explainer(tensor, group, progress=step, **extra)
-                self._check_first(explainer, tensor, explanation)
-                seconds = (time.perf_counter() - began) / len(explanation.score)
-                for one in each_target(explanation):
-                    record = self._record(path, explainer, one, seconds)
-                    # "top1" and the class that it turns out to be are one target.
-                    index = str(record["target"]["index"])
-                    if index not in explained:
-                        explained.add(index)
-                        axis = self.card.channel_axis - 1 if one.attribution.ndim == 4 else None
-                        yield Result(record, view, tensor, one.attribution, axis)
+    def _forget_failure(self, path: str) -> None:
+        """Take an earlier run's failure away: the image is done."""
+        with self._journal.locked():
+            for model in (self._explainer.sha256, self._explainer.model):
+                key = failure_key(path, model)
+                if self._journal.entry(key) is not None:
+                    self._journal.append(key, Entry(None))
 
-    def _check_first(self, explainer: Explainer, tensor: np.ndarray, e: Explanation) -> None:
-        """Compare the first image's outputs with the file's own; what was off stays refused.
-
-        Raises:
-            UnsupportedModelError: they differ.
-        """
-        if explainer.method not in self._checked:
-            try:
-                explainer.check_outputs(tensor, e)
-                self._checked[explainer.method] = None
-            except UnsupportedModelError as error:
-                self._checked[explainer.method] = error
-        error = self._checked[explainer.method]
-        if error is not None:
-            raise error
-
-    @cached_property
-    def _own(self) -> Session:
-        """The model itself, for the ranks of its classes."""
-        return open_file(self.model, self.options.provider)
-
-    def _ranked(self, targets: Sequence[Target | _Rank], tensor: np.ndarray) -> list[Target]:
-        """The targets, with topK replaced by the class in that place for this input."""
-        if not any(isinstance(target, _Rank) for target in targets):
-            return [target for target in targets if not isinstance(target, _Rank)]
-        output = self._subject.output.name
-        scores = self._own.run({self._subject.input.name: tensor}, [output])[output].reshape(-1)
-        places = [target.place for target in targets if isinstance(target, _Rank)]
-        if max(places) > len(scores):
-            raise InvalidInputError(f"target top{max(places)}: the model has {len(scores)} classes")
-        order = np.argsort(-scores, kind="stable")
-        return [int(order[t.place - 1]) if isinstance(t, _Rank) else t for t in targets]
-
-    def failure(self, path: str, error: str) -> dict[str, Any]:
-        """The record of an image that could not be explained."""
-        return {"image": os.fspath(path), "model": self.model, "error": error}
-
-    def _record(
-        self, path: str, explainer: Explainer, e: Explanation, seconds: float
-    ) -> dict[str, Any]:
-        index = list(e.target) if isinstance(e.target, tuple) else int(e.target[0])
-        labels = self.card.labels
-        label = labels[index] if labels and isinstance(index, int) and index < len(labels) else None
-        return {
-            "image": os.fspath(path),
-            "model": self.model,
-            "model_sha256": self.sha256,
-            "method": e.method,
-            "target": {"index": index, "label": label, "output": explainer.subject.output.name},
-            "score": finite(e.score),
-            "baseline_score": finite(e.baseline_score),
-            "delta": finite(e.delta),
-            "relative_delta": finite(e.relative_delta),
-            "steps": e.steps,
-            "feature_map": e.feature_map,
-            "provider": e.provider,
-            "seconds": round(seconds, 4),
-            "files": [],
-        }
-
-
-def _card(model: str | os.PathLike[str], options: Options) -> ModelCard:
-    card, note = card_or_assumption(load(model), model, prepared_graph(model), options.card)
-    if card is None:
-        raise InvalidInputError(note)
-    if options.labels is not None:
-        card = replace(card, labels=read_labels(options.labels))
-    return card
+    def _stop(self, error: OSError) -> None:
+        done = sum("error" not in record for record in self._records)
+        self._stopped = (
+            f"cannot write {reason_of(error)}; stopped, with {done} of this run's results on record"
+        )

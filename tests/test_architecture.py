@@ -34,7 +34,8 @@ MAY_IMPORT = {
 # The files that may import a library; nobody else may.
 HOMES = {
     "onnxruntime": {"engine/session.py"},
-    "PIL": {"engine/images.py", "engine/pictures.py"},
+    "PIL": {"engine/images.py", "engine/lettering.py", "engine/pictures.py"},
+    "filelock": {"engine/journal.py"},
     "cmap": {"engine/pictures.py"},
     "click": {"cli.py"},
     "rich": {"cli.py"},

@@ -146,7 +146,7 @@ def test_any_text_stays_inside(text):
 def test_text_changes_the_picture():
     plain = draw(np.ones((5, 5)), title="cat")
     assert not same(plain, draw(np.ones((5, 5)), title="dog"))
-    assert same(draw(np.ones((5, 5)), title="é"), draw(np.ones((5, 5)), title="e"))
+    assert not same(draw(np.ones((5, 5)), title="é"), draw(np.ones((5, 5)), title="e"))
 
 
 @pytest.mark.parametrize(

@@ -286,7 +286,7 @@ def test_another_model_than_the_files_is_found(tmp_path, monkeypatch):
     weights = {"w": normal(64, 4)}
     model = small(nodes, [value("x", ["N", 8, 8, 1])], [value("y", ["N", 4])], weights)
     onnx.save(model, tmp_path / "m.onnx")
-    (tmp_path / "m.json").write_text(json.dumps(CARD))
+    (tmp_path / "m.json").write_text(json.dumps({**CARD, "labels": list("abcd")}))
     other = onnx.ModelProto.FromString(model.SerializeToString())
     other.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(weights["w"] * 1.5, "w"))
     monkeypatch.setattr("onnxplain.engine.explainer.prepared_graph", lambda *_: prepare(other))

@@ -1,0 +1,344 @@
+"""One model, ready to explain image files by one or several methods."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from onnxplain import InvalidInputError, UnsupportedModelError
+from onnxplain.engine.arrays import check_inputs, check_target
+from onnxplain.engine.explainer import METHODS, Explainer, open_file
+from onnxplain.engine.explanation import Explanation, each_target
+from onnxplain.engine.images import (
+    BASELINES_OF_THE_IMAGE,
+    baseline_image,
+    fixed_baseline,
+    image_to_tensor,
+    read_image,
+)
+from onnxplain.engine.inspection import card_or_assumption
+from onnxplain.engine.prepared import prepared_graph
+from onnxplain.engine.probabilities import check_label_count, probability
+from onnxplain.engine.records import (
+    finite,
+    image_stat,
+    index_text,
+    key_of,
+    options_of,
+    question_of,
+)
+from onnxplain.engine.results import Result
+from onnxplain.engine.session import Session
+from onnxplain.engine.stopwatch import phase
+from onnxplain.models.card import ModelCard
+from onnxplain.models.labels import find_label, read_labels
+from onnxplain.models.load import load, sha256
+
+_TOP = re.compile(r"top([0-9]{1,9})")
+_INDEX = re.compile(r"-?[0-9]{1,18}")
+_TUPLE = re.compile(r"[0-9]{1,18}(\s*,\s*[0-9]{1,18})+")
+
+# A class, or an index tuple.
+Target = int | tuple[int, ...]
+# Whether a target of a question is done already: (image, question, target as asked).
+IsDone = Callable[[str, str, str], bool]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to explain and how; see `onnxplain explain --help`."""
+
+    methods: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ("top1",)
+    layer: str | None = None
+    baseline: str = "black"
+    steps: int | None = None
+    tolerance: float | None = None
+    card: str | None = None
+    labels: str | None = None
+    provider: str = "auto"
+    rule: str = "rescale"
+
+
+@dataclass(frozen=True)
+class _Rank:
+    """The target topK; K counts from 1."""
+
+    place: int
+
+
+class ImageExplainer:
+    """One model, ready to explain image files by one or several methods.
+
+    Attributes:
+        skipped: method -> why it was left out, where the caller asked for no method in particular.
+        options: for each method what shapes its numbers, as `records.options_of` gives it.
+
+    Raises:
+        UnsupportedModelError: the model cannot be read, or not be explained by a method that was
+            asked for.
+        InvalidInputError: a wrong option, a model whose input is no image, or labels that are not
+            as many as the classes.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str],
+        options: Options,
+        tell: Callable[[str], None] = lambda text: None,
+    ):
+        tell("reading the model")
+        self._asked = options
+        self.model = os.fspath(model)
+        self.sha256 = sha256(model)
+        self.card = _card(model, options)
+        self._baseline = None
+        if options.baseline not in BASELINES_OF_THE_IMAGE:
+            self._baseline = fixed_baseline(options.baseline, self.card)
+        self.skipped: dict[str, str] = {}
+        self.explainers: dict[str, Explainer] = {}
+        self._checked: dict[str, UnsupportedModelError | None] = {}
+        for method in dict.fromkeys(options.methods or METHODS):
+            tell(f"building {method}")
+            self._add(method)
+        if not self.explainers:
+            raise UnsupportedModelError("; ".join(dict.fromkeys(self.skipped.values())))
+        self.options = {name: options_of(name, options, self.card) for name in self.explainers}
+        self._subject = next(iter(self.explainers.values())).subject
+        self._check_card()
+        self._targets = list(dict.fromkeys(self._target(text) for text in options.targets))
+
+    def _add(self, method: str) -> None:
+        asked = self._asked
+        try:
+            self.explainers[method] = Explainer(
+                self.model,
+                method,
+                layer=asked.layer,
+                steps=asked.steps,
+                tolerance=asked.tolerance if method == "integrated-gradients" else None,
+                output=self.card.output,
+                rule=asked.rule,
+                providers=asked.provider,
+            )
+        except UnsupportedModelError as error:
+            if asked.methods:
+                raise
+            self.skipped[method] = str(error)
+
+    def _check_card(self) -> None:
+        """Refuse a model that cannot take one image, before any image is read."""
+        try:
+            check_inputs(self._subject, np.zeros(self.card.tensor_shape, self.card.dtype))
+        except InvalidInputError as error:
+            raise InvalidInputError(f"the model card does not fit the model: {error}") from error
+        batch = self._subject.batch
+        if isinstance(batch, int) and batch != 1:
+            raise InvalidInputError(
+                f"the model takes exactly {batch} images at a time, and the command line feeds one;"
+                " use the Python API"
+            )
+        check_label_count(self.card.labels, self._subject)
+
+    def _target(self, text: str) -> Target | _Rank:
+        """A class index, index tuple ("1,20,30"), label or topK."""
+        text = text.strip()
+        rank = _TOP.fullmatch(text)
+        if rank:
+            return self._checked_rank(int(rank[1]))
+        target: Target
+        if _INDEX.fullmatch(text):
+            target = int(text)
+        elif _TUPLE.fullmatch(text):
+            target = tuple(int(part) for part in text.split(","))
+        else:
+            target = find_label(self.card.labels, text)
+        check_target(self._subject, target, 1)
+        return -1 if target == -1 else target
+
+    def _checked_rank(self, place: int) -> int | _Rank:
+        if place == 1:
+            check_target(self._subject, -1, 1)
+            return -1
+        if self._subject.needs_index or self._subject.is_map:
+            raise InvalidInputError("top2 and below need an output with one score for each class")
+        classes = self._subject.classes
+        if place < 1 or (isinstance(classes, int) and place > classes):
+            raise InvalidInputError(f"target top{place}: the model has {classes} classes")
+        return _Rank(place)
+
+    def open_targets(self, path: str, is_done: IsDone) -> dict[str, list[Target | _Rank]]:
+        """For each method the targets of an image that are still to be explained; may be empty."""
+        found = {}
+        for method in self.explainers:
+            question = self._question(path, method)
+            left = [t for t in self._targets if not is_done(path, question, _asked_text(t))]
+            if left:
+                found[method] = left
+        return found
+
+    def explain(
+        self,
+        path: str,
+        progress: Callable[[float], None] = lambda done: None,
+        targets: dict[str, list[Target | _Rank]] | None = None,
+    ) -> Iterator[Result]:
+        """Explain one image file by every method and target, each target once.
+
+        Args:
+            path: an image file.
+            progress: called with the fraction of this image's work that is done.
+            targets: for each method to use its targets, of `open_targets`; None: all.
+
+        Raises:
+            InvalidInputError: the image does not fit.
+        """
+        with phase("load"):
+            stat = image_stat(path)
+            image = read_image(path)
+            tensor, view = image_to_tensor(image, self.card)
+        baseline = self._baseline
+        if baseline is None:
+            baseline = baseline_image(self._asked.baseline, image, self.card)
+        if targets is None:
+            targets = dict.fromkeys(self.explainers, self._targets)
+        shared: dict[str, Any] = {}
+        for row, (method, wanted) in enumerate(targets.items()):
+            explainer = self.explainers[method]
+            asked = self._ranked(wanted, tensor)
+            groups = _groups(asked)
+            for column, group in enumerate(groups):
+                share = 1 / (len(targets) * len(groups))
+                done = (row * len(groups) + column) * share
+
+                def step(passes: int, of: int, done=done, share=share) -> None:
+                    progress(done + share * passes / of)
+
+                began = time.perf_counter()
+                extra = {} if method == "grad-cam" else {"baseline": baseline}
+                explanation = explainer(tensor, group, progress=step, **extra)
+                check_label_count(self.card.labels, self._subject, explanation)
+                self._check_first(explainer, tensor, explanation)
+                ones = each_target(explanation)
+                seconds = (time.perf_counter() - began) / len(ones)
+                records = [self._record(path, explainer, one, seconds) for one in ones]
+                indices = [record["target"]["index"] for record in records]
+                for place, (one, record) in enumerate(zip(ones, records, strict=True)):
+                    index = indices[place]
+                    # "top1" and the class that it turns out to be are one target.
+                    if index in indices[:place]:
+                        continue
+                    alike = {t for t, i in zip(_listed(group), indices, strict=True) if i == index}
+                    yield Result(
+                        record,
+                        view,
+                        tensor,
+                        one.attribution,
+                        self.card.channel_axis - 1 if one.attribution.ndim == 4 else None,
+                        key=key_of(self._question(path, method), index),
+                        asked=tuple(name for name, target in asked.items() if target in alike),
+                        image_stat=stat,
+                        shared=shared,
+                    )
+
+    def _check_first(self, explainer: Explainer, tensor: np.ndarray, e: Explanation) -> None:
+        """Compare the first image's outputs with the file's own; what was off stays refused.
+
+        Raises:
+            UnsupportedModelError: they differ.
+        """
+        if explainer.method not in self._checked:
+            try:
+                explainer.check_outputs(tensor, e)
+                self._checked[explainer.method] = None
+            except UnsupportedModelError as error:
+                self._checked[explainer.method] = error
+        error = self._checked[explainer.method]
+        if error is not None:
+            raise error
+
+    @cached_property
+    def _own(self) -> Session:
+        """The model itself, for the ranks of its classes."""
+        return open_file(self.model, self._asked.provider)
+
+    def _ranked(self, targets: Sequence[Target | _Rank], tensor: np.ndarray) -> dict[str, Target]:
+        """The targets by what was asked; topK is replaced by the class in that place."""
+        places = [target.place for target in targets if isinstance(target, _Rank)]
+        if not places:
+            return {_asked_text(t): t for t in targets if not isinstance(t, _Rank)}
+        output = self._subject.output.name
+        scores = self._own.run({self._subject.input.name: tensor}, [output])[output].reshape(-1)
+        if max(places) > len(scores):
+            raise InvalidInputError(f"target top{max(places)}: the model has {len(scores)} classes")
+        order = np.argsort(-scores, kind="stable")
+        return {
+            _asked_text(t): int(order[t.place - 1]) if isinstance(t, _Rank) else t for t in targets
+        }
+
+    def _question(self, path: str, method: str) -> str:
+        output = self.explainers[method].subject.output.name
+        return question_of(path, self.sha256, method, output, self.options[method])
+
+    def failure(self, path: str, error: str) -> dict[str, Any]:
+        """The record of an image that could not be explained."""
+        return {"image": os.fspath(path), "model": self.model, "error": error}
+
+    def _record(
+        self, path: str, explainer: Explainer, e: Explanation, seconds: float
+    ) -> dict[str, Any]:
+        index = list(e.target) if isinstance(e.target, tuple) else int(e.target[0])
+        labels = self.card.labels
+        label = labels[index] if labels and isinstance(index, int) and index < len(labels) else None
+        return {
+            "image": os.fspath(path),
+            "model": self.model,
+            "model_sha256": self.sha256,
+            "method": e.method,
+            "options": self.options[e.method],
+            "target": {"index": index, "label": label, "output": explainer.subject.output.name},
+            "score": finite(e.score),
+            "probability": probability(explainer.subject, e),
+            "baseline_score": finite(e.baseline_score),
+            "delta": finite(e.delta),
+            "relative_delta": finite(e.relative_delta),
+            "steps": e.steps,
+            "feature_map": e.feature_map,
+            "provider": e.provider,
+            "seconds": round(seconds, 4),
+            "files": [],
+        }
+
+
+def _groups(asked: dict[str, Target]) -> list[list[int] | tuple[int, ...]]:
+    """What is explained together: all classes; an index tuple asks for a graph of its own."""
+    targets = list(dict.fromkeys(asked.values()))
+    classes = [target for target in targets if isinstance(target, int)]
+    return [*([classes] if classes else []), *(t for t in targets if isinstance(t, tuple))]
+
+
+def _listed(group: list[int] | tuple[int, ...]) -> Sequence[Target]:
+    return group if isinstance(group, list) else [group]
+
+
+def _asked_text(target: Target | _Rank) -> str:
+    """A target as the journal keeps it: "281", "top1", "1-20-30"."""
+    if isinstance(target, _Rank):
+        return f"top{target.place}"
+    return "top1" if target == -1 else index_text(target)
+
+
+def _card(model: str | os.PathLike[str], options: Options) -> ModelCard:
+    card, note = card_or_assumption(load(model), model, prepared_graph(model), options.card)
+    if card is None:
+        raise InvalidInputError(note)
+    if options.labels is not None:
+        card = replace(card, labels=read_labels(options.labels))
+    return card

@@ -1,0 +1,95 @@
+"""Signals that ask a process to end, as an exception that leaves nothing half done."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+
+_SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
+
+
+class Stopped(BaseException):
+    """A signal asked the process to end.
+
+    Attributes:
+        number: the signal's number.
+    """
+
+    def __init__(self, number: int):
+        super().__init__(number)
+        self.number = number
+
+    def __str__(self) -> str:
+        if self.number == signal.SIGINT:
+            return "interrupted"
+        return f"stopped by {signal.Signals(self.number).name}"
+
+
+class _State:
+    """What the handlers know: how deep in `uninterrupted`, and the first signal that came."""
+
+    depth = 0
+    number: int | None = None
+    raised = False
+
+
+@contextlib.contextmanager
+def stopping() -> Iterator[None]:
+    """Raise `Stopped` in the main thread at the first signal to end; later ones change nothing.
+
+    A signal that was ignored before, as nohup does, stays so. Elsewhere than in the main thread
+    nothing is changed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _State.number, _State.raised = None, False
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    for number, handler in before.items():
+        # None: set by something other than Python, which knows better.
+        if handler is not None and handler != signal.SIG_IGN:
+            signal.signal(number, _handle)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:
+                signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Put off a signal's exception to the end of what happens inside."""
+    _State.depth += 1
+    try:
+        yield
+    finally:
+        _State.depth -= 1
+        _raise_if_due()
+
+
+def _handle(number: int, frame: object) -> None:
+    if _State.number is None:
+        _State.number = number
+    _raise_if_due()
+
+
+def _raise_if_due() -> None:
+    due = _State.number is not None and not _State.depth and not _State.raised
+    if due and threading.current_thread() is threading.main_thread():
+        _State.raised = True
+        assert _State.number is not None
+        raise Stopped(_State.number)
+
+
+def check_stopped() -> None:
+    """Raise `Stopped` where a signal came whose exception was lost on its way.
+
+    As it is where it hits a destructor, or code that catches everything.
+    """
+    if _State.number is not None and not _State.depth:
+        raise Stopped(_State.number)
