@@ -226,6 +226,8 @@ def _described(tensor: gs.Variable) -> str:
 
 def _score_text(subject: Subject) -> str:
     shape = describe(subject.logits.shape)
-    if subject.activation is None:
+    left_out = [f"its final {subject.activation}"] if subject.activation else []
+    left_out += ["its last quantiser"] if subject.quantised else []
+    if not left_out:
         return f"{subject.output.name} {shape}, as the model returns it"
-    return f"{subject.output.name} before its final {subject.activation}, {shape}"
+    return f"{subject.output.name} before {' and '.join(left_out)}, {shape}"
