@@ -15,8 +15,9 @@ import numpy as np
 
 from onnxplain import InvalidInputError, OnnxplainError, UnsupportedModelError
 from onnxplain.engine.arrays import check_inputs, check_target
-from onnxplain.engine.explainer import METHODS, Explainer, open_file
+from onnxplain.engine.explainer import Explainer
 from onnxplain.engine.explanation import Explanation, each_target
+from onnxplain.engine.files import open_file
 from onnxplain.engine.images import (
     BASELINES_OF_THE_IMAGE,
     baseline_image,
@@ -40,6 +41,7 @@ from onnxplain.engine.results import (
     write_result,
 )
 from onnxplain.engine.session import Session
+from onnxplain.engine.settings import METHODS
 from onnxplain.engine.stopwatch import measured, phase
 from onnxplain.models.card import ModelCard, find_label, read_labels
 from onnxplain.models.load import load, sha256
