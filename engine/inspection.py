@@ -26,10 +26,12 @@ from onnxplain.graph_passes.twins import TwinEmitter
 from onnxplain.models.card import ModelCard, assume_card, locate_card, read_card
 from onnxplain.models.load import load
 
+# Columns of a screen.
+_WIDTH = 160
 QUANTISED_RULE = "gradient straight-through, 0 where a quantiser saturates; DeepLIFT by rescale"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Inspection:
     """What onnxplain would do with a model.
 
@@ -64,6 +66,15 @@ class Inspection:
     producer: str
     quantisation: str | None
     inputs: list[str] = field(default_factory=list)
+
+    # It holds lists and dicts.
+    __hash__ = None  # pyright: ignore[reportAssignmentType]
+
+    def __repr__(self) -> str:
+        rows = [(name, " | ".join(text.split("\n"))) for name, text in table(self)]
+        width = _WIDTH - 4 - max(len(name) for name, _ in rows)
+        short = [(n, text if len(text) <= width else f"{text[: width - 3]}...") for n, text in rows]
+        return "\n".join(["Inspection(", *(f"  {name}: {text}" for name, text in short), ")"])
 
 
 def inspect(
