@@ -12,6 +12,25 @@ from onnxplain.engine.arrays import check_baseline_values
 from onnxplain.graph_passes.subject import Source, Subject
 from onnxplain.models.card import ModelCard, black_image
 
+# Where a baseline comes from that nobody asked for.
+ZEROS, BLACK, GIVEN = "zeros", "the model card's black", "given"
+NO_CARD = (
+    "no model card: the baseline is zeros in the model's own numbers "
+    "(--baseline black|white|FILE or --card, in Python baseline=, says otherwise)"
+)
+
+
+def default_of(card: ModelCard | None, subject: Subject) -> str:
+    """Where the baseline of a model comes from where none is asked for: ZEROS or BLACK.
+
+    What was merely assumed of a model's input is no reason to compare with it.
+    """
+    return BLACK if any(_is_picture(card, source) for source in subject.sources) else ZEROS
+
+
+def _is_picture(card: ModelCard | None, source: Source) -> bool:
+    return card is not None and not card.assumed and len(source.start.shape) == 4
+
 
 def checked_baselines(
     subject: Subject, card: ModelCard | None, names: Mapping[str, str], baseline: Any
@@ -42,4 +61,4 @@ def checked_baselines(
 def _or_default(card: ModelCard | None, baseline: Any, source: Source) -> Any:
     if baseline is not None:
         return baseline
-    return black_image(card) if card is not None and len(source.start.shape) == 4 else 0.0
+    return black_image(card) if card is not None and _is_picture(card, source) else 0.0

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -17,12 +17,12 @@ from onnxplain.engine.arrays import (
     check_baseline,
     check_inputs,
     check_target,
-    check_tolerance,
     if_out_of_range,
 )
-from onnxplain.engine.baselines import checked_baselines
+from onnxplain.engine.baselines import GIVEN, NO_CARD, ZEROS, checked_baselines, default_of
 from onnxplain.engine.batching import (
     all_alike,
+    batch_size,
     check_apart,
     check_rows,
     joined,
@@ -33,12 +33,17 @@ from onnxplain.engine.batching import (
     with_rows,
 )
 from onnxplain.engine.explanation import Explanation
+from onnxplain.engine.facts import described, facts_of, write_facts
+from onnxplain.engine.files import find_card_of, open_file, sendable
 from onnxplain.engine.inspection import quantised_operators
+from onnxplain.engine.locks import BUILDING, at_work
 from onnxplain.engine.model_files import write_model
 from onnxplain.engine.paths import Progress
-from onnxplain.engine.plan import PASSES, RESIDUAL, Plan, Settings
+from onnxplain.engine.pickles import restored
+from onnxplain.engine.plan import Plan, collected
 from onnxplain.engine.prepared import prepared_graph
-from onnxplain.engine.session import Session, open_session
+from onnxplain.engine.session import Session
+from onnxplain.engine.settings import settings_of
 from onnxplain.engine.soundness import (
     Verification,
     not_finite,
@@ -51,26 +56,12 @@ from onnxplain.engine.soundness import (
 from onnxplain.engine.stopwatch import phase
 from onnxplain.engine.verification import gradient_error
 from onnxplain.graph_passes import finish
-from onnxplain.graph_passes.deeplift import RULES
 from onnxplain.graph_passes.feature_map import find_feature_map
-from onnxplain.graph_passes.quadrature import ADAPTIVE, quadrature_rule
 from onnxplain.graph_passes.subject import select
-from onnxplain.models.card import ModelCard, find_card
-from onnxplain.models.load import load
+from onnxplain.models.card import ModelCard
+from onnxplain.models.load import load, sha256
 
 logger = logging.getLogger("onnxplain")
-
-METHODS = ("grad-cam", "integrated-gradients", "deeplift")
-# Integrated Gradients, unless asked otherwise: to 1 % of the score's difference, in at most so many
-# passes; and the passes of a fixed rule.
-TOLERANCE, MOST_STEPS, FIXED_STEPS = 0.01, 200, 50
-# Inputs that go through a graph at once, so that memory stays bounded for any number of them, and
-# on a CPU so that its caches hold what one operator hands to the next: DeepLIFT, which carries two
-# activations, took 1.1 to 1.3 times as long for each of 2 to 16 inputs at once as for one.
-_MOST_AT_ONCE = {
-    "cpu": {"grad-cam": 4, "integrated-gradients": 2, "deeplift": 1},
-    "other": dict.fromkeys(METHODS, 8),
-}
 
 
 class Explainer:
@@ -81,7 +72,7 @@ class Explainer:
         method: "grad-cam", "integrated-gradients" or "deeplift".
         layer: Grad-CAM's feature map, by tensor or node name; None finds it.
         baseline: what IG and DeepLIFT start from: an array that broadcasts to the input; None takes
-            the model card's black image, or zeros without a card.
+            the model card's black image, or, with a warning, zeros without a card.
         steps: gradient passes of Integrated Gradients for each input, all of them taken; with a
             tolerance, or "adaptive", at most. None: as many as a tolerance of 1 % asks for, at most
             200 (50 for another `quadrature`, and in an exported file).
@@ -97,9 +88,18 @@ class Explainer:
         input: name of the input to attribute to, or several names: IG and DeepLIFT then share the
             difference of the scores out over all of them, and `attribution` and `baseline` are
             dicts by name. None finds one.
-        score: "logit" (before a final Softmax, LogSoftmax or Sigmoid) or "output".
+        score: "logit" (before a final Softmax, LogSoftmax or Sigmoid, and before the rounding and
+            saturation of a last quantiser) or "output". The top class is the file's own either way:
+            where an 8-bit output ties, the first.
         providers: "auto" (None), "cpu", "cuda" or ONNX Runtime's provider names.
         threads: threads inside one operator; None lets ONNX Runtime choose.
+        card: how a picture becomes the input; None finds it, beside the file or in its metadata.
+            One that was assumed (`card.assumed`) counts as none for the baseline.
+
+    Several threads may call one explainer at once; a forked child opens its sessions again. A
+    pickle holds a model that was given by its path as that path and its SHA-256, and else all of
+    the model's bytes: a file must lie where it lay, unchanged, where the pickle is read. What is
+    read gives the same numbers, bit for bit. A copy shares everything, which nobody changes.
 
     Raises:
         UnsupportedModelError: the model is unreadable, or cannot be explained by this method.
@@ -122,33 +122,23 @@ class Explainer:
         score: str = "logit",
         providers: str | Sequence[str] | None = None,
         threads: int | None = None,
+        card: ModelCard | None = None,
     ):
-        if method not in METHODS:
-            raise InvalidInputError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
-        if rule not in RULES:
-            raise InvalidInputError(f"rule must be one of {', '.join(RULES)}; got {rule!r}")
-        tolerance = check_tolerance(tolerance, method, quadrature)
+        along: dict[str, Any] = {"steps": steps, "tolerance": tolerance, "quadrature": quadrature}
+        how: dict[str, Any] = {"rule": rule, "providers": providers, "threads": threads}
+        what: dict[str, Any] = {"output": output, "input": input, "score": score}
+        self._settings = settings_of(method, layer=layer, **along, **how)
+        # What a pickle holds beside the model, its card and the baselines.
+        self._arguments = {"method": method, "layer": layer, **along, **how, **what}
         self.method = method
         with phase("load"):
             loaded = load(model)
+            self._sha256 = sha256(model)
         self._given = model
+        self._own_metadata = {entry.key: entry.value for entry in loaded.metadata_props}
         self._precision = precision_of(loaded, bool(quantised_operators(loaded)))
-        self.card = find_card_of(model, loaded)
-        default = method == "integrated-gradients" and quadrature in (None, ADAPTIVE)
-        if default and tolerance is None and steps is None:
-            tolerance = TOLERANCE
-        if quadrature is None:
-            quadrature = "gauss-legendre" if tolerance is None else ADAPTIVE
-        adaptive = quadrature == ADAPTIVE
-        most = (MOST_STEPS if adaptive else FIXED_STEPS) if steps is None else steps
-        points, weights = quadrature_rule(quadrature, most)
-        # What an exported file does: see `quadrature` above.
-        self._fixed_quadrature = "gauss-legendre" if adaptive else quadrature
-        fixed = quadrature_rule(self._fixed_quadrature, FIXED_STEPS if steps is None else steps)
-        self._settings = Settings(
-            method, layer, rule, points, weights, adaptive, tolerance, fixed, providers, threads
-        )
-        graph = prepared_graph(model, loaded)
+        self.card = find_card_of(model, loaded) if card is None else card
+        graph = prepared_graph(model, loaded, self._sha256)
         wanted = output if output is not None else (self.card.output if self.card else None)
         self.subject = select(graph, input, wanted, score)
         self.feature_map = None
@@ -159,14 +149,44 @@ class Explainer:
             self.feature_map = found.tensor.name
             if found.warning is not None:
                 logger.warning(found.warning)
+        # The model as it was given.
+        self._file: Session | None = None
         self._plans: dict[int | None, Plan] = {}
         self._default_plan = self._plan(self._default_width)
         self._baselines = self._checked_baselines(baseline)
+        self._started_from = default_of(self.card, self.subject) if baseline is None else GIVEN
+        self._told = False
 
     @property
     def steps(self) -> int | None:
         """Gradient passes of Integrated Gradients, at most; None for the other methods."""
         return len(self._settings.points) if self.method == "integrated-gradients" else None
+
+    def __repr__(self) -> str:
+        subject = self.subject
+        parts = [f"method={self.method!r}", f"input={[s.input.name for s in subject.sources]}"]
+        parts += [f"output={subject.output.name!r}", f"score={self._arguments['score']!r}"]
+        if self.method == "grad-cam":
+            parts.append(f"feature_map={self.feature_map!r}")
+        else:
+            parts.append(f"baseline={self._started_from!r}")
+        parts.append(f"sha256={self._sha256[:12]!r}")
+        return f"Explainer({', '.join(parts)})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        names = self._default_plan.baseline_names
+        default = self._started_from != GIVEN or self.method == "grad-cam"
+        baseline = None if default else {names[k]: v for k, v in self._baselines.items()}
+        given = {**self._arguments, "baseline": baseline, "card": self.card}
+        return restored, (type(self), sendable(self._given), self._sha256, given)
+
+    def __copy__(self) -> Explainer:
+        copy = object.__new__(type(self))
+        copy.__dict__.update(self.__dict__)
+        return copy
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Explainer:
+        return self.__copy__()
 
     @cached_property
     def model(self) -> onnx.ModelProto:
@@ -192,6 +212,12 @@ class Explainer:
         Raises:
             InvalidInputError: what was handed in does not fit the model.
         """
+        with at_work():
+            return self._explained(x, target, baseline, progress)
+
+    def _explained(
+        self, x: Any, target: Any, baseline: Any, progress: Progress | None
+    ) -> Explanation:
         feeds = check_inputs(self.subject, x)
         source = feeds[self.subject.input.name]
         count = len(source) if source.ndim else 1
@@ -199,7 +225,7 @@ class Explainer:
         targets = check_target(self.subject, target, count)
         plan = self._plan(targets.shape[1] if targets.ndim == 2 else None)
         feeds |= self._whole_baselines(feeds, baseline)
-        run, size = plan.run, self._batch_size(count)
+        run, size = plan.run, batch_size(self.subject, self._settings, plan.kind, count)
         rowed, sure = with_rows(self.subject, feeds, count)
         if not sure and not isinstance(self.subject.batch, int):
             size = count
@@ -230,7 +256,9 @@ class Explainer:
             results |= {k: join(k, [results[k]] * count) for k in own}
         if len(done) > 1:
             check_apart(self.subject, results, whole, self._run_file)
-        e = self._explanation(plan, results, target)
+        e = collected(self.subject, plan, results, target)
+        steps = self.steps if e.steps is None else e.steps
+        e = replace(e, feature_map=self.feature_map, steps=steps)
         found = not_finite(e)
         if found is not None:
             what, row = found
@@ -288,24 +316,45 @@ class Explainer:
 
         Its inputs are the model's and `target` (int64 [N]; -1 = top1); the baseline is embedded
         unless `baseline_input`. Its outputs are the model's, `attribution` and, but for Grad-CAM,
-        `delta`.
+        `delta`. Its metadata says under `onnxplain`, as JSON, what was explained and how: every
+        setting, the baseline, the card and whether it was assumed, and the source's SHA-256.
 
         Raises:
             OSError, InvalidInputError: it cannot be written, or is the model's own file.
         """
         model = self.model
         if self.method != "grad-cam" and not baseline_input:
+            self._tell_of_zeros()
             model = finish.embed_baselines(model, self._baselines)
-        facts: dict[str, Any] = {"method": self.method, "output": self.subject.output.name}
-        if self.feature_map:
-            facts["feature_map"] = self.feature_map
-        if self.method == "integrated-gradients":
-            steps = len(self._settings.fixed[0])
-            facts |= {"steps": steps, "quadrature": self._fixed_quadrature}
-        onnx.helper.set_model_props(model, {"onnxplain": json.dumps(facts)})
+        facts = self._facts(baseline_input)
+        if model is self.model:
+            model = onnx.ModelProto()
+            model.CopyFrom(self.model)
+        write_facts(model, facts, self.card, self._own_metadata)
         onnx.checker.check_model(model)
         write_model(model, path, self._given)
         return model
+
+    def _facts(self, baseline_input: bool) -> dict[str, Any]:
+        names = self._default_plan.baseline_names
+        baselines = {
+            names[k]: described("an input of the file", None)
+            if baseline_input
+            else described(self._started_from, v)
+            for k, v in self._baselines.items()
+        }
+        more = {"score": self._arguments["score"], "source_sha256": self._sha256}
+        if self.feature_map is not None:
+            more["feature_map"] = self.feature_map
+        return facts_of(self.subject, self._settings, self.card, baselines, **more)
+
+    def _tell_of_zeros(self) -> None:
+        """One line, once, where a baseline had to be assumed."""
+        known = self.card is not None and not self.card.assumed
+        assumed = self._started_from == ZEROS and not known and self.method != "grad-cam"
+        if assumed and not self._told:
+            self._told = True
+            logger.warning(NO_CARD)
 
     @property
     def _default_width(self) -> int | None:
@@ -314,7 +363,9 @@ class Explainer:
 
     def _plan(self, width: int | None) -> Plan:
         if width not in self._plans:
-            self._plans[width] = Plan(self.subject, self._settings, width)
+            with BUILDING:
+                if width not in self._plans:
+                    self._plans[width] = Plan(self.subject, self._settings, width)
         return self._plans[width]
 
     def _checked_baselines(self, baseline: Any) -> dict[str, np.ndarray]:
@@ -327,6 +378,8 @@ class Explainer:
         """The baselines of one call, by their names in the graphs, in their inputs' shapes."""
         if self.method == "grad-cam":
             return {}
+        if baseline is None:
+            self._tell_of_zeros()
         chosen = self._baselines if baseline is None else self._checked_baselines(baseline)
         return {
             name: check_baseline(source, chosen[name], feeds[source.input.name])
@@ -336,65 +389,9 @@ class Explainer:
     def _run_file(
         self, feeds: Mapping[str, np.ndarray], names: Sequence[str] | None = None
     ) -> dict[str, np.ndarray]:
-        return self._file.run(feeds, names)
-
-    @cached_property
-    def _file(self) -> Session:
-        """The model as it was given."""
-        return open_file(self._given, self._settings.providers, self._settings.threads)
-
-    def _batch_size(self, count: int) -> int:
-        """How many inputs go through the graph at once."""
-        fixed = self.subject.batch
-        if isinstance(fixed, int):
-            if count % fixed:
-                raise InvalidInputError(
-                    f"the model takes exactly {fixed} inputs at a time, got {count}"
-                )
-            return fixed
-        # Inputs with points of their own share no pass, unless the file demands it.
-        if self._settings.adaptive and self.method == "integrated-gradients":
-            return 1
-        return min(count, _MOST_AT_ONCE[self._default_plan.kind][self.method])
-
-    def _explanation(self, plan: Plan, results: dict[str, np.ndarray], target: Any) -> Explanation:
-        own = [tensor.name for tensor in self.subject.graph.outputs]
-        baseline_score = results.get(finish.BASELINE_SCORE)
-        attributions = {
-            name: results[key].astype(np.float32, copy=False)
-            for key, name in plan.attributions.items()
-        }
-        return Explanation(
-            method=self.method,
-            attribution=attributions
-            if len(attributions) > 1
-            else next(iter(attributions.values())),
-            target=target if isinstance(target, tuple) else results[finish.RESOLVED_TARGET],
-            score=results[finish.SCORE].astype(np.float64),
-            baseline_score=None if baseline_score is None else baseline_score.astype(np.float64),
-            outputs={name: results[name] for name in own},
-            feature_map=self.feature_map,
-            steps=int(results[PASSES].max()) if PASSES in results else self.steps,
-            residual=results.get(RESIDUAL),
-            provider=plan.provider,
-        )
-
-
-def open_file(
-    model: str | os.PathLike[str] | bytes | onnx.ModelProto,
-    providers: str | Sequence[str] | None = None,
-    threads: int | None = None,
-) -> Session:
-    """A session of a model as it was given; see `open_session`."""
-    own = load(model)
-    # A newer number than ONNX Runtime knows, whatever the file uses of it, would be refused.
-    own.ir_version = min(own.ir_version, finish.IR_VERSION)
-    return open_session(own, providers, threads)
-
-
-def find_card_of(
-    model: str | os.PathLike[str] | bytes | onnx.ModelProto, loaded: onnx.ModelProto | None = None
-) -> ModelCard | None:
-    """The model's card, beside the file or in its metadata."""
-    path = model if isinstance(model, str | os.PathLike) else None
-    return find_card(load(model) if loaded is None else loaded, path)
+        with BUILDING:
+            if self._file is None or self._file.lost:
+                settings = self._settings
+                self._file = open_file(self._given, settings.providers, settings.threads)
+            file = self._file
+        return file.run(feeds, names)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 
+# What `in_short` shows of a value.
+_MOST_SHOWN, _LONGEST = 8, 120
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Explanation:
     """The explanation of N inputs, or of one input for N targets.
+
+    Two are equal where all that they hold is: arrays of one type and shape, NaN being itself. Their
+    arrays may be changed, so that they have no hash.
 
     Attributes:
         method: "grad-cam", "integrated-gradients" or "deeplift".
@@ -40,6 +46,20 @@ class Explanation:
     residual: np.ndarray | None = None
     provider: str = ""
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Explanation):
+            return NotImplemented
+        names = (f.name for f in fields(self))
+        return all(same_values(getattr(self, name), getattr(other, name)) for name in names)
+
+    __hash__ = None  # pyright: ignore[reportAssignmentType]
+
+    def __repr__(self) -> str:
+        shown = {f.name: in_short(getattr(self, f.name)) for f in fields(self)}
+        if self.relative_delta is not None:
+            shown["relative_delta"] = in_short(self.relative_delta)
+        return f"Explanation({', '.join(f'{name}={text}' for name, text in shown.items())})"
+
     @property
     def delta(self) -> np.ndarray | None:
         """sum(attribution) - (score - baseline_score), float64 [N].
@@ -64,6 +84,37 @@ class Explanation:
         gap = np.abs(self.score - self.baseline_score)
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(delta == 0, 0.0, np.abs(delta) / gap)
+
+
+def same_values(a: Any, b: Any) -> bool:
+    """Whether two values are equal, arrays by type, shape and elements, NaN being itself."""
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        alike = isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and a.dtype == b.dtype
+        return alike and np.array_equal(a, b, equal_nan=a.dtype.kind in "fc")
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(
+            same_values(value, b[name]) for name, value in a.items()
+        )
+    return type(a) is type(b) and a == b
+
+
+def in_short(value: Any) -> str:
+    """A value on one line: a few numbers as they are, of more their type, shape and range."""
+    if isinstance(value, dict):
+        shown = [f"{name!r}: {in_short(part)}" for name, part in list(value.items())[:_MOST_SHOWN]]
+        more = [f"... {len(value)} in all"] if len(value) > _MOST_SHOWN else []
+        return f"{{{', '.join([*shown, *more])}}}"
+    if not isinstance(value, np.ndarray):
+        text = repr(value)
+        return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+    if value.size <= _MOST_SHOWN and value.ndim < 2 and value.dtype.kind in "fiub":
+        return np.array2string(value, separator=", ", precision=6, max_line_width=1000)
+    head = f"{value.dtype}[{', '.join(map(str, value.shape))}]"
+    known = value[np.isfinite(value)] if value.dtype.kind in "fiu" else value[:0]
+    if not known.size:
+        return head
+    strange = "" if known.size == value.size else f", {value.size - known.size} not finite"
+    return f"{head} from {known.min():.4g} to {known.max():.4g}{strange}"
 
 
 def each_target(explanation: Explanation) -> list[Explanation]:

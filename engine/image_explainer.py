@@ -14,8 +14,9 @@ import numpy as np
 
 from onnxplain import InvalidInputError, UnsupportedModelError
 from onnxplain.engine.arrays import check_inputs, check_target
-from onnxplain.engine.explainer import METHODS, Explainer, open_file
+from onnxplain.engine.explainer import Explainer
 from onnxplain.engine.explanation import Explanation, each_target
+from onnxplain.engine.files import open_file
 from onnxplain.engine.images import (
     BASELINES_OF_THE_IMAGE,
     baseline_image,
@@ -36,6 +37,7 @@ from onnxplain.engine.records import (
 )
 from onnxplain.engine.results import Result
 from onnxplain.engine.session import Session
+from onnxplain.engine.settings import METHODS
 from onnxplain.engine.stopwatch import phase
 from onnxplain.models.card import ModelCard
 from onnxplain.models.labels import find_label, read_labels

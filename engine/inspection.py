@@ -27,10 +27,12 @@ from onnxplain.models.card import ModelCard, assume_card, locate_card, read_card
 from onnxplain.models.load import load
 from onnxplain.models.text import shown
 
+# Columns of a screen.
+_WIDTH = 160
 QUANTISED_RULE = "gradient straight-through, 0 where a quantiser saturates; DeepLIFT by rescale"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Inspection:
     """What onnxplain would do with a model.
 
@@ -65,6 +67,15 @@ class Inspection:
     producer: str
     quantisation: str | None
     inputs: list[str] = field(default_factory=list)
+
+    # It holds lists and dicts.
+    __hash__ = None  # pyright: ignore[reportAssignmentType]
+
+    def __repr__(self) -> str:
+        rows = [(name, " | ".join(text.split("\n"))) for name, text in table(self)]
+        width = _WIDTH - 4 - max(len(name) for name, _ in rows)
+        short = [(n, text if len(text) <= width else f"{text[: width - 3]}...") for n, text in rows]
+        return "\n".join(["Inspection(", *(f"  {name}: {text}" for name, text in short), ")"])
 
 
 def inspect(
@@ -235,6 +246,8 @@ def _described(tensor: gs.Variable) -> str:
 
 def _score_text(subject: Subject) -> str:
     shape = describe(subject.logits.shape)
-    if subject.activation is None:
+    left_out = [f"its final {subject.activation}"] if subject.activation else []
+    left_out += ["its last quantiser"] if subject.quantised else []
+    if not left_out:
         return f"{subject.output.name} {shape}, as the model returns it"
-    return f"{subject.output.name} before its final {subject.activation}, {shape}"
+    return f"{subject.output.name} before {' and '.join(left_out)}, {shape}"

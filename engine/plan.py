@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import onnx
 
+from onnxplain.engine.explanation import Explanation
+from onnxplain.engine.locks import BUILDING, Lock
 from onnxplain.engine.paths import AdaptivePath, along_fixed_points, follow
 from onnxplain.engine.session import CPU, Held, Session, open_session, resolve_providers
+from onnxplain.engine.settings import Settings
 from onnxplain.engine.stopwatch import phase
 from onnxplain.graph_passes import finish
 from onnxplain.graph_passes.deeplift import deeplift
@@ -48,34 +51,6 @@ PASSES, RESIDUAL = f"{RESERVED}passes", f"{RESERVED}residual"
 Feeds = Mapping[str, np.ndarray | Held]
 
 
-class Settings(NamedTuple):
-    """How an explainer was asked to work.
-
-    Attributes:
-        method: "grad-cam", "integrated-gradients" or "deeplift".
-        layer: Grad-CAM's feature map; None finds it.
-        rule: DeepLIFT's rule.
-        points: Integrated Gradients' points; with `adaptive` as many as it may take.
-        weights: and their weights.
-        adaptive: whether each input gets points of its own instead.
-        tolerance: where an adaptive path stops.
-        fixed: points and weights of an exported file, which cannot choose any on its way.
-        providers: see `open_session`.
-        threads: see `open_session`.
-    """
-
-    method: str
-    layer: str | None
-    rule: str
-    points: np.ndarray
-    weights: np.ndarray
-    adaptive: bool
-    tolerance: float | None
-    fixed: tuple[np.ndarray, np.ndarray]
-    providers: str | Sequence[str] | None
-    threads: int | None
-
-
 class Plan:
     """Graphs and sessions for targets of one width (None: classes, else index tuples).
 
@@ -87,11 +62,13 @@ class Plan:
 
     def __init__(self, subject: Subject, settings: Settings, width: int | None):
         self._subject, self._settings, self._width = subject, settings, width
+        # Of the baseline's activations; nothing is opened or built while it is held.
+        self._lock = Lock()
         self._sessions: dict[str, Session] = {}
         # The last baseline and its activations.
         self._reference: tuple[dict[str, np.ndarray], dict[str, Held]] | None = None
         self._gpu = resolve_providers(settings.providers)[0] != CPU
-        with phase("build"), lowered_for(gpu=self._gpu):
+        with BUILDING, phase("build"), lowered_for(gpu=self._gpu):
             self._models = self._built()
 
     def _built(self) -> dict[str, onnx.ModelProto]:
@@ -126,6 +103,11 @@ class Plan:
         return {subject.name_of(kind, source): source.input.name for source in subject.sources}
 
     @property
+    def method(self) -> str:
+        """The method's name."""
+        return self._settings.method
+
+    @property
     def provider(self) -> str:
         """The ONNX Runtime provider that runs it."""
         return self._session("explain").provider
@@ -137,6 +119,10 @@ class Plan:
 
     def contract_model(self) -> onnx.ModelProto:
         """One model of (input, target, baseline), as `Explainer.model` promises it."""
+        with BUILDING:
+            return self._contract_model()
+
+    def _contract_model(self) -> onnx.ModelProto:
         settings, subject = self._settings, self._subject
         # A file may run anywhere; what was built for a CPU is written that way already.
         models = self._built() if self._gpu else self._models
@@ -173,10 +159,7 @@ class Plan:
         self, feeds: Mapping[str, np.ndarray], progress: Callable[[int, int], None]
     ) -> dict[str, np.ndarray]:
         """Explain one input for each of several targets, which share the forward pass."""
-        if "targets" not in self._models:
-            with phase("build"):
-                forward, behind = split(self._models["explain"], {"target"})
-            self._models["forward"], self._models["targets"] = forward, behind
+        self._cut()
         forward, session = self._session("forward"), self._session("targets")
         reference = self._of_the_baseline(feeds)
         known: Feeds = {**feeds, **reference}
@@ -196,6 +179,14 @@ class Plan:
 
             parts.append(self._along_the_path(one, results, step))
         return shared | {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
+
+    def _cut(self) -> None:
+        """Cut `explain` into what several targets share and what each has by itself, once."""
+        with BUILDING:
+            if "targets" not in self._models:
+                with phase("build"):
+                    forward, behind = split(self._models["explain"], {"target"})
+                self._models["forward"], self._models["targets"] = forward, behind
 
     def stages(
         self, feeds: Mapping[str, np.ndarray]
@@ -254,11 +245,13 @@ class Plan:
         if "baseline" not in self._models:
             return {}
         baselines = {name: feeds[name] for name in self.baseline_names}
-        if self._reference is None or not _same(self._reference[0], baselines):
-            self._reference = None
-            held = self._session("baseline").hold(baselines)
-            self._reference = {k: v.copy() for k, v in baselines.items()}, held
-        return self._reference[1]
+        session = self._session("baseline")
+        with self._lock:
+            if self._reference is None or not _same(self._reference[0], baselines):
+                self._reference = None
+                held = session.hold(baselines)
+                self._reference = {k: v.copy() for k, v in baselines.items()}, held
+            return self._reference[1]
 
     def _along_the_path(
         self,
@@ -307,12 +300,47 @@ class Plan:
         return max(1, min(_CHUNK[self.kind] // inputs, len(self._settings.points)))
 
     def _session(self, name: str) -> Session:
-        if name not in self._sessions:
+        session = self._sessions.get(name)
+        if session is not None and not session.lost:
+            return session
+        with BUILDING:
             # Kept here too: the shared cache must hash a whole model to find its session.
             settings, model = self._settings, self._models[name]
             threads = 1 if name == "targets" and _is_light(model) else settings.threads
-            self._sessions[name] = open_session(model, settings.providers, threads)
-        return self._sessions[name]
+            self._sessions[name] = opened = open_session(model, settings.providers, threads)
+            if session is not None:
+                # What was held before a fork may lie on a device that this process cannot reach.
+                self._reference = None
+            return opened
+
+
+def collected(
+    subject: Subject, plan: Plan, results: Mapping[str, np.ndarray], target: Any
+) -> Explanation:
+    """What a plan's runs returned, all batches joined; without the feature map's name.
+
+    Args:
+        subject: what was explained.
+        plan: what ran.
+        results: by name.
+        target: as it was asked for.
+    """
+    baseline_score = results.get(finish.BASELINE_SCORE)
+    attributions = {
+        name: results[key].astype(np.float32, copy=False) for key, name in plan.attributions.items()
+    }
+    several = len(attributions) > 1
+    return Explanation(
+        method=plan.method,
+        attribution=attributions if several else next(iter(attributions.values())),
+        target=target if isinstance(target, tuple) else results[finish.RESOLVED_TARGET],
+        score=results[finish.SCORE].astype(np.float64),
+        baseline_score=None if baseline_score is None else baseline_score.astype(np.float64),
+        outputs={tensor.name: results[tensor.name] for tensor in subject.graph.outputs},
+        steps=int(results[PASSES].max()) if PASSES in results else None,
+        residual=results.get(RESIDUAL),
+        provider=plan.provider,
+    )
 
 
 def _is_light(model: onnx.ModelProto) -> bool:

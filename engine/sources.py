@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from onnxplain.engine.explainer import METHODS
 from onnxplain.engine.images import image_extensions
 from onnxplain.engine.journal import JOURNAL_FILE, RESULTS_FILE
 from onnxplain.engine.records import real_path
+from onnxplain.engine.settings import METHODS
 
 # Pictures that onnxplain has written, where a folder has its records.
 _OWN = re.compile(rf".*\.({'|'.join(METHODS)})\.[0-9-]+(\.[0-9a-f]{{6,64}})?\.png|panel\.png")

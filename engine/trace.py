@@ -17,7 +17,7 @@ from onnxplain.engine.arrays import (
     check_inputs,
     check_target,
 )
-from onnxplain.engine.explainer import find_card_of
+from onnxplain.engine.files import find_card_of
 from onnxplain.engine.images import fixed_baseline, image_to_tensor, read_image
 from onnxplain.engine.inspection import card_or_assumption
 from onnxplain.engine.prepared import prepared_graph

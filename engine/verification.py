@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from onnxplain import UnsupportedModelError
-from onnxplain.engine.plan import Settings
+from onnxplain.engine.locks import BUILDING
 from onnxplain.engine.session import open_session
+from onnxplain.engine.settings import Settings
 from onnxplain.graph_passes import finish
 from onnxplain.graph_passes.emit import numpy_type
 from onnxplain.graph_passes.integrated_gradients import ALPHAS, endpoints, path_gradients
@@ -44,8 +45,9 @@ def gradient_error(
     straight = [s for s in subject.sources if s.start is s.input]
     if len(straight) < len(subject.sources):
         return None
-    ends = open_session(endpoints(subject, width), settings.providers, settings.threads)
-    path = open_session(path_gradients(subject), settings.providers, settings.threads)
+    with BUILDING:
+        ends = open_session(endpoints(subject, width), settings.providers, settings.threads)
+        path = open_session(path_gradients(subject), settings.providers, settings.threads)
     at_x = {name: feeds[s.input.name] for name, s in names.items()}
     seed = ends.run({**feeds, **asked, **at_x})[finish.SEED]
     dtype = numpy_type(subject.start.dtype)

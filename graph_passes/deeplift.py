@@ -134,11 +134,11 @@ def decomposed(subject: Subject) -> Subject:
     if not rewrite_nodes(subject.graph, FOR_DEEPLIFT, needs_it):
         return subject
     names = {t.name for t in subject.graph.outputs}
-    extra = [] if subject.logits.name in names else [subject.logits]
+    needed = {t.name: t for t in (subject.logits, subject.decided)}
+    extra = [tensor for name, tensor in needed.items() if name not in names]
     subject.graph.outputs.extend(extra)
     graph = infer_shapes(subject.graph)
-    if extra:
-        graph.outputs.pop()
+    del graph.outputs[len(graph.outputs) - len(extra) :]
     return subject.moved_to(graph)
 
 

@@ -10,11 +10,9 @@ import onnx_graphsurgeon as gs
 from onnxplain import UnsupportedModelError
 from onnxplain.graph_passes.dims import Dim, Shape, describe, is_static, same_dim
 from onnxplain.graph_passes.emit import Emitter, is_constant, producer_of
+from onnxplain.graph_passes.ending import AFFINE, TAIL, Ending, ending_of, varying_operand
 from onnxplain.graph_passes.places import Lost, Place, Rows
 
-# Operators between the final activation and the output that only rename, reshape or retype.
-TAIL = {"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Dropout", "Cast"}
-_ACTIVATIONS = {"Softmax", "LogSoftmax", "Sigmoid"}
 # Their results have channels on the second axis, and the others leave axes where they are.
 _CHANNELS_SECOND = {"Conv", "ConvTranspose", "BatchNormalization", "InstanceNormalization", "LRN"}
 _CHANNELS_SECOND |= {"DepthToSpace", "SpaceToDepth", "GlobalAveragePool", "GlobalMaxPool"}
@@ -24,53 +22,37 @@ _STAYING |= {"Clip", "LeakyRelu", "Softmax", "LogSoftmax", "Resize", "Pad", "Max
 _STAYING |= {"Exp", "Log", "Softplus", "HardSigmoid", "HardSwish", "Elu", "Gelu", "Erf", "Sum"}
 
 
-def final_activation(output: gs.Variable) -> tuple[list[gs.Node], gs.Node | None]:
-    """The tail nodes behind the final activation, last first, and that activation (or None)."""
-    tail: list[gs.Node] = []
-    tensor = output
-    while tensor.inputs and tensor.inputs[0].op in TAIL:
-        tail.append(tensor.inputs[0])
-        tensor = tensor.inputs[0].inputs[0]
-    node = tensor.inputs[0] if tensor.inputs else None
-    return tail, node if node is not None and node.op in _ACTIVATIONS else None
-
-
 def before_activation(
     graph: gs.Graph, output: gs.Variable
-) -> tuple[gs.Variable, str | None, int | None]:
-    """The output's value had its final activation (and half-precision Cast) not been applied.
+) -> tuple[gs.Variable, Ending, int | None]:
+    """The output's value had its final activation, quantisers and Cast not been applied.
 
     Returns:
-        The tensor, the activation's operator or None, and the axis along which a Softmax ran, or
-        None.
+        The tensor, what was left out, and the axis along which a Softmax ran, or None.
     """
-    tail, activation = final_activation(output)
-    casts = [node for node in tail if node.op == "Cast"]
-    if activation is None and not casts:
-        return output, None, None
-    if activation is None:
-        # Only what stands behind the first Cast is repeated without it.
-        tail = tail[: tail.index(casts[-1]) + 1]
-    tensor = activation.inputs[0] if activation is not None else tail[-1].inputs[0]
-    axis = None
+    ending = ending_of(output)
+    if ending.tensor is output:
+        return output, ending, None
+    activation, tensor, axis = ending.activation, ending.tensor, None
     if activation is not None and activation.op != "Sigmoid":
         rank = len(activation.inputs[0].shape or [None, None])
         axis = activation.attrs.get("axis", -1) % rank
     emit = Emitter(graph, "logits")
-    for node in reversed(tail):
+    for node in reversed(ending.nodes):
         axis = _axis_behind(node, axis)
         if node.op == "Cast":
             continue
-        shape = node.outputs[0].shape
-        tensor = emit(node.op, tensor, *node.inputs[1:], **node.attrs)
+        shape, inputs = node.outputs[0].shape, list(node.inputs)
+        inputs[varying_operand(node) or 0 if node.op in AFFINE else 0] = tensor
+        tensor = emit(node.op, *inputs, **node.attrs)
         tensor.shape = shape
-    return tensor, activation.op if activation is not None else None, axis
+    return tensor, ending, axis
 
 
 def _axis_behind(node: gs.Node, axis: int | None) -> int | None:
     """Where a tail node puts an axis; None where that is not known."""
     before, after = node.inputs[0].shape, node.outputs[0].shape
-    if axis is None or node.op in ("Identity", "Cast", "Dropout"):
+    if axis is None or node.op in {"Identity", "Cast", "Dropout", *AFFINE}:
         return axis
     if node.op == "Transpose":
         perm = node.attrs.get("perm") or list(range(len(before or [])))[::-1]

@@ -35,7 +35,7 @@ def make_seed(emit: Emitter, subject: Subject, target: gs.Tensor) -> Seed:
         return _index_seed(emit, subject.logits, target)
     if subject.is_map:
         return _map_seed(emit, subject, target)
-    return _class_seed(emit, subject.logits, target)
+    return _class_seed(emit, subject, target)
 
 
 def score_of(emit: Emitter, logits: gs.Tensor, seed: gs.Tensor) -> gs.Tensor:
@@ -108,13 +108,26 @@ def _resolve(emit: Emitter, target: gs.Tensor, best: gs.Tensor) -> gs.Tensor:
     return resolved
 
 
-def _class_seed(emit: Emitter, logits: gs.Tensor, target: gs.Tensor) -> Seed:
+def _decided(emit: Emitter, subject: Subject) -> gs.Tensor:
+    """The tensor whose greatest element names the class, in a type that ArgMax takes."""
+    decided = subject.decided
+    return (
+        decided
+        if decided.dtype == subject.logits.dtype
+        else emit.cast_like(decided, subject.logits)
+    )
+
+
+def _class_seed(emit: Emitter, subject: Subject, target: gs.Tensor) -> Seed:
     """One hot: seed[n, c] = [c = target[n]], in the logits' shape.
 
     Scattered, since ScatterElements fails on a class that is out of range where OneHot is silent.
     """
+    logits = subject.logits
     flat = emit("Flatten", logits, axis=1)
-    best = emit("ArgMax", flat, axis=1, keepdims=0)
+    decided = _decided(emit, subject)
+    rows = flat if decided is logits else emit("Flatten", decided, axis=1)
+    best = emit("ArgMax", rows, axis=1, keepdims=0)
     resolved = _resolve(emit, target, best)
     places = emit("Unsqueeze", resolved, [1])
     one = gs.Constant(emit.name("one"), np.ones(1, logits.dtype))
@@ -130,7 +143,7 @@ def _map_seed(emit: Emitter, subject: Subject, target: gs.Tensor) -> Seed:
     """
     logits, axis = subject.logits, subject.class_axis
     pixels = [a for a in (1, 2, 3) if a != axis]
-    predicted = emit("ArgMax", logits, axis=axis, keepdims=0)
+    predicted = emit("ArgMax", _decided(emit, subject), axis=axis, keepdims=0)
     classes = emit.dims(logits, axis, axis + 1)
     values = emit.constant(np.array([0, 1], logits.dtype))
     hot = emit("OneHot", predicted, classes, values, axis=axis)

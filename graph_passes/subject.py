@@ -13,13 +13,8 @@ from onnxplain import InvalidInputError, UnsupportedModelError
 from onnxplain.graph_passes.backward import find_path
 from onnxplain.graph_passes.dims import Dim, Shape, describe, is_static
 from onnxplain.graph_passes.emit import Emitter, is_constant, is_float, numpy_type
-from onnxplain.graph_passes.logits import (
-    TAIL,
-    batch_first,
-    before_activation,
-    channel_axis,
-    final_activation,
-)
+from onnxplain.graph_passes.ending import TAIL, ending_of
+from onnxplain.graph_passes.logits import batch_first, before_activation, channel_axis
 from onnxplain.graph_passes.ordering import sort_nodes
 from onnxplain.graph_passes.places import Lost, Place, Rows
 from onnxplain.graph_passes.rows import follow_rows
@@ -66,8 +61,14 @@ class Subject:
         graph: the prepared graph.
         sources: the inputs that the explanation is about, mostly one.
         output: the model output that is explained.
-        logits: the score tensor: `output` before its final activation, or `output` itself.
+        logits: the score tensor: `output` before its final activation and its quantisers, or
+            `output` itself.
+        decided: what the top class is read off, in the shape of `logits`. It is `logits`; where
+            quantisers were left out it is `output`, so that the top class is the one that the
+            file's own user sees: of several classes that share a quantiser's step, or its top
+            value, the first, as ArgMax has it.
         activation: the operator that was left out between them, or None.
+        quantised: whether quantisers were left out between them.
         class_axis: the axis of `logits` along which classes lie.
         coupled: why a row's score depends on other rows too, or may; None: it does not.
         rows: for each of the model's outputs where its rows are.
@@ -77,7 +78,9 @@ class Subject:
     sources: tuple[Source, ...]
     output: gs.Variable
     logits: gs.Variable
+    decided: gs.Variable
     activation: str | None
+    quantised: bool
     class_axis: int
     coupled: Lost | None
     rows: dict[str, Rows]
@@ -92,8 +95,8 @@ class Subject:
         sources = tuple(
             Source(tensors[s.input.name], tensors[s.start.name], s.embedded) for s in self.sources
         )
-        output, logits = tensors[self.output.name], tensors[self.logits.name]
-        return replace(self, graph=graph, sources=sources, output=output, logits=logits)
+        own = {k: tensors[getattr(self, k).name] for k in ("output", "logits", "decided")}
+        return replace(self, graph=graph, sources=sources, **own)
 
     @property
     def input(self) -> gs.Variable:
@@ -161,8 +164,8 @@ def select(
             float input.
         output: name of the output to explain; None takes the first that ends in Softmax or Sigmoid,
             else the first float output that depends on the input.
-        score: "logit" (before a final Softmax, LogSoftmax or Sigmoid) or "output" (as the model
-            returns it).
+        score: "logit" (before a final Softmax, LogSoftmax or Sigmoid, and before the last
+            quantiser's rounding and saturation) or "output" (as the model returns it).
 
     Raises:
         InvalidInputError: no such input, output or kind of score.
@@ -181,18 +184,32 @@ def select(
             )
     refuse_batch_statistics(graph)
     chosen = _choose_output(graph, [source.start for source in sources], output)
-    logits, activation, axis = chosen, None, None
+    logits, ending, axis = chosen, None, None
     if score == "logit":
-        logits, activation, axis = before_activation(graph, chosen)
+        logits, ending, axis = before_activation(graph, chosen)
     axis = channel_axis(logits) if axis is None else axis
     sort_nodes(graph)
     refuse_randomness(graph, logits)
     rows = follow_rows(graph, _row_starts(graph, sources))
+    quantised = ending is not None and ending.quantised
+    decided = batch_first(graph, sources[0].input, chosen, axis, rows)[0] if quantised else None
     logits, axis, problem = batch_first(graph, sources[0].input, logits, axis, rows)
     rank = 2 if logits.shape is None else len(logits.shape)
     class_axis = axis if axis and rank > 2 else min(1, rank - 1)
     own = {t.name: rows.get(t.name) for t in graph.outputs}
-    return Subject(graph, sources, chosen, logits, activation, class_axis, problem, own)
+    left_out = None if ending is None or ending.activation is None else ending.activation.op
+    return Subject(
+        graph,
+        sources,
+        chosen,
+        logits,
+        logits if decided is None else decided,
+        left_out,
+        quantised,
+        class_axis,
+        problem,
+        own,
+    )
 
 
 def _row_starts(graph: gs.Graph, sources: Sequence[Source]) -> dict[str, Place]:
@@ -338,7 +355,7 @@ def _choose_output(graph: gs.Graph, starts: Sequence[gs.Variable], name: str | N
             f"no float output depends on the input {inputs} through differentiable "
             f"operators; the model's outputs: {found}"
         )
-    classifying = [t for t in reached if final_activation(t)[1] is not None]
+    classifying = [t for t in reached if ending_of(t).activation is not None]
     return (classifying or reached)[0]
 
 

@@ -49,9 +49,10 @@ def typical_graph(subject: Subject, batch: int) -> gs.Graph:
         return subject.graph
     moved = subject.copy()
     graph = moved.graph
-    if all(output is not moved.logits for output in graph.outputs):
-        # What no output needs would be dropped.
-        graph.outputs.append(moved.logits)
+    for tensor in (moved.logits, moved.decided):
+        if all(output is not tensor for output in graph.outputs):
+            # What no output needs would be dropped.
+            graph.outputs.append(tensor)
     sizes: dict[str | None, int] = {subject.batch: batch} if isinstance(subject.batch, str) else {}
     for tensor in sorted(graph.inputs, key=lambda t: t.name != subject.input.name):
         if tensor.shape is not None:

@@ -100,7 +100,7 @@ def test_a_relu_network_to_its_tolerance(batch: int | str, tolerance: float, cap
     """Against the closed form; three inputs at once, also where the file demands three."""
     model, x, exact = relu_network(batch)
     explainer = onnxplain.Explainer(
-        model, METHOD, tolerance=tolerance, steps=2000, providers="cpu", threads=1
+        model, METHOD, baseline=0, tolerance=tolerance, steps=2000, providers="cpu", threads=1
     )
     found = explainer(x, 0)
     assert (found.relative_delta <= tolerance).all()
@@ -114,7 +114,9 @@ def test_a_relu_network_to_its_tolerance(batch: int | str, tolerance: float, cap
 @pytest.mark.parametrize("steps", [2, 3, 9, 30])
 def test_steps_are_the_cap(steps: int, caplog):
     model, x, _ = relu_network()
-    explainer = onnxplain.Explainer(model, METHOD, tolerance=1e-7, steps=steps, providers="cpu")
+    explainer = onnxplain.Explainer(
+        model, METHOD, baseline=0, tolerance=1e-7, steps=steps, providers="cpu"
+    )
     with caplog.at_level(logging.WARNING, "onnxplain"):
         found = explainer(x[:1], 0)
     assert found.steps == steps
@@ -128,7 +130,9 @@ def test_steps_are_the_cap(steps: int, caplog):
 
 def test_without_a_tolerance_all_steps_are_used(caplog):
     model, x, _ = relu_network()
-    explainer = onnxplain.Explainer(model, METHOD, quadrature="adaptive", steps=40, providers="cpu")
+    explainer = onnxplain.Explainer(
+        model, METHOD, baseline=0, quadrature="adaptive", steps=40, providers="cpu"
+    )
     assert explainer(x, 0).steps == 40
     assert not caplog.records
 

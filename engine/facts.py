@@ -1,0 +1,90 @@
+"""What an exported file says of itself, in its metadata: what its attribution means."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+
+from onnxplain import __version__
+from onnxplain.engine.settings import Settings
+from onnxplain.graph_passes.subject import Subject
+from onnxplain.models.card import METADATA_KEY, ModelCard, card_to_json
+
+KEY = "onnxplain"
+# A baseline of more numbers than this is told by its shape, range and digest; the numbers are in
+# the file itself.
+_MOST_NUMBERS = 16
+
+
+def facts_of(
+    subject: Subject,
+    settings: Settings,
+    card: ModelCard | None,
+    baselines: Mapping[str, Mapping[str, Any]],
+    **more: Any,
+) -> dict[str, Any]:
+    """Every setting of an exported file, for JSON.
+
+    Args:
+        subject: what is explained.
+        settings: how.
+        card: the model's, or what was assumed of it.
+        baselines: by input, as `described` makes them.
+        more: method, score, feature map, digest.
+    """
+    facts: dict[str, Any] = {"onnxplain": __version__, "method": settings.method, **more}
+    facts |= {
+        "input": [source.input.name for source in subject.sources],
+        "output": subject.output.name,
+        "activation_left_out": subject.activation,
+        "quantiser_left_out": subject.quantised,
+    }
+    if settings.method != "grad-cam":
+        facts["baseline"] = dict(baselines)
+    if settings.method == "deeplift":
+        facts["rule"] = settings.rule
+    if settings.method == "integrated-gradients":
+        facts |= {"steps": len(settings.fixed[0]), "quadrature": settings.fixed_quadrature}
+    if card is None:
+        return facts | {"card": None, "card_is": "none"}
+    content = json.loads(card_to_json(card))
+    if card.assumed:
+        return facts | {"card": content, "card_is": "assumed", "assumed": list(card.assumed)}
+    return facts | {"card": content, "card_is": "given"}
+
+
+def described(kind: str, values: np.ndarray | None) -> dict[str, Any]:
+    """A baseline in words and numbers; `values` is None where the file takes it as an input."""
+    if values is None:
+        return {"is": kind}
+    found: dict[str, Any] = {"is": kind, "shape": list(values.shape)}
+    if values.size <= _MOST_NUMBERS:
+        return found | {"values": values.tolist()}
+    digest = hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
+    ends = [float(values.min()), float(values.max())]
+    return found | {"range": ends, "dtype": str(values.dtype), "sha256": digest}
+
+
+def write_facts(
+    model: onnx.ModelProto,
+    facts: Mapping[str, Any],
+    card: ModelCard | None,
+    own: Mapping[str, str],
+) -> None:
+    """Put the facts into a model's metadata, in place, beside what the source file had there.
+
+    Args:
+        model: the explaining model.
+        facts: from `facts_of`.
+        card: written for whoever reads the file as a model, labels inside, unless it was assumed.
+        own: the source file's metadata.
+    """
+    found = {**own, KEY: json.dumps(facts, ensure_ascii=False)}
+    if card is not None and not card.assumed:
+        found[METADATA_KEY] = card_to_json(card)
+    onnx.helper.set_model_props(model, found)
