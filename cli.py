@@ -163,10 +163,9 @@ def cli() -> None:
 @_layer
 @click.option(
     "--baseline",
-    default="black",
-    show_default=True,
     metavar="BASELINE",
-    help="black, white, mean, blur, or a file (an image or .npy).",
+    help="black, white, mean, blur, or a file (an image or .npy).  [default: black; without a "
+    "model card, zeros]",
 )
 @_card
 @click.option("--labels", metavar="FILE", help="Text file of class labels, one a line.")
@@ -315,7 +314,7 @@ def _print_table(rows: list[tuple[str, str]]) -> None:
 @click.option(
     "--baseline",
     metavar="BASELINE",
-    help="black, white, or a file (an image or .npy).  [default: black]",
+    help="black, white, or a file (an image or .npy).  [default: black; without a card, zeros]",
 )
 @click.option("--baseline-input", is_flag=True, help="Make the baseline an input of the file.")
 @_layer

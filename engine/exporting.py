@@ -11,7 +11,7 @@ from onnxplain.engine.images import BASELINES_OF_THE_IMAGE, fixed_baseline
 from onnxplain.engine.inspection import card_or_assumption
 from onnxplain.engine.model_files import refuse_own_files
 from onnxplain.engine.prepared import prepared_graph
-from onnxplain.models.card import ModelCard
+from onnxplain.models.card import ModelCard, black_image
 from onnxplain.models.load import load
 
 
@@ -33,7 +33,8 @@ def export_file(
         file: path to write.
         method: "grad-cam", "integrated-gradients" or "deeplift".
         steps: gradient passes of Integrated Gradients; None: 50.
-        baseline: "black", "white" or a file (image or .npy) to embed; None: black.
+        baseline: "black", "white" or a file (image or .npy) to embed; None: the card's black,
+            zeros without a card.
         baseline_input: make the baseline an input of the file instead.
         layer: Grad-CAM's feature map; None finds it.
         card: path of a model card; None finds it, or assumes one.
@@ -53,7 +54,7 @@ def export_file(
         method,
         layer=layer,
         steps=steps,
-        baseline=None if method == "grad-cam" else _embedded(baseline or "black", known),
+        baseline=None if method == "grad-cam" else _embedded(baseline, known),
         output=known.output if known is not None else None,
     )
     try:
@@ -62,15 +63,15 @@ def export_file(
         raise InvalidInputError(f"cannot write {file}: {error.strerror or error}") from error
 
 
-def _embedded(choice: str, card: ModelCard | None) -> np.ndarray | None:
-    """A baseline that can be embedded; black is zeros where nothing is known of the input."""
+def _embedded(choice: str | None, card: ModelCard | None) -> np.ndarray | None:
+    """A baseline that can be embedded; None: zeros, where there is no card and none was asked."""
+    if choice is None:
+        return None if card is None or card.assumed else black_image(card)
     if choice in BASELINES_OF_THE_IMAGE:
         raise InvalidInputError(
             f"baseline {choice!r} depends on each image: "
             "use --baseline-input and feed it, or black, white or a file"
         )
     if card is None:
-        if choice == "black":
-            return None
         raise InvalidInputError(f"baseline {choice!r} needs a model card (--card FILE)")
     return fixed_baseline(choice, card)

@@ -39,7 +39,7 @@ from onnxplain.engine.results import Result
 from onnxplain.engine.session import Session
 from onnxplain.engine.settings import METHODS
 from onnxplain.engine.stopwatch import phase
-from onnxplain.models.card import ModelCard
+from onnxplain.models.card import ModelCard, black_image
 from onnxplain.models.labels import find_label, read_labels
 from onnxplain.models.load import load, sha256
 
@@ -60,7 +60,7 @@ class Options:
     methods: tuple[str, ...] = ()
     targets: tuple[str, ...] = ("top1",)
     layer: str | None = None
-    baseline: str = "black"
+    baseline: str | None = None
     steps: int | None = None
     tolerance: float | None = None
     card: str | None = None
@@ -102,7 +102,9 @@ class ImageExplainer:
         self.sha256 = sha256(model)
         self.card = _card(model, options)
         self._baseline = None
-        if options.baseline not in BASELINES_OF_THE_IMAGE:
+        if options.baseline is None:
+            self._baseline = None if self.card.assumed else black_image(self.card)
+        elif options.baseline not in BASELINES_OF_THE_IMAGE:
             self._baseline = fixed_baseline(options.baseline, self.card)
         self.skipped: dict[str, str] = {}
         self.explainers: dict[str, Explainer] = {}
@@ -207,7 +209,7 @@ class ImageExplainer:
             image = read_image(path)
             tensor, view = image_to_tensor(image, self.card)
         baseline = self._baseline
-        if baseline is None:
+        if self._asked.baseline in BASELINES_OF_THE_IMAGE:
             baseline = baseline_image(self._asked.baseline, image, self.card)
         if targets is None:
             targets = dict.fromkeys(self.explainers, self._targets)
@@ -224,6 +226,7 @@ class ImageExplainer:
                     progress(done + share * passes / of)
 
                 began = time.perf_counter()
+                # None: the explainer's own, zeros, since nothing is known of the input.
                 extra = {} if method == "grad-cam" else {"baseline": baseline}
                 explanation = explainer(tensor, group, progress=step, **extra)
                 check_label_count(self.card.labels, self._subject, explanation)

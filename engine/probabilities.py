@@ -8,7 +8,7 @@ import numpy as np
 
 from onnxplain import InvalidInputError
 from onnxplain.engine.explanation import Explanation
-from onnxplain.graph_passes.logits import final_activation
+from onnxplain.graph_passes.ending import ending_of
 from onnxplain.graph_passes.places import Place
 from onnxplain.graph_passes.subject import Subject
 
@@ -32,7 +32,7 @@ def probability(subject: Subject, e: Explanation) -> float | None:
         return None
     row = np.asarray(output, np.float64)
     if isinstance(e.target, tuple):
-        tail, _ = final_activation(subject.output)
+        tail = ending_of(subject.output).nodes
         moved = any(node.op not in ("Identity", "Cast", "Dropout") for node in tail)
         moved = moved or subject.rows.get(subject.output.name) != Place(0)
         if moved or row.shape[0] != 1 or row.ndim != len(e.target) + 1:

@@ -34,8 +34,10 @@ def options_of(method: str, asked: Any, card: ModelCard) -> dict[str, Any]:
             `baseline_sha256` one of a baseline's file.
     """
     options = {name: getattr(asked, name) for name in _SHAPING[method]}
+    if "baseline" in options:
+        options["baseline"] = options["baseline"] or ("zeros" if card.assumed else "black")
     baseline = options.get("baseline")
-    if baseline is not None and baseline not in BASELINE_CHOICES:
+    if baseline not in (None, "zeros") and baseline not in BASELINE_CHOICES:
         options["baseline_sha256"] = _digest(Path(baseline).read_bytes())
     content = json.loads(card_to_json(card))
     content.pop("labels", None)
