@@ -81,7 +81,7 @@ def _rises(nodes: list[gs.Node]) -> bool:
     return True
 
 
-def _quantiser(tensor: gs.Tensor) -> tuple[gs.Tensor, list[gs.Node]] | None:
+def _quantiser(tensor: gs.Variable) -> tuple[gs.Variable, list[gs.Node]] | None:
     """What was quantised to make a tensor, and what to repeat of what was done to it.
 
     round(clip(x / s)) and its opposite, s q, with zero points: what is multiplied by s and by 1 / s
@@ -119,8 +119,8 @@ def _quantiser(tensor: gs.Tensor) -> tuple[gs.Tensor, list[gs.Node]] | None:
 
 
 def _walked(
-    tensor: gs.Tensor, operators: set[str], most: int | None = None
-) -> tuple[list[gs.Node], gs.Tensor]:
+    tensor: gs.Variable, operators: set[str], most: int | None = None
+) -> tuple[list[gs.Node], gs.Variable]:
     """The nodes that made a tensor, last first, as far as they are such; and what they began at."""
     nodes: list[gs.Node] = []
     while (node := producer_of(tensor)) is not None and node.op in operators:

@@ -346,7 +346,7 @@ def _sequence(value: Any) -> tuple[Any, ...]:
 def _is_number(value: Any) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         return False
-    return abs(value) <= sys.float_info.max
+    return bool(abs(value) <= sys.float_info.max)
 
 
 def _is_positive_int(value: Any) -> bool:
