@@ -248,7 +248,12 @@ def _error_by_cut(onnxplain, oracle: Oracle, path: str, name: str, value, e) -> 
         (slope,) = found.run([f"grad_{name}"], feeds)
     except Exception:
         return None
-    candidates = maps_of(torch.from_numpy(value), torch.from_numpy(slope), e.attribution.shape[1:])
+    pairs = [
+        (torch.from_numpy(value).movedim(axis, 0), torch.from_numpy(slope).movedim(axis, 0))
+        for axis, size in enumerate(value.shape)
+        if size == len(e.attribution)  # PyTorch's attention has the batch second
+    ]
+    candidates = (c for pair in pairs for c in maps_of(*pair, e.attribution.shape[1:]))
     return min(
         (relative(e.attribution, c) for c in candidates if np.abs(c).max() > 0), default=None
     )

@@ -100,7 +100,8 @@ def _maker(oracle: Oracle, value: np.ndarray) -> str | None:
 def maps_of(value: torch.Tensor, slope: torch.Tensor, size) -> Iterator[np.ndarray]:
     """The map for every way in which the tensor's axes may be channels and places.
 
-    Tokens of an image are a grid behind a few others, or before them; a signal's map is a line.
+    Tokens of an image are a grid behind a few others, before them or between them; a signal's map
+    is a line.
     """
     mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(size)]
     for channels in range(1, value.ndim):
@@ -119,8 +120,8 @@ def _grids(places, axes: int) -> Iterator[tuple[tuple[int, ...], slice]]:
         yield tuple(places), slice(None)
     if axes != 2 or len(places) != 1:
         return
-    for count in range(max(places[0] - 8, 2), places[0] + 1):
+    for count in range(max(places[0] - 16, 2), places[0] + 1):
         for rows in range(1, count + 1):
             if count % rows == 0:
-                yield (rows, count // rows), slice(places[0] - count, None)
-                yield (rows, count // rows), slice(0, count)
+                for first in range(places[0] - count + 1):
+                    yield (rows, count // rows), slice(first, first + count)
