@@ -18,22 +18,20 @@ if __name__ == "__main__":
     sys.modules["onnxplain"] = package
     spec.loader.exec_module(package)
 
-import contextlib
 import io
 import json
-import logging
 import os
-import shutil
-import textwrap
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
 
 from onnxplain import OnnxplainError, __version__
 from onnxplain.engine.stopping import Stopped, stopping
+from onnxplain.engine.terminal import complain, log_to_stderr, print_table, progress_bar
 from onnxplain.engine.writing import reason_of
+from onnxplain.models.text import shown, shown_json
 
 _METHODS = ["grad-cam", "integrated-gradients", "deeplift"]
 _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -81,6 +79,24 @@ _tolerance = click.option(
     help="Integrated Gradients adds passes, at most --steps, until completeness is kept to this "
     "part of the score's difference. Default: 0.01 (1%) without --steps.",
 )
+
+
+def _hold_to_limits(context: click.Context, _: click.Parameter, given: tuple[str, ...]) -> None:
+    """Put limits in force for the rest of the command."""
+    if given:
+        from onnxplain.graph_passes.limits import parse_limits, within
+
+        context.with_resource(within(parse_limits(given)))
+
+
+_limit = click.option(
+    "--limit",
+    multiple=True,
+    metavar="NAME=N",
+    expose_value=False,
+    callback=_hold_to_limits,
+    help="Let a model cost more, for example nodes=100000; repeatable. A wrong name lists them.",
+)
 _running = _options(
     click.option(
         "-o",
@@ -107,6 +123,7 @@ _running = _options(
         type=click.Choice(["auto", "cpu", "cuda"]),
         help="Where ONNX Runtime runs.",
     ),
+    _limit,
     click.option("--profile", is_flag=True, help="Say where the time went (on stderr)."),
     click.option("--json", "as_json", is_flag=True, help="Print the records as JSON."),
 )
@@ -216,23 +233,23 @@ def _explain(
     from onnxplain.engine.stopwatch import profile_rows
 
     def show(records: list[dict[str, Any]]) -> None:
-        click.echo("".join(f"{line}\n" for line in record_lines(records)), nl=False)
+        click.echo("".join(f"{shown(line)}\n" for line in record_lines(records)), nl=False)
 
     # Where nobody sees a bar, each image's lines are there as soon as it is done.
     at_once = not as_json and not sys.stdout.isatty()
     output = Output(not no_pictures, panel, resume, recursive)
-    with _progress() as tell:
+    with progress_bar() as tell:
         report = explain_files(
             model, images, folder, Options(**chosen), tell, output, show if at_once else None
         )
     for note in report.notes:
-        _complain(note)
+        complain(note)
     if as_json:
-        click.echo(json.dumps(report.records, indent=2, ensure_ascii=False))
+        click.echo(shown_json(json.dumps(report.records, indent=2, ensure_ascii=False)))
     elif report.done:
         if not at_once:
             show(report.records)
-        click.echo(closing_line(folder, output))
+        click.echo(shown(closing_line(folder, output)))
     if profile:
         for name, text in profile_rows(report.seconds):
             click.echo(f"{name:8}{text}", err=True)
@@ -257,6 +274,7 @@ def _explain(
     metavar="IMAGE",
     help="Run DeepLIFT on this image, too, and name the nodes that lose most of its sum.",
 )
+@_limit
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def inspect(
     model: str,
@@ -282,21 +300,10 @@ def inspect(
         rows += trace_rows(traced)
         record["trace_delta"] = [asdict(node) for node in traced]
     if as_json:
-        click.echo(json.dumps(record, indent=2, ensure_ascii=False))
+        click.echo(shown_json(json.dumps(record, indent=2, ensure_ascii=False)))
     else:
-        _print_table(rows)
+        print_table(rows)
     return 0
-
-
-def _print_table(rows: list[tuple[str, str]]) -> None:
-    """Print rows of a name and a text; long texts are wrapped on terminals only."""
-    indent = 2 + max(len(name) for name, _ in rows)
-    width = shutil.get_terminal_size().columns - indent if sys.stdout.isatty() else sys.maxsize
-    for name, text in rows:
-        wrap = textwrap.TextWrapper(max(width, 20), subsequent_indent="  ").wrap
-        lines = [part for line in text.split("\n") for part in wrap(line) or [""]]
-        head = click.style(f"{name:{indent}}", bold=True)
-        click.echo(head + f"\n{'':{indent}}".join(lines))
 
 
 @cli.command(
@@ -319,6 +326,7 @@ def _print_table(rows: list[tuple[str, str]]) -> None:
 @click.option("--baseline-input", is_flag=True, help="Make the baseline an input of the file.")
 @_layer
 @_card
+@_limit
 def export(model: str, file: str, **chosen: Any) -> int:
     """Write MODEL as one ONNX file that returns its prediction and its explanation."""
     from onnxplain.engine.exporting import export_file
@@ -327,29 +335,8 @@ def export(model: str, file: str, **chosen: Any) -> int:
     exported = export_file(model, file, **chosen)
     inputs = ", ".join(value.name for value in exported.graph.input)
     outputs = ", ".join(value.name for value in exported.graph.output)
-    click.echo(f"{file}: inputs {inputs}; outputs {outputs}", err=is_stdout(file))
+    click.echo(shown(f"{file}: inputs {inputs}; outputs {outputs}"), err=is_stdout(file))
     return 0
-
-
-@contextlib.contextmanager
-def _progress() -> Iterator[Callable[[str, float], None]]:
-    """Yield what draws a progress bar on stderr where that is a terminal, and else nothing."""
-    if not sys.stderr.isatty():
-        yield lambda text, done: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
-    columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn()
-    console = Console(stderr=True)
-    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bar:
-        task = bar.add_task("", total=1.0)
-        yield lambda text, done: bar.update(task, description=text, completed=done)
-
-
-def _complain(message: str) -> None:
-    """Print one line on stderr, whatever the message holds."""
-    click.echo(f"onnxplain: {' '.join(message.split())}", err=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -358,9 +345,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("onnxplain: %(message)s"))
-    logging.getLogger("onnxplain").handlers = [handler]
+    log_to_stderr()
     sys.exit(_status(arguments))
 
 
@@ -373,22 +358,22 @@ def _status(arguments: Sequence[str] | None) -> int:
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
     except click.ClickException as error:
-        _complain(f"{error.format_message()} (see --help)")
+        complain(f"{error.format_message()} (see --help)")
     except BrokenPipeError:
         # The reader of stdout has left, as `head` does: nothing more to say, now or at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (OnnxplainError, OSError) as error:
-        _complain(reason_of(error) if isinstance(error, OSError) else str(error))
+        complain(reason_of(error) if isinstance(error, OSError) else str(error))
     except MemoryError:
-        _complain("out of memory")
+        complain("out of memory")
     except (Stopped, click.Abort) as error:
-        _complain(str(error) or "interrupted")
+        complain(str(error) or "interrupted")
         return 128 + error.number if isinstance(error, Stopped) else 130
     except Exception as error:
         if os.environ.get(_DEBUG):
             traceback.print_exc()
-        _complain(
+        complain(
             f"internal error, {type(error).__name__}: {error} ({_DEBUG}=1 shows where; please "
             "report it)"
         )

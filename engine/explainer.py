@@ -57,6 +57,7 @@ from onnxplain.engine.stopwatch import phase
 from onnxplain.engine.verification import gradient_error
 from onnxplain.graph_passes import finish
 from onnxplain.graph_passes.feature_map import find_feature_map
+from onnxplain.graph_passes.limits import Limits, in_force, within
 from onnxplain.graph_passes.subject import select
 from onnxplain.models.card import ModelCard
 from onnxplain.models.load import load, sha256
@@ -95,6 +96,7 @@ class Explainer:
         threads: threads inside one operator; None lets ONNX Runtime choose.
         card: how a picture becomes the input; None finds it, beside the file or in its metadata.
             One that was assumed (`card.assumed`) counts as none for the baseline.
+        limits: what the model may cost; None: the defaults.
 
     Several threads may call one explainer at once; a forked child opens its sessions again. A
     pickle holds a model that was given by its path as that path and its SHA-256, and else all of
@@ -102,7 +104,8 @@ class Explainer:
     read gives the same numbers, bit for bit. A copy shares everything, which nobody changes.
 
     Raises:
-        UnsupportedModelError: the model is unreadable, or cannot be explained by this method.
+        UnsupportedModelError: the model is unreadable, above a limit, or cannot be explained by
+            this method.
         InvalidInputError: a wrong argument.
     """
 
@@ -123,6 +126,7 @@ class Explainer:
         providers: str | Sequence[str] | None = None,
         threads: int | None = None,
         card: ModelCard | None = None,
+        limits: Limits | None = None,
     ):
         along: dict[str, Any] = {"steps": steps, "tolerance": tolerance, "quadrature": quadrature}
         how: dict[str, Any] = {"rule": rule, "providers": providers, "threads": threads}
@@ -138,9 +142,11 @@ class Explainer:
         self._own_metadata = {entry.key: entry.value for entry in loaded.metadata_props}
         self._precision = precision_of(loaded, bool(quantised_operators(loaded)))
         self.card = find_card_of(model, loaded) if card is None else card
-        graph = prepared_graph(model, loaded, self._sha256)
         wanted = output if output is not None else (self.card.output if self.card else None)
-        self.subject = select(graph, input, wanted, score)
+        with BUILDING, within(limits):
+            self._limits = in_force()
+            graph = prepared_graph(model, loaded, self._sha256)
+            self.subject = select(graph, input, wanted, score)
         self.feature_map = None
         if method == "grad-cam":
             if len(self.subject.sources) > 1:
@@ -177,7 +183,7 @@ class Explainer:
         names = self._default_plan.baseline_names
         default = self._started_from != GIVEN or self.method == "grad-cam"
         baseline = None if default else {names[k]: v for k, v in self._baselines.items()}
-        given = {**self._arguments, "baseline": baseline, "card": self.card}
+        given = {**self._arguments, "limits": self._limits, "baseline": baseline, "card": self.card}
         return restored, (type(self), sendable(self._given), self._sha256, given)
 
     def __copy__(self) -> Explainer:
@@ -212,7 +218,7 @@ class Explainer:
         Raises:
             InvalidInputError: what was handed in does not fit the model.
         """
-        with at_work():
+        with at_work(), within(self._limits), np.errstate(all="ignore"):
             return self._explained(x, target, baseline, progress)
 
     def _explained(

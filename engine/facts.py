@@ -14,6 +14,7 @@ from onnxplain import __version__
 from onnxplain.engine.settings import Settings
 from onnxplain.graph_passes.subject import Subject
 from onnxplain.models.card import METADATA_KEY, ModelCard, card_to_json
+from onnxplain.models.text import shown_json
 
 KEY = "onnxplain"
 # A baseline of more numbers than this is told by its shape, range and digest; the numbers are in
@@ -84,7 +85,7 @@ def write_facts(
         card: written for whoever reads the file as a model, labels inside, unless it was assumed.
         own: the source file's metadata.
     """
-    found = {**own, KEY: json.dumps(facts, ensure_ascii=False)}
+    found = {**own, KEY: shown_json(json.dumps(facts, ensure_ascii=False))}
     if card is not None and not card.assumed:
         found[METADATA_KEY] = card_to_json(card)
     onnx.helper.set_model_props(model, found)

@@ -19,6 +19,7 @@ from onnxplain.graph_passes.dims import describe
 from onnxplain.graph_passes.emit import numpy_type
 from onnxplain.graph_passes.feature_map import find_feature_map
 from onnxplain.graph_passes.finish import working_copy
+from onnxplain.graph_passes.limits import Limits, within
 from onnxplain.graph_passes.rules.deeplift import deeplift_rules
 from onnxplain.graph_passes.rules.registry import operator_name
 from onnxplain.graph_passes.subject import Subject, select
@@ -84,15 +85,18 @@ def inspect(
     layer: str | None = None,
     output: str | None = None,
     card: ModelCard | None = None,
+    limits: Limits | None = None,
 ) -> Inspection:
     """Report what would be explained, without running anything.
 
     Raises:
-        UnsupportedModelError: the file is no readable model, or has no float input or output.
+        UnsupportedModelError: the file is no readable model, is above a limit, or has no float
+            input or output.
         InvalidInputError: `layer` or `output` names nothing.
     """
     proto = load(model)
-    graph = prepared_graph(model)
+    with within(limits):
+        graph = prepared_graph(model, proto)
     path = model if isinstance(model, str | os.PathLike) else None
     if card is None:
         card, note = card_or_assumption(proto, path, graph)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from onnxplain.models.text import shown
+
 _LONGEST_TEXT = 1000
 # Pillow's own font, mostly ASCII, comes first; then these packages of Noto fonts, where installed.
 _BASE = ("", "", 0)
@@ -112,7 +114,7 @@ def wrap(text: str, size: int, width: int, most_lines: int, keep: str = "") -> l
         most_lines: at most so many.
         keep: what stands behind the text and is never cut off for it; broken at plain spaces only.
     """
-    text = " ".join(text[:_LONGEST_TEXT].split())
+    text = " ".join(shown(text[:_LONGEST_TEXT]).split())
     if not keep:
         return _wrapped(text, size, width, most_lines)
 
@@ -248,4 +250,4 @@ def _font(face: _Face, size: int) -> Font:
 
 
 def _normal(text: str) -> str:
-    return unicodedata.normalize("NFC", text)
+    return unicodedata.normalize("NFC", shown(text))

@@ -14,6 +14,7 @@ import numpy as np
 
 from onnxplain.engine.images import BASELINE_CHOICES
 from onnxplain.models.card import ModelCard, card_to_json
+from onnxplain.models.text import shown_json
 
 # What of the command line's options shapes the numbers of each method.
 _SHAPING = {
@@ -118,9 +119,8 @@ def image_stat(path: str) -> list[int] | None:
 
 
 def to_json(value: Any, indent: int | None = None) -> bytes:
-    """JSON as UTF-8; a file name's bytes that are none become escapes."""
-    text = json.dumps(value, indent=indent, ensure_ascii=False)
-    return text.encode("utf-8", "backslashreplace")
+    """JSON as UTF-8; control characters, and a file name's bytes that are no text, are escapes."""
+    return shown_json(json.dumps(value, indent=indent, ensure_ascii=False)).encode()
 
 
 def finite(values: np.ndarray | None) -> float | None:

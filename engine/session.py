@@ -7,9 +7,11 @@ import hashlib
 import logging
 import os
 import sys
+import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -19,11 +21,13 @@ import onnxruntime
 from onnxplain import InvalidInputError, OnnxplainError, UnsupportedModelError
 from onnxplain.engine.locks import BUILDING
 from onnxplain.engine.stopwatch import phase
+from onnxplain.graph_passes.limits import exceed, in_force
+from onnxplain.graph_passes.names import bodies_of
 
 logger = logging.getLogger("onnxplain")
-# onnx-graphsurgeon folds constants in sessions of its own, whose warnings (one for each node that
-# some optimiser left alone) no user can do anything about.
-onnxruntime.set_default_logger_severity(3)
+# What ONNX Runtime logs, also where onnx-graphsurgeon folds constants, is what no user can do
+# anything about, or what it raises as well.
+onnxruntime.set_default_logger_severity(4)
 
 # A tensor that stays in ONNX Runtime, on the provider's device.
 Held = onnxruntime.OrtValue
@@ -53,7 +57,7 @@ class Session:
 
     def __init__(self, model: onnx.ModelProto, providers: Sequence[str], threads: int | None):
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
+        options.log_severity_level = 4
         _let_others_run(options)
         _keep_no_memory(options, providers)
         _suit_long_graphs(options, model)
@@ -76,6 +80,7 @@ class Session:
         self._device = "cuda" if self.provider == CUDA else "cpu"
         self._types = {value.name: value.type for value in self._session.get_inputs()}
         self.lost = False
+        self._may_never_end = has_loops(model)
         _alive.add(self)
 
     def type_of(self, name: str) -> type[np.floating]:
@@ -97,8 +102,10 @@ class Session:
             held = self._bound(taken, wanted, "cpu")
             return {name: value.numpy() for name, value in held.items()}
         try:
-            with phase("run"):
-                values = self._session.run(wanted, taken)
+            with phase("run"), self._ended() as options:
+                values = self._session.run(wanted, taken, options)
+        except OnnxplainError:
+            raise
         except Exception as error:
             raise _failed(error) from error
         return dict(zip(wanted, values, strict=True))
@@ -137,11 +144,33 @@ class Session:
                     binding.bind_cpu_input(name, value)
             for name in names:
                 binding.bind_output(name, device)
-            with phase("run"):
-                self._session.run_with_iobinding(binding)
+            with phase("run"), self._ended() as options:
+                self._session.run_with_iobinding(binding, options)
             return dict(zip(names, binding.get_outputs(), strict=True))
+        except OnnxplainError:
+            raise
         except Exception as error:
             raise _failed(error) from error
+
+    @contextmanager
+    def _ended(self) -> Iterator[onnxruntime.RunOptions | None]:
+        """Options of a run that is ended after `loop_seconds` where a loop might never end it."""
+        if not self._may_never_end:
+            yield None
+            return
+        options, seconds = onnxruntime.RunOptions(), in_force().loop_seconds
+        timer = threading.Timer(seconds, setattr, (options, "terminate", True))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield options
+        except Exception:
+            if options.terminate:
+                what = "seconds that the graph, which has a Loop, runs"
+                exceed("loop_seconds", what, "more", seconds)
+            raise
+        finally:
+            timer.cancel()
 
     def _refuse_if_lost(self) -> None:
         if self.lost:
@@ -151,6 +180,18 @@ class Session:
         """In a forked child: never run it, nor let it end, which waits for its threads, too."""
         self.lost = True
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session))
+
+
+def has_loops(model: onnx.ModelProto) -> bool:
+    """Whether a Loop stands anywhere in a model."""
+    waiting = [*model.graph.node, *(node for f in model.functions for node in f.node)]
+    while waiting:
+        node = waiting.pop()
+        if node.op_type == "Loop":
+            return True
+        for body in bodies_of(node):
+            waiting.extend(body.node)
+    return False
 
 
 def _after_fork() -> None:

@@ -8,12 +8,15 @@ import onnx
 
 from onnxplain.engine.prepared import prepared_graph
 from onnxplain.graph_passes import vjp as passes
+from onnxplain.graph_passes.limits import Limits, within
 
 
 def vjp(
     model: str | os.PathLike[str] | bytes | onnx.ModelProto,
     inputs: list[str] | None = None,
     outputs: list[str] | None = None,
+    *,
+    limits: Limits | None = None,
 ) -> onnx.ModelProto:
     """A model that returns the model's outputs and their vector-Jacobian products.
 
@@ -21,14 +24,16 @@ def vjp(
         model: path, bytes or onnx.ModelProto.
         inputs: names of the inputs to differentiate by; None: every float input.
         outputs: names of the outputs to differentiate; None: every float output.
+        limits: what the model may cost; None: the defaults.
 
     Returns:
         Inputs: the model's, then `cotangent_<output>` for each output (its shape). Outputs: the
-            model's, then
-        `grad_<input>` for each input (its shape).
+            model's, then `grad_<input>` for each input (its shape).
 
     Raises:
-        UnsupportedModelError: unreadable, or operators without a gradient rule, all named.
+        UnsupportedModelError: unreadable, above a limit, or operators without a gradient rule, all
+            named.
         InvalidInputError: a name that the model does not have.
     """
-    return passes.vjp(prepared_graph(model), inputs, outputs)
+    with within(limits):
+        return passes.vjp(prepared_graph(model), inputs, outputs)

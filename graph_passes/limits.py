@@ -30,6 +30,7 @@ class Limits:
         activations_bytes: all tensors between input and output, of one batch at the declared sizes
             (what the file leaves open counts as 1).
         batch: inputs at a time, where the file fixes them.
+        loop_seconds: a run of ONNX Runtime of a graph with a Loop, which may never end.
     """
 
     nodes: int = 20_000
@@ -38,7 +39,8 @@ class Limits:
     constants_bytes: int = 2**28
     constant_work: int = 2**36
     activations_bytes: int = 2**30
-    batch: int = 1024
+    batch: int = 4096
+    loop_seconds: int = 50
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -53,7 +55,6 @@ class Limits:
 # bits are eight times as large in float32; small networks on large images need a few hundred.
 CONSTANTS_PER_BYTE, ACTIVATIONS_PER_BYTE = 10, 512
 
-_DEFAULT = Limits()
 _DEFAULT = Limits()
 _current: ContextVar[Limits] = ContextVar("limits", default=_DEFAULT)
 

@@ -14,6 +14,7 @@ from onnxplain.graph_passes.backward import find_path
 from onnxplain.graph_passes.dims import Dim, Shape, describe, is_static
 from onnxplain.graph_passes.emit import Emitter, is_constant, is_float, numpy_type
 from onnxplain.graph_passes.ending import TAIL, ending_of
+from onnxplain.graph_passes.limits import hold
 from onnxplain.graph_passes.logits import batch_first, before_activation, channel_axis
 from onnxplain.graph_passes.ordering import sort_nodes
 from onnxplain.graph_passes.places import Lost, Place, Rows
@@ -182,6 +183,8 @@ def select(
             raise UnsupportedModelError(
                 f"the file does not say how many axes the input {source.input.name!r} has"
             )
+        if len(source.start.shape) > 1 and isinstance(source.start.shape[0], int):
+            hold("batch", f"batch of the input {source.input.name!r}", source.start.shape[0])
     refuse_batch_statistics(graph)
     chosen = _choose_output(graph, [source.start for source in sources], output)
     logits, ending, axis = chosen, None, None

@@ -16,6 +16,7 @@ import onnx
 from onnxplain import InvalidInputError
 from onnxplain.models.files import beside, read_text
 from onnxplain.models.labels import read_labels
+from onnxplain.models.text import shown_json
 
 METADATA_KEY = "onnxplain.card"
 DEFAULT_SIDE = 224
@@ -177,7 +178,7 @@ def card_to_json(card: ModelCard) -> str:
         if field.name in ("scale", "mean", "std") and len(value) == 1:
             value = value[0]
         content[field.name] = value
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    return shown_json(json.dumps(content, indent=2, ensure_ascii=False)) + "\n"
 
 
 def find_card(

@@ -37,6 +37,7 @@ class Device:
     def __init__(self, model, providers, threads):
         self._session = open_session(model, "cpu", 1)
         self.log: list[Any] = []
+        self.lost = False
         self.inputs, self.outputs = self._session.inputs, self._session.outputs
         self.provider, self.type_of = self._session.provider, self._session.type_of
 

@@ -241,7 +241,7 @@ def test_fixed_points_that_miss_much_are_said(caplog):
     assert e.relative_delta[0] > 0.05 and "2 gradient passes leave" in caplog.text
     caplog.clear()
     with caplog.at_level(logging.WARNING, "onnxplain"):
-        e = onnxplain.Explainer(model, "integrated-gradients")(x, 0)
+        e = onnxplain.Explainer(model, "integrated-gradients", baseline=0)(x, 0)
     assert e.relative_delta[0] <= 0.01 and e.steps <= 200 and not caplog.text
 
 
