@@ -34,7 +34,7 @@ from onnxplain.engine.batching import (
 )
 from onnxplain.engine.explanation import Explanation
 from onnxplain.engine.facts import described, facts_of, write_facts
-from onnxplain.engine.files import find_card_of, open_file, sendable
+from onnxplain.engine.files import blamed_on_file, find_card_of, open_file, sendable
 from onnxplain.engine.inspection import quantised_operators
 from onnxplain.engine.locks import BUILDING, at_work
 from onnxplain.engine.model_files import write_model
@@ -143,22 +143,17 @@ class Explainer:
         self._precision = precision_of(loaded, bool(quantised_operators(loaded)))
         self.card = find_card_of(model, loaded) if card is None else card
         wanted = output if output is not None else (self.card.output if self.card else None)
-        with BUILDING, within(limits):
-            self._limits = in_force()
-            graph = prepared_graph(model, loaded, self._sha256)
-            self.subject = select(graph, input, wanted, score)
-        self.feature_map = None
-        if method == "grad-cam":
-            if len(self.subject.sources) > 1:
-                raise InvalidInputError("grad-cam explains one input at a time; name one")
-            found = find_feature_map(self.subject, layer)
-            self.feature_map = found.tensor.name
-            if found.warning is not None:
-                logger.warning(found.warning)
         # The model as it was given.
         self._file: Session | None = None
         self._plans: dict[int | None, Plan] = {}
-        self._default_plan = self._plan(self._default_width)
+        self.feature_map: str | None = None
+        with BUILDING, within(limits), blamed_on_file(model):
+            self._limits = in_force()
+            graph = prepared_graph(model, loaded, self._sha256)
+            self.subject = select(graph, input, wanted, score)
+            if method == "grad-cam":
+                self.feature_map = self._found_map(layer)
+            self._default_plan = self._plan(self._default_width)
         self._baselines = self._checked_baselines(baseline)
         self._started_from = default_of(self.card, self.subject) if baseline is None else GIVEN
         self._told = False
@@ -218,7 +213,8 @@ class Explainer:
         Raises:
             InvalidInputError: what was handed in does not fit the model.
         """
-        with at_work(), within(self._limits), np.errstate(all="ignore"):
+        blamed = blamed_on_file(self._given)
+        with at_work(), within(self._limits), np.errstate(all="ignore"), blamed:
             return self._explained(x, target, baseline, progress)
 
     def _explained(
@@ -361,6 +357,14 @@ class Explainer:
         if assumed and not self._told:
             self._told = True
             logger.warning(NO_CARD)
+
+    def _found_map(self, layer: str | None) -> str:
+        if len(self.subject.sources) > 1:
+            raise InvalidInputError("grad-cam explains one input at a time; name one")
+        found = find_feature_map(self.subject, layer)
+        if found.warning is not None:
+            logger.warning(found.warning)
+        return found.tensor.name
 
     @property
     def _default_width(self) -> int | None:

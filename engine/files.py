@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeAlias
 
 import onnx
 
-from onnxplain import UnsupportedModelError
-from onnxplain.engine.session import Session, open_session
+from onnxplain import OnnxplainError, UnsupportedModelError
+from onnxplain.engine.session import CPU, Session, open_session
 from onnxplain.graph_passes import finish
 from onnxplain.models.card import ModelCard, find_card
 from onnxplain.models.load import load, sha256
@@ -25,6 +26,40 @@ def open_file(
     # A newer number than ONNX Runtime knows, whatever the file uses of it, would be refused.
     own.ir_version = min(own.ir_version, finish.IR_VERSION)
     return open_session(own, providers, threads)
+
+
+@contextmanager
+def blamed_on_file(model: Model) -> Iterator[None]:
+    """Refuse a file that ONNX Runtime itself cannot load or run, whatever was raised about it here.
+
+    Attributes of a wrong length, types that do not exist, sizes that do not fit: a rule or pass
+    that meets one fails in a way of its own. Where ONNX Runtime runs the file, the error is ours,
+    and stays as it is.
+
+    Raises:
+        UnsupportedModelError: with ONNX Runtime's reason.
+    """
+    try:
+        yield
+    except (OnnxplainError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        problem = problem_in_runtime(load(model))
+        if problem is None:
+            raise
+        raise UnsupportedModelError(f"the model is not valid: {problem}") from error
+
+
+def problem_in_runtime(model: onnx.ModelProto) -> str | None:
+    """Why ONNX Runtime cannot run a model on zeros of the declared sizes, in one line; or None."""
+    model.ir_version = min(model.ir_version, finish.IR_VERSION)
+    # Nothing is computed beforehand: of a broken file nobody knows how large its constants are.
+    try:
+        session = Session(model, [CPU], 1, optimised=False)
+        session.run(session.zeros())
+    except OnnxplainError as error:
+        return str(error)
+    return None
 
 
 def find_card_of(model: Model, loaded: onnx.ModelProto | None = None) -> ModelCard | None:

@@ -11,6 +11,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from onnxplain import InvalidInputError, OnnxplainError, UnsupportedModelError
+from onnxplain.engine.files import blamed_on_file
 from onnxplain.engine.prepared import prepared_graph
 from onnxplain.graph_passes.backward import Refusal, find_path, gradient_rules, refusals
 from onnxplain.graph_passes.decompositions.quantisation import QUANTISED
@@ -94,9 +95,18 @@ def inspect(
             input or output.
         InvalidInputError: `layer` or `output` names nothing.
     """
+    with within(limits), blamed_on_file(model):
+        return _inspected(model, layer, output, card)
+
+
+def _inspected(
+    model: str | os.PathLike[str] | bytes | onnx.ModelProto,
+    layer: str | None,
+    output: str | None,
+    card: ModelCard | None,
+) -> Inspection:
     proto = load(model)
-    with within(limits):
-        graph = prepared_graph(model, proto)
+    graph = prepared_graph(model, proto)
     path = model if isinstance(model, str | os.PathLike) else None
     if card is None:
         card, note = card_or_assumption(proto, path, graph)

@@ -11,6 +11,7 @@ import onnx_graphsurgeon as gs
 
 import onnxplain.engine.session  # quietens ONNX Runtime while constants are folded
 import onnxplain.graph_passes.rules  # noqa: F401  (registers the rules)
+from onnxplain.engine.files import blamed_on_file
 from onnxplain.engine.locks import BUILDING
 from onnxplain.engine.stopwatch import phase
 from onnxplain.graph_passes.limits import Limits, in_force
@@ -42,7 +43,7 @@ def prepared_graph(
         if key not in _kept:
             with phase("load"):
                 loaded = load(model) if loaded is None else loaded
-            with phase("build"), np.errstate(all="ignore"):
+            with phase("build"), np.errstate(all="ignore"), blamed_on_file(model):
                 _kept[key] = prepare(loaded)
             while len(_kept) > _MOST_KEPT:
                 _kept.popitem(last=False)

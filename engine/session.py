@@ -29,6 +29,17 @@ logger = logging.getLogger("onnxplain")
 # anything about, or what it raises as well.
 onnxruntime.set_default_logger_severity(4)
 
+_NUMPY_TYPES = {
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+    "tensor(float16)": np.float16,
+    "tensor(bool)": np.bool_,
+    **{
+        f"tensor({sign}int{bits})": np.dtype(f"{sign}int{bits}").type
+        for sign in ("", "u")
+        for bits in (8, 16, 32, 64)
+    },
+}
 # A tensor that stays in ONNX Runtime, on the provider's device.
 Held = onnxruntime.OrtValue
 CPU = "CPUExecutionProvider"
@@ -55,8 +66,16 @@ class Session:
             so that a run would wait for them for ever: it must be opened again.
     """
 
-    def __init__(self, model: onnx.ModelProto, providers: Sequence[str], threads: int | None):
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        providers: Sequence[str],
+        threads: int | None,
+        optimised: bool = True,
+    ):
         options = onnxruntime.SessionOptions()
+        if not optimised:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.log_severity_level = 4
         _let_others_run(options)
         _keep_no_memory(options, providers)
@@ -86,6 +105,14 @@ class Session:
     def type_of(self, name: str) -> type[np.floating]:
         """The type of a floating-point input."""
         return np.float64 if self._types[name] == "tensor(double)" else np.float32
+
+    def zeros(self) -> dict[str, np.ndarray]:
+        """Zeros for every tensor among the inputs; a length that is not known is 1."""
+        return {
+            value.name: np.zeros([d if isinstance(d, int) else 1 for d in value.shape], kind)
+            for value in self._session.get_inputs()
+            if (kind := _NUMPY_TYPES.get(value.type)) is not None
+        }
 
     def run(
         self, feeds: Mapping[str, np.ndarray | Held], names: Sequence[str] | None = None

@@ -6,6 +6,7 @@ import os
 
 import onnx
 
+from onnxplain.engine.files import blamed_on_file
 from onnxplain.engine.prepared import prepared_graph
 from onnxplain.graph_passes import vjp as passes
 from onnxplain.graph_passes.limits import Limits, within
@@ -35,5 +36,5 @@ def vjp(
             named.
         InvalidInputError: a name that the model does not have.
     """
-    with within(limits):
+    with within(limits), blamed_on_file(model):
         return passes.vjp(prepared_graph(model), inputs, outputs)

@@ -6,7 +6,8 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 import onnx
-from google.protobuf.message import EncodeError
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import EncodeError, Message
 
 from onnxplain import UnsupportedModelError
 
@@ -22,12 +23,10 @@ def check(model: onnx.ModelProto, source: str) -> None:
         UnsupportedModelError: the model is incomplete, structurally broken, or has texts that are
             no UTF-8 or tensors whose data are not of their shape.
     """
-    try:
-        _read_texts(model)
-    except UnicodeDecodeError:
+    if not _is_text(model):
         raise UnsupportedModelError(
             f"{source}: expected a valid ONNX model, but it holds a name that is no UTF-8 text"
-        ) from None
+        )
     graph = model.graph
     versions = {opset.domain: opset.version for opset in model.opset_import}
     newest = onnx.defs.onnx_opset_version()
@@ -189,40 +188,25 @@ def _stored(tensor: onnx.TensorProto, kind: str) -> tuple[int, int]:
     return count, sum(len(getattr(tensor, field)) for field in _FIELDS)
 
 
-def _read_texts(message: Any) -> None:
-    """Read every text of the model once, which raises where it is no UTF-8."""
-    _ = (message.producer_name, message.producer_version, message.domain, message.doc_string)
-    for opset in message.opset_import:
-        _ = opset.domain
-    for entry in message.metadata_props:
-        _ = (entry.key, entry.value)
-    for function in message.functions:
-        _ = (function.name, function.domain, function.overload, function.doc_string)
-        _ = (list(function.input), list(function.output), list(function.attribute))
-        _read_nodes(function.node)
-    _read_graph(message.graph)
+def _is_text(message: Message) -> bool:
+    """Whether every text in a message is UTF-8; protobuf hands out the others as bytes."""
+    waiting = [message]
+    while waiting:
+        found = waiting.pop()
+        # Not the numbers of tensors: asking for them copies them.
+        tensor = isinstance(found, onnx.TensorProto)
+        fields = _tensor_texts(found) if tensor else found.ListFields()
+        for field, value in fields:
+            if field.type == FieldDescriptor.TYPE_MESSAGE:
+                waiting.extend(value if field.is_repeated else [value])
+            elif field.type == FieldDescriptor.TYPE_STRING:
+                if any(
+                    isinstance(text, bytes) for text in (value if field.is_repeated else [value])
+                ):
+                    return False
+    return True
 
 
-def _read_graph(graph: onnx.GraphProto) -> None:
-    _ = (graph.name, graph.doc_string)
-    for value in (*graph.input, *graph.output, *graph.value_info):
-        _ = (value.name, value.doc_string)
-        for dim in value.type.tensor_type.shape.dim:
-            _ = dim.dim_param
-    for tensor in graph.initializer:
-        _ = (tensor.name, tensor.doc_string)
-        for entry in tensor.external_data:
-            _ = (entry.key, entry.value)
-    for annotation in graph.quantization_annotation:
-        _ = annotation.tensor_name
-    _read_nodes(graph.node)
-
-
-def _read_nodes(nodes: Iterable[onnx.NodeProto]) -> None:
-    for node in nodes:
-        _ = (node.name, node.op_type, node.domain, node.overload, node.doc_string)
-        _ = (list(node.input), list(node.output))
-        for attribute in node.attribute:
-            _ = (attribute.name, attribute.ref_attr_name, attribute.doc_string, attribute.t.name)
-            for graph in (attribute.g, *attribute.graphs):
-                _read_graph(graph)
+def _tensor_texts(tensor: onnx.TensorProto) -> Iterator[tuple[FieldDescriptor, Any]]:
+    for name in ("name", "doc_string", "external_data", "metadata_props"):
+        yield tensor.DESCRIPTOR.fields_by_name[name], getattr(tensor, name)
