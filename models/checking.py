@@ -162,6 +162,10 @@ def _check_tensor(tensor: onnx.TensorProto, source: str) -> None:
             f"{source}: tensor {tensor.name!r}: expected a type and a shape that ONNX knows, got "
             f"type {tensor.data_type} and {list(tensor.dims)}"
         )
+    if tensor.HasField("segment"):
+        raise UnsupportedModelError(
+            f"{source}: tensor {tensor.name!r} is a segment of a larger one"
+        )
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
         return
     expected, came = _stored(tensor, types.Name(tensor.data_type))
@@ -197,16 +201,16 @@ def _is_text(message: Message) -> bool:
         tensor = isinstance(found, onnx.TensorProto)
         fields = _tensor_texts(found) if tensor else found.ListFields()
         for field, value in fields:
+            values = value if field.is_repeated else [value]
             if field.type == FieldDescriptor.TYPE_MESSAGE:
-                waiting.extend(value if field.is_repeated else [value])
-            elif field.type == FieldDescriptor.TYPE_STRING:
-                if any(
-                    isinstance(text, bytes) for text in (value if field.is_repeated else [value])
-                ):
-                    return False
+                waiting.extend(values)
+            elif field.type == FieldDescriptor.TYPE_STRING and any(
+                isinstance(text, bytes) for text in values
+            ):
+                return False
     return True
 
 
-def _tensor_texts(tensor: onnx.TensorProto) -> Iterator[tuple[FieldDescriptor, Any]]:
+def _tensor_texts(tensor: onnx.TensorProto) -> Iterator[tuple[Any, Any]]:
     for name in ("name", "doc_string", "external_data", "metadata_props"):
         yield tensor.DESCRIPTOR.fields_by_name[name], getattr(tensor, name)

@@ -14,68 +14,18 @@ from google.protobuf.message import Message
 _BITS = 2**62
 INTEGERS = (0, 1, -1, 2, 3, 7, 127, 128, 2**15, 2**31 - 1, -(2**31), 2**31, 2**40, _BITS, -_BITS)
 INTEGERS += (2**63 - 1, -(2**63))
-FLOATS = (0.0, -0.0, 1.0, -1.0, 1e-45, 1e-38, 1e30, 3e38, float("inf"), float("-inf"), float("nan"))
-TEXTS = (
-    "",
-    " ",
-    "\0",
-    "\x1b[2J\x07",
-    "a\r\nb",
-    "\u202eabc",
-    "x",
-    "y",
-    "?",
-    "-1",
-    "../../etc/passwd",
-)
-TEXTS += (
-    "/dev/zero",
-    "é",
-    "名",
-    "Conv",
-    "Loop",
-    "If",
-    "Constant",
-    "ai.onnx",
-    "n" * 5000,
-    "%s%n{0}",
-)
-OPERATORS = (
-    "Relu",
-    "Conv",
-    "MatMul",
-    "Gemm",
-    "Softmax",
-    "Reshape",
-    "Loop",
-    "Scan",
-    "If",
-    "Constant",
-)
-OPERATORS += (
-    "ConstantOfShape",
-    "Expand",
-    "Tile",
-    "Pad",
-    "Resize",
-    "Range",
-    "Concat",
-    "Gather",
-    "Cast",
-)
-OPERATORS += (
-    "LSTM",
-    "QuantizeLinear",
-    "DequantizeLinear",
-    "BatchNormalization",
-    "Split",
-    "NonZero",
-)
+INFINITE = float("inf")
+FLOATS = (0.0, -0.0, 1.0, -1.0, 1e-45, 1e-38, 1e30, 3e38, INFINITE, -INFINITE, float("nan"))
+TEXTS = ("", " ", "\0", "\x1b[2J\x07", "a\r\nb", "\u202eabc", "x", "y", "?", "-1", "/dev/zero")
+TEXTS += ("../../etc/passwd", "é", "名", "Conv", "Loop", "ai.onnx", "n" * 5000, "%s%n{0}")
+OPERATORS = ("Relu", "Conv", "MatMul", "Gemm", "Softmax", "Reshape", "Loop", "Scan", "If", "Pad")
+OPERATORS += ("Constant", "ConstantOfShape", "Expand", "Tile", "Resize", "Range", "Concat", "Cast")
+OPERATORS += ("Gather", "LSTM", "QuantizeLinear", "DequantizeLinear", "Split", "NonZero", "Clip")
 _MOST = 200_000
 
 
 def damaged_bytes(random: Random, data: bytes) -> bytes:
-    """The bytes with one to five changes: bits, runs, pieces left out, repeated or put elsewhere."""
+    """The bytes with one to five changes: bits, runs, pieces left out, repeated or moved."""
     found = bytearray(data)
     for _ in range(random.choice((1, 1, 1, 2, 5))):
         if not found:
@@ -162,6 +112,12 @@ def _change_list(random: Random, message: Message, field: FieldDescriptor) -> No
     ]
     message.ClearField(field.name)
     getattr(message, field.name).extend(copies)
+
+
+def _copy(value: Any) -> Any:
+    return (
+        type(value).FromString(value.SerializeToString()) if isinstance(value, Message) else value
+    )
 
 
 def _new(random: Random, message: Message, field: FieldDescriptor, values: list[Any]) -> Any:

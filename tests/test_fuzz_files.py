@@ -60,7 +60,8 @@ for deed in deeds:
     print(found)
     assert found, deed
 (folder / "results" / "results.json").unlink()
-assert fuzz_files.problem_of(fuzz_files.apart(lambda: write("onnxplain: so\\n"), folder), folder) is None
+outcome = fuzz_files.apart(lambda: write("onnxplain: so\\n"), folder)
+assert fuzz_files.problem_of(outcome, folder) is None
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
