@@ -84,9 +84,9 @@ _tolerance = click.option(
 def _hold_to_limits(context: click.Context, _: click.Parameter, given: tuple[str, ...]) -> None:
     """Put limits in force for the rest of the command."""
     if given:
-        from onnxplain.graph_passes.limits import parse_limits, within
+        from onnxplain.engine.settings import raised_limits
 
-        context.with_resource(within(parse_limits(given)))
+        context.with_resource(raised_limits(given))
 
 
 _limit = click.option(

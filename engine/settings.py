@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +12,7 @@ import numpy as np
 from onnxplain import InvalidInputError
 from onnxplain.engine.arrays import check_tolerance
 from onnxplain.graph_passes.deeplift import RULES
+from onnxplain.graph_passes.limits import Limits, within
 from onnxplain.graph_passes.quadrature import ADAPTIVE, quadrature_rule
 
 METHODS = ("grad-cam", "integrated-gradients", "deeplift")
@@ -101,3 +104,31 @@ def _most(steps: int | None, adaptive: bool) -> int:
     if steps is not None:
         return steps
     return MOST_STEPS if adaptive else FIXED_STEPS
+
+
+@contextmanager
+def raised_limits(given: Sequence[str]) -> Iterator[None]:
+    """Hold what is built inside to limits from texts such as "nodes=100000".
+
+    Raises:
+        InvalidInputError: an unknown name, or no whole number.
+    """
+    with within(_parsed(given)):
+        yield
+
+
+def _parsed(given: Sequence[str]) -> Limits:
+    names = [field.name for field in dataclasses.fields(Limits)]
+    values = {}
+    for text in given:
+        name, _, number = text.partition("=")
+        name = name.strip().replace("-", "_")
+        if name not in names:
+            raise InvalidInputError(f"limit {name!r}: expected one of {', '.join(names)}")
+        try:
+            values[name] = int(number.replace("_", "").replace(",", ""))
+        except ValueError:
+            raise InvalidInputError(
+                f"limit {name}: expected a whole number, got {number!r}"
+            ) from None
+    return Limits(**values)

@@ -102,25 +102,3 @@ def bytes_of(shape: Sequence[Any], dtype: Any) -> int:
     """Bytes of a tensor; a length that is not known counts as 1."""
     size = getattr(dtype, "itemsize", 4)
     return size * math.prod(d for d in shape if isinstance(d, int) and d >= 0)
-
-
-def parse_limits(given: Sequence[str]) -> Limits:
-    """Limits from texts such as "nodes=100000".
-
-    Raises:
-        InvalidInputError: an unknown name, or no whole number.
-    """
-    names = [field.name for field in dataclasses.fields(Limits)]
-    values = {}
-    for text in given:
-        name, _, number = text.partition("=")
-        name = name.strip().replace("-", "_")
-        if name not in names:
-            raise InvalidInputError(f"limit {name!r}: expected one of {', '.join(names)}")
-        try:
-            values[name] = int(number.replace("_", "").replace(",", ""))
-        except ValueError:
-            raise InvalidInputError(
-                f"limit {name}: expected a whole number, got {number!r}"
-            ) from None
-    return Limits(**values)

@@ -57,7 +57,10 @@ def _differences_agree(oracle: Oracle, name: str, slope: torch.Tensor) -> bool:
 
     def score(step: float) -> float:
         handle = module.register_forward_hook(
-            lambda _module, _inputs, output: torch.add(output, step * direction)
+            # A module that is called for several tensors is asked about the last.
+            lambda _module, _inputs, output: (
+                torch.add(output, step * direction) if output.shape == direction.shape else None
+            )
         )
         try:
             with torch.no_grad():
