@@ -38,7 +38,8 @@ def main() -> int:
     arguments.out.mkdir(parents=True, exist_ok=True)
     results = arguments.out / "results.jsonl"
     if arguments.summary:
-        print(table.summary(table.read(results)))
+        show = table.networks if arguments.networks else table.summary
+        print(show(table.read(results)))
         return 0
     from breadth import library
 
@@ -62,6 +63,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", default="*", help="a pattern of name/exporter/batch")
     parser.add_argument("--again", action="store_true", help="also what has a line already")
     parser.add_argument("--summary", action="store_true", help="print the table and run nothing")
+    parser.add_argument("--networks", action="store_true", help="a line for each network")
     parser.add_argument("--seconds", type=int, default=240, help="for one file")
     parser.add_argument("--gigabytes", type=float, default=12.0, help="for one file")
     return parser.parse_args()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -113,3 +114,44 @@ def _short(answer: Record, *keys: str) -> str:
     numbers = [f"{answer[key]:.0e}" for key in keys if answer.get(key) is not None]
     text = " (".join(numbers) + (")" if len(numbers) > 1 else "")
     return text if answer["status"] == "ok" else f"{text} {answer['status']}"
+
+
+def networks(records: dict[Key, Record]) -> str:
+    """The totals, a line for each network with the worst of its files, and why what was refused."""
+    by_name: dict[str, list[Record]] = {}
+    for key in sorted(records):
+        by_name.setdefault(key[0], []).append(records[key])
+    head = summary(records).split("\nReasons:\n")[0]
+    rows = ["| network | files that load | gradient | Integrated Gradients | DeepLIFT | Grad-CAM |"]
+    rows.append("|---|---|---|---|---|---|")
+    for name, files in by_name.items():
+        found = [r.get("reached") or r for r in files]
+        loading = [r for r in found if "gradient" in r]
+        cells = [_worst([r[m] for r in loading if m in r]) for m in METHODS]
+        rows.append(f"| {name} | {len(loading)} of {len(files)} | {' | '.join(cells)} |")
+    return "\n".join([head, "", *rows, "", "Reasons:", *_general_reasons(records.values())])
+
+
+def _worst(answers: list[Record]) -> str:
+    """The largest error of those that are right, and how many are something else."""
+    errors = [a["error"] for a in answers if a["status"] == "ok" and a.get("error") is not None]
+    kinds = Counter(a["status"] for a in answers if a["status"] != "ok")
+    right = [f"{max(errors):.0e}"] if errors else []
+    return ", ".join([*right, *(f"{kind} {count}x" for kind, count in kinds.items())])
+
+
+def _general_reasons(records: Iterable[Record]) -> list[str]:
+    """Every reason, with the networks that it holds for; what names one tensor stands as '...'."""
+    found: dict[str, set[str]] = {}
+    for record in records:
+        answers = [(m, record[m]) for m in METHODS if m in record] or [(status(record), record)]
+        for what, answer in answers:
+            if answer.get("status") == "ok" or (what in METHODS and answer["status"] == "noise"):
+                continue
+            reason = answer.get("reason") or answer.get("died") or f"error {answer.get('error')}"
+            reason = re.sub(r"'[^']*'|\"[^\"]*\"|/tmp/\S*|\d{3,}", "...", reason)[:160]
+            kind = answer.get("status", "")
+            found.setdefault(" ".join(f"{what} {kind}: {reason}".split()), set()).add(
+                record["name"]
+            )
+    return [f"- {reason} ({', '.join(sorted(names))})" for reason, names in sorted(found.items())]
