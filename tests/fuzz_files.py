@@ -159,6 +159,48 @@ def network() -> tuple[bytes, dict[str, Any]]:
 
 
 @cache
+def classifiers() -> list[bytes]:
+    """Models of images: digits, a text's orientation, and small ones of each make."""
+    from digits import DATA
+
+    return [network()[0], (DATA / "ch_ppocr_mobile_v2.0_cls_mobile.onnx").read_bytes(), *made()]
+
+
+def made() -> list[bytes]:
+    """Of 8 x 8 gray pixels: plain, with an If, with a Loop, with a function, quantised."""
+    plain = """
+        <ir_version: 9, opset_import: ["" : 21, "own" : 1]>
+        net (float[N, 8, 8, 1] x) => (float[N, 3] y)
+        <float[4, 1, 3, 3] k = {%s}, float[4, 3] w = {1,2,3,4,5,6,-1,-2,-3,0.5,0.25,0.125},
+         float s = {0.05}, uint8 z = {128}, int64 n = {3}, bool go = {1}>
+        { t = Transpose <perm = [0, 3, 1, 2]> (x)
+          c = Conv <pads = [1, 1, 1, 1]> (t, k)  r = Relu (c)
+          %s
+          p = GlobalAveragePool (m)  f = Flatten (p)
+          l = MatMul (f, w)  y = Softmax <axis = 1> (l) }
+    """
+    kernel = ", ".join(str(k % 7 - 3) for k in range(36))
+    middles = {
+        "": "m = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (r)",
+        "if": """h = ReduceMax <keepdims = 0> (r)  b = Greater (h, s)
+            m = If (b) <then_branch = yes () => (float[N, 4, 8, 8] a) { a = Sigmoid (r) },
+                        else_branch = no () => (float[N, 4, 8, 8] e) { e = Tanh (r) }>""",
+        "loop": """m = Loop (n, go, r) <body = turn (int64 i, bool c0, float[N, 4, 8, 8] v0) =>
+            (bool c1, float[N, 4, 8, 8] v1) { c1 = Identity (c0)  v1 = Softplus (v0) }>""",
+        "function": "m = own.twice (r)",
+        "quantised": "q = QuantizeLinear (r, s, z)  m = DequantizeLinear (q, s, z)",
+    }
+    function = """<domain: "own", opset_import: ["" : 21]> twice (a) => (d)
+        { b = Exp (a)  d = Add (a, b) }"""
+    return [
+        onnx.parser.parse_model(
+            plain % (kernel, middle) + (function if name == "function" else "")
+        ).SerializeToString()
+        for name, middle in middles.items()
+    ]
+
+
+@cache
 def pictures() -> list[bytes]:
     """Small pictures of every kind that Pillow writes here."""
     colours = np.arange(12 * 10 * 3, dtype=np.uint8).reshape(12, 10, 3)
@@ -191,7 +233,9 @@ def write_case(random: Random, kind: str, folder: Path) -> Callable[[], int | No
     photo = random.choice(pictures())
     text = json.dumps(card).encode()
     if kind in ("model", "api"):
-        whole = random.choice(((data,), networks(), models())) if kind == "api" else (data,)
+        whole = classifiers()
+        if kind == "api":
+            whole = random.choice((whole, networks(), models()))
         data = damaged_model(random, random.choice(whole))
     elif kind == "card":
         text = json.dumps(damaged_json(random, card)).encode()
