@@ -17,6 +17,7 @@ _CARRIED = {
     *("Add", "Sub", "Mul", "Cast", "Concat", "Gather", "Identity", "Slice", "Squeeze"),
     *("Unsqueeze", "Reshape", "Constant", "Where", "Range", "Min", "Max", "Div", "Mod"),
 }
+_OF_ONE = {"Cast", "Gather", "Identity", "Slice", "Squeeze", "Unsqueeze", "Reshape"}
 # Such numbers in one model: a message takes about a hundred bytes.
 _MOST_CARRIED = 2**21
 
@@ -34,8 +35,21 @@ def census(model: onnx.ModelProto) -> int:
         counted[key] = _count(functions[key].node, counted, 1)
     nodes, depth = _count(model.graph.node, counted, 1)
     hold("nodes", "the model's nodes", nodes)
+    _check_operands(model)
     hold("nesting", "subgraphs and functions within one another", depth)
     return nodes
+
+
+def _check_operands(model: onnx.ModelProto) -> None:
+    """Hold the inputs and outputs of every node to the limit: some passes compare them all."""
+    graph = model.graph
+    hold("operands", "the model's inputs", len(graph.input))
+    hold("operands", "the model's outputs", len(graph.output))
+    for node in _all_nodes([*graph.node, *(n for f in model.functions for n in f.node)]):
+        most = max(len(node.input), len(node.output))
+        if most > in_force().operands:
+            name = node.name or (node.output[0] if node.output else "")
+            hold("operands", f"inputs or outputs of {node.op_type} (node {name!r})", most)
 
 
 def check_activations(graph: gs.Graph, weights: int) -> None:
@@ -135,7 +149,7 @@ def check_carried(
     lengths = dict(outer or {}) | {
         tensor.name: max(1, tensor.dims[0] if tensor.dims else 1)
         for tensor in graph.initializer
-        if len(tensor.dims) < 2 and tensor.data_type in (6, 7)
+        if len(tensor.dims) < 2
     }
     for node in graph.node:
         for body in bodies_of(node):
@@ -145,7 +159,11 @@ def check_carried(
         elif node.op_type == "Constant":
             length = max([_length(a) for a in node.attribute], default=1)
         elif node.op_type in _CARRIED:
-            given = [lengths.get(name, 0) for name in node.input]
+            # Of operators of one tensor the others are parameters.
+            read = node.input[:1] if node.op_type in _OF_ONE else node.input
+            given = [lengths[name] for name in read if name in lengths]
+            if len(given) < len(read):
+                continue
             length = sum(given) if node.op_type == "Concat" else max(given, default=0)
         else:
             continue
@@ -162,5 +180,5 @@ def check_carried(
 def _length(attribute: onnx.AttributeProto) -> int:
     if attribute.HasField("t"):
         dims = attribute.t.dims
-        return dims[0] if len(dims) == 1 and attribute.t.data_type in (6, 7) else 1
-    return max(1, len(attribute.ints))
+        return dims[0] if len(dims) == 1 else 1
+    return max(1, len(attribute.ints), len(attribute.floats))

@@ -23,6 +23,7 @@ class Limits:
     Attributes:
         nodes: nodes of the file, those inside its subgraphs and functions counted as often as they
             are called, and of what its loops and decompositions are written out to.
+        operands: inputs, or outputs, of one node, and of the model.
         nesting: subgraphs within subgraphs, and functions within functions.
         constant_bytes: one tensor that is computed from constants alone.
         constants_bytes: all of them.
@@ -34,13 +35,14 @@ class Limits:
     """
 
     nodes: int = 20_000
+    operands: int = 2048
     nesting: int = 16
     constant_bytes: int = 2**26
     constants_bytes: int = 2**28
     constant_work: int = 2**36
     activations_bytes: int = 2**30
     batch: int = 4096
-    loop_seconds: int = 50
+    loop_seconds: int = 15
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

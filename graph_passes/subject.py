@@ -350,7 +350,8 @@ def _choose_output(graph: gs.Graph, starts: Sequence[gs.Variable], name: str | N
         else:
             known = ", ".join(repr(t.name) for t in graph.outputs)
             raise InvalidInputError(f"the model has no output {name!r}; it has {known}")
-    reached = [t for t in floats if all(find_path(graph, [s], [t]).nodes for s in starts)]
+    behind = [find_path(graph, [start], []).varying - {start.name} for start in starts]
+    reached = [t for t in floats if all(t.name in names for names in behind)]
     if not reached:
         found = ", ".join(f"{t.name!r} ({t.dtype})" for t in graph.outputs) or "none"
         inputs = " and ".join(repr(start.name) for start in starts)
@@ -358,8 +359,7 @@ def _choose_output(graph: gs.Graph, starts: Sequence[gs.Variable], name: str | N
             f"no float output depends on the input {inputs} through differentiable "
             f"operators; the model's outputs: {found}"
         )
-    classifying = [t for t in reached if ending_of(t).activation is not None]
-    return (classifying or reached)[0]
+    return next((t for t in reached if ending_of(t).activation is not None), reached[0])
 
 
 def describe_target(subject: Subject) -> str:
