@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,8 @@ from onnxplain import InvalidInputError
 from onnxplain.engine.arrays import check_baseline_values
 from onnxplain.graph_passes.subject import Source, Subject
 from onnxplain.models.card import ModelCard, black_image
+
+logger = logging.getLogger("onnxplain")
 
 # Where a baseline comes from that nobody asked for.
 ZEROS, BLACK, GIVEN = "zeros", "the model card's black", "given"
@@ -30,6 +33,16 @@ def default_of(card: ModelCard | None, subject: Subject) -> str:
 
 def _is_picture(card: ModelCard | None, source: Source) -> bool:
     return card is not None and not card.assumed and len(source.start.shape) == 4
+
+
+def black_of(card: ModelCard | None) -> np.ndarray | None:
+    """The card's black image; None, for which zeros stand, without a card or of an assumed one."""
+    return None if card is None or card.assumed else black_image(card)
+
+
+def tell_of_zeros() -> None:
+    """Say in one line that the baseline had to be assumed."""
+    logger.warning(NO_CARD)
 
 
 def checked_baselines(
@@ -61,4 +74,5 @@ def checked_baselines(
 def _or_default(card: ModelCard | None, baseline: Any, source: Source) -> Any:
     if baseline is not None:
         return baseline
-    return black_image(card) if card is not None and _is_picture(card, source) else 0.0
+    black = black_of(card) if _is_picture(card, source) else None
+    return 0.0 if black is None else black

@@ -13,13 +13,8 @@ import numpy as np
 import onnx
 
 from onnxplain import InvalidInputError, OnnxplainError, UnsupportedModelError
-from onnxplain.engine.arrays import (
-    check_baseline,
-    check_inputs,
-    check_target,
-    if_out_of_range,
-)
-from onnxplain.engine.baselines import GIVEN, NO_CARD, ZEROS, checked_baselines, default_of
+from onnxplain.engine.arrays import check_baseline, check_inputs, check_target, if_out_of_range
+from onnxplain.engine.baselines import GIVEN, black_of, checked_baselines, default_of, tell_of_zeros
 from onnxplain.engine.batching import (
     all_alike,
     batch_size,
@@ -156,7 +151,7 @@ class Explainer:
             self._default_plan = self._plan(self._default_width)
         self._baselines = self._checked_baselines(baseline)
         self._started_from = default_of(self.card, self.subject) if baseline is None else GIVEN
-        self._told = False
+        self._untold = baseline is None and method != "grad-cam" and black_of(self.card) is None
 
     @property
     def steps(self) -> int | None:
@@ -339,12 +334,8 @@ class Explainer:
 
     def _facts(self, baseline_input: bool) -> dict[str, Any]:
         names = self._default_plan.baseline_names
-        baselines = {
-            names[k]: described("an input of the file", None)
-            if baseline_input
-            else described(self._started_from, v)
-            for k, v in self._baselines.items()
-        }
+        values = {names[name]: value for name, value in self._baselines.items()}
+        baselines = described(None if baseline_input else self._started_from, values)
         more = {"score": self._arguments["score"], "source_sha256": self._sha256}
         if self.feature_map is not None:
             more["feature_map"] = self.feature_map
@@ -352,11 +343,9 @@ class Explainer:
 
     def _tell_of_zeros(self) -> None:
         """One line, once, where a baseline had to be assumed."""
-        known = self.card is not None and not self.card.assumed
-        assumed = self._started_from == ZEROS and not known and self.method != "grad-cam"
-        if assumed and not self._told:
-            self._told = True
-            logger.warning(NO_CARD)
+        if self._untold:
+            self._untold = False
+            tell_of_zeros()
 
     def _found_map(self, layer: str | None) -> str:
         if len(self.subject.sources) > 1:

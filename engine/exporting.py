@@ -6,12 +6,13 @@ import numpy as np
 import onnx
 
 from onnxplain import InvalidInputError
+from onnxplain.engine.baselines import black_of
 from onnxplain.engine.explainer import Explainer
 from onnxplain.engine.images import BASELINES_OF_THE_IMAGE, fixed_baseline
 from onnxplain.engine.inspection import card_or_assumption
 from onnxplain.engine.model_files import refuse_own_files
 from onnxplain.engine.prepared import prepared_graph
-from onnxplain.models.card import ModelCard, black_image
+from onnxplain.models.card import ModelCard
 from onnxplain.models.load import load
 
 
@@ -66,7 +67,7 @@ def export_file(
 def _embedded(choice: str | None, card: ModelCard | None) -> np.ndarray | None:
     """A baseline that can be embedded; None: zeros, where there is no card and none was asked."""
     if choice is None:
-        return None if card is None or card.assumed else black_image(card)
+        return black_of(card)
     if choice in BASELINES_OF_THE_IMAGE:
         raise InvalidInputError(
             f"baseline {choice!r} depends on each image: "

@@ -59,11 +59,17 @@ def facts_of(
     return facts | {"card": content, "card_is": "given"}
 
 
-def described(kind: str, values: np.ndarray | None) -> dict[str, Any]:
-    """A baseline in words and numbers; `values` is None where the file takes it as an input."""
-    if values is None:
-        return {"is": kind}
-    found: dict[str, Any] = {"is": kind, "shape": list(values.shape)}
+def described(
+    kind: str | None, baselines: Mapping[str, np.ndarray]
+) -> dict[str, Mapping[str, Any]]:
+    """Baselines in words and numbers; no kind where the file takes them as inputs."""
+    if kind is None:
+        return {name: {"is": "an input of the file"} for name in baselines}
+    return {name: {"is": kind, **_numbers_of(values)} for name, values in baselines.items()}
+
+
+def _numbers_of(values: np.ndarray) -> dict[str, Any]:
+    found: dict[str, Any] = {"shape": list(values.shape)}
     if values.size <= _MOST_NUMBERS:
         return found | {"values": values.tolist()}
     digest = hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()

@@ -14,6 +14,7 @@ import numpy as np
 
 from onnxplain import InvalidInputError, UnsupportedModelError
 from onnxplain.engine.arrays import check_inputs, check_target
+from onnxplain.engine.baselines import black_of, tell_of_zeros
 from onnxplain.engine.explainer import Explainer
 from onnxplain.engine.explanation import Explanation, each_target
 from onnxplain.engine.files import open_file
@@ -39,7 +40,7 @@ from onnxplain.engine.results import Result
 from onnxplain.engine.session import Session
 from onnxplain.engine.settings import METHODS
 from onnxplain.engine.stopwatch import phase
-from onnxplain.models.card import ModelCard, black_image
+from onnxplain.models.card import ModelCard
 from onnxplain.models.labels import find_label, read_labels
 from onnxplain.models.load import load, sha256
 
@@ -101,9 +102,10 @@ class ImageExplainer:
         self.model = os.fspath(model)
         self.sha256 = sha256(model)
         self.card = _card(model, options)
-        self._baseline = None
+        self._baseline: np.ndarray | float | None = None
         if options.baseline is None:
-            self._baseline = None if self.card.assumed else black_image(self.card)
+            black = black_of(self.card)
+            self._baseline = 0.0 if black is None else black
         elif options.baseline not in BASELINES_OF_THE_IMAGE:
             self._baseline = fixed_baseline(options.baseline, self.card)
         self.skipped: dict[str, str] = {}
@@ -114,6 +116,8 @@ class ImageExplainer:
             self._add(method)
         if not self.explainers:
             raise UnsupportedModelError("; ".join(dict.fromkeys(self.skipped.values())))
+        if options.baseline is None and self.card.assumed and {*self.explainers} - {"grad-cam"}:
+            tell_of_zeros()
         self.options = {name: options_of(name, options, self.card) for name in self.explainers}
         self._subject = next(iter(self.explainers.values())).subject
         self._check_card()
@@ -226,7 +230,6 @@ class ImageExplainer:
                     progress(done + share * passes / of)
 
                 began = time.perf_counter()
-                # None: the explainer's own, zeros, since nothing is known of the input.
                 extra = {} if method == "grad-cam" else {"baseline": baseline}
                 explanation = explainer(tensor, group, progress=step, **extra)
                 check_label_count(self.card.labels, self._subject, explanation)

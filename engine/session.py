@@ -74,25 +74,14 @@ class Session:
         optimised: bool = True,
     ):
         options = onnxruntime.SessionOptions()
-        if not optimised:
-            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.log_severity_level = 4
         _let_others_run(options)
         _keep_no_memory(options, providers)
         _suit_long_graphs(options, model)
         if threads is not None:
             options.intra_op_num_threads = threads
-        try:
-            with phase("session"):
-                self._session = onnxruntime.InferenceSession(
-                    model.SerializeToString(),
-                    options,
-                    providers=[(name, _EXACT.get(name, {})) for name in providers],
-                )
-        except Exception as error:
-            raise UnsupportedModelError(
-                f"ONNX Runtime {onnxruntime.__version__} cannot load the graph: {_one_line(error)}"
-            ) from error
+        with phase("session"):
+            self._session = _opened(model, options, providers, optimised)
         self.outputs = [value.name for value in self._session.get_outputs()]
         self.inputs = [value.name for value in self._session.get_inputs()]
         self.provider = self._session.get_providers()[0]
@@ -207,6 +196,33 @@ class Session:
         """In a forked child: never run it, nor let it end, which waits for its threads, too."""
         self.lost = True
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session))
+
+
+def _opened(
+    model: onnx.ModelProto,
+    options: onnxruntime.SessionOptions,
+    providers: Sequence[str],
+    optimised: bool,
+) -> onnxruntime.InferenceSession:
+    """ONNX Runtime's session; without its optimiser where that makes of the graph what cannot run.
+
+    It moves a Transpose over a linear Resize, and a Pad into a MaxPool, to where its own kernels
+    refuse them.
+    """
+    content = model.SerializeToString()
+    chosen = [(name, _EXACT.get(name, {})) for name in providers]
+    if optimised:
+        try:
+            return onnxruntime.InferenceSession(content, options, providers=chosen)
+        except Exception as error:  # ONNX Runtime's own errors share no class
+            logger.debug("ONNX Runtime's optimiser failed: %s", _one_line(error))
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=chosen)
+    except Exception as error:
+        raise UnsupportedModelError(
+            f"ONNX Runtime {onnxruntime.__version__} cannot load the graph: {_one_line(error)}"
+        ) from error
 
 
 def has_loops(model: onnx.ModelProto) -> bool:

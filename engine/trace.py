@@ -13,12 +13,12 @@ import onnx
 from onnxplain import InvalidInputError
 from onnxplain.engine.arrays import (
     check_baseline,
-    check_baseline_values,
     check_inputs,
     check_target,
 )
+from onnxplain.engine.baselines import black_of, checked_baselines, tell_of_zeros
 from onnxplain.engine.files import find_card_of
-from onnxplain.engine.images import fixed_baseline, image_to_tensor, read_image
+from onnxplain.engine.images import image_to_tensor, read_image
 from onnxplain.engine.inspection import card_or_assumption
 from onnxplain.engine.prepared import prepared_graph
 from onnxplain.engine.session import open_session
@@ -27,7 +27,6 @@ from onnxplain.graph_passes.deeplift import LOSSES, RULES, deeplift
 from onnxplain.graph_passes.ledger import Ledger
 from onnxplain.graph_passes.rules.registry import operator_name
 from onnxplain.graph_passes.subject import select
-from onnxplain.models.card import black_image
 from onnxplain.models.load import load
 from onnxplain.models.text import shown
 
@@ -87,11 +86,10 @@ def trace_delta(
     feeds = check_inputs(subject, x)
     source = feeds[subject.input.name]
     targets = check_target(subject, target, len(source) if source.ndim else 1)
-    if baseline is None:
-        baseline = 0.0
-        if card is not None and len(subject.start.shape) == 4:
-            baseline = black_image(card)
-    baseline = check_baseline_values(subject.sources[0], baseline)
+    if baseline is None and card is None:
+        tell_of_zeros()
+    named = {"baseline": subject.input.name}
+    baseline = checked_baselines(subject, card, named, baseline)["baseline"]
     feeds |= {"target": targets, "baseline": check_baseline(subject.sources[0], baseline, source)}
     ledger = Ledger()
     width = targets.shape[1] if targets.ndim == 2 else None
@@ -119,7 +117,7 @@ def trace_image(
     card_file: str | os.PathLike[str] | None = None,
     output: str | None = None,
 ) -> list[NodeDelta]:
-    """`trace_delta` of an image file's top class, against black, as `explain` would run it.
+    """`trace_delta` of an image file's top class, as `explain` would run it.
 
     Raises:
         InvalidInputError: the image cannot be read, or the model takes none.
@@ -130,7 +128,7 @@ def trace_image(
         raise InvalidInputError(note)
     tensor, _ = image_to_tensor(read_image(image), card)
     wanted = output if output is not None else card.output
-    return trace_delta(model, tensor, baseline=fixed_baseline("black", card), output=wanted)
+    return trace_delta(model, tensor, baseline=black_of(card), output=wanted)
 
 
 def trace_rows(found: Sequence[NodeDelta], most: int = 10) -> list[tuple[str, str]]:
