@@ -6,7 +6,6 @@ import numpy as np
 import onnx
 
 from onnxplain import InvalidInputError
-from onnxplain.engine.baselines import black_of
 from onnxplain.engine.explainer import Explainer
 from onnxplain.engine.images import BASELINES_OF_THE_IMAGE, fixed_baseline
 from onnxplain.engine.inspection import card_or_assumption
@@ -55,8 +54,9 @@ def export_file(
         method,
         layer=layer,
         steps=steps,
-        baseline=None if method == "grad-cam" else _embedded(baseline, known),
+        baseline=None if baseline is None else _embedded(baseline, known),
         output=known.output if known is not None else None,
+        card=None if known is None or known.assumed else known,
     )
     try:
         return explainer.export(file, baseline_input=baseline_input)
@@ -64,10 +64,8 @@ def export_file(
         raise InvalidInputError(f"cannot write {file}: {error.strerror or error}") from error
 
 
-def _embedded(choice: str | None, card: ModelCard | None) -> np.ndarray | None:
-    """A baseline that can be embedded; None: zeros, where there is no card and none was asked."""
-    if choice is None:
-        return black_of(card)
+def _embedded(choice: str, card: ModelCard | None) -> np.ndarray:
+    """A baseline that can be embedded."""
     if choice in BASELINES_OF_THE_IMAGE:
         raise InvalidInputError(
             f"baseline {choice!r} depends on each image: "

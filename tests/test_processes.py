@@ -29,11 +29,6 @@ def model(tmp_path: Path) -> Path:
     return write_model(tmp_path)
 
 
-def explain(explainer: onnxplain.Explainer) -> onnxplain.Explanation:
-    """What a worker does."""
-    return explainer(X)
-
-
 def both(explainer: onnxplain.Explainer) -> tuple[onnxplain.Explanation, float]:
     return explainer(X), explainer.verify(X[:1]).outputs
 
@@ -57,7 +52,8 @@ def test_pickles_give_equal_numbers_in_spawned_workers(tmp_path: Path, model: Pa
         onnxplain.Explainer(beside / "m.onnx", "deeplift", rule="reveal-cancel", **OPTIONS),
     ]
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        found = list(pool.map(explain, explainers, timeout=60))
+        asked = [pool.submit(explainer, X) for explainer in explainers]
+        found = [future.result(timeout=60) for future in asked]
     for explainer, e in zip(explainers, found, strict=True):
         assert e == explainer(X)
 
