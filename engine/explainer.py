@@ -290,7 +290,8 @@ class Explainer:
         outputs = self.check_outputs(feeds, e)
         gradient = None
         if self._precision != "quantised":
-            gradient = gradient_error(self.subject, feeds, e.target, self._settings)
+            with within(self._limits):
+                gradient = gradient_error(self.subject, feeds, e.target, self._settings)
         delta = None if e.relative_delta is None else float(e.relative_delta.max())
         return Verification(outputs, gradient, delta)
 
@@ -303,7 +304,8 @@ class Explainer:
         Raises:
             UnsupportedModelError: more than rounding and, for 8-bit files, a quantiser's steps.
         """
-        file = self._run_file(check_inputs(self.subject, x))
+        with within(self._limits):
+            file = self._run_file(check_inputs(self.subject, x))
         return outputs_error(e.outputs, file, self._precision)
 
     def export(

@@ -175,7 +175,9 @@ class Session:
             yield None
             return
         options, seconds = onnxruntime.RunOptions(), in_force().loop_seconds
-        timer = threading.Timer(seconds, setattr, (options, "terminate", True))
+        timer = threading.Timer(
+            min(seconds, threading.TIMEOUT_MAX), setattr, (options, "terminate", True)
+        )
         timer.daemon = True
         timer.start()
         try:

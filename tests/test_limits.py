@@ -13,6 +13,7 @@ from pathlib import Path
 
 import hostile
 import numpy as np
+import onnx
 import pytest
 from digits import write_model, write_photo
 
@@ -88,6 +89,24 @@ def test_an_endless_loop_is_ended() -> None:
     explainer = onnxplain.Explainer(data, "deeplift", baseline=0, limits=Limits(loop_seconds=1))
     with pytest.raises(onnxplain.UnsupportedModelError, match="--limit loop_seconds=N"):
         explainer(np.ones((1, 4), np.float32), 0)
+
+
+def test_verifying_is_held_to_the_limits_too() -> None:
+    """And a limit above what a clock can wait for is none."""
+    x = np.ones((1, 4), np.float32)
+
+    def explainer(turns: float, seconds: int) -> onnxplain.Explainer:
+        model = hostile.BUILDERS[ENDLESS]()
+        (much,) = (t for t in model.graph.initializer if t.name == "much")
+        much.CopyFrom(onnx.numpy_helper.from_array(np.array([turns], np.float32), "much"))
+        limits = Limits(loop_seconds=seconds)
+        data = model.SerializeToString()
+        return onnxplain.Explainer(data, "deeplift", baseline=0, limits=limits)
+
+    quick = explainer(3, 10**30)
+    assert quick.verify(x, 0).outputs == 0
+    with pytest.raises(onnxplain.UnsupportedModelError, match="at most 1, got more"):
+        explainer(4e18, 1).check_outputs(x, quick(x, 0))
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess:
