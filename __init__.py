@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from onnxplain.engine.inspection import Inspection, inspect
     from onnxplain.engine.vjp import vjp
     from onnxplain.graph_passes.limits import Limits
+    from onnxplain.graph_passes.methods import methods
 
 __all__ = [
     "Explainer",
@@ -21,6 +22,7 @@ __all__ = [
     "OnnxplainError",
     "UnsupportedModelError",
     "inspect",
+    "methods",
     "vjp",
 ]
 __version__ = "0.1.0"
@@ -51,6 +53,7 @@ _HOMES = {
     "Inspection": "onnxplain.engine.inspection",
     "Limits": "onnxplain.graph_passes.limits",
     "inspect": "onnxplain.engine.inspection",
+    "methods": "onnxplain.graph_passes.methods",
     "vjp": "onnxplain.engine.vjp",
 }
 

@@ -29,11 +29,16 @@ import click
 
 from onnxplain import OnnxplainError, __version__
 from onnxplain.engine.stopping import Stopped, stopping
-from onnxplain.engine.terminal import complain, log_to_stderr, print_table, progress_bar
+from onnxplain.engine.terminal import (
+    ForMethods,
+    complain,
+    log_to_stderr,
+    print_table,
+    progress_bar,
+)
 from onnxplain.engine.writing import reason_of
 from onnxplain.models.text import shown, shown_json
 
-_METHODS = ["grad-cam", "integrated-gradients", "deeplift"]
 _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 _DEBUG = "ONNXPLAIN_DEBUG"
 
@@ -55,29 +60,11 @@ def _options(*options: Callable) -> Callable:
 
 
 _model = click.argument("model", type=click.Path())
-_layer = click.option(
-    "--layer",
-    metavar="NAME",
-    help="Grad-CAM's feature map, by tensor or node name. Default: found.",
-)
 _card = click.option(
     "--card",
     metavar="FILE",
     help="Model card (JSON): how an image becomes the input. Default: MODEL's name with .json, or "
     "its metadata.",
-)
-_steps = click.option(
-    "--steps",
-    type=click.IntRange(min=1),
-    help="Gradient passes of Integrated Gradients. Default: as many as a tolerance of 1 % takes, "
-    "at most 200 (an exported file: 50).",
-)
-_tolerance = click.option(
-    "--tolerance",
-    metavar="T",
-    type=click.FloatRange(min=0, min_open=True),
-    help="Integrated Gradients adds passes, at most --steps, until completeness is kept to this "
-    "part of the score's difference. Default: 0.01 (1%) without --steps.",
 )
 
 
@@ -106,15 +93,6 @@ _running = _options(
         show_default=True,
         metavar="DIR",
         help="Folder for pictures, arrays and results.json.",
-    ),
-    _steps,
-    _tolerance,
-    click.option(
-        "--rule",
-        default="rescale",
-        show_default=True,
-        type=click.Choice(["rescale", "reveal-cancel"]),
-        help="DeepLIFT's rule for nonlinearities.",
     ),
     click.option(
         "--provider",
@@ -150,23 +128,17 @@ def cli() -> None:
 
 
 @cli.command(
+    cls=ForMethods,
+    choose="several",
     epilog=_examples(
         "onnxplain explain model.onnx cat.jpg dog.jpg -o out",
         "onnxplain explain model.onnx cat.jpg -m grad-cam -t 'tabby cat' -t top2",
         "onnxplain explain model.onnx photos -r -m grad-cam --no-pictures --resume",
-    )
+    ),
 )
 @_model
 @click.argument("images", nargs=-1, required=True, type=click.Path(), metavar="IMAGE...")
 @click.option("-r", "--recursive", is_flag=True, help="Also take folders in folders.")
-@click.option(
-    "-m",
-    "--method",
-    "methods",
-    multiple=True,
-    type=click.Choice(_METHODS),
-    help="Method; repeatable. Default: every method that the model supports.",
-)
 @click.option(
     "-t",
     "--target",
@@ -176,13 +148,6 @@ def cli() -> None:
     show_default=True,
     metavar="TARGET",
     help="Class index, label, top1, top2 ..., or an index tuple such as 1,20,30; repeatable.",
-)
-@_layer
-@click.option(
-    "--baseline",
-    metavar="BASELINE",
-    help="black, white, mean, blur, or a file (an image or .npy).  [default: black; without a "
-    "model card, zeros]",
 )
 @_card
 @click.option("--labels", metavar="FILE", help="Text file of class labels, one a line.")
@@ -203,6 +168,8 @@ def explain(model: str, images: tuple[str, ...], **chosen: Any) -> int:
 
 
 @cli.command(
+    cls=ForMethods,
+    without=("baseline", "layer"),
     short_help="Explain the shipped model on its two photos.",
     epilog=_examples("onnxplain demo", "onnxplain demo -o out --steps 200"),
 )
@@ -228,7 +195,8 @@ def _explain(
     recursive: bool = False,
     **chosen: Any,
 ) -> int:
-    from onnxplain.engine.jobs import Options, Output, explain_files
+    from onnxplain.engine.image_explainer import options_from
+    from onnxplain.engine.jobs import Output, explain_files
     from onnxplain.engine.results import closing_line, record_lines
     from onnxplain.engine.stopwatch import profile_rows
 
@@ -240,7 +208,7 @@ def _explain(
     output = Output(not no_pictures, panel, resume, recursive)
     with progress_bar() as tell:
         report = explain_files(
-            model, images, folder, Options(**chosen), tell, output, show if at_once else None
+            model, images, folder, options_from(chosen), tell, output, show if at_once else None
         )
     for note in report.notes:
         complain(note)
@@ -265,7 +233,11 @@ def _explain(
     ),
 )
 @_model
-@_layer
+@click.option(
+    "--layer",
+    metavar="NAME",
+    help="Grad-CAM's feature map, by tensor or node name. Default: found.",
+)
 @click.option("--output", metavar="NAME", help="The output to explain. Default: found.")
 @_card
 @click.option(
@@ -307,6 +279,10 @@ def inspect(
 
 
 @cli.command(
+    cls=ForMethods,
+    choose="one",
+    # Points that are chosen on the way are no file's.
+    without=("tolerance",),
     short_help="Write prediction and explanation as one ONNX file.",
     epilog=_examples(
         "onnxplain export model.onnx -m grad-cam -o explained.onnx",
@@ -315,16 +291,8 @@ def inspect(
     ),
 )
 @_model
-@click.option("-m", "--method", required=True, type=click.Choice(_METHODS), help="Method.")
 @click.option("-o", "--output-file", "file", required=True, metavar="FILE", help="File to write.")
-@_steps
-@click.option(
-    "--baseline",
-    metavar="BASELINE",
-    help="black, white, or a file (an image or .npy).  [default: black; without a card, zeros]",
-)
 @click.option("--baseline-input", is_flag=True, help="Make the baseline an input of the file.")
-@_layer
 @_card
 @_limit
 def export(model: str, file: str, **chosen: Any) -> int:

@@ -168,23 +168,3 @@ def check_baseline_values(source: Source, baseline: Any) -> np.ndarray:
             f"{describe(source.start.shape)}"
         )
     return array.reshape((1,) * (rank - array.ndim) + array.shape)
-
-
-def check_tolerance(tolerance: Any, method: str, quadrature: str | None) -> float | None:
-    """The tolerance as a number, or None.
-
-    Raises:
-        InvalidInputError: no positive number, or a method or a quadrature that has no use for it.
-    """
-    if tolerance is None:
-        return None
-    number = isinstance(tolerance, int | float | np.number) and not isinstance(tolerance, bool)
-    if not number or not 0 < float(tolerance) < np.inf:
-        raise InvalidInputError(f"tolerance must be a positive number, got {tolerance!r}")
-    if quadrature not in (None, "adaptive"):
-        raise InvalidInputError(
-            f"a tolerance needs quadrature 'adaptive'; {quadrature!r} always takes all its steps"
-        )
-    if method != "integrated-gradients":
-        raise InvalidInputError(f"a tolerance is for integrated-gradients, not for {method}")
-    return float(tolerance)

@@ -8,24 +8,22 @@ import numpy as np
 
 from onnxplain import InvalidInputError, UnsupportedModelError
 from onnxplain.engine.paths import Progress
-from onnxplain.engine.settings import METHODS, Settings
+from onnxplain.engine.settings import Settings
 from onnxplain.graph_passes.dims import same_dim
 from onnxplain.graph_passes.places import Lost, Place, join_rows
 from onnxplain.graph_passes.subject import Subject
 
-# Inputs that go through a graph at once, so that memory stays bounded for any number of them, and
-# on a CPU so that its caches hold what one operator hands to the next: DeepLIFT, which carries two
-# activations, took 1.1 to 1.3 times as long for each of 2 to 16 inputs at once as for one.
-_MOST_AT_ONCE = {
-    "cpu": {"grad-cam": 4, "integrated-gradients": 2, "deeplift": 1},
-    "other": dict.fromkeys(METHODS, 8),
-}
+# Inputs that go through a graph at once where there is much to fill, so that memory stays bounded
+# for any number of them. On a CPU each method says how many, so that the caches hold what one
+# operator hands to the next: DeepLIFT, which carries two activations, took 1.1 to 1.3 times as long
+# for each of 2 to 16 inputs at once as for one.
+_MOST_AT_ONCE = 8
 
 Run = Callable[[Mapping[str, np.ndarray], Sequence[str]], dict[str, np.ndarray]]
 
 
-def batch_size(subject: Subject, settings: Settings, kind: str, count: int) -> int:
-    """How many of N inputs go through the graph at once; `kind` is a plan's.
+def batch_size(subject: Subject, settings: Settings, kind: str, adaptive: bool, count: int) -> int:
+    """How many of N inputs go through the graph at once; `kind` and `adaptive` are a plan's.
 
     Raises:
         InvalidInputError: N is no multiple of the batch that the file fixes.
@@ -38,9 +36,9 @@ def batch_size(subject: Subject, settings: Settings, kind: str, count: int) -> i
             )
         return fixed
     # Inputs with points of their own share no pass, unless the file demands it.
-    if settings.adaptive and settings.method == "integrated-gradients":
+    if adaptive:
         return 1
-    return min(count, _MOST_AT_ONCE[kind][settings.method])
+    return min(count, settings.method.at_once if kind == "cpu" else _MOST_AT_ONCE)
 
 
 def check_rows(subject: Subject, feeds: Mapping[str, np.ndarray], count: int) -> None:

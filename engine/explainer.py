@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -38,7 +37,7 @@ from onnxplain.engine.pickles import restored
 from onnxplain.engine.plan import Plan, collected
 from onnxplain.engine.prepared import prepared_graph
 from onnxplain.engine.session import Session
-from onnxplain.engine.settings import settings_of
+from onnxplain.engine.settings import names_of_maps, settings_of
 from onnxplain.engine.soundness import (
     Verification,
     not_finite,
@@ -51,13 +50,10 @@ from onnxplain.engine.soundness import (
 from onnxplain.engine.stopwatch import phase
 from onnxplain.engine.verification import gradient_error
 from onnxplain.graph_passes import finish
-from onnxplain.graph_passes.feature_map import find_feature_map
 from onnxplain.graph_passes.limits import Limits, in_force, within
 from onnxplain.graph_passes.subject import select
 from onnxplain.models.card import ModelCard
 from onnxplain.models.load import load, sha256
-
-logger = logging.getLogger("onnxplain")
 
 
 class Explainer:
@@ -65,7 +61,7 @@ class Explainer:
 
     Args:
         model: path, bytes or onnx.ModelProto.
-        method: "grad-cam", "integrated-gradients" or "deeplift".
+        method: any name of `onnxplain.methods()`.
         layer: Grad-CAM's feature map, by tensor or node name; None finds it.
         baseline: what IG and DeepLIFT start from: an array that broadcasts to the input; None takes
             the model card's black image, or, with a warning, zeros without a card.
@@ -79,7 +75,7 @@ class Explainer:
             bisects the intervals of each input's path that miss most. None is "adaptive" where
             there is a tolerance and "gauss-legendre" elsewhere. An exported file cannot choose
             points on the way: with "adaptive" it has points of "gauss-legendre".
-        rule: DeepLIFT's rule for nonlinearities: "rescale" or "reveal-cancel".
+        rule: DeepLIFT's rule for nonlinearities: "rescale" (None) or "reveal-cancel".
         output: name of the output to explain; None takes the card's, or finds it.
         input: name of the input to attribute to, or several names: IG and DeepLIFT then share the
             difference of the scores out over all of them, and `attribution` and `baseline` are
@@ -92,6 +88,8 @@ class Explainer:
         card: how a picture becomes the input; None finds it, beside the file or in its metadata.
             One that was assumed (`card.assumed`) counts as none for the baseline.
         limits: what the model may cost; None: the defaults.
+        options: what else the method takes; see `onnxplain.methods()`. Of the arguments above a
+            method leaves those alone that it has no use for.
 
     Several threads may call one explainer at once; a forked child opens its sessions again. A
     pickle holds a model that was given by its path as that path and its SHA-256, and else all of
@@ -114,7 +112,7 @@ class Explainer:
         steps: int | None = None,
         tolerance: float | None = None,
         quadrature: str | None = None,
-        rule: str = "rescale",
+        rule: str | None = None,
         output: str | None = None,
         input: str | Sequence[str] | None = None,
         score: str = "logit",
@@ -122,14 +120,17 @@ class Explainer:
         threads: int | None = None,
         card: ModelCard | None = None,
         limits: Limits | None = None,
+        **options: Any,
     ):
-        along: dict[str, Any] = {"steps": steps, "tolerance": tolerance, "quadrature": quadrature}
-        how: dict[str, Any] = {"rule": rule, "providers": providers, "threads": threads}
+        named: dict[str, Any] = {"layer": layer, "rule": rule, "steps": steps}
+        named |= {"tolerance": tolerance, "quadrature": quadrature}
+        how: dict[str, Any] = {"providers": providers, "threads": threads}
         what: dict[str, Any] = {"output": output, "input": input, "score": score}
-        self._settings = settings_of(method, layer=layer, **along, **how)
+        self._settings = settings_of(method, named, options, **how)
         # What a pickle holds beside the model, its card and the baselines.
-        self._arguments = {"method": method, "layer": layer, **along, **how, **what}
+        self._arguments = {"method": method, **named, **options, **how, **what}
         self.method = method
+        self._compares = self._settings.method.takes("baseline")
         with phase("load"):
             loaded = load(model)
             self._sha256 = sha256(model)
@@ -141,37 +142,36 @@ class Explainer:
         # The model as it was given.
         self._file: Session | None = None
         self._plans: dict[int | None, Plan] = {}
-        self.feature_map: str | None = None
         with BUILDING, within(limits), blamed_on_file(model):
             self._limits = in_force()
             graph = prepared_graph(model, loaded, self._sha256)
             self.subject = select(graph, input, wanted, score)
-            if method == "grad-cam":
-                self.feature_map = self._found_map(layer)
+            self.feature_map = names_of_maps(self._settings, self.subject)
             self._default_plan = self._plan(self._default_width)
         self._baselines = self._checked_baselines(baseline)
         self._started_from = default_of(self.card, self.subject) if baseline is None else GIVEN
-        self._untold = baseline is None and method != "grad-cam" and black_of(self.card) is None
+        self._untold = baseline is None and self._compares and black_of(self.card) is None
 
     @property
     def steps(self) -> int | None:
-        """Gradient passes of Integrated Gradients, at most; None for the other methods."""
-        return len(self._settings.points) if self.method == "integrated-gradients" else None
+        """Passes behind the first one, at most, such as Integrated Gradients'; None: none."""
+        along = self._default_plan.along
+        return None if along is None else along.passes
 
     def __repr__(self) -> str:
         subject = self.subject
         parts = [f"method={self.method!r}", f"input={[s.input.name for s in subject.sources]}"]
         parts += [f"output={subject.output.name!r}", f"score={self._arguments['score']!r}"]
-        if self.method == "grad-cam":
+        if self.feature_map is not None:
             parts.append(f"feature_map={self.feature_map!r}")
-        else:
+        if self._compares:
             parts.append(f"baseline={self._started_from!r}")
         parts.append(f"sha256={self._sha256[:12]!r}")
         return f"Explainer({', '.join(parts)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         names = self._default_plan.baseline_names
-        default = self._started_from != GIVEN or self.method == "grad-cam"
+        default = self._started_from != GIVEN or not self._compares
         baseline = None if default else {names[k]: v for k, v in self._baselines.items()}
         given = {**self._arguments, "limits": self._limits, "baseline": baseline, "card": self.card}
         return restored, (type(self), sendable(self._given), self._sha256, given)
@@ -222,7 +222,8 @@ class Explainer:
         targets = check_target(self.subject, target, count)
         plan = self._plan(targets.shape[1] if targets.ndim == 2 else None)
         feeds |= self._whole_baselines(feeds, baseline)
-        run, size = plan.run, batch_size(self.subject, self._settings, plan.kind, count)
+        size = batch_size(self.subject, self._settings, plan.kind, plan.adaptive, count)
+        run = plan.run
         rowed, sure = with_rows(self.subject, feeds, count)
         if not sure and not isinstance(self.subject.batch, int):
             size = count
@@ -260,7 +261,7 @@ class Explainer:
         if found is not None:
             what, row = found
             raise_not_finite(what, plan.stages(given[row // size]), [plan.provider])
-        warn_of_delta(e, self._settings.tolerance)
+        warn_of_delta(e, self._settings.options.get("tolerance"))
         warn_of_empty_maps(e)
         return e
 
@@ -314,15 +315,16 @@ class Explainer:
         """Write the explaining graph as one whole file that any ONNX Runtime runs.
 
         Its inputs are the model's and `target` (int64 [N]; -1 = top1); the baseline is embedded
-        unless `baseline_input`. Its outputs are the model's, `attribution` and, but for Grad-CAM,
-        `delta`. Its metadata says under `onnxplain`, as JSON, what was explained and how: every
-        setting, the baseline, the card and whether it was assumed, and the source's SHA-256.
+        unless `baseline_input`. Its outputs are the model's, `attribution` and, where the method
+        owes a sum, `delta`. Its metadata says under `onnxplain`, as JSON, what was explained and
+        how: every setting, the baseline, the card and whether it was assumed, and the source's
+        SHA-256.
 
         Raises:
             OSError, InvalidInputError: it cannot be written, or is the model's own file.
         """
         model = self.model
-        if self.method != "grad-cam" and not baseline_input:
+        if self._compares and not baseline_input:
             self._tell_of_zeros()
             model = finish.embed_baselines(model, self._baselines)
         facts = self._facts(baseline_input)
@@ -349,14 +351,6 @@ class Explainer:
             self._untold = False
             tell_of_zeros()
 
-    def _found_map(self, layer: str | None) -> str:
-        if len(self.subject.sources) > 1:
-            raise InvalidInputError("grad-cam explains one input at a time; name one")
-        found = find_feature_map(self.subject, layer)
-        if found.warning is not None:
-            logger.warning(found.warning)
-        return found.tensor.name
-
     @property
     def _default_width(self) -> int | None:
         """The length of index tuples where only they can name a score; None for classes."""
@@ -377,7 +371,7 @@ class Explainer:
         self, feeds: Mapping[str, np.ndarray], baseline: Any
     ) -> dict[str, np.ndarray]:
         """The baselines of one call, by their names in the graphs, in their inputs' shapes."""
-        if self.method == "grad-cam":
+        if not self._compares:
             return {}
         if baseline is None:
             self._tell_of_zeros()

@@ -19,13 +19,14 @@ class Explanation:
     arrays may be changed, so that they have no hash.
 
     Attributes:
-        method: "grad-cam", "integrated-gradients" or "deeplift".
-        attribution: float32; Grad-CAM: [N, H, W] at the input's size, never negative; else the
-            input's shape. Where several inputs are explained, a dict by their names.
+        method: its name.
+        attribution: float32; of methods that speak of locations, as Grad-CAM does, [N, H, W] at the
+            input's size; of others the input's shape. Where several inputs are explained, a dict by
+            their names.
         target: what was explained: int64 [N] classes, or the index tuple.
         score: float64 [N], the explained number (before a final Softmax or Sigmoid unless asked
             otherwise).
-        baseline_score: float64 [N], the same at the baseline; None for Grad-CAM.
+        baseline_score: float64 [N], the same at the baseline; None without one.
         outputs: the model's own outputs by name.
         feature_map: Grad-CAM's tensor; else None.
         steps: the gradient passes that Integrated Gradients used for one input (the most, where

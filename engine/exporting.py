@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 
@@ -11,6 +13,8 @@ from onnxplain.engine.images import BASELINES_OF_THE_IMAGE, fixed_baseline
 from onnxplain.engine.inspection import card_or_assumption
 from onnxplain.engine.model_files import refuse_own_files
 from onnxplain.engine.prepared import prepared_graph
+from onnxplain.engine.settings import for_methods
+from onnxplain.graph_passes.methods import find_method
 from onnxplain.models.card import ModelCard
 from onnxplain.models.load import load
 
@@ -20,31 +24,30 @@ def export_file(
     file: str,
     *,
     method: str,
-    steps: int | None,
     baseline: str | None,
     baseline_input: bool,
-    layer: str | None,
     card: str | None,
+    **options: Any,
 ) -> onnx.ModelProto:
     """Write the explaining graph of a model file; returns it.
 
     Args:
         model: path of the model.
         file: path to write.
-        method: "grad-cam", "integrated-gradients" or "deeplift".
-        steps: gradient passes of Integrated Gradients; None: 50.
+        method: its name.
         baseline: "black", "white" or a file (image or .npy) to embed; None: the card's black,
             zeros without a card.
         baseline_input: make the baseline an input of the file instead.
-        layer: Grad-CAM's feature map; None finds it.
         card: path of a model card; None finds it, or assumes one.
+        options: of the method; None: the default.
 
     Raises:
         InvalidInputError: a baseline that cannot be embedded, or a file that cannot be written.
         UnsupportedModelError: the model cannot be explained by the method.
     """
-    if method == "grad-cam" and (baseline is not None or baseline_input):
-        raise InvalidInputError("grad-cam compares with no baseline: leave the baseline out")
+    taken = find_method(method)
+    if not taken.takes("baseline") and (baseline is not None or baseline_input):
+        raise InvalidInputError(f"{method} compares with no baseline: leave the baseline out")
     if baseline is not None and baseline_input:
         raise InvalidInputError("a baseline is either embedded or an input of the file, not both")
     refuse_own_files(file, model, [card] if card else [])
@@ -52,11 +55,10 @@ def export_file(
     explainer = Explainer(
         model,
         method,
-        layer=layer,
-        steps=steps,
         baseline=None if baseline is None else _embedded(baseline, known),
         output=known.output if known is not None else None,
         card=None if known is None or known.assumed else known,
+        **for_methods([method], options),
     )
     try:
         return explainer.export(file, baseline_input=baseline_input)

@@ -38,19 +38,17 @@ def facts_of(
         baselines: by input, as `described` makes them.
         more: method, score, feature map, digest.
     """
-    facts: dict[str, Any] = {"onnxplain": __version__, "method": settings.method, **more}
+    method = settings.method
+    facts: dict[str, Any] = {"onnxplain": __version__, "method": method.name, **more}
     facts |= {
         "input": [source.input.name for source in subject.sources],
         "output": subject.output.name,
         "activation_left_out": subject.activation,
         "quantiser_left_out": subject.quantised,
     }
-    if settings.method != "grad-cam":
+    if method.takes("baseline"):
         facts["baseline"] = dict(baselines)
-    if settings.method == "deeplift":
-        facts["rule"] = settings.rule
-    if settings.method == "integrated-gradients":
-        facts |= {"steps": len(settings.fixed[0]), "quadrature": settings.fixed_quadrature}
+    facts |= method.facts(settings.options)
     if card is None:
         return facts | {"card": None, "card_is": "none"}
     content = json.loads(card_to_json(card))

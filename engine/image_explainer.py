@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -38,8 +38,9 @@ from onnxplain.engine.records import (
 )
 from onnxplain.engine.results import Result
 from onnxplain.engine.session import Session
-from onnxplain.engine.settings import METHODS
+from onnxplain.engine.settings import for_methods
 from onnxplain.engine.stopwatch import phase
+from onnxplain.graph_passes.methods import default_methods, find_method
 from onnxplain.models.card import ModelCard
 from onnxplain.models.labels import find_label, read_labels
 from onnxplain.models.load import load, sha256
@@ -56,7 +57,10 @@ IsDone = Callable[[str, str, str], bool]
 
 @dataclass(frozen=True)
 class Options:
-    """What to explain and how; see `onnxplain explain --help`."""
+    """What to explain and how; see `onnxplain explain --help`.
+
+    `more`: further options of methods, by name; each goes to the methods that take it.
+    """
 
     methods: tuple[str, ...] = ()
     targets: tuple[str, ...] = ("top1",)
@@ -67,7 +71,14 @@ class Options:
     card: str | None = None
     labels: str | None = None
     provider: str = "auto"
-    rule: str = "rescale"
+    rule: str | None = None
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def of_methods(self) -> dict[str, Any]:
+        """What is for methods, by option name; None: not asked for."""
+        own = {n: getattr(self, n) for n in ("layer", "baseline", "steps", "tolerance", "rule")}
+        return {**own, **self.more}
 
 
 @dataclass(frozen=True)
@@ -75,6 +86,13 @@ class _Rank:
     """The target topK; K counts from 1."""
 
     place: int
+
+
+def options_from(chosen: Mapping[str, Any]) -> Options:
+    """The command line's choices; those that are no field of `Options` are methods' own."""
+    names = {one.name for one in fields(Options)}
+    own = {name: value for name, value in chosen.items() if name in names}
+    return Options(**own, more={k: v for k, v in chosen.items() if k not in names})
 
 
 class ImageExplainer:
@@ -111,30 +129,30 @@ class ImageExplainer:
         self.skipped: dict[str, str] = {}
         self.explainers: dict[str, Explainer] = {}
         self._checked: dict[str, UnsupportedModelError | None] = {}
-        for method in dict.fromkeys(options.methods or METHODS):
+        chosen = list(dict.fromkeys(options.methods or default_methods()))
+        for_methods(chosen, options.more)
+        for method in chosen:
             tell(f"building {method}")
             self._add(method)
         if not self.explainers:
             raise UnsupportedModelError("; ".join(dict.fromkeys(self.skipped.values())))
-        if options.baseline is None and self.card.assumed and {*self.explainers} - {"grad-cam"}:
+        compares = any(find_method(name).takes("baseline") for name in self.explainers)
+        if options.baseline is None and self.card.assumed and compares:
             tell_of_zeros()
-        self.options = {name: options_of(name, options, self.card) for name in self.explainers}
+        asked = options.of_methods
+        self.options = {name: options_of(name, asked, self.card) for name in self.explainers}
         self._subject = next(iter(self.explainers.values())).subject
         self._check_card()
         self._targets = list(dict.fromkeys(self._target(text) for text in options.targets))
 
     def _add(self, method: str) -> None:
         asked = self._asked
+        options = {k: v for k, v in asked.of_methods.items() if find_method(method).takes(k)}
+        # Each image has its own.
+        options.pop("baseline", None)
         try:
             self.explainers[method] = Explainer(
-                self.model,
-                method,
-                layer=asked.layer,
-                steps=asked.steps,
-                tolerance=asked.tolerance if method == "integrated-gradients" else None,
-                output=self.card.output,
-                rule=asked.rule,
-                providers=asked.provider,
+                self.model, method, output=self.card.output, providers=asked.provider, **options
             )
         except UnsupportedModelError as error:
             if asked.methods:
@@ -230,7 +248,7 @@ class ImageExplainer:
                     progress(done + share * passes / of)
 
                 began = time.perf_counter()
-                extra = {} if method == "grad-cam" else {"baseline": baseline}
+                extra = {"baseline": baseline} if find_method(method).takes("baseline") else {}
                 explanation = explainer(tensor, group, progress=step, **extra)
                 check_label_count(self.card.labels, self._subject, explanation)
                 self._check_first(explainer, tensor, explanation)

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
 import onnx
 import onnx_graphsurgeon as gs
@@ -13,18 +14,15 @@ import onnx_graphsurgeon as gs
 from onnxplain import InvalidInputError, OnnxplainError, UnsupportedModelError
 from onnxplain.engine.files import blamed_on_file
 from onnxplain.engine.prepared import prepared_graph
-from onnxplain.graph_passes.backward import Refusal, find_path, gradient_rules, refusals
+from onnxplain.graph_passes.backward import Refusal, find_path
 from onnxplain.graph_passes.decompositions.quantisation import QUANTISED
-from onnxplain.graph_passes.deeplift import decomposed
 from onnxplain.graph_passes.dims import describe
 from onnxplain.graph_passes.emit import numpy_type
 from onnxplain.graph_passes.feature_map import find_feature_map
-from onnxplain.graph_passes.finish import working_copy
 from onnxplain.graph_passes.limits import Limits, within
-from onnxplain.graph_passes.rules.deeplift import deeplift_rules
+from onnxplain.graph_passes.methods import methods
 from onnxplain.graph_passes.rules.registry import operator_name
 from onnxplain.graph_passes.subject import Subject, select
-from onnxplain.graph_passes.twins import TwinEmitter
 from onnxplain.models.card import ModelCard, assume_card, locate_card, read_card
 from onnxplain.models.load import load
 from onnxplain.models.text import shown
@@ -215,34 +213,18 @@ def card_or_assumption(
 
 def unsupported_by_method(subject: Subject, layer: str | None = None) -> dict[str, list[str]]:
     """For each method every reason why it cannot explain the subject; emits no backward pass."""
-    return {
-        "grad-cam": _reasons(lambda: _grad_cam_refusals(subject, layer)),
-        "integrated-gradients": _reasons(lambda: _gradient_refusals(subject, subject.start)),
-        "deeplift": _reasons(lambda: _deeplift_refusals(subject)),
-    }
+    found = {}
+    for name, method in methods().items():
+        options = method.chosen({"layer": layer} if method.takes("layer") else {})
+        found[name] = _reasons(partial(method.unsupported, subject, options))
+    return found
 
 
-def _reasons(collect: Callable[[], list[Refusal]]) -> list[str]:
+def _reasons(collect: Callable[[], Iterable[Refusal]]) -> list[str]:
     try:
         return [f"{r.operator} (node {r.node or 'unnamed'!r}): {r.reason}" for r in collect()]
     except OnnxplainError as error:
         return [str(error)]
-
-
-def _gradient_refusals(subject: Subject, wrt: gs.Tensor) -> list[Refusal]:
-    return refusals(find_path(subject.graph, [wrt], [subject.logits]), gradient_rules)
-
-
-def _grad_cam_refusals(subject: Subject, layer: str | None) -> list[Refusal]:
-    return _gradient_refusals(subject, find_feature_map(subject, layer).tensor)
-
-
-def _deeplift_refusals(subject: Subject) -> list[Refusal]:
-    subject = decomposed(working_copy(subject))
-    emit = TwinEmitter(subject.graph)
-    path = find_path(subject.graph, [subject.start], [subject.logits])
-    emit.add_twins([(subject.start, subject.start)], [subject.logits])
-    return refusals(path, deeplift_rules(emit))
 
 
 def _feature_map(subject: Subject, layer: str | None) -> tuple[str | None, str]:

@@ -8,7 +8,8 @@ import numpy as np
 
 from onnxplain.engine.session import Held, Session
 from onnxplain.graph_passes import finish
-from onnxplain.graph_passes.integrated_gradients import ALPHAS, WEIGHTS
+from onnxplain.graph_passes.heads import TOTAL
+from onnxplain.graph_passes.methods.integrated_gradients import ALPHAS
 from onnxplain.graph_passes.quadrature import coarse_points, residuals, urgency
 
 # Gradients are kept while an interval beside them may still be bisected: at most this many bytes
@@ -175,37 +176,34 @@ class AdaptivePath:
         return total
 
 
-def along_fixed_points(
+def run_rows(
     session: Session,
     feeds: Mapping[str, np.ndarray | Held],
-    totals: Mapping[str, tuple[str, int]],
-    alphas: np.ndarray,
-    weights: np.ndarray,
+    rows: Mapping[str, np.ndarray],
+    totals: Mapping[str, np.ndarray],
     progress: Progress,
 ) -> dict[str, np.ndarray]:
-    """The attributions, added up over the rows of points.
+    """What a repeated graph returns, added up over its rows.
 
     Everything stays on the provider's device until the last row is done.
 
     Args:
-        session: what `gradient_chunk` made.
+        session: of a `Repeated`'s model.
         feeds: the batch of inputs, baselines and seed.
-        totals: each attribution's name -> the name of its total, and how many axes it has.
-        alphas: points, [chunks, K].
-        weights: their weights, [chunks, K].
-        progress: called with (chunks done, chunks in all).
+        rows: an array [runs, ...] for each input that every run has its own value of.
+        totals: what the inputs that hold the outputs so far begin with.
+        progress: called with (runs done, runs in all).
     """
     known = session.place(feeds)
-    rows = [session.place({ALPHAS: a, WEIGHTS: w}) for a, w in zip(alphas, weights, strict=True)]
-    added: Mapping[str, np.ndarray | Held] = {
-        total: np.zeros((1,) * rank, session.type_of(total)) for total, rank in totals.values()
-    }
+    runs = len(next(iter(rows.values())))
+    placed = [session.place({name: v[k] for name, v in rows.items()}) for k in range(runs)]
+    added: Mapping[str, np.ndarray | Held] = totals
     held: dict[str, Held] = {}
-    for done, row in enumerate(rows, start=1):
+    for done, row in enumerate(placed, start=1):
         held = session.hold({**known, **row, **added})
-        added = {total: held[name] for name, (total, _) in totals.items()}
-        progress(done, len(rows))
-    return {name: held[name].numpy() for name in totals}
+        added = {name: held[name.removeprefix(f"{TOTAL}_")] for name in totals}
+        progress(done, runs)
+    return {name: value.numpy() for name, value in held.items()}
 
 
 def follow(

@@ -11,19 +11,15 @@ from PIL import Image, ImageDraw
 
 from onnxplain import InvalidInputError
 from onnxplain.engine.lettering import wrap, write, write_lines
+from onnxplain.graph_passes.methods import find_method, methods
 
-METHOD_NAMES = {
-    "grad-cam": "Grad-CAM",
-    "integrated-gradients": "Integrated Gradients",
-    "deeplift": "DeepLIFT",
-}
 _SEQUENTIAL = "matplotlib:inferno"
 _DIVERGING = "colorbrewer:RdBu_r"
 _INK, _FAINT, _PAPER = (24, 24, 28), (104, 104, 112), (255, 255, 255)
 _PICTURE_WIDTH, _PICTURE_HEIGHT, _MARGIN = 580, 640, 20
 _ROUNDED = [max(255 - 4 * round((255 - value) / 4), 0) for value in range(256)] * 3
 _RUNS_ONLY = 3  # zlib's Z_RLE
-_GRAD_CAM_WORDS = ("no evidence", "most evidence")
+_UNSIGNED_WORDS = ("no evidence", "most evidence")
 _CELL_WIDTH, _CELL_HEIGHT, _GAP = 264, 320, 16
 
 
@@ -76,8 +72,9 @@ def overlay(
 
     view: what the model sees of the photo, any size or aspect; the map is stretched to it.
     attribution: [H, W], or [C, H, W] or [H, W, C] with `channel_axis`, over which it is summed.
-    method: "grad-cam" is drawn from 0 to its maximum; other methods around zero, lightly smoothed
-    and up to the 99th percentile of their absolute values, which the caption says.
+    method: its record says how it is drawn: from 0, or around zero where numbers have signs; and
+    what has a number for each element is lightly smoothed and drawn up to the 99th percentile of
+    the absolute values, which the caption says.
     title, subtitle: each on two lines at most; too long, they end in dots.
     keep: the title's end, which is always there in full.
 
@@ -97,7 +94,7 @@ def overlay(
     top = write_lines(draw, (_MARGIN, top), subtitle_lines, 15, _FAINT, 20) + 10
     canvas.paste(picture, (_MARGIN + (_PICTURE_WIDTH - picture.width) // 2, top))
     top += picture.height + 14
-    words = ("lowers the score", "raises the score") if heatmap.signed else _GRAD_CAM_WORDS
+    words = ("lowers the score", "raises the score") if heatmap.signed else _UNSIGNED_WORDS
     _colour_bar(canvas, (_MARGIN, top), (_PICTURE_WIDTH, 14), heatmap, 15, words)
     write_lines(draw, (_MARGIN, top + 45), note_lines, 13, _FAINT, 17)
     return canvas
@@ -125,27 +122,31 @@ def panel(rows: Sequence[PanelRow]) -> Image.Image:
     if not rows:
         raise InvalidInputError("panel: expected at least one row, got none")
     present = dict.fromkeys(method for row in rows for method in row.attributions)
-    methods = [method for method in METHOD_NAMES if method in present]
-    methods += [method for method in present if method not in METHOD_NAMES]
-    width = (1 + len(methods)) * (_CELL_WIDTH + _GAP) - _GAP
+    columns = [name for name in methods() if name in present]
+    width = (1 + len(columns)) * (_CELL_WIDTH + _GAP) - _GAP
     heading = Image.new("RGB", (width, 34), _PAPER)
     draw = ImageDraw.Draw(heading)
-    for column, name in enumerate(["Photo", *(METHOD_NAMES.get(m, m) for m in methods)]):
+    for column, name in enumerate(["Photo", *(find_method(m).title for m in columns)]):
         middle = column * (_CELL_WIDTH + _GAP) + _CELL_WIDTH // 2
         text = (wrap(name, 19, _CELL_WIDTH, 1) or [""])[0]
         write(draw, (middle, 0), text, 19, _INK, 0.5)
     strips, drawing = [heading], {}
     for row in rows:
         heatmaps = {m: _heatmap(a, m, row.channel_axis) for m, a in row.attributions.items()}
-        strips.append(_panel_row(row, heatmaps, methods, width))
+        strips.append(_panel_row(row, heatmaps, columns, width))
         drawing.update(dict.fromkeys(note for h in heatmaps.values() for note in h.drawing))
     meaning = ["Each map has its own scale"]
-    if "grad-cam" in methods:
-        meaning.append("Grad-CAM: bright is most evidence")
-    if set(methods) - {"grad-cam"}:
-        signed = ", ".join(METHOD_NAMES.get(m, m) for m in methods if m != "grad-cam")
-        notes = "".join(f", {note}" for note in drawing)
+    signed, unsigned = (
+        ", ".join(find_method(m).title for m in columns if find_method(m).signed is sign)
+        for sign in (True, False)
+    )
+    if unsigned:
+        meaning.append(f"{unsigned}: bright is most evidence")
+    notes = "".join(f", {note}" for note in drawing)
+    if signed:
         meaning.append(f"{signed}: red raises the score, blue lowers it{notes}")
+    elif notes:
+        meaning.append(notes.removeprefix(", "))
     lines = wrap("; ".join(meaning) + ".", 14, width, 4)
     legend = Image.new("RGB", (width, 19 * len(lines)), _PAPER)
     write_lines(ImageDraw.Draw(legend), (0, 0), lines, 14, _FAINT, 19)
@@ -160,7 +161,7 @@ def panel(rows: Sequence[PanelRow]) -> Image.Image:
 
 
 def _panel_row(
-    row: PanelRow, heatmaps: dict[str, _Heatmap], methods: Sequence[str], width: int
+    row: PanelRow, heatmaps: dict[str, _Heatmap], columns: Sequence[str], width: int
 ) -> Image.Image:
     """Draw the caption, the photo and the maps of one row, [width] pixels wide."""
     size = _fit(row.view.size, _CELL_WIDTH, _CELL_HEIGHT)
@@ -177,7 +178,7 @@ def _panel_row(
     indent = (_CELL_WIDTH - size[0]) // 2
     photo = row.view.convert("RGB").resize(size, Image.Resampling.LANCZOS)
     strip.paste(photo, (indent, top))
-    for column, method in enumerate(methods, start=1):
+    for column, method in enumerate(columns, start=1):
         if method not in heatmaps:
             continue
         left = column * (_CELL_WIDTH + _GAP)
@@ -204,13 +205,13 @@ def _heatmap(attribution: np.ndarray, method: str, channel_axis: int | None) -> 
         values = np.where(finite, values, 0.0)
     if values.ndim == 3:
         values = values.sum(axis=channel_axis)
-    signed = method != "grad-cam"
-    if not signed:
+    found = find_method(method)
+    if found.per_location and not found.signed:
         values = np.maximum(values, 0.0)
         limit = float(values.max())
         if limit == 0.0:
             findings.append("no evidence: the map is zero everywhere")
-        return _Heatmap(values, limit, signed, (), tuple(findings))
+        return _Heatmap(values, limit, False, (), tuple(findings))
     sigma = max(values.shape) / 224
     if sigma >= 0.5:
         values = _smooth(values, sigma)
@@ -222,7 +223,7 @@ def _heatmap(attribution: np.ndarray, method: str, channel_axis: int | None) -> 
     limit = limit or float(magnitudes.max())
     if limit == 0.0:
         findings.append("no evidence: the attribution is zero everywhere")
-    return _Heatmap(values, limit, signed, tuple(drawing), tuple(findings))
+    return _Heatmap(values, limit, found.signed, tuple(drawing), tuple(findings))
 
 
 def _smooth(values: np.ndarray, sigma: float) -> np.ndarray:

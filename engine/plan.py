@@ -11,26 +11,17 @@ import onnx
 
 from onnxplain.engine.explanation import Explanation
 from onnxplain.engine.locks import BUILDING, Lock
-from onnxplain.engine.paths import AdaptivePath, along_fixed_points, follow
+from onnxplain.engine.paths import AdaptivePath, follow, run_rows
 from onnxplain.engine.session import CPU, Held, Session, open_session, resolve_providers
 from onnxplain.engine.settings import Settings
 from onnxplain.engine.stopwatch import phase
 from onnxplain.graph_passes import finish
-from onnxplain.graph_passes.deeplift import deeplift
-from onnxplain.graph_passes.emit import numpy_type
-from onnxplain.graph_passes.grad_cam import grad_cam
-from onnxplain.graph_passes.integrated_gradients import (
-    ALPHAS,
-    TOTAL,
-    WEIGHTS,
-    chunks_of,
-    endpoints,
-    gradient_chunk,
-    path_gradients,
-)
+from onnxplain.graph_passes.along import points_at_once
+from onnxplain.graph_passes.heads import TOTAL
 from onnxplain.graph_passes.lowering import lowered_for
+from onnxplain.graph_passes.methods.integrated_gradients import ALPHAS
+from onnxplain.graph_passes.methods.method import Adaptive, Repeated
 from onnxplain.graph_passes.names import RESERVED
-from onnxplain.graph_passes.path_loop import integrated_gradients
 from onnxplain.graph_passes.split import split
 from onnxplain.graph_passes.subject import Subject
 
@@ -38,9 +29,6 @@ from onnxplain.graph_passes.subject import Subject
 # fraction of the memory (EfficientNet-Lite0's whole process peaks at 440 MiB with 2); a GPU wants
 # more to do at once.
 _CHUNK = {"cpu": 2, "other": 32}
-# Nodes of a model whose activations at the baseline are handed over from a graph of their own: of
-# 20,000, two graphs with 40,000 tensors between them load in 38 s, where one takes 12 s.
-_MOST_SPLIT = 4000
 # Targets of one input that go at once through a graph that has little to do for each: five of
 # EfficientNet-Lite0 take 0.2 to 0.3 ms behind the forward pass, and each by itself 0.13 ms beside
 # what calling takes.
@@ -54,10 +42,12 @@ Feeds = Mapping[str, np.ndarray | Held]
 class Plan:
     """Graphs and sessions for targets of one width (None: classes, else index tuples).
 
-    `explain` is the graph that takes `target`. DeepLIFT has `baseline` before it, for what depends
-    on the baseline alone and runs once for each; Integrated Gradients has `path` behind it, which
-    runs for each chunk of points. For several targets of one input `explain` is cut into `forward`,
-    which runs once, and `targets`, which runs for each.
+    The method's stages: `baseline`, once for each baseline; `explain`, which takes `target`; and
+    `along`, several times behind it. For several targets of one input `explain` is cut into
+    `forward`, which runs once, and `targets`, which runs for each.
+
+    Attributes:
+        along: what runs several times for each target, or None.
     """
 
     def __init__(self, subject: Subject, settings: Settings, width: int | None):
@@ -69,24 +59,11 @@ class Plan:
         self._reference: tuple[dict[str, np.ndarray], dict[str, Held]] | None = None
         self._gpu = resolve_providers(settings.providers)[0] != CPU
         with BUILDING, phase("build"), lowered_for(gpu=self._gpu):
-            self._models = self._built()
-
-    def _built(self) -> dict[str, onnx.ModelProto]:
-        subject, settings, width = self._subject, self._settings, self._width
-        if settings.method == "grad-cam":
-            return {"explain": grad_cam(subject, settings.layer, width)}
-        if settings.method == "deeplift":
-            long = len(subject.graph.nodes) > _MOST_SPLIT
-            if long or not all(source.straight for source in subject.sources):
-                return {"explain": deeplift(subject, width, settings.rule)}
-            whole = deeplift(subject, width, settings.rule, whole_baseline=True)
-            late = {v.name for v in whole.graph.input} - set(self.baseline_names)
-            of_the_baseline, explain = split(whole, late)
-            # Nothing does where the input first meets another one, a state say.
-            alone = {"baseline": of_the_baseline} if of_the_baseline.graph.output else {}
-            return {**alone, "explain": explain}
-        path = path_gradients if settings.adaptive else gradient_chunk
-        return {"explain": endpoints(subject, width), "path": path(subject)}
+            stages = settings.method.stages(subject, settings.options, width)
+        self.along = stages.along
+        named = {"explain": stages.explain, "baseline": stages.baseline}
+        named["along"] = None if self.along is None else self.along.model
+        self._models = {name: model for name, model in named.items() if model is not None}
 
     @cached_property
     def attributions(self) -> dict[str, str]:
@@ -105,12 +82,17 @@ class Plan:
     @property
     def method(self) -> str:
         """The method's name."""
-        return self._settings.method
+        return self._settings.method.name
 
     @property
     def provider(self) -> str:
         """The ONNX Runtime provider that runs it."""
         return self._session("explain").provider
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether each input has points of its own."""
+        return isinstance(self.along, Adaptive)
 
     @property
     def kind(self) -> str:
@@ -124,20 +106,15 @@ class Plan:
 
     def _contract_model(self) -> onnx.ModelProto:
         settings, subject = self._settings, self._subject
-        # A file may run anywhere; what was built for a CPU is written that way already.
-        models = self._built() if self._gpu else self._models
-        model = models["explain"]
-        if settings.method == "deeplift":
-            model = deeplift(subject, self._width, settings.rule)
-        elif settings.method == "integrated-gradients":
-            chunk = gradient_chunk(subject) if settings.adaptive else models["path"]
-            points, weights = settings.fixed
-            dtype = numpy_type(subject.start.dtype)
-            rows = chunks_of(points, weights, self._chunk_size(1), dtype)
-            model = integrated_gradients(model, chunk, self.attributions, *rows)
-        extra = [*self.attributions]
-        if settings.method != "grad-cam":
-            extra.append("delta")
+        method = settings.method
+        if method.whole is not None:
+            model = method.whole(subject, settings.options, self._width)
+        elif self._gpu:
+            # A file may run anywhere; what was built for a CPU is written that way already.
+            model = method.stages(subject, settings.options, self._width).explain
+        else:
+            model = self._models["explain"]
+        extra = [*self.attributions, *([] if method.sums_to is None else ["delta"])]
         own = [tensor.name for tensor in subject.graph.outputs]
         return finish.only_outputs(model, [*own, *extra])
 
@@ -153,7 +130,7 @@ class Plan:
         reference = self._of_the_baseline(feeds)
         known: Feeds = {**feeds, **reference}
         results = self._own(reference) | self._session("explain").run(known)
-        return self._along_the_path(known, results, progress)
+        return self._along(known, results, progress)
 
     def run_shared(
         self, feeds: Mapping[str, np.ndarray], progress: Callable[[int, int], None]
@@ -177,7 +154,7 @@ class Plan:
             def step(done: int, of: int, index=index) -> None:
                 progress(index * of + done, len(starts) * of)
 
-            parts.append(self._along_the_path(one, results, step))
+            parts.append(self._along(one, results, step))
         return shared | {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
 
     def _cut(self) -> None:
@@ -196,20 +173,25 @@ class Plan:
             yield self._models["baseline"], {name: feeds[name] for name in self.baseline_names}
         known = {**feeds, **{k: v.numpy() for k, v in self._of_the_baseline(feeds).items()}}
         yield self._models["explain"], known
-        if "path" not in self._models:
+        if self.along is None:
             return
-        session, start = self._session("path"), self._subject.start
+        session = self._session("along")
         known[finish.SEED] = self._session("explain").run(known)[finish.SEED]
+        for row in self._rows_to_look_at(len(known["target"])):
+            given = {**known, **row, **_nothing_yet(session)}
+            yield self._models["along"], {k: given[k] for k in session.inputs}
+
+    def _rows_to_look_at(self, inputs: int) -> Iterator[Mapping[str, np.ndarray]]:
+        """The first, a middle and the last row of what runs several times."""
+        if isinstance(self.along, Repeated):
+            rows = self.along.rows(1)
+            runs = len(next(iter(rows.values())))
+            for index in sorted({0, runs // 2, runs - 1}):
+                yield {name: values[index] for name, values in rows.items()}
+            return
+        dtype = self._session("along").type_of(ALPHAS)
         for alpha in (0.0, 0.5, 1.0):
-            one = np.full(1, alpha, numpy_type(start.dtype))
-            rows = np.tile(one, (1, len(known["target"])))
-            point = {ALPHAS: rows if self._settings.adaptive else one, WEIGHTS: np.ones_like(one)}
-            for source in self._subject.sources:
-                rank = len(source.start.shape) - source.embedded
-                name = self._subject.name_of(TOTAL, source)
-                point[name] = np.zeros((1,) * rank, one.dtype)
-            given = {**known, **point}
-            yield self._models["path"], {k: given[k] for k in session.inputs}
+            yield {ALPHAS: np.full((1, inputs), alpha, dtype)}
 
     def _takes_rows(self, held: Mapping[str, Held]) -> bool:
         """Whether several targets may go through `targets` at once, with `held` repeated for each.
@@ -219,7 +201,7 @@ class Plan:
         carries numbers of a shape is not.) And only where rows are no burden.
         """
         model, graph = self._models["targets"], self._subject.graph
-        if "path" in self._models or self.kind != "cpu" or not _is_light(model):
+        if self.along is not None or self.kind != "cpu" or not _is_light(model):
             return False
         if self._subject.coupled is not None:
             return False
@@ -253,51 +235,33 @@ class Plan:
                 self._reference = {k: v.copy() for k, v in baselines.items()}, held
             return self._reference[1]
 
-    def _along_the_path(
+    def _along(
         self,
         feeds: Feeds,
         results: dict[str, np.ndarray],
         progress: Callable[[int, int], None],
     ) -> dict[str, np.ndarray]:
-        """What Integrated Gradients adds to the scores at both ends of the path."""
-        if "path" not in self._models:
+        """What is added by the stage that runs several times."""
+        if self.along is None:
             progress(1, 1)
             return results
-        settings, subject, session = self._settings, self._subject, self._session("path")
+        session, passes = self._session("along"), self.along.passes
         feeds = {**feeds, finish.SEED: results.pop(finish.SEED)}
         inputs = len(results[finish.SCORE])
-        if not settings.adaptive:
-            rows = self._chunks(inputs)
-            totals = {
-                subject.name_of(finish.ATTRIBUTION, source): (
-                    subject.name_of(TOTAL, source),
-                    len(source.start.shape) - source.embedded,
-                )
-                for source in subject.sources
-            }
-            return results | along_fixed_points(session, feeds, totals, *rows, progress)
-        steps = len(settings.points)
-        paths = [AdaptivePath(steps, settings.tolerance) for _ in range(inputs)]
+        if isinstance(self.along, Repeated):
+            rows = self.along.rows(self._at_once(inputs))
+            return results | run_rows(session, feeds, rows, _nothing_yet(session), progress)
+        paths = [AdaptivePath(passes, self.along.tolerance) for _ in range(inputs)]
         names = [*self.attributions]
-        finished = follow(session, feeds, names, paths, self._chunk_size(1), progress, steps)
-        results |= finished
+        results |= follow(session, feeds, names, paths, self._at_once(1), progress, passes)
         results[PASSES] = np.array([path.passes for path in paths])
         results[RESIDUAL] = np.array([path.residual for path in paths])
         return results
 
-    def _chunks(self, inputs: int) -> tuple[np.ndarray, np.ndarray]:
-        """The path's points and weights, a row for each gradient pass."""
-        points, weights = self._settings.points, self._settings.weights
-        dtype = numpy_type(self._subject.start.dtype)
-        return chunks_of(points, weights, self._chunk_size(inputs), dtype)
-
-    def _chunk_size(self, inputs: int) -> int:
-        """Points of the path in one gradient pass."""
-        subject = self._subject
-        given = len(subject.graph.inputs) > len(subject.sources)
-        if isinstance(subject.batch, int) or given or subject.coupled is not None:
-            return 1
-        return max(1, min(_CHUNK[self.kind] // inputs, len(self._settings.points)))
+    def _at_once(self, inputs: int) -> int:
+        """Points of each input in one pass."""
+        assert self.along is not None
+        return points_at_once(self._subject, _CHUNK[self.kind], inputs, self.along.passes)
 
     def _session(self, name: str) -> Session:
         session = self._sessions.get(name)
@@ -341,6 +305,11 @@ def collected(
         residual=results.get(RESIDUAL),
         provider=plan.provider,
     )
+
+
+def _nothing_yet(session: Session) -> dict[str, np.ndarray]:
+    """Totals before anything was added: one 0 in as many axes."""
+    return {name: v for name, v in session.zeros().items() if name.startswith(TOTAL)}
 
 
 def _is_light(model: onnx.ModelProto) -> bool:

@@ -6,35 +6,34 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from onnxplain.engine.images import BASELINE_CHOICES
+from onnxplain.graph_passes.methods import find_method
 from onnxplain.models.card import ModelCard, card_to_json
 from onnxplain.models.text import shown_json
 
-# What of the command line's options shapes the numbers of each method.
-_SHAPING = {
-    "grad-cam": ("layer",),
-    "integrated-gradients": ("baseline", "steps", "tolerance"),
-    "deeplift": ("baseline", "rule"),
-}
 FAILED = "failed"
 
 
-def options_of(method: str, asked: Any, card: ModelCard) -> dict[str, Any]:
+def options_of(method: str, asked: Mapping[str, Any], card: ModelCard) -> dict[str, Any]:
     """What shaped a method's numbers, as it was asked for.
 
     Args:
         method: its name.
-        asked: has an attribute for each option; None there means the default.
+        asked: options by name; None, or none of that name, means the default.
         card: how images become inputs; `card` in the result is a digest of it, and
             `baseline_sha256` one of a baseline's file.
     """
-    options = {name: getattr(asked, name) for name in _SHAPING[method]}
+    options = {}
+    for option in find_method(method).options:
+        if option.command_line:
+            given = asked.get(option.name)
+            options[option.name] = option.default if given is None else given
     if "baseline" in options:
         options["baseline"] = options["baseline"] or ("zeros" if card.assumed else "black")
     baseline = options.get("baseline")

@@ -16,10 +16,11 @@ import numpy as np
 from onnxplain import InvalidInputError
 from onnxplain.engine.journal import Entry, Journal
 from onnxplain.engine.lettering import drawable
-from onnxplain.engine.pictures import METHOD_NAMES, PanelRow, overlay, panel, save_png
+from onnxplain.engine.pictures import PanelRow, overlay, panel, save_png
 from onnxplain.engine.records import index_text
 from onnxplain.engine.soundness import DOUBTFUL
 from onnxplain.engine.writing import Draft, drop, place, write_draft, write_whole
+from onnxplain.graph_passes.methods import find_method
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -266,26 +267,29 @@ def subtitle_of(record: dict[str, Any], empty: bool = False) -> str:
         record: of results.json.
         empty: whether the attribution is 0 everywhere.
     """
-    parts = [METHOD_NAMES[record["method"]]]
+    method = find_method(record["method"])
+    parts = [method.title]
     if empty:
         parts.append("empty map: nothing speaks for this class")
     if record["feature_map"] is not None:
         parts.append(f"feature map {record['feature_map']}")
     if record["steps"] is not None:
         parts.append(f"{record['steps']} steps")
-    if record["method"] != "grad-cam":
+    if method.takes("baseline"):
         parts.append(f"baseline score {number_text(record['baseline_score'], '.2f')}")
+    if method.sums_to is not None:
         parts.append(delta_text(record))
     return " · ".join(parts)
 
 
 def delta_text(record: dict[str, Any]) -> str:
-    """Delta, and in percent of what was to be explained; empty for Grad-CAM, which has none."""
-    if record["method"] == "grad-cam":
+    """Delta, and in percent of what was to be explained; empty where the method owes no sum."""
+    method = find_method(record["method"])
+    if method.sums_to is None:
         return ""
     relative = record["relative_delta"]
     percent = "" if relative is None else f" ({100 * relative:.2g} %)"
-    much = relative is not None and relative > DOUBTFUL
+    much = method.owes and relative is not None and relative > DOUBTFUL
     return (
         f"delta {number_text(record['delta'], '.2g')}{percent}{', much is missing' if much else ''}"
     )
@@ -302,7 +306,7 @@ def record_lines(records: Sequence[dict[str, Any]]) -> list[str]:
     Args:
         records: of results.json; failures are left out.
     """
-    width = max(map(len, METHOD_NAMES))
+    width = max([len("integrated-gradients"), *(len(r.get("method", "")) for r in records)])
     lines, heading = [], None
     for record in records:
         if "error" in record:

@@ -3,107 +3,136 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from onnxplain import InvalidInputError
-from onnxplain.engine.arrays import check_tolerance
-from onnxplain.graph_passes.deeplift import RULES
 from onnxplain.graph_passes.limits import Limits, within
-from onnxplain.graph_passes.quadrature import ADAPTIVE, quadrature_rule
+from onnxplain.graph_passes.methods import find_method, methods
+from onnxplain.graph_passes.methods.method import Method, Option
+from onnxplain.graph_passes.subject import Subject
 
-METHODS = ("grad-cam", "integrated-gradients", "deeplift")
-# Integrated Gradients, unless asked otherwise: to 1 % of the score's difference, in at most so many
-# passes; and the passes of a fixed rule.
-TOLERANCE, MOST_STEPS, FIXED_STEPS = 0.01, 200, 50
+logger = logging.getLogger("onnxplain")
+# The arguments that every explainer has; a method leaves those of others alone, so that one call
+# serves several methods.
+NAMED = ("layer", "baseline", "steps", "tolerance", "quadrature", "rule")
 
 
 class Settings(NamedTuple):
     """How an explainer was asked to work.
 
     Attributes:
-        method: "grad-cam", "integrated-gradients" or "deeplift".
-        layer: Grad-CAM's feature map; None finds it.
-        rule: DeepLIFT's rule.
-        points: Integrated Gradients' points; with `adaptive` as many as it may take.
-        weights: and their weights.
-        adaptive: whether each input gets points of its own instead.
-        tolerance: where an adaptive path stops.
-        quadrature: the rule's name.
-        fixed: points and weights of an exported file, which cannot choose any on its way.
-        fixed_quadrature: their rule's name.
+        method: its record.
+        options: the method's, checked and with their defaults, but for the baseline.
         providers: see `open_session`.
         threads: see `open_session`.
     """
 
-    method: str
-    layer: str | None
-    rule: str
-    points: np.ndarray
-    weights: np.ndarray
-    adaptive: bool
-    tolerance: float | None
-    quadrature: str
-    fixed: tuple[np.ndarray, np.ndarray]
-    fixed_quadrature: str
+    method: Method
+    options: Mapping[str, Any]
     providers: str | Sequence[str] | None
     threads: int | None
 
 
 def settings_of(
     method: str,
-    *,
-    layer: str | None,
-    steps: int | None,
-    tolerance: float | None,
-    quadrature: str | None,
-    rule: str,
+    named: Mapping[str, Any],
+    options: Mapping[str, Any],
     providers: str | Sequence[str] | None,
     threads: int | None,
 ) -> Settings:
     """The settings of what `Explainer` was given.
 
+    Args:
+        method: its name.
+        named: those of `NAMED`. Only a tolerance that nobody keeps is refused.
+        options: the method's own.
+        providers: see `open_session`.
+        threads: see `open_session`.
+
     Raises:
         InvalidInputError: a wrong argument.
     """
-    if method not in METHODS:
-        raise InvalidInputError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
-    if rule not in RULES:
-        raise InvalidInputError(f"rule must be one of {', '.join(RULES)}; got {rule!r}")
-    tolerance = check_tolerance(tolerance, method, quadrature)
-    default = method == "integrated-gradients" and quadrature in (None, ADAPTIVE)
-    if default and tolerance is None and steps is None:
-        tolerance = TOLERANCE
-    if quadrature is None:
-        quadrature = "gauss-legendre" if tolerance is None else ADAPTIVE
-    adaptive = quadrature == ADAPTIVE
-    points, weights = quadrature_rule(quadrature, _most(steps, adaptive))
-    # What an exported file does, which has no points of its own for each input.
-    fixed_quadrature = "gauss-legendre" if adaptive else quadrature
-    fixed = quadrature_rule(fixed_quadrature, FIXED_STEPS if steps is None else steps)
-    return Settings(
-        method,
-        layer,
-        rule,
-        points,
-        weights,
-        adaptive,
-        tolerance,
-        quadrature,
-        fixed,
-        fixed_quadrature,
-        providers,
-        threads,
-    )
+    found = find_method(method)
+    if named.get("tolerance") is not None and not found.takes("tolerance"):
+        raise InvalidInputError(f"a tolerance is for integrated-gradients, not for {method}")
+    own = {name: value for name, value in named.items() if found.takes(name)}
+    for name, value in named.items():
+        if value is not None and name not in own:
+            _check_for_others(name, value)
+    return Settings(found, found.chosen({**own, **options}), providers, threads)
 
 
-def _most(steps: int | None, adaptive: bool) -> int:
-    if steps is not None:
-        return steps
-    return MOST_STEPS if adaptive else FIXED_STEPS
+def names_of_maps(settings: Settings, subject: Subject) -> str | None:
+    """The tensors whose places are explained, by name; warns of what is wrong with them."""
+    if settings.method.feature_maps is None:
+        return None
+    found = settings.method.feature_maps(subject, settings.options)
+    for one in found:
+        if one.warning is not None:
+            logger.warning(one.warning)
+    return ", ".join(one.tensor.name for one in found)
+
+
+def _check_for_others(name: str, value: Any) -> None:
+    """Refuse a value that no method would take."""
+    errors = []
+    for method in methods().values():
+        for option in method.options:
+            if option.name == name:
+                try:
+                    option.check(value)
+                    return
+                except InvalidInputError as error:
+                    errors.append(error)
+    raise errors[0]
+
+
+def method_names() -> list[str]:
+    """Every method's name, as the command line offers them."""
+    return list(methods())
+
+
+def for_methods(names: Sequence[str], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were given and that one of some methods takes; None is not given.
+
+    Raises:
+        InvalidInputError: one that none of them takes, unless it is an argument of all explainers.
+    """
+    found = {}
+    for name, value in given.items():
+        if value is None:
+            continue
+        if any(find_method(method).takes(name) for method in names):
+            found[name] = value
+        elif name not in NAMED:
+            takers = [m.name for m in methods().values() if m.takes(name)]
+            raise InvalidInputError(
+                f"--{name.replace('_', '-')} is for {', '.join(takers)}; got {', '.join(names)}"
+            )
+    return found
+
+
+def command_line_options(names: Sequence[str] | None = None) -> list[Option]:
+    """What the command line offers for some methods, or for all; one for each name."""
+    known = methods()
+    found: dict[str, Option] = {}
+    for method in known if names is None else names:
+        for option in known[method].options:
+            if option.command_line:
+                same = found.get(option.name)
+                found[option.name] = option if same is None else _merged(same, option)
+    return list(found.values())
+
+
+def _merged(a: Option, b: Option) -> Option:
+    """One option of a name that two methods use, perhaps with values of their own."""
+    if a is b:
+        return a
+    texts = a.help if b.help in a.help else f"{a.help} {b.help}"
+    return a._replace(help=texts, choices=tuple(dict.fromkeys((*a.choices, *b.choices))))
 
 
 @contextmanager

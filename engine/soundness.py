@@ -13,6 +13,7 @@ from onnxplain import OnnxplainError, UnsupportedModelError
 from onnxplain.engine.explanation import Explanation
 from onnxplain.engine.session import Session
 from onnxplain.graph_passes.emit import AT
+from onnxplain.graph_passes.methods import find_method
 from onnxplain.graph_passes.names import RESERVED
 
 logger = logging.getLogger("onnxplain")
@@ -95,17 +96,17 @@ def _difference(found: np.ndarray, right: np.ndarray) -> float:
 def warn_of_delta(e: Explanation, tolerance: float | None) -> None:
     """One line where the attributions' sum misses the score's difference by much."""
     limit = DOUBTFUL if tolerance is None else tolerance
-    relative = missed(e, limit)
-    if relative is None:
+    method, relative = find_method(e.method), missed(e, limit)
+    if relative is None or not method.owes:
         return
-    if e.method != "integrated-gradients":
+    if e.steps is None:
         logger.warning(
             f"{e.method}: the attributions' sum misses {relative:.2%} of the score's difference"
         )
         return
     what = f"{limit:.2%}" if tolerance is None else f"the tolerance of {limit:.2%}"
     logger.warning(
-        f"Integrated Gradients: {e.steps} gradient passes leave {relative:.2%} of the score's "
+        f"{method.title}: {e.steps} gradient passes leave {relative:.2%} of the score's "
         f"difference, more than {what}; take more steps"
     )
 
@@ -122,15 +123,16 @@ def missed(e: Explanation, tolerance: float) -> float | None:
 
 
 def warn_of_empty_maps(e: Explanation) -> None:
-    """One line where Grad-CAM has nothing to show."""
-    if e.method != "grad-cam":
+    """One line where a map of evidence has nothing to show."""
+    method = find_method(e.method)
+    if method.signed or not method.per_location:
         return
     empty = [k for k, row in enumerate(e.attribution) if not row.any()]
     if empty:
         rows = "" if len(e.attribution) == 1 else f" of row {', '.join(map(str, empty))}"
         logger.warning(
-            f"grad-cam: the map{rows} is empty: at {e.feature_map!r} nothing speaks for the class "
-            "(all weighted sums are negative or 0)"
+            f"{e.method}: the map{rows} is empty: at {e.feature_map!r} nothing speaks for the "
+            "class (all weighted sums are negative or 0)"
         )
 
 

@@ -12,10 +12,12 @@ from typing import NamedTuple
 from onnxplain.engine.images import image_extensions
 from onnxplain.engine.journal import JOURNAL_FILE, RESULTS_FILE
 from onnxplain.engine.records import real_path
-from onnxplain.engine.settings import METHODS
+from onnxplain.graph_passes.methods import methods
 
 # Pictures that onnxplain has written, where a folder has its records.
-_OWN = re.compile(rf".*\.({'|'.join(METHODS)})\.[0-9-]+(\.[0-9a-f]{{6,64}})?\.png|panel\.png")
+_OWN = re.compile(
+    rf".*\.({'|'.join(map(re.escape, methods()))})\.[0-9-]+(\.[0-9a-f]{{6,64}})?\.png|panel\.png"
+)
 
 
 class Found(NamedTuple):

@@ -1,4 +1,4 @@
-"""What the command line writes: tables, a progress bar, and complaints of one line each.
+"""What the command line reads of the methods' options, and what it writes, a line for each thing.
 
 What comes from a file cannot command the terminal: control characters stand as escapes.
 """
@@ -12,9 +12,12 @@ import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 import click
 
+from onnxplain import InvalidInputError
 from onnxplain.models.text import shown
 
 
@@ -62,3 +65,62 @@ def log_to_stderr() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_OneLine())
     logging.getLogger("onnxplain").handlers = [handler]
+
+
+class ForMethods(click.Command):
+    """A command that takes methods' options, which are looked up when one is parsed: that costs."""
+
+    def __init__(self, *args: Any, choose: str = "", without: Sequence[str] = (), **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self._choose, self._without = choose, without
+        self._further: list[click.Parameter] | None = None
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """The command's own, and the methods'."""
+        if self._further is None:
+            self._further = [*_method_choice(self._choose), *_method_options(self._without)]
+        own = super().get_params(ctx)
+        arguments = sum(isinstance(parameter, click.Argument) for parameter in own)
+        return [*own[:arguments], *self._further, *own[arguments:]]
+
+
+def _method_choice(choose: str) -> list[click.Parameter]:
+    """-m, for `one` method or `several`."""
+    from onnxplain.engine.settings import method_names
+
+    if not choose:
+        return []
+    kind = click.Choice(method_names())
+    if choose == "one":
+        return [click.Option(["-m", "--method"], required=True, type=kind, help="Method.")]
+    words = "Method; repeatable. Default: Grad-CAM, Integrated Gradients and DeepLIFT, those that "
+    words += "the model supports."
+    return [click.Option(["-m", "--method", "methods"], multiple=True, type=kind, help=words)]
+
+
+def _method_options(without: Sequence[str]) -> list[click.Parameter]:
+    """An option of the command line for each that some method takes."""
+    from onnxplain.engine.settings import command_line_options
+
+    found: list[click.Parameter] = []
+    for option in command_line_options():
+        if option.name in without:
+            continue
+        name, more = f"--{option.name.replace('_', '-')}", dict[str, Any](help=option.help)
+        if option.kind is bool:
+            found.append(click.Option([name], is_flag=True, default=None, **more))
+            continue
+        more["type"] = click.Choice(option.choices) if option.choices else option.kind
+        if not option.choices:
+            # Names that several methods read each in their own way are checked by them.
+            more |= {"metavar": option.metavar, "callback": partial(_checked, option.check)}
+        found.append(click.Option([name], **more))
+    return found
+
+
+def _checked(check: Callable, context: click.Context, parameter: click.Parameter, value: Any):
+    """What was given, as the method reads it."""
+    try:
+        return None if value is None else check(value)
+    except InvalidInputError as error:
+        raise click.BadParameter(str(error), context, parameter) from error

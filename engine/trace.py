@@ -23,8 +23,8 @@ from onnxplain.engine.inspection import card_or_assumption
 from onnxplain.engine.prepared import prepared_graph
 from onnxplain.engine.session import open_session
 from onnxplain.graph_passes import finish
-from onnxplain.graph_passes.deeplift import LOSSES, RULES, deeplift
 from onnxplain.graph_passes.ledger import Ledger
+from onnxplain.graph_passes.methods.deeplift import LOSSES, RULES, deeplift
 from onnxplain.graph_passes.rules.registry import operator_name
 from onnxplain.graph_passes.subject import select
 from onnxplain.models.load import load
@@ -93,7 +93,7 @@ def trace_delta(
     feeds |= {"target": targets, "baseline": check_baseline(subject.sources[0], baseline, source)}
     ledger = Ledger()
     width = targets.shape[1] if targets.ndim == 2 else None
-    traced = deeplift(subject, width, rule, ledger)
+    traced = deeplift(subject, width, RULES[rule], ledger)
     results = open_session(traced, providers, threads).run(feeds)
     gap = abs(np.float64(np.sum(results[finish.SCORE] - results[finish.BASELINE_SCORE])))
     named = [(node.name or "", operator_name(node)) for node in ledger.nodes]

@@ -12,7 +12,7 @@ from onnxplain.engine.session import open_session
 from onnxplain.engine.settings import Settings
 from onnxplain.graph_passes import finish
 from onnxplain.graph_passes.emit import numpy_type
-from onnxplain.graph_passes.integrated_gradients import ALPHAS, endpoints, path_gradients
+from onnxplain.graph_passes.methods.integrated_gradients import ALPHAS, endpoints, path_gradients
 from onnxplain.graph_passes.subject import Subject
 
 # Kinks and float32 leave this much between a gradient and the best of its differences.

@@ -12,6 +12,7 @@ import onnx_graphsurgeon as gs
 from onnxplain.graph_passes.backward import Resolved, RuleTable
 from onnxplain.graph_passes.emit import Emitter
 from onnxplain.graph_passes.rules.reveal_cancel import Multipliers, RevealCancelEmitter
+from onnxplain.graph_passes.rules.table import Table
 from onnxplain.graph_passes.twins import TwinEmitter
 
 
@@ -34,9 +35,18 @@ class Ledger:
         """The nodes that the walk passed, from the score to the input."""
         return [entry.node for entry in self._entries.values()]
 
-    def watching(self, rules: RuleTable) -> RuleTable:
-        """The same table, whose rules write down what they are given and what they return."""
+    def watching(self, table: Table) -> Table:
+        """The same table, whose rules write down what they are given and what they return.
 
+        It begins at the logits, so that a last layer is watched too.
+        """
+
+        def rules(emit: Any) -> RuleTable:
+            return self._watched(table.rules(emit))
+
+        return table._replace(rules=rules, linear=False)
+
+    def _watched(self, rules: RuleTable) -> RuleTable:
         def table(node: gs.Node, operand: int, varying: Sequence[int]) -> Resolved | str:
             resolved = rules(node, operand, varying)
             if isinstance(resolved, str):

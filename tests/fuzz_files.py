@@ -37,8 +37,8 @@ import onnxplain.engine.exporting
 import onnxplain.engine.jobs
 import onnxplain.engine.trace
 from onnxplain import cli
-from onnxplain.engine.settings import METHODS
 from onnxplain.engine.terminal import log_to_stderr
+from onnxplain.graph_passes.methods import default_methods
 
 SECONDS, BYTES = 60, 4 * 2**30
 KINDS = ("model", "card", "image", "api")
@@ -259,7 +259,7 @@ def write_case(random: Random, kind: str, folder: Path) -> Callable[[], int | No
 
 def command(random: Random, model: str, image: str, folder: Path) -> list[str]:
     """Arguments of a run, most often `explain`."""
-    method = random.choice(METHODS)
+    method = random.choice(default_methods())
     kind = random.randrange(8)
     if kind == 0:
         return ["inspect", model, *random.choice(([], ["--json"], ["--trace-delta", image]))]
@@ -291,7 +291,7 @@ def by_python(number: int, path: str) -> int:
 
     trial(lambda: onnxplain.inspect(path))
     trial(lambda: onnxplain.vjp(path))
-    for method in METHODS:
+    for method in default_methods():
         options: dict[str, Any] = {} if method == "grad-cam" else {"baseline": 0}
         options |= {"steps": 3} if method == "integrated-gradients" else {}
         explainer = trial(

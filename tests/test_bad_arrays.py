@@ -63,7 +63,8 @@ def test_array_baselines(explainer, baseline):
     "options",
     [
         {"method": "lime"},
-        {"rule": "epsilon"},
+        {"method": "deeplift", "rule": "epsilon"},
+        {"rule": "nothing"},
         {"quadrature": "simpson"},
         {"steps": 0},
         {"steps": 2.5},

@@ -40,6 +40,7 @@ class Device:
         self.lost = False
         self.inputs, self.outputs = self._session.inputs, self._session.outputs
         self.provider, self.type_of = self._session.provider, self._session.type_of
+        self.zeros = self._session.zeros
 
     def _read(self, feeds: Mapping[str, Any]) -> dict[str, np.ndarray]:
         return {k: v.values if isinstance(v, OnDevice) else v for k, v in feeds.items()}

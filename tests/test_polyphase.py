@@ -13,7 +13,7 @@ import zoo
 from onnx import TensorProto, helper, numpy_helper
 
 import onnxplain
-from onnxplain.graph_passes import integrated_gradients, polyphase
+from onnxplain.graph_passes import along, polyphase
 from onnxplain.graph_passes.lowering import lowered_for
 from onnxplain.graph_passes.polyphase import in_phases
 from onnxplain.graph_passes.prepare import prepare
@@ -183,6 +183,6 @@ def test_integrated_gradients_stay(monkeypatch):
         body = next(n for n in explainer.model.graph.node if n.op_type == "Loop").attribute[0].g
         splits = sum(node.op_type == "Split" for node in body.node)
         found.append((explainer(zoo.example(name), 3).attribution, splits))
-        monkeypatch.setattr(integrated_gradients, "in_phases", lambda *_: None)
+        monkeypatch.setattr(along, "in_phases", lambda *_: None)
     assert found[0][1] > found[1][1]
     assert zoo.relative_error(found[0][0], found[1][0]) < 1e-5

@@ -18,8 +18,9 @@ import pytest
 from digits import digit, write_model
 
 import onnxplain
-from onnxplain.engine.settings import METHODS
+from onnxplain.graph_passes.methods import default_methods
 
+METHODS = default_methods()
 X = np.concatenate([digit(k) for k in (3, 7, 8)])
 OPTIONS = {"providers": "cpu", "threads": 2}
 

@@ -14,7 +14,7 @@ from rule_cases import CASES, Case, normal
 from test_rules_deeplift import check_summation_to_delta
 
 import onnxplain
-from onnxplain.graph_passes.deeplift import RULES
+from onnxplain.graph_passes.methods.deeplift import RULES
 from onnxplain.graph_passes.rules.registry import GRADIENTS, Family
 from onnxplain.graph_passes.rules.reveal_cancel import REVEALED
 from onnxplain.models.shipped import demo_model

@@ -14,8 +14,8 @@ from test_rules import run
 import onnxplain.graph_passes.rules  # noqa: F401
 from onnxplain.graph_passes.backward import backward, find_path, refusals
 from onnxplain.graph_passes.decompositions import FOR_DEEPLIFT
-from onnxplain.graph_passes.deeplift import RULES
 from onnxplain.graph_passes.finish import finish
+from onnxplain.graph_passes.methods.deeplift import RULES
 from onnxplain.graph_passes.prepare import infer_shapes, prepare
 from onnxplain.graph_passes.rewriting import rewrite_nodes
 from onnxplain.graph_passes.rules.reveal_cancel import RevealCancelEmitter, collapsed
@@ -35,8 +35,8 @@ def multiplier_model(case: Case, symbolic: bool, rule: str = "rescale") -> onnx.
         graph = infer_shapes(graph)
     sources = [t for t in graph.inputs if t.dtype == np.float32]
     results = [t for t in graph.outputs if t.dtype == np.float32]
-    emitter, rules = RULES[rule]
-    emit = emitter(graph)
+    table = RULES[rule]
+    emit = table.emitter(graph)
     pairs, seeds = [], []
     for source in sources:
         baseline = gs.Variable(f"baseline_{source.name}", dtype=source.dtype, shape=source.shape)
@@ -47,10 +47,10 @@ def multiplier_model(case: Case, symbolic: bool, rule: str = "rescale") -> onnx.
         graph.inputs.append(seed)
         seeds.append((result, seed))
     emit.add_twins(pairs, results)
-    table = rules(emit)
-    if refusals(find_path(graph, sources, results), table):
+    rules = table.rules(emit)
+    if refusals(find_path(graph, sources, results), rules):
         return None
-    multipliers = backward(emit, table, seeds, sources)
+    multipliers = backward(emit, rules, seeds, sources)
     if isinstance(emit, RevealCancelEmitter):
         multipliers = [collapsed(emit, m, s) for s, m in zip(sources, multipliers, strict=True)]
     named = {

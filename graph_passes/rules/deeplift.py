@@ -31,6 +31,7 @@ from onnxplain.graph_passes.rules.registry import (
     gradient_entry,
     operator_name,
 )
+from onnxplain.graph_passes.rules.table import Table
 from onnxplain.graph_passes.twins import TwinEmitter
 
 # Differences below this part of the values are rounding: there the derivative stands in for the
@@ -238,3 +239,6 @@ def _to_extremum(emit: TwinEmitter, node: gs.Node, value: gs.Tensor, operand: in
     if node.op in ("ReduceMax", "ReduceMin"):
         return emit.mul(keep_axes(emit, node, value), extremum_share(emit, node))
     return emit.mul(value, extremum_shares(emit, node.inputs, node.outputs[0])[operand])
+
+
+RESCALE = Table("rescale", TwinEmitter, deeplift_rules)

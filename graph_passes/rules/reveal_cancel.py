@@ -28,6 +28,7 @@ from onnxplain.graph_passes.names import is_marked
 from onnxplain.graph_passes.rules.deeplift import RELATIVE_TINY, deeplift_rules
 from onnxplain.graph_passes.rules.elementwise import STRAIGHT_THROUGH
 from onnxplain.graph_passes.rules.registry import Rule, operator_name
+from onnxplain.graph_passes.rules.table import Table
 from onnxplain.graph_passes.twins import TwinEmitter
 
 # Each output element comes from one element of one operand.
@@ -304,3 +305,6 @@ def reveal(emit: RevealCancelEmitter, node: gs.Node, m, *, derivative: Rule) -> 
         passed.append(emit.mul(own, emit("Where", tiny, slope, quotient)))
     high, low = passed
     return Multipliers(emit.mean(high, low), emit.mul(emit.sub(high, low), 0.5))
+
+
+REVEAL_CANCEL = Table("reveal-cancel", RevealCancelEmitter, reveal_cancel_rules, False, collapsed)

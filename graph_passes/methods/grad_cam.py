@@ -8,20 +8,16 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from onnxplain import UnsupportedModelError
-from onnxplain.graph_passes.backward import backward, gradient_rules
+from onnxplain import InvalidInputError, UnsupportedModelError
+from onnxplain.graph_passes.backward import Refusal
 from onnxplain.graph_passes.dims import is_static, same_dim
 from onnxplain.graph_passes.emit import Emitter, producer_of
 from onnxplain.graph_passes.feature_map import FeatureMap, find_feature_map
-from onnxplain.graph_passes.finish import RESOLVED_TARGET, SCORE, finish, working_copy
+from onnxplain.graph_passes.finish import ATTRIBUTION, working_copy
+from onnxplain.graph_passes.heads import ask, gradient_refusals, walk_back
 from onnxplain.graph_passes.map_layout import Layout
-from onnxplain.graph_passes.score import (
-    add_target_input,
-    first_cotangent,
-    make_seed,
-    score_of,
-    where_to_begin,
-)
+from onnxplain.graph_passes.methods.method import Chosen, Method, Stages
+from onnxplain.graph_passes.methods.options import LAYER
 from onnxplain.graph_passes.subject import Subject
 
 # Rows or columns of a feature map up to which two products of matrices are faster than Resize.
@@ -51,20 +47,16 @@ def grad_cam(
     """
     subject = working_copy(subject)
     found = find_feature_map(subject, layer)
-    emit = Emitter(subject.graph)
-    target = add_target_input(subject.graph, target_width)
-    seed = make_seed(emit, subject, target)
-    score = score_of(emit, subject.logits, seed.weights)
-    begin = where_to_begin(subject), first_cotangent(emit, subject, seed)
-    (slope,) = backward(emit, gradient_rules, [begin], [found.tensor], "Grad-CAM", True)
+    asked = ask(subject, target_width)
+    emit = asked.emit
+    (slope,) = walk_back(asked, [found.tensor], "Grad-CAM")
     if slope is None:
         raise UnsupportedModelError(
             f"Grad-CAM: no gradient comes from the score to {found.tensor.name!r}: every way "
             "between them leads through a step function"
         )
     attribution = _to_input_size(emit, subject, found, _class_activation(emit, found, slope))
-    outputs = {"attribution": attribution, SCORE: score, RESOLVED_TARGET: seed.target}
-    return finish(subject.graph, outputs)
+    return asked.finished({ATTRIBUTION: attribution})
 
 
 def _class_activation(emit: Emitter, found: FeatureMap, slope: gs.Tensor) -> gs.Tensor:
@@ -175,3 +167,39 @@ def half_pixel_weights(length: int, wanted: int) -> np.ndarray:
     """
     middles = np.clip((np.arange(wanted) + 0.5) * length / wanted - 0.5, 0, length - 1)
     return np.maximum(1 - np.abs(middles[:, None] - np.arange(length)), 0)
+
+
+def feature_maps(subject: Subject, options: Chosen) -> list[FeatureMap]:
+    """The one tensor whose places are explained."""
+    if len(subject.sources) > 1:
+        raise InvalidInputError("grad-cam explains one input at a time; name one")
+    return [find_feature_map(subject, options["layer"])]
+
+
+def unsupported(subject: Subject, options: Chosen) -> list[Refusal]:
+    """What lies behind the feature map without a rule."""
+    return gradient_refusals(subject, [found.tensor for found in feature_maps(subject, options)])
+
+
+def stages(subject: Subject, options: Chosen, width: int | None) -> Stages:
+    """One graph."""
+    return Stages(grad_cam(subject, options["layer"], width))
+
+
+METHODS = (
+    Method(
+        name="grad-cam",
+        title="Grad-CAM",
+        cite="Selvaraju et al. 2017",
+        summary="Where the feature map speaks for the class.",
+        options=(LAYER,),
+        stages=stages,
+        unsupported=unsupported,
+        place=1,
+        default=True,
+        signed=False,
+        per_location=True,
+        feature_maps=feature_maps,
+        at_once=4,
+    ),
+)

@@ -1,0 +1,43 @@
+"""The methods, a file each: what a module here calls METHODS is known everywhere."""
+
+from __future__ import annotations
+
+import pkgutil
+from functools import cache
+from importlib import import_module
+
+from onnxplain import InvalidInputError
+from onnxplain.graph_passes.methods.method import Method, nearest
+
+
+@cache
+def _registry() -> dict[str, Method]:
+    found: list[Method] = []
+    for module in pkgutil.iter_modules(__path__):
+        found += getattr(import_module(f"{__name__}.{module.name}"), "METHODS", ())
+    names = [method.name for method in found]
+    assert len(set(names)) == len(names), f"two methods of one name: {sorted(names)}"
+    return {m.name: m for m in sorted(found, key=lambda m: (m.place, m.name))}
+
+
+def methods() -> dict[str, Method]:
+    """Every method by its name, those that run by default first."""
+    return dict(_registry())
+
+
+def default_methods() -> list[str]:
+    """The names of those that run where nobody chose."""
+    return [name for name, method in _registry().items() if method.default]
+
+
+def find_method(name: str) -> Method:
+    """The method of that name.
+
+    Raises:
+        InvalidInputError: there is none; the message names the nearest.
+    """
+    known = _registry()
+    if isinstance(name, str) and name in known:
+        return known[name]
+    close = nearest(name, known) if isinstance(name, str) else ""
+    raise InvalidInputError(f"method must be one of {', '.join(known)}; got {name!r}{close}")

@@ -1,0 +1,170 @@
+"""DeepLIFT: differences from a baseline, shared out so that they sum to the score's.
+
+Shrikumar, Greenside, Kundaje: Learning Important Features Through Propagating Activation
+Differences (2017).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import onnx
+import onnx_graphsurgeon as gs
+
+from onnxplain.graph_passes.backward import Refusal, find_path, refusals
+from onnxplain.graph_passes.decompositions import FOR_DEEPLIFT
+from onnxplain.graph_passes.finish import ATTRIBUTION, BASELINE, BASELINE_SCORE, working_copy
+from onnxplain.graph_passes.heads import add_baseline_input, ask, delta_of, per_token, walk_back
+from onnxplain.graph_passes.ledger import Ledger
+from onnxplain.graph_passes.methods.method import Chosen, Method, Stages
+from onnxplain.graph_passes.methods.options import BASELINE as BASELINE_OPTION
+from onnxplain.graph_passes.methods.options import choice
+from onnxplain.graph_passes.names import RESERVED
+from onnxplain.graph_passes.prepare import infer_shapes
+from onnxplain.graph_passes.rewriting import rewrite_nodes
+from onnxplain.graph_passes.rules.deeplift import RESCALE
+from onnxplain.graph_passes.rules.reveal_cancel import REVEAL_CANCEL
+from onnxplain.graph_passes.rules.table import Table
+from onnxplain.graph_passes.score import score_of
+from onnxplain.graph_passes.split import split
+from onnxplain.graph_passes.subject import Subject
+from onnxplain.graph_passes.twins import changing_names
+
+# The output that a ledger adds: what each node lost, float64 [nodes].
+LOSSES = f"{RESERVED}losses"
+# How the paper's two rules for nonlinearities are followed.
+RULES = {table.name: table for table in (RESCALE, REVEAL_CANCEL)}
+# Nodes of a model whose activations at the baseline are handed over from a graph of their own: of
+# 20,000, two graphs with 40,000 tensors between them load in 38 s, where one takes 12 s.
+_MOST_SPLIT = 4000
+
+
+def deeplift(
+    subject: Subject,
+    target_width: int | None = None,
+    table: Table = RESCALE,
+    ledger: Ledger | None = None,
+    whole_baseline: bool = False,
+) -> onnx.ModelProto:
+    """attribution = m_x (x - x'), m by one of `RULES`; sums to score(x) - score(x').
+
+    Args:
+        subject: what is explained.
+        target_width: None for a `target` of shape [N], else the length of index tuples.
+        table: one of `RULES`.
+        ledger: notes what each node loses, if given.
+        whole_baseline: expect the baseline in the input's own shape. Then the baseline's
+            activations depend on nothing else, and `split` can take them out of the model.
+
+    Returns:
+        A model with the further inputs `target` and, for each explained input, `baseline`
+        (broadcastable to it), and the outputs `attribution` (its shape), `delta`, both scores and
+        the resolved target; and, with a ledger, what each of its nodes lost.
+
+    Raises:
+        UnsupportedModelError: an operator on the path without a DeepLIFT rule.
+    """
+    table = table if ledger is None else ledger.watching(table)
+    asked = ask(decomposed(working_copy(subject)), target_width, table)
+    subject, emit = asked.subject, asked.emit
+    baselines = [
+        add_baseline_input(emit, subject, source, whole_baseline) for source in subject.sources
+    ]
+    pairs = list(zip(subject.starts, baselines, strict=True))
+    emit.add_twins(pairs, [subject.logits], shapes=whole_baseline)
+    baseline_score = score_of(emit, emit.twin(subject.logits), asked.seed.weights)
+    multipliers = walk_back(asked, subject.starts, "DeepLIFT")
+    outputs = {}
+    for source, baseline, multiplier in zip(subject.sources, baselines, multipliers, strict=True):
+        difference = emit.sub(source.start, baseline)
+        attribution = emit.mul(0.0 if multiplier is None else multiplier, difference)
+        attribution.shape = source.start.shape
+        outputs[subject.name_of(ATTRIBUTION, source)] = per_token(emit, source, attribution)
+    outputs["delta"] = delta_of(emit, list(outputs.values()), asked.score, baseline_score)
+    outputs[BASELINE_SCORE] = baseline_score
+    if ledger is not None:
+        outputs[LOSSES] = ledger.losses(emit)
+    return asked.finished(outputs)
+
+
+def decomposed(subject: Subject) -> Subject:
+    """The subject with composite operators of its path written as simple ones."""
+    path = find_path(subject.graph, subject.starts, [subject.logits])
+    on_path = {id(node): node for node in path.nodes}
+    changing = changing_names(subject.graph, subject.starts)
+
+    def needs_it(node: gs.Node) -> bool:
+        if id(node) not in on_path:
+            return False
+        if node.op == "Where":
+            return node.inputs[0].name in changing
+        if node.op != "Mul" or len(path.operands(node)) == 2:
+            return True
+        # A mask that varies, though it has no derivative.
+        return any(t.name in changing and t.name not in path.varying for t in node.inputs)
+
+    if not rewrite_nodes(subject.graph, FOR_DEEPLIFT, needs_it):
+        return subject
+    names = {t.name for t in subject.graph.outputs}
+    needed = {t.name: t for t in (subject.logits, subject.decided)}
+    extra = [tensor for name, tensor in needed.items() if name not in names]
+    subject.graph.outputs.extend(extra)
+    graph = infer_shapes(subject.graph)
+    del graph.outputs[len(graph.outputs) - len(extra) :]
+    return subject.moved_to(graph)
+
+
+def unsupported(subject: Subject, options: Chosen) -> Sequence[Refusal]:
+    """Every node that the rule's table cannot pass."""
+    table = RULES[options["rule"]]
+    subject = decomposed(working_copy(subject))
+    emit = table.emitter(subject.graph)
+    path = find_path(subject.graph, subject.starts, [subject.logits])
+    emit.add_twins([(start, start) for start in subject.starts], [subject.logits])
+    return refusals(path, table.rules(emit))
+
+
+def stages(subject: Subject, options: Chosen, width: int | None) -> Stages:
+    """What depends on the baseline alone, where that pays, and the rest."""
+    table = RULES[options["rule"]]
+    long = len(subject.graph.nodes) > _MOST_SPLIT
+    if long or not all(source.straight for source in subject.sources):
+        return Stages(deeplift(subject, width, table))
+    whole = deeplift(subject, width, table, whole_baseline=True)
+    baselines = {subject.name_of(BASELINE, source) for source in subject.sources}
+    of_the_baseline, explain = split(whole, {v.name for v in whole.graph.input} - baselines)
+    # Nothing does where the input first meets another one, a state say.
+    return Stages(explain, of_the_baseline if of_the_baseline.graph.output else None)
+
+
+def whole(subject: Subject, options: Chosen, width: int | None) -> onnx.ModelProto:
+    """One graph of (input, target, baseline)."""
+    return deeplift(subject, width, RULES[options["rule"]])
+
+
+def facts(options: Chosen) -> dict[str, Any]:
+    """The rule."""
+    return {"rule": options["rule"]}
+
+
+METHODS = (
+    Method(
+        name="deeplift",
+        title="DeepLIFT",
+        cite="Shrikumar, Greenside, Kundaje 2017",
+        summary="How each element's difference from a baseline makes the score's.",
+        options=(
+            BASELINE_OPTION,
+            choice("rule", "DeepLIFT's rule for nonlinearities.", tuple(RULES), "rescale"),
+        ),
+        stages=stages,
+        whole=whole,
+        unsupported=unsupported,
+        place=3,
+        default=True,
+        sums_to="score - baseline score",
+        at_once=1,
+        facts=facts,
+    ),
+)

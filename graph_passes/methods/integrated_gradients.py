@@ -1,0 +1,267 @@
+"""Integrated Gradients: the gradient averaged along the way from the baseline.
+
+Sundararajan, Taly, Yan: Axiomatic Attribution for Deep Networks (2017).
+
+Two graphs: `endpoints` scores both ends of the path, `gradient_chunk` does some of its points, or
+`path_gradients` those that are chosen one after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+
+from onnxplain import InvalidInputError
+from onnxplain.graph_passes.along import (
+    POINTS,
+    moved,
+    points_at_once,
+    scores_at,
+    slopes_at,
+)
+from onnxplain.graph_passes.backward import Refusal
+from onnxplain.graph_passes.emit import Emitter, numpy_type
+from onnxplain.graph_passes.finish import (
+    ATTRIBUTION,
+    BASELINE_SCORE,
+    SCORE,
+    SEED,
+    finish,
+    working_copy,
+)
+from onnxplain.graph_passes.heads import (
+    add_baseline_input,
+    added_up,
+    ask,
+    gradient_refusals,
+    per_token,
+)
+from onnxplain.graph_passes.loop import looped, with_delta
+from onnxplain.graph_passes.methods.method import Adaptive, Chosen, Method, Option, Repeated, Stages
+from onnxplain.graph_passes.methods.options import BASELINE, one_of, real_number, whole_number
+from onnxplain.graph_passes.names import RESERVED
+from onnxplain.graph_passes.quadrature import ADAPTIVE, NAMES, quadrature_rule
+from onnxplain.graph_passes.rules.table import Table
+from onnxplain.graph_passes.score import first_cotangent, score_of
+from onnxplain.graph_passes.subject import Source, Subject
+from onnxplain.graph_passes.twins import TwinEmitter
+
+_TITLE = "Integrated Gradients"
+# Inputs of the graphs that do some points of the path.
+ALPHAS = f"{RESERVED}alphas"
+WEIGHTS = f"{RESERVED}weights"
+# Unless asked otherwise: to 1 % of the score's difference, in at most so many passes; and the
+# passes of a fixed rule.
+TOLERANCE, MOST_STEPS, FIXED_STEPS = 0.01, 200, 50
+# Points at once in a file.
+_AT_ONCE = 2
+# The forward pass at both ends; no walk goes through it.
+_ENDS = Table("ends", TwinEmitter, lambda emit: None)  # pyright: ignore[reportArgumentType]
+
+
+def endpoints(subject: Subject, target_width: int | None = None) -> onnx.ModelProto:
+    """A model of (input, target, baseline): both scores, the resolved target and the seed."""
+    asked = ask(working_copy(subject), target_width, _ENDS)
+    subject, emit, seed = asked.subject, asked.emit, asked.seed
+    baselines = [add_baseline_input(emit, subject, source) for source in subject.sources]
+    emit.add_twins(list(zip(subject.starts, baselines, strict=True)), [subject.logits])
+    baseline_score = score_of(emit, emit.twin(subject.logits), seed.weights)
+    first = first_cotangent(emit, subject, seed)
+    return asked.finished({BASELINE_SCORE: baseline_score, SEED: first})
+
+
+def gradient_chunk(subject: Subject) -> onnx.ModelProto:
+    """A model of (input, baseline, seed, alphas [K], weights [K], total) that adds to the total.
+
+    attribution = total + (x - x') sum_k weights_k d score / d x at x' + alphas_k (x - x') (equation
+    1, as a sum). The K points of all N inputs go through the graph as one batch of K N; where the
+    file fixes its batch, K must be 1.
+
+    Raises:
+        UnsupportedModelError: an operator on the path without a gradient rule.
+    """
+    alphas, weights = (
+        gs.Variable(name, dtype=subject.start.dtype, shape=[POINTS]) for name in (ALPHAS, WEIGHTS)
+    )
+    at = moved(subject, [alphas], _way_from_baseline(alphas), _TITLE)
+    emit, subject = at.emit, at.subject
+    slopes = slopes_at(at, _TITLE, weights)
+    emit.graph.inputs.append(weights)
+    parts = {}
+    for slope, place in zip(slopes, at.places, strict=True):
+        part = emit.mul(slope, place.known)
+        part.shape = place.source.start.shape
+        name = subject.name_of(ATTRIBUTION, place.source)
+        parts[name] = per_token(emit, place.source, part)
+        if place.source.embedded:
+            parts[name].shape = place.source.start.shape[:-1]
+    return finish(emit.graph, added_up(emit, parts), own_outputs=False)
+
+
+def path_gradients(subject: Subject) -> onnx.ModelProto:
+    """A model of (input, baseline, seed, alphas [K, N]) for points chosen one after the other.
+
+    Its outputs, for each of K points of each of N inputs: `attribution` [K, N, ...], the gradient
+    times (x - x'), and the score there, [K, N], without the bias of a last layer: only differences
+    of these scores count. Where the file fixes its batch, K must be 1.
+
+    Raises:
+        UnsupportedModelError: an operator on the path without a gradient rule.
+    """
+    shape = [POINTS, f"{RESERVED}path_batch"]
+    alphas = gs.Variable(ALPHAS, dtype=subject.start.dtype, shape=shape)
+    at = moved(subject, [alphas], _way_from_baseline(alphas), _TITLE)
+    emit, subject = at.emit, at.subject
+    slopes = slopes_at(at, _TITLE)
+    outputs: dict[str, gs.Tensor] = {SCORE: scores_at(at)}
+    for slope, place in zip(slopes, at.places, strict=True):
+        part = emit.mul(slope, emit("Unsqueeze", place.known, [0]))
+        outputs[subject.name_of(ATTRIBUTION, place.source)] = per_token(emit, place.source, part)
+    for tensor in outputs.values():
+        tensor.dtype = subject.start.dtype
+    return finish(emit.graph, outputs, own_outputs=False)
+
+
+def _way_from_baseline(alphas: gs.Variable):
+    """x' + alphas (x - x') as [K, N, ...], and x - x' [N, ...]."""
+
+    def mover(emit: Emitter, subject: Subject, source: Source) -> tuple[gs.Tensor, gs.Tensor]:
+        start = source.start
+        rank, given = len(start.shape), len(alphas.shape)
+        baseline = add_baseline_input(emit, subject, source)
+        # Zero stands for an axis that stays as it is.
+        column = emit("Reshape", alphas, [0] * given + [1] * (rank + 1 - given))
+        difference = emit.sub(start, baseline)
+        points = emit.add(emit.mul(column, emit("Unsqueeze", difference, [0])), baseline)
+        return points, difference
+
+    return mover
+
+
+def chunks_of(
+    points: np.ndarray, weights: np.ndarray, size: int, dtype: np.dtype
+) -> tuple[np.ndarray, np.ndarray]:
+    """Points and weights as rows of `size`, [chunks, size].
+
+    The last row is filled with weight 0.
+    """
+    missing = -len(points) % size
+    points = np.concatenate([points, np.full(missing, points[-1])])
+    weights = np.concatenate([weights, np.zeros(missing)])
+    return (
+        points.reshape(-1, size).astype(dtype),
+        weights.reshape(-1, size).astype(dtype),
+    )
+
+
+def settle(options: dict[str, Any]) -> dict[str, Any]:
+    """What steps, tolerance and quadrature come to together.
+
+    Raises:
+        InvalidInputError: a tolerance for a rule that always takes all its steps.
+    """
+    steps, tolerance, quadrature = (options[k] for k in ("steps", "tolerance", "quadrature"))
+    if tolerance is not None and quadrature not in (None, ADAPTIVE):
+        raise InvalidInputError(
+            f"a tolerance needs quadrature 'adaptive'; {quadrature!r} always takes all its steps"
+        )
+    if quadrature in (None, ADAPTIVE) and tolerance is None and steps is None:
+        tolerance = TOLERANCE
+    if quadrature is None:
+        quadrature = "gauss-legendre" if tolerance is None else ADAPTIVE
+    most = MOST_STEPS if quadrature == ADAPTIVE else FIXED_STEPS
+    # What an exported file does, which has no points of its own for each input.
+    fixed = "gauss-legendre" if quadrature == ADAPTIVE else quadrature
+    settled = {"tolerance": tolerance, "quadrature": quadrature, "steps": steps or most}
+    settled |= {"fixed_quadrature": fixed, "fixed_steps": steps or FIXED_STEPS}
+    quadrature_rule(quadrature, settled["steps"])
+    return {**options, **settled}
+
+
+def stages(subject: Subject, options: Chosen, width: int | None) -> Stages:
+    """Both ends, and points between them."""
+    ends, steps = endpoints(subject, width), options["steps"]
+    if options["quadrature"] == ADAPTIVE:
+        return Stages(ends, along=Adaptive(path_gradients(subject), steps, options["tolerance"]))
+    rows = _rows(options["quadrature"], steps, subject)
+    return Stages(ends, along=Repeated(gradient_chunk(subject), rows, steps))
+
+
+def _rows(quadrature: str, steps: int, subject: Subject):
+    points, weights = quadrature_rule(quadrature, steps)
+    dtype = numpy_type(subject.start.dtype)
+
+    def rows(size: int) -> Mapping[str, np.ndarray]:
+        found = chunks_of(points, weights, size, dtype)
+        return dict(zip((ALPHAS, WEIGHTS), found, strict=True))
+
+    return rows
+
+
+def whole(subject: Subject, options: Chosen, width: int | None) -> onnx.ModelProto:
+    """Both ends, and a Loop over the points of a fixed rule."""
+    steps = options["fixed_steps"]
+    rows = _rows(options["fixed_quadrature"], steps, subject)
+    sizes = {subject.name_of(ATTRIBUTION, s): s.input.name for s in subject.sources}
+    chunk = gradient_chunk(subject)
+    once = points_at_once(subject, _AT_ONCE, 1, steps)
+    return with_delta(looped(endpoints(subject, width), chunk, rows(once), sizes), list(sizes))
+
+
+def unsupported(subject: Subject, options: Chosen) -> list[Refusal]:
+    """Operators on the path without a gradient."""
+    del options
+    return gradient_refusals(subject, subject.starts)
+
+
+def facts(options: Chosen) -> dict[str, Any]:
+    """The file's own rule."""
+    return {"steps": options["fixed_steps"], "quadrature": options["fixed_quadrature"]}
+
+
+METHODS = (
+    Method(
+        name="integrated-gradients",
+        title=_TITLE,
+        cite="Sundararajan, Taly, Yan 2017",
+        summary="The gradient averaged along the way from a baseline.",
+        options=(
+            BASELINE,
+            Option(
+                "steps",
+                "Gradient passes of Integrated Gradients. Default: as many as a tolerance of 1 % "
+                "takes, at most 200 (an exported file: 50).",
+                whole_number("steps"),
+                kind=int,
+                metavar="N",
+            ),
+            Option(
+                "tolerance",
+                "Integrated Gradients adds passes, at most --steps, until completeness is kept to "
+                "this part of the score's difference. Default: 0.01 (1%) without --steps.",
+                real_number("tolerance", positive=True),
+                kind=float,
+                metavar="T",
+            ),
+            Option(
+                "quadrature",
+                "The rule that chooses the points.",
+                one_of("quadrature", NAMES),
+                choices=NAMES,
+                command_line=False,
+            ),
+        ),
+        stages=stages,
+        whole=whole,
+        unsupported=unsupported,
+        place=2,
+        default=True,
+        sums_to="score - baseline score",
+        settle=settle,
+        facts=facts,
+    ),
+)

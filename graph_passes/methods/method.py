@@ -1,0 +1,166 @@
+"""What a method is: a record that says how it is built, run, named and drawn."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx
+
+from onnxplain import InvalidInputError
+from onnxplain.graph_passes.backward import Refusal
+from onnxplain.graph_passes.feature_map import FeatureMap
+from onnxplain.graph_passes.subject import Subject
+
+# A method's options by name, checked and with their defaults.
+Chosen = Mapping[str, Any]
+
+
+class Option(NamedTuple):
+    """Something that a method can be asked for.
+
+    Attributes:
+        name: as in Python; on the command line with dashes.
+        help: one or two sentences.
+        check: makes a value of what was given, or raises InvalidInputError.
+        default: the value where nothing was asked for.
+        choices: all values, where they are names.
+        kind: int, float, bool or str: what the command line reads.
+        command_line: whether it is offered there.
+        metavar: what stands for its value in a help text.
+    """
+
+    name: str
+    help: str
+    check: Callable[[Any], Any]
+    default: Any = None
+    choices: tuple[str, ...] = ()
+    kind: type = str
+    command_line: bool = True
+    metavar: str | None = None
+
+
+class Repeated(NamedTuple):
+    """A graph that runs again and again, each time adding to what it returned before.
+
+    Attributes:
+        model: takes, beside what all runs are fed, a total for each of its outputs (see
+            `heads.total_input`) and one row of each of `rows`.
+        rows: how many at once -> for each such input an array [runs, at once, ...].
+        passes: in all, of one input.
+    """
+
+    model: onnx.ModelProto
+    rows: Callable[[int], Mapping[str, np.ndarray]]
+    passes: int
+
+
+class Adaptive(NamedTuple):
+    """A graph that runs at points that are chosen by what the ones before have measured.
+
+    Attributes:
+        model: of `path_gradients`.
+        passes: at most.
+        tolerance: where it stops; None: at `passes`.
+    """
+
+    model: onnx.ModelProto
+    passes: int
+    tolerance: float | None
+
+
+class Stages(NamedTuple):
+    """The graphs that a method's run consists of.
+
+    Attributes:
+        explain: takes `target`; runs for each input and target.
+        baseline: what depends on the baseline alone, before it; runs once for each.
+        along: what runs several times for each target, behind it.
+    """
+
+    explain: onnx.ModelProto
+    baseline: onnx.ModelProto | None = None
+    along: Repeated | Adaptive | None = None
+
+
+def _facts(options: Chosen) -> dict[str, Any]:
+    """All of them, but for what a file says in another way."""
+    return {name: v for name, v in options.items() if name not in ("baseline", "layer")}
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """How a model's score can be explained.
+
+    Attributes:
+        name: what users call it by.
+        title: as it is printed.
+        cite: authors and year.
+        summary: one sentence.
+        options: what it takes, beside target, input, output and score.
+        stages: (subject, options, width of index tuples or None) -> the graphs that run.
+        whole: (subject, options, width) -> one graph that does all of it, for a file; None: where
+            there is but one stage, that one.
+        unsupported: (subject, options) -> every reason why it cannot run; emits no backward pass.
+        place: where it stands among the others; those of one place by name.
+        default: whether it is one of those that run where nobody chose.
+        signed: whether its numbers may be negative.
+        per_location: whether there is one number for a location, and not for an element.
+        sums_to: what its numbers sum to, in words; None: nothing.
+        owes: whether what they leave of that is an error.
+        feature_maps: (subject, options) -> the tensors whose locations are explained.
+        at_once: inputs that go through its graphs together on a CPU.
+        settle: checks options against each other, and fills in what follows from others.
+        facts: (options) -> what an exported file says of them.
+    """
+
+    name: str
+    title: str
+    cite: str
+    summary: str
+    options: tuple[Option, ...]
+    stages: Callable[[Subject, Chosen, int | None], Stages]
+    unsupported: Callable[[Subject, Chosen], Sequence[Refusal]]
+    whole: Callable[[Subject, Chosen, int | None], onnx.ModelProto] | None = None
+    place: int = 100
+    default: bool = False
+    signed: bool = True
+    per_location: bool = False
+    sums_to: str | None = None
+    owes: bool = True
+    feature_maps: Callable[[Subject, Chosen], Sequence[FeatureMap]] | None = None
+    at_once: int = 2
+    settle: Callable[[dict[str, Any]], dict[str, Any]] = dict
+    facts: Callable[[Chosen], dict[str, Any]] = _facts
+
+    def takes(self, name: str) -> bool:
+        """Whether it has an option of that name."""
+        return any(option.name == name for option in self.options)
+
+    def chosen(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Its options: those given, checked, and the others' defaults; None counts as not given.
+
+        Raises:
+            InvalidInputError: a wrong value, or a name that it does not take.
+        """
+        names = [option.name for option in self.options]
+        for name in given:
+            if name not in names:
+                takes = ", ".join(names) or "none"
+                raise InvalidInputError(
+                    f"{self.name} has no option {name!r}{nearest(name, names)} (it takes {takes})"
+                )
+        values = {}
+        for option in self.options:
+            value = given.get(option.name)
+            values[option.name] = option.default if value is None else option.check(value)
+        return self.settle(values)
+
+
+def nearest(name: str, names: Collection[str]) -> str:
+    """The names that are most like one, in words; empty where none is."""
+    close = difflib.get_close_matches(name.lower(), names, cutoff=0.5)
+    return f": did you mean {' or '.join(map(repr, close))}?" if close else ""
