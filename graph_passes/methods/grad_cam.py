@@ -1,8 +1,13 @@
-"""Grad-CAM (Selvaraju et al. 2017): where the feature map speaks for the class."""
+"""Grad-CAM and its family: where a feature map speaks for the class.
+
+All weigh the feature map A by something of its gradient g = d score / d A, sum over the channels,
+keep what is positive, and stretch it to the input; they differ in the weights.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -14,7 +19,7 @@ from onnxplain.graph_passes.dims import is_static, same_dim
 from onnxplain.graph_passes.emit import Emitter, producer_of
 from onnxplain.graph_passes.feature_map import FeatureMap, find_feature_map
 from onnxplain.graph_passes.finish import ATTRIBUTION, working_copy
-from onnxplain.graph_passes.heads import ask, gradient_refusals, walk_back
+from onnxplain.graph_passes.heads import Asked, ask, gradient_refusals, walk_back
 from onnxplain.graph_passes.map_layout import Layout
 from onnxplain.graph_passes.methods.method import Chosen, Method, Stages
 from onnxplain.graph_passes.methods.options import LAYER
@@ -24,19 +29,35 @@ from onnxplain.graph_passes.subject import Subject
 _SMALL = 32
 
 
-def grad_cam(
-    subject: Subject, layer: str | None = None, target_width: int | None = None
+class Weights(NamedTuple):
+    """How a method weighs a feature map.
+
+    Attributes:
+        name: the method's title.
+        of: (emit, values, slope, layout) -> weights that broadcast to the values.
+        by_channel: whether there is but one for each channel.
+    """
+
+    name: str
+    of: Callable[[Emitter, gs.Tensor, gs.Tensor, Layout], gs.Tensor]
+    by_channel: bool
+
+
+def cam(
+    subject: Subject,
+    layer: str | Sequence[str] | None,
+    target_width: int | None,
+    weights: Weights,
 ) -> onnx.ModelProto:
-    """alpha_k = mean over space of d score / d A^k.
+    """L = ReLU(sum_k w_k A^k), brought to the input's spatial size, bilinear, half-pixel.
 
-    L = ReLU(sum_k alpha_k A^k) (equations 1 and 2).
-
-    L is brought to the input's spatial size, bilinear, half-pixel.
+    Of several layers the sum, each divided by its maximum.
 
     Args:
         subject: what is explained.
-        layer: the feature map's tensor or node name; None finds it.
+        layer: the feature map's tensor or node name, or several; None finds it.
         target_width: None for a `target` of shape [N], else the length of index tuples.
+        weights: the method's.
 
     Returns:
         A model with the outputs `attribution` [N, H, W], the score and the resolved target.
@@ -46,31 +67,63 @@ def grad_cam(
         UnsupportedModelError: no feature map, or an operator without a rule behind it.
     """
     subject = working_copy(subject)
-    found = find_feature_map(subject, layer)
+    found = found_maps(subject, layer)
     asked = ask(subject, target_width)
-    emit = asked.emit
-    (slope,) = walk_back(asked, [found.tensor], "Grad-CAM")
-    if slope is None:
-        raise UnsupportedModelError(
-            f"Grad-CAM: no gradient comes from the score to {found.tensor.name!r}: every way "
-            "between them leads through a step function"
-        )
-    attribution = _to_input_size(emit, subject, found, _class_activation(emit, found, slope))
-    return asked.finished({ATTRIBUTION: attribution})
+    return asked.finished({ATTRIBUTION: cam_of(asked, found, weights)})
 
 
-def _class_activation(emit: Emitter, found: FeatureMap, slope: gs.Tensor) -> gs.Tensor:
-    """ReLU(sum_k alpha_k A^k) as [N, 1, spatial...].
+def cam_of(asked: Asked, found: Sequence[FeatureMap], weights: Weights) -> gs.Tensor:
+    """The map of some layers in a graph where a target is asked for, [N, H, W]."""
+    emit, subject = asked.emit, asked.subject
+    slopes = walk_back(asked, [one.tensor for one in found], weights.name)
+    maps = []
+    for one, slope in zip(found, slopes, strict=True):
+        if slope is None:
+            raise UnsupportedModelError(
+                f"{weights.name}: no gradient comes from the score to {one.tensor.name!r}: every "
+                "way between them leads through a step function"
+            )
+        activation = _class_activation(emit, one, slope, weights)
+        maps.append(_to_input_size(emit, subject, one, activation))
+    if len(maps) == 1:
+        return maps[0]
+    return emit.sum([_of_its_maximum(emit, one) for one in maps])
 
-    Where the channels come first it is a product of matrices, [N, 1, C] by [N, C, pixels]: 5 us for
-    [1, 1280, 7, 7], where a product of all elements and their sum take 100 us.
+
+def found_maps(subject: Subject, layer: str | Sequence[str] | None) -> list[FeatureMap]:
+    """The feature maps that are named, or the one that is found."""
+    if layer is None or isinstance(layer, str):
+        return [find_feature_map(subject, layer)]
+    if not isinstance(layer, list | tuple) or not layer:
+        raise InvalidInputError(f"layer must be a name or several, got {layer!r}")
+    found = [find_feature_map(subject, name) for name in dict.fromkeys(layer)]
+    if len(found) > 1 and any(one.picture is None for one in found):
+        raise InvalidInputError("several layers need an input whose spatial axes are known")
+    return found
+
+
+def _of_its_maximum(emit: Emitter, image: gs.Tensor) -> gs.Tensor:
+    """Each row [H, W] as parts of its maximum; 0 where that is 0."""
+    most = emit("ReduceMax", image, [1, 2], keepdims=1)
+    return emit.div(image, emit.add(most, emit.cast_like(emit("Equal", most, 0.0), most)))
+
+
+def _class_activation(
+    emit: Emitter, found: FeatureMap, slope: gs.Tensor, weights: Weights
+) -> gs.Tensor:
+    """ReLU(sum_k w_k A^k) as [N, 1, spatial...].
+
+    Where the channels come first and have a weight each it is a product of matrices, [N, 1, C] by
+    [N, C, pixels]: 5 us for [1, 1280, 7, 7], where a product of all elements and their sum take
+    100 us.
     """
     layout, values = found.layout, found.tensor
     if layout.tokens is not None:
         values, slope = (_patches(emit, found, tensor) for tensor in (values, slope))
     order = [layout.batch, layout.channels, *layout.spatial]
-    alpha = _mean_over(emit, slope, layout)
-    if order == list(range(len(found.tensor.shape))) and layout.tokens is None:
+    alpha = weights.of(emit, values, slope, layout)
+    in_order = order == list(range(len(found.tensor.shape))) and layout.tokens is None
+    if in_order and weights.by_channel:
         row = emit("Reshape", emit("Flatten", alpha, axis=1), [0, 1, -1])
         total = emit("MatMul", row, emit("Reshape", values, [0, 0, -1]))
         shape = emit("Concat", [0, 1], emit.dims(values, 2), axis=0)
@@ -117,6 +170,50 @@ def _mean_over(emit: Emitter, slope: gs.Tensor, layout: Layout) -> gs.Tensor:
         if as_many and all(value.shape[axis] == 1 for axis in axes):
             return value
     return emit("ReduceMean", slope, axes, keepdims=1)
+
+
+def _gradient_weights(emit: Emitter, values: gs.Tensor, slope: gs.Tensor, layout: Layout):
+    """w_k = mean over space of g (Grad-CAM, equation 1)."""
+    del values
+    return _mean_over(emit, slope, layout)
+
+
+def _plus_plus_weights(emit: Emitter, values: gs.Tensor, slope: gs.Tensor, layout: Layout):
+    """w_k = sum over space of relu(g) g^2 / (2 g^2 + g^3 sum over space of A).
+
+    Grad-CAM++, equations 10 and 19, of a score's exponential; 0 where g or the denominator is 0.
+    """
+    axes = list(layout.spatial)
+    square = emit.mul(slope, slope)
+    total = emit("ReduceSum", values, axes, keepdims=1)
+    below = emit.add(emit.mul(square, 2.0), emit.mul(emit.mul(square, slope), total))
+    none = emit.cast_like(emit("Equal", below, 0.0), below)
+    share = emit.div(square, emit.add(below, none))
+    return emit("ReduceSum", emit.mul(emit("Relu", slope), share), axes, keepdims=1)
+
+
+def _axiom_weights(emit: Emitter, values: gs.Tensor, slope: gs.Tensor, layout: Layout):
+    """w_k = sum over space of g A / sum over space of A (XGrad-CAM, equation 8); 0 for 0 / 0."""
+    axes = list(layout.spatial)
+    owed = emit("ReduceSum", emit.mul(slope, values), axes, keepdims=1)
+    total = emit("ReduceSum", values, axes, keepdims=1)
+    none = emit.cast_like(emit("Equal", total, 0.0), total)
+    return emit.div(owed, emit.add(total, none))
+
+
+def _each_weight(emit: Emitter, values: gs.Tensor, slope: gs.Tensor, layout: Layout):
+    """w = g, for each element (HiResCAM, equation 5)."""
+    del emit, values, layout
+    return slope
+
+
+def _each_positive_weight(emit: Emitter, values: gs.Tensor, slope: gs.Tensor, layout: Layout):
+    """w = relu(g), for each element (LayerCAM, equation 5)."""
+    del values, layout
+    return emit("Relu", slope)
+
+
+GRAD_CAM = Weights("Grad-CAM", _gradient_weights, True)
 
 
 def _to_input_size(
@@ -170,10 +267,10 @@ def half_pixel_weights(length: int, wanted: int) -> np.ndarray:
 
 
 def feature_maps(subject: Subject, options: Chosen) -> list[FeatureMap]:
-    """The one tensor whose places are explained."""
+    """The tensors whose places are explained."""
     if len(subject.sources) > 1:
         raise InvalidInputError("grad-cam explains one input at a time; name one")
-    return [find_feature_map(subject, options["layer"])]
+    return found_maps(subject, options["layer"])
 
 
 def unsupported(subject: Subject, options: Chosen) -> list[Refusal]:
@@ -181,25 +278,61 @@ def unsupported(subject: Subject, options: Chosen) -> list[Refusal]:
     return gradient_refusals(subject, [found.tensor for found in feature_maps(subject, options)])
 
 
-def stages(subject: Subject, options: Chosen, width: int | None) -> Stages:
-    """One graph."""
-    return Stages(grad_cam(subject, options["layer"], width))
+def _method(name: str, weights: Weights, cite: str, summary: str, **more: Any) -> Method:
+    def stages(subject: Subject, options: Chosen, width: int | None) -> Stages:
+        return Stages(cam(subject, options["layer"], width, weights))
 
-
-METHODS = (
-    Method(
-        name="grad-cam",
-        title="Grad-CAM",
-        cite="Selvaraju et al. 2017",
-        summary="Where the feature map speaks for the class.",
+    return Method(
+        name=name,
+        title=weights.name,
+        cite=cite,
+        summary=summary,
         options=(LAYER,),
         stages=stages,
         unsupported=unsupported,
-        place=1,
-        default=True,
         signed=False,
         per_location=True,
         feature_maps=feature_maps,
         at_once=4,
+        **more,
+    )
+
+
+METHODS = (
+    _method(
+        "grad-cam",
+        GRAD_CAM,
+        "Selvaraju et al. 2017",
+        "Where the feature map speaks for the class.",
+        place=1,
+        default=True,
+    ),
+    _method(
+        "grad-cam++",
+        Weights("Grad-CAM++", _plus_plus_weights, True),
+        "Chattopadhay et al. 2018",
+        "Grad-CAM with more weight on places that are few.",
+        place=20,
+    ),
+    _method(
+        "hirescam",
+        Weights("HiResCAM", _each_weight, False),
+        "Draelos, Carin 2020",
+        "The feature map times its gradient, place by place.",
+        place=20,
+    ),
+    _method(
+        "layercam",
+        Weights("LayerCAM", _each_positive_weight, False),
+        "Jiang et al. 2021",
+        "The feature map times its positive gradient, which also serves early layers.",
+        place=20,
+    ),
+    _method(
+        "xgrad-cam",
+        Weights("XGrad-CAM", _axiom_weights, True),
+        "Fu et al. 2020",
+        "Grad-CAM with each place's gradient weighed by its share of the activation.",
+        place=20,
     ),
 )

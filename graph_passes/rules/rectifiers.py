@@ -1,0 +1,53 @@
+"""Rules that change a gradient at rectifiers: guided backpropagation and the deconvnet.
+
+A rectifier is a Relu, or a Clip from 0 on (ReLU6); everywhere else these are the gradient's rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import onnx_graphsurgeon as gs
+
+from onnxplain.graph_passes.backward import Resolved, RuleTable, gradient_rules
+from onnxplain.graph_passes.emit import Emitter, is_constant
+from onnxplain.graph_passes.rules.registry import Rule, operator_name
+from onnxplain.graph_passes.rules.table import Table
+
+
+def is_rectifier(node: gs.Node) -> bool:
+    """Whether a node is max(x, 0), perhaps with an upper bound."""
+    if operator_name(node) == "Relu":
+        return True
+    if operator_name(node) != "Clip" or len(node.inputs) < 2:
+        return False
+    low = node.inputs[1]
+    return is_constant(low) and low.values.size == 1 and float(low.values.item()) == 0.0
+
+
+def guided(emit: Emitter, node: gs.Node, dy: gs.Tensor, *, derivative: Rule) -> gs.Tensor:
+    """dx = relu(dy) [x > 0] (Springenberg et al. 2015, section 3.4)."""
+    return derivative(emit, node, emit("Relu", dy))
+
+
+def deconvolved(emit: Emitter, node: gs.Node, dy: gs.Tensor, *, derivative: Rule) -> gs.Tensor:
+    """dx = relu(dy), whatever went forward (Zeiler, Fergus 2014, section 2.1)."""
+    del node, derivative
+    return emit("Relu", dy)
+
+
+def _with(rule: Rule, emit: Emitter) -> RuleTable:
+    del emit
+
+    def table(node: gs.Node, operand: int, varying: Sequence[int]) -> Resolved | str:
+        resolved = gradient_rules(node, operand, varying)
+        if isinstance(resolved, str) or operand != 0 or not is_rectifier(node):
+            return resolved
+        return Resolved(partial(rule, derivative=resolved.rule), resolved.broadcasts)
+
+    return table
+
+
+GUIDED = Table("guided", Emitter, partial(_with, guided))
+DECONVNET = Table("deconvnet", Emitter, partial(_with, deconvolved))
