@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from onnxplain import InvalidInputError
-from onnxplain.engine.arrays import check_baseline_values
+from onnxplain.engine.arrays import check_baseline, check_baseline_values
+from onnxplain.graph_passes.methods.method import Method
 from onnxplain.graph_passes.subject import Source, Subject
 from onnxplain.models.card import ModelCard, black_image
 
@@ -45,30 +46,84 @@ def tell_of_zeros() -> None:
     logger.warning(NO_CARD)
 
 
+def is_set(method: Method, baseline: Any) -> bool:
+    """Whether what was given is a set of baselines: a list of arrays, say."""
+    if method.baselines != "maybe":
+        return method.baselines == "always"
+    if isinstance(baseline, Mapping):
+        return any(is_set(method, one) for one in baseline.values())
+    arrays = isinstance(baseline, list | tuple) and len(baseline) > 0
+    return arrays and all(isinstance(one, np.ndarray) and one.ndim > 0 for one in baseline)
+
+
 def checked_baselines(
-    subject: Subject, card: ModelCard | None, names: Mapping[str, str], baseline: Any
+    subject: Subject,
+    card: ModelCard | None,
+    names: Mapping[str, str],
+    baseline: Any,
+    several: bool = False,
 ) -> dict[str, np.ndarray]:
     """A baseline for each explained input, by its name in the graphs, in the input's rank.
+
+    Of a set its baselines lie along the first axis.
 
     Args:
         subject: what is explained.
         card: the model's, whose black image is the default of a picture.
         names: of the baselines in the graphs -> of the inputs.
         baseline: an array or number for all, one for each input by its name, or None.
+        several: whether it is a set.
 
     Raises:
         InvalidInputError: other names, or no numbers of that rank.
     """
+    check = _checked_set if several else check_baseline_values
     given = baseline if isinstance(baseline, Mapping) else dict.fromkeys(names.values(), baseline)
     if set(given) != set(names.values()):
         raise InvalidInputError(
             f"baseline must name the explained inputs {', '.join(names.values())}; "
             f"got {', '.join(map(str, given))}"
         )
-    return {
-        name: check_baseline_values(source, _or_default(card, given[source.input.name], source))
+    found = {
+        name: check(source, _or_default(card, given[source.input.name], source))
         for name, source in zip(names, subject.sources, strict=True)
     }
+    sizes = {len(values) for values in found.values()}
+    if several and len(sizes) > 1:
+        raise InvalidInputError(f"sets of baselines of one size were expected; got {sizes}")
+    return found
+
+
+def _checked_set(source: Source, baseline: Any) -> np.ndarray:
+    """A set of baselines, [B, ...]: of a list each one, of an array its rows."""
+    parts = baseline if isinstance(baseline, list | tuple) else [baseline]
+    rows = [check_baseline_values(source, part) for part in parts]
+    try:
+        shape = np.broadcast_shapes(*(row.shape[1:] for row in rows))
+    except ValueError as error:
+        shapes = ", ".join(str(list(row.shape)) for row in rows)
+        raise InvalidInputError(f"baselines of shapes {shapes} make no set") from error
+    return np.concatenate([np.broadcast_to(row, (len(row), *shape)) for row in rows])
+
+
+def whole_baselines(
+    subject: Subject,
+    chosen: Mapping[str, np.ndarray],
+    feeds: Mapping[str, np.ndarray],
+    several: bool,
+) -> dict[str, np.ndarray]:
+    """The baselines of one call, by their names in the graphs: in their inputs' shapes, or sets.
+
+    Raises:
+        InvalidInputError: a shape that does not broadcast.
+    """
+    found = {}
+    for name, source in zip(chosen, subject.sources, strict=True):
+        x = feeds[source.input.name]
+        if several:
+            check_baseline(source, chosen[name][:1], x)
+        found[name] = chosen[name] if several else check_baseline(source, chosen[name], x)
+    return found
 
 
 def _or_default(card: ModelCard | None, baseline: Any, source: Source) -> Any:

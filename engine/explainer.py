@@ -12,8 +12,16 @@ import numpy as np
 import onnx
 
 from onnxplain import InvalidInputError, OnnxplainError, UnsupportedModelError
-from onnxplain.engine.arrays import check_baseline, check_inputs, check_target, if_out_of_range
-from onnxplain.engine.baselines import GIVEN, black_of, checked_baselines, default_of, tell_of_zeros
+from onnxplain.engine.arrays import check_inputs, check_target, if_out_of_range
+from onnxplain.engine.baselines import (
+    GIVEN,
+    black_of,
+    checked_baselines,
+    default_of,
+    is_set,
+    tell_of_zeros,
+    whole_baselines,
+)
 from onnxplain.engine.batching import (
     all_alike,
     batch_size,
@@ -141,14 +149,15 @@ class Explainer:
         wanted = output if output is not None else (self.card.output if self.card else None)
         # The model as it was given.
         self._file: Session | None = None
-        self._plans: dict[int | None, Plan] = {}
+        self._plans: dict[tuple[int | None, bool], Plan] = {}
+        self._several = is_set(self._settings.method, baseline)
         with BUILDING, within(limits), blamed_on_file(model):
             self._limits = in_force()
             graph = prepared_graph(model, loaded, self._sha256)
             self.subject = select(graph, input, wanted, score)
             self.feature_map = names_of_maps(self._settings, self.subject)
-            self._default_plan = self._plan(self._default_width)
-        self._baselines = self._checked_baselines(baseline)
+            self._default_plan = self._plan(self._default_width, self._several)
+        self._baselines = self._checked_baselines(baseline, self._several)
         self._started_from = default_of(self.card, self.subject) if baseline is None else GIVEN
         self._untold = baseline is None and self._compares and black_of(self.card) is None
 
@@ -172,7 +181,11 @@ class Explainer:
     def __reduce__(self) -> tuple[Any, ...]:
         names = self._default_plan.baseline_names
         default = self._started_from != GIVEN or not self._compares
-        baseline = None if default else {names[k]: v for k, v in self._baselines.items()}
+        own = {
+            names[k]: np.split(v, len(v)) if self._several else v
+            for k, v in self._baselines.items()
+        }
+        baseline = None if default else own
         given = {**self._arguments, "limits": self._limits, "baseline": baseline, "card": self.card}
         return restored, (type(self), sendable(self._given), self._sha256, given)
 
@@ -190,7 +203,8 @@ class Explainer:
 
         It returns the model's outputs, `attribution` and `delta`.
         """
-        return self._default_plan.contract_model()
+        sizes = [len(values) for values in self._baselines.values()]
+        return self._default_plan.contract_model(sizes[0] if self._several else 0)
 
     def __call__(
         self, x: Any, target: Any = None, *, baseline: Any = None, progress: Progress | None = None
@@ -220,11 +234,15 @@ class Explainer:
         count = len(source) if source.ndim else 1
         check_rows(self.subject, feeds, count)
         targets = check_target(self.subject, target, count)
-        plan = self._plan(targets.shape[1] if targets.ndim == 2 else None)
-        feeds |= self._whole_baselines(feeds, baseline)
+        several = self._several
+        if baseline is not None:
+            several = is_set(self._settings.method, baseline)
+        plan = self._plan(targets.shape[1] if targets.ndim == 2 else None, several)
+        baselines = self._whole_baselines(feeds, baseline, several)
         size = batch_size(self.subject, self._settings, plan.kind, plan.adaptive, count)
         run = plan.run
-        rowed, sure = with_rows(self.subject, feeds, count)
+        rowed, sure = with_rows(self.subject, feeds if several else feeds | baselines, count)
+        feeds |= baselines
         if not sure and not isinstance(self.subject.batch, int):
             size = count
         size = size_of_coupled(self.subject, count, size)
@@ -356,30 +374,30 @@ class Explainer:
         """The length of index tuples where only they can name a score; None for classes."""
         return len(self.subject.logits.shape) - 1 if self.subject.needs_index else None
 
-    def _plan(self, width: int | None) -> Plan:
-        if width not in self._plans:
+    def _plan(self, width: int | None, several: bool) -> Plan:
+        key = width, several
+        if key not in self._plans:
             with BUILDING:
-                if width not in self._plans:
-                    self._plans[width] = Plan(self.subject, self._settings, width)
-        return self._plans[width]
+                if key not in self._plans:
+                    self._plans[key] = Plan(self.subject, self._settings, *key)
+        return self._plans[key]
 
-    def _checked_baselines(self, baseline: Any) -> dict[str, np.ndarray]:
+    def _checked_baselines(self, baseline: Any, several: bool) -> dict[str, np.ndarray]:
         names = self._default_plan.baseline_names
-        return checked_baselines(self.subject, self.card, names, baseline)
+        return checked_baselines(self.subject, self.card, names, baseline, several)
 
     def _whole_baselines(
-        self, feeds: Mapping[str, np.ndarray], baseline: Any
+        self, feeds: Mapping[str, np.ndarray], baseline: Any, several: bool
     ) -> dict[str, np.ndarray]:
-        """The baselines of one call, by their names in the graphs, in their inputs' shapes."""
+        """The baselines of one call; see `whole_baselines`."""
         if not self._compares:
             return {}
+        chosen = self._baselines
         if baseline is None:
             self._tell_of_zeros()
-        chosen = self._baselines if baseline is None else self._checked_baselines(baseline)
-        return {
-            name: check_baseline(source, chosen[name], feeds[source.input.name])
-            for name, source in zip(chosen, self.subject.sources, strict=True)
-        }
+        else:
+            chosen = self._checked_baselines(baseline, several)
+        return whole_baselines(self.subject, chosen, feeds, several)
 
     def _run_file(
         self, feeds: Mapping[str, np.ndarray], names: Sequence[str] | None = None

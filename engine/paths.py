@@ -196,7 +196,9 @@ def run_rows(
     """
     known = session.place(feeds)
     runs = len(next(iter(rows.values())))
-    placed = [session.place({name: v[k] for name, v in rows.items()}) for k in range(runs)]
+    placed = [
+        session.place({name: np.asarray(v[k]) for name, v in rows.items()}) for k in range(runs)
+    ]
     added: Mapping[str, np.ndarray | Held] = totals
     held: dict[str, Held] = {}
     for done, row in enumerate(placed, start=1):

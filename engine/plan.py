@@ -46,11 +46,15 @@ class Plan:
     `along`, several times behind it. For several targets of one input `explain` is cut into
     `forward`, which runs once, and `targets`, which runs for each.
 
+    With `several` the baselines are a set.
+
     Attributes:
         along: what runs several times for each target, or None.
     """
 
-    def __init__(self, subject: Subject, settings: Settings, width: int | None):
+    def __init__(
+        self, subject: Subject, settings: Settings, width: int | None, several: bool = False
+    ):
         self._subject, self._settings, self._width = subject, settings, width
         # Of the baseline's activations; nothing is opened or built while it is held.
         self._lock = Lock()
@@ -59,7 +63,8 @@ class Plan:
         self._reference: tuple[dict[str, np.ndarray], dict[str, Held]] | None = None
         self._gpu = resolve_providers(settings.providers)[0] != CPU
         with BUILDING, phase("build"), lowered_for(gpu=self._gpu):
-            stages = settings.method.stages(subject, settings.options, width)
+            options = {**settings.options, "several": several}
+            stages = settings.method.stages(subject, options, width)
         self.along = stages.along
         named = {"explain": stages.explain, "baseline": stages.baseline}
         named["along"] = None if self.along is None else self.along.model
@@ -99,16 +104,21 @@ class Plan:
         """`cpu`, or `other` for anything that wants more to do at once."""
         return "cpu" if self.provider == CPU else "other"
 
-    def contract_model(self) -> onnx.ModelProto:
-        """One model of (input, target, baseline), as `Explainer.model` promises it."""
-        with BUILDING:
-            return self._contract_model()
+    def contract_model(self, several: int = 0) -> onnx.ModelProto:
+        """One model of (input, target, baseline), as `Explainer.model` promises it.
 
-    def _contract_model(self) -> onnx.ModelProto:
+        Args:
+            several: how many baselines its set has, where it takes a set; else 0.
+        """
+        with BUILDING:
+            return self._contract_model(several)
+
+    def _contract_model(self, several: int) -> onnx.ModelProto:
         settings, subject = self._settings, self._subject
         method = settings.method
         if method.whole is not None:
-            model = method.whole(subject, settings.options, self._width)
+            options = {**settings.options, "several": several}
+            model = method.whole(subject, options, self._width)
         elif self._gpu:
             # A file may run anywhere; what was built for a CPU is written that way already.
             model = method.stages(subject, settings.options, self._width).explain
@@ -176,22 +186,22 @@ class Plan:
         if self.along is None:
             return
         session = self._session("along")
-        known[finish.SEED] = self._session("explain").run(known)[finish.SEED]
-        for row in self._rows_to_look_at(len(known["target"])):
+        known |= self._session("explain").run(known)
+        for row in self._rows_to_look_at(known):
             given = {**known, **row, **_nothing_yet(session)}
             yield self._models["along"], {k: given[k] for k in session.inputs}
 
-    def _rows_to_look_at(self, inputs: int) -> Iterator[Mapping[str, np.ndarray]]:
+    def _rows_to_look_at(self, feeds: Mapping[str, Any]) -> Iterator[Mapping[str, np.ndarray]]:
         """The first, a middle and the last row of what runs several times."""
         if isinstance(self.along, Repeated):
-            rows = self.along.rows(1)
+            rows = self.along.rows(1, feeds)
             runs = len(next(iter(rows.values())))
             for index in sorted({0, runs // 2, runs - 1}):
                 yield {name: values[index] for name, values in rows.items()}
             return
         dtype = self._session("along").type_of(ALPHAS)
         for alpha in (0.0, 0.5, 1.0):
-            yield {ALPHAS: np.full((1, inputs), alpha, dtype)}
+            yield {ALPHAS: np.full((1, len(feeds["target"])), alpha, dtype)}
 
     def _takes_rows(self, held: Mapping[str, Held]) -> bool:
         """Whether several targets may go through `targets` at once, with `held` repeated for each.
@@ -245,12 +255,15 @@ class Plan:
         if self.along is None:
             progress(1, 1)
             return results
-        session, passes = self._session("along"), self.along.passes
-        feeds = {**feeds, finish.SEED: results.pop(finish.SEED)}
+        session = self._session("along")
+        known = {name: results[name] for name in (finish.SEED, finish.SCORE) if name in results}
+        feeds = {**feeds, **known}
+        results.pop(finish.SEED, None)
         inputs = len(results[finish.SCORE])
         if isinstance(self.along, Repeated):
-            rows = self.along.rows(self._at_once(inputs))
+            rows = self.along.rows(self._at_once(inputs), feeds)
             return results | run_rows(session, feeds, rows, _nothing_yet(session), progress)
+        passes = self.along.passes
         paths = [AdaptivePath(passes, self.along.tolerance) for _ in range(inputs)]
         names = [*self.attributions]
         results |= follow(session, feeds, names, paths, self._at_once(1), progress, passes)
@@ -261,7 +274,8 @@ class Plan:
     def _at_once(self, inputs: int) -> int:
         """Points of each input in one pass."""
         assert self.along is not None
-        return points_at_once(self._subject, _CHUNK[self.kind], inputs, self.along.passes)
+        most = _CHUNK[self.kind]
+        return points_at_once(self._subject, most, inputs, self.along.passes or most)
 
     def _session(self, name: str) -> Session:
         session = self._sessions.get(name)

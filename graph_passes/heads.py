@@ -32,6 +32,9 @@ from onnxplain.graph_passes.subject import Source, Subject
 
 # The input that a repeated graph adds its part of an output to: this, and the output's name.
 TOTAL = f"{RESERVED}total"
+# Inputs of graphs that run several times: points' weights, and which of a set of baselines.
+WEIGHTS = f"{RESERVED}weights"
+WHICH = f"{RESERVED}which"
 
 
 class Asked(NamedTuple):
@@ -116,6 +119,15 @@ def add_baseline_input(
     baseline = gs.Variable(name, dtype=source.start.dtype, shape=shape)
     emit.graph.inputs.append(baseline)
     return emit.expand_like(baseline, source.start)
+
+
+def add_set_input(emit: Emitter, subject: Subject, source: Source) -> gs.Variable:
+    """The graph input `baseline` as a set, [B, ...], each of which broadcasts to a row."""
+    name = subject.name_of(BASELINE, source)
+    shape = [f"{RESERVED}{name}_dim{axis}" for axis in range(len(source.start.shape))]
+    baselines = gs.Variable(name, dtype=source.start.dtype, shape=shape)
+    emit.graph.inputs.append(baselines)
+    return baselines
 
 
 def delta_of(emit: Emitter, attributions: Sequence[gs.Tensor], score, baseline_score) -> gs.Tensor:

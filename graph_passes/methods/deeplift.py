@@ -6,18 +6,38 @@ Differences (2017).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
 from onnxplain.graph_passes.backward import Refusal, find_path, refusals
 from onnxplain.graph_passes.decompositions import FOR_DEEPLIFT
-from onnxplain.graph_passes.finish import ATTRIBUTION, BASELINE, BASELINE_SCORE, working_copy
-from onnxplain.graph_passes.heads import add_baseline_input, ask, delta_of, per_token, walk_back
+from onnxplain.graph_passes.emit import numpy_type
+from onnxplain.graph_passes.finish import (
+    ATTRIBUTION,
+    BASELINE,
+    BASELINE_SCORE,
+    finish,
+    working_copy,
+)
+from onnxplain.graph_passes.heads import (
+    WEIGHTS,
+    WHICH,
+    Asked,
+    add_baseline_input,
+    add_set_input,
+    added_up,
+    ask,
+    delta_of,
+    per_token,
+    walk_back,
+)
 from onnxplain.graph_passes.ledger import Ledger
-from onnxplain.graph_passes.methods.method import Chosen, Method, Stages
+from onnxplain.graph_passes.loop import looped, with_delta
+from onnxplain.graph_passes.methods.method import Chosen, Method, Repeated, Stages
 from onnxplain.graph_passes.methods.options import BASELINE as BASELINE_OPTION
 from onnxplain.graph_passes.methods.options import choice
 from onnxplain.graph_passes.names import RESERVED
@@ -71,8 +91,50 @@ def deeplift(
     baselines = [
         add_baseline_input(emit, subject, source, whole_baseline) for source in subject.sources
     ]
+    outputs, baseline_score = _shared_out(asked, baselines, whole_baseline)
+    outputs["delta"] = delta_of(emit, list(outputs.values()), asked.score, baseline_score)
+    outputs[BASELINE_SCORE] = baseline_score
+    if ledger is not None:
+        outputs[LOSSES] = ledger.losses(emit)
+    return asked.finished(outputs)
+
+
+def one_of_a_set(subject: Subject, target_width: int | None, table: Table) -> onnx.ModelProto:
+    """A model of (input, target, a set of baselines, which [1], weights [1], totals).
+
+    DeepSHAP (Lundberg, Lee 2017, section 4.2): DeepLIFT averaged over baselines, of which this adds
+    one to the totals of attribution and baseline score.
+
+    Raises:
+        UnsupportedModelError: an operator on the path without a DeepLIFT rule.
+    """
+    asked = ask(decomposed(working_copy(subject)), target_width, table)
+    subject, emit = asked.subject, asked.emit
+    which = gs.Variable(WHICH, dtype=np.dtype(np.int64), shape=[1])
+    weights = gs.Variable(WEIGHTS, dtype=subject.start.dtype, shape=[1])
+    baselines = [
+        emit.expand_like(
+            emit("Gather", add_set_input(emit, subject, source), which, axis=0), source.start
+        )
+        for source in subject.sources
+    ]
+    emit.graph.inputs += [which, weights]
+    parts, score = _shared_out(asked, baselines, False)
+    parts[BASELINE_SCORE] = score
+    for name, part in parts.items():
+        shape = part.shape
+        parts[name] = emit.mul(part, emit.cast_like(weights, part))
+        parts[name].shape = ["?"] if name == BASELINE_SCORE else shape
+    return finish(emit.graph, added_up(emit, parts), own_outputs=False)
+
+
+def _shared_out(
+    asked: Asked, baselines: Sequence[gs.Tensor], shapes: bool
+) -> tuple[dict[str, gs.Tensor], gs.Tensor]:
+    """The attributions of each explained input, in its shape, and the baseline's score [N]."""
+    subject, emit = asked.subject, asked.emit
     pairs = list(zip(subject.starts, baselines, strict=True))
-    emit.add_twins(pairs, [subject.logits], shapes=whole_baseline)
+    emit.add_twins(pairs, [subject.logits], shapes=shapes)
     baseline_score = score_of(emit, emit.twin(subject.logits), asked.seed.weights)
     multipliers = walk_back(asked, subject.starts, "DeepLIFT")
     outputs = {}
@@ -80,12 +142,10 @@ def deeplift(
         difference = emit.sub(source.start, baseline)
         attribution = emit.mul(0.0 if multiplier is None else multiplier, difference)
         attribution.shape = source.start.shape
-        outputs[subject.name_of(ATTRIBUTION, source)] = per_token(emit, source, attribution)
-    outputs["delta"] = delta_of(emit, list(outputs.values()), asked.score, baseline_score)
-    outputs[BASELINE_SCORE] = baseline_score
-    if ledger is not None:
-        outputs[LOSSES] = ledger.losses(emit)
-    return asked.finished(outputs)
+        part = per_token(emit, source, attribution)
+        part.shape = source.start.shape[: len(source.start.shape) - source.embedded]
+        outputs[subject.name_of(ATTRIBUTION, source)] = part
+    return outputs, baseline_score
 
 
 def decomposed(subject: Subject) -> Subject:
@@ -128,6 +188,11 @@ def unsupported(subject: Subject, options: Chosen) -> Sequence[Refusal]:
 def stages(subject: Subject, options: Chosen, width: int | None) -> Stages:
     """What depends on the baseline alone, where that pays, and the rest."""
     table = RULES[options["rule"]]
+    if options.get("several"):
+        chunk = one_of_a_set(subject, width, table)
+        return Stages(
+            ask(working_copy(subject), width).finished({}), along=Repeated(chunk, _rows, None)
+        )
     long = len(subject.graph.nodes) > _MOST_SPLIT
     if long or not all(source.straight for source in subject.sources):
         return Stages(deeplift(subject, width, table))
@@ -139,8 +204,25 @@ def stages(subject: Subject, options: Chosen, width: int | None) -> Stages:
 
 
 def whole(subject: Subject, options: Chosen, width: int | None) -> onnx.ModelProto:
-    """One graph of (input, target, baseline)."""
-    return deeplift(subject, width, RULES[options["rule"]])
+    """One graph of (input, target, baseline), with a Loop over a set of baselines."""
+    table = RULES[options["rule"]]
+    if not options.get("several"):
+        return deeplift(subject, width, table)
+    sizes = {subject.name_of(ATTRIBUTION, s): s.input.name for s in subject.sources}
+    rows = rows_of_set(options["several"], numpy_type(subject.start.dtype))
+    first = ask(working_copy(subject), width).finished({})
+    return with_delta(looped(first, one_of_a_set(subject, width, table), rows, sizes), list(sizes))
+
+
+def rows_of_set(count: int, dtype: np.dtype) -> dict[str, np.ndarray]:
+    """Each baseline once, with its weight."""
+    return {WHICH: np.arange(count)[:, None], WEIGHTS: np.full((count, 1), 1 / count, dtype)}
+
+
+def _rows(size: int, feeds: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    del size
+    baseline = next(v for name, v in feeds.items() if name.startswith(BASELINE))
+    return rows_of_set(len(baseline), baseline.dtype)
 
 
 def facts(options: Chosen) -> dict[str, Any]:
@@ -165,6 +247,7 @@ METHODS = (
         default=True,
         sums_to="score - baseline score",
         at_once=1,
+        baselines="maybe",
         facts=facts,
     ),
 )

@@ -34,6 +34,7 @@ from onnxplain.graph_passes.finish import (
     working_copy,
 )
 from onnxplain.graph_passes.heads import (
+    WEIGHTS,
     add_baseline_input,
     added_up,
     ask,
@@ -51,9 +52,8 @@ from onnxplain.graph_passes.subject import Source, Subject
 from onnxplain.graph_passes.twins import TwinEmitter
 
 _TITLE = "Integrated Gradients"
-# Inputs of the graphs that do some points of the path.
+# The input that says where on the path.
 ALPHAS = f"{RESERVED}alphas"
-WEIGHTS = f"{RESERVED}weights"
 # Unless asked otherwise: to 1 % of the score's difference, in at most so many passes; and the
 # passes of a fixed rule.
 TOLERANCE, MOST_STEPS, FIXED_STEPS = 0.01, 200, 50
@@ -195,7 +195,8 @@ def _rows(quadrature: str, steps: int, subject: Subject):
     points, weights = quadrature_rule(quadrature, steps)
     dtype = numpy_type(subject.start.dtype)
 
-    def rows(size: int) -> Mapping[str, np.ndarray]:
+    def rows(size: int, feeds: Mapping[str, Any]) -> Mapping[str, np.ndarray]:
+        del feeds
         found = chunks_of(points, weights, size, dtype)
         return dict(zip((ALPHAS, WEIGHTS), found, strict=True))
 
@@ -209,7 +210,7 @@ def whole(subject: Subject, options: Chosen, width: int | None) -> onnx.ModelPro
     sizes = {subject.name_of(ATTRIBUTION, s): s.input.name for s in subject.sources}
     chunk = gradient_chunk(subject)
     once = points_at_once(subject, _AT_ONCE, 1, steps)
-    return with_delta(looped(endpoints(subject, width), chunk, rows(once), sizes), list(sizes))
+    return with_delta(looped(endpoints(subject, width), chunk, rows(once, {}), sizes), list(sizes))
 
 
 def unsupported(subject: Subject, options: Chosen) -> list[Refusal]:

@@ -49,13 +49,14 @@ class Repeated(NamedTuple):
     Attributes:
         model: takes, beside what all runs are fed, a total for each of its outputs (see
             `heads.total_input`) and one row of each of `rows`.
-        rows: how many at once -> for each such input an array [runs, at once, ...].
-        passes: in all, of one input.
+        rows: (how many at once, what the model and its baselines are fed) -> for each such input
+            an array [runs, at once, ...].
+        passes: in all, of one input; None: that depends on what is fed.
     """
 
     model: onnx.ModelProto
-    rows: Callable[[int], Mapping[str, np.ndarray]]
-    passes: int
+    rows: Callable[[int, Mapping[str, Any]], Mapping[str, np.ndarray]]
+    passes: int | None
 
 
 class Adaptive(NamedTuple):
@@ -113,6 +114,8 @@ class Method:
         owes: whether what they leave of that is an error.
         feature_maps: (subject, options) -> the tensors whose locations are explained.
         at_once: inputs that go through its graphs together on a CPU.
+        baselines: whether it takes a set of baselines: "never", "maybe" (it has stages for one and
+            for several; the option `several` says which are wanted) or "always".
         settle: checks options against each other, and fills in what follows from others.
         facts: (options) -> what an exported file says of them.
     """
@@ -133,6 +136,7 @@ class Method:
     owes: bool = True
     feature_maps: Callable[[Subject, Chosen], Sequence[FeatureMap]] | None = None
     at_once: int = 2
+    baselines: str = "never"
     settle: Callable[[dict[str, Any]], dict[str, Any]] = dict
     facts: Callable[[Chosen], dict[str, Any]] = _facts
 

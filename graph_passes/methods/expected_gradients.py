@@ -1,0 +1,164 @@
+"""Expected gradients: Integrated Gradients from many baselines at once.
+
+Erion et al.: Improving Performance of Deep Learning Models with Axiomatic Attribution Priors and
+Expected Gradients (2021), equation 3. There baselines and points are drawn; here the points are
+spread evenly, and each baseline gets as many, one from each part of the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+
+from onnxplain.graph_passes.along import (
+    POINTS,
+    Mover,
+    moved,
+    points_at_once,
+    scores_at,
+    slopes_at,
+    summed,
+)
+from onnxplain.graph_passes.emit import Emitter, numpy_type
+from onnxplain.graph_passes.finish import ATTRIBUTION, BASELINE, BASELINE_SCORE, finish
+from onnxplain.graph_passes.heads import (
+    WEIGHTS,
+    WHICH,
+    add_set_input,
+    added_up,
+    per_token,
+    seeded,
+)
+from onnxplain.graph_passes.loop import looped, with_delta
+from onnxplain.graph_passes.methods.integrated_gradients import ALPHAS
+from onnxplain.graph_passes.methods.method import Chosen, Method, Repeated, Stages
+from onnxplain.graph_passes.methods.options import BASELINE as BASELINE_OPTION
+from onnxplain.graph_passes.methods.options import SEED, samples
+from onnxplain.graph_passes.methods.saliency import unsupported
+from onnxplain.graph_passes.names import RESERVED
+from onnxplain.graph_passes.subject import Source, Subject
+
+_TITLE = "Expected Gradients"
+# A point's weight in the baselines' mean score.
+ENDS = f"{RESERVED}ends"
+_AT_ONCE = 2
+
+
+def from_baselines(alphas: gs.Variable, which: gs.Variable) -> Mover:
+    """b + alphas (x - b) and x - b, both [K, N, ...], with a baseline b for each of K points."""
+
+    def mover(emit: Emitter, subject: Subject, source: Source) -> tuple[gs.Tensor, gs.Tensor]:
+        start, rank = source.start, len(source.start.shape)
+        chosen = emit("Gather", add_set_input(emit, subject, source), which, axis=0)
+        baseline = emit("Unsqueeze", chosen, [1])
+        difference = emit.sub(emit("Unsqueeze", start, [0]), baseline)
+        column = emit("Reshape", alphas, [0] + [1] * rank)
+        return emit.add(emit.mul(column, difference), baseline), difference
+
+    return mover
+
+
+def expected_chunk(subject: Subject) -> onnx.ModelProto:
+    """A model of (input, a set of baselines, seed, alphas, which, weights, ends, totals).
+
+    attribution = total + sum_k weights_k (x - b_k) d score / d x at b_k + alphas_k (x - b_k), and
+    the baselines' score = total + sum_k ends_k score there; all four of [K].
+
+    Raises:
+        UnsupportedModelError: an operator on the path without a gradient rule.
+    """
+    dtype = subject.start.dtype
+    alphas, weights, ends = (
+        gs.Variable(name, dtype=dtype, shape=[POINTS]) for name in (ALPHAS, WEIGHTS, ENDS)
+    )
+    which = gs.Variable(WHICH, dtype=np.dtype(np.int64), shape=[POINTS])
+    at = moved(subject, [alphas, which], from_baselines(alphas, which), _TITLE, from_logits=True)
+    emit, subject = at.emit, at.subject
+    slopes = slopes_at(at, _TITLE)
+    emit.graph.inputs += [weights, ends]
+    parts = {}
+    for slope, place in zip(slopes, at.places, strict=True):
+        start = place.source.start
+        part = summed(emit, emit.mul(slope, place.known), weights, start, start)
+        part.shape = start.shape
+        part = per_token(emit, place.source, part)
+        part.shape = start.shape[: len(start.shape) - place.source.embedded]
+        parts[subject.name_of(ATTRIBUTION, place.source)] = part
+    score = emit("MatMul", emit("Unsqueeze", ends, [0]), scores_at(at))
+    parts[BASELINE_SCORE] = emit("Squeeze", score, [0])
+    parts[BASELINE_SCORE].shape = ["?"]
+    return finish(emit.graph, added_up(emit, parts), own_outputs=False)
+
+
+def points_of(samples: int, baselines: int, seed: int) -> dict[str, np.ndarray]:
+    """Points of the way, their baselines, and both weights; [T] each.
+
+    T is `samples`, or the next multiple of B, at (t + 1/2) / T. Each B points in a row go to the B
+    baselines in an order of their own. Behind them come the B baselines themselves.
+    """
+    count = -(-samples // baselines) * baselines
+    random = np.random.default_rng(seed)
+    orders = [random.permutation(baselines) for _ in range(count // baselines)]
+    ends = np.repeat([0.0, 1 / baselines], [count, baselines])
+    return {
+        ALPHAS: np.concatenate([(np.arange(count) + 0.5) / count, np.zeros(baselines)]),
+        WHICH: np.concatenate([*orders, np.arange(baselines)]),
+        WEIGHTS: np.repeat([1 / count, 0.0], [count, baselines]),
+        ENDS: ends,
+    }
+
+
+def _rows(options: Chosen, baselines: int, size: int, dtype: np.dtype) -> dict[str, np.ndarray]:
+    points = points_of(options["samples"], baselines, options["seed"])
+    missing = -len(points[ALPHAS]) % size
+    kinds = {WHICH: np.dtype(np.int64)}
+    # What fills the last row has no weight.
+    return {
+        name: np.pad(values, (0, missing)).reshape(-1, size).astype(kinds.get(name, dtype))
+        for name, values in points.items()
+    }
+
+
+def stages(subject: Subject, options: Chosen, width: int | None) -> Stages:
+    """The score, and gradients between baselines and input."""
+
+    def rows(size: int, feeds: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        baseline = next(v for name, v in feeds.items() if name.startswith(BASELINE))
+        return _rows(options, len(baseline), size, baseline.dtype)
+
+    along = Repeated(expected_chunk(subject), rows, None)
+    return Stages(seeded(subject, width, from_logits=True), along=along)
+
+
+def whole(subject: Subject, options: Chosen, width: int | None) -> onnx.ModelProto:
+    """The score, and a Loop over the points of a set of a fixed size."""
+    sizes = {subject.name_of(ATTRIBUTION, s): s.input.name for s in subject.sources}
+    once = points_at_once(subject, _AT_ONCE, 1, options["samples"])
+    rows = _rows(options, options["several"], once, numpy_type(subject.start.dtype))
+    first = seeded(subject, width, from_logits=True)
+    return with_delta(looped(first, expected_chunk(subject), rows, sizes), list(sizes))
+
+
+METHODS = (
+    Method(
+        name="expected-gradients",
+        title=_TITLE,
+        cite="Erion et al. 2021",
+        summary="Integrated Gradients averaged over a set of baselines.",
+        options=(
+            BASELINE_OPTION,
+            samples(200, "Points between baselines and input, at least one for each baseline."),
+            SEED,
+        ),
+        stages=stages,
+        whole=whole,
+        unsupported=unsupported,
+        place=30,
+        sums_to="score - the baselines' mean score",
+        baselines="always",
+    ),
+)

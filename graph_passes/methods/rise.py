@@ -1,0 +1,177 @@
+"""RISE: what the score has to do with places being seen, over random masks.
+
+Petsiuk, Das, Saenko: RISE, Randomized Input Sampling for Explanation of Black-box Models (2018).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+
+from onnxplain.graph_passes.along import POINTS, points_at_once, scores_at
+from onnxplain.graph_passes.backward import Refusal
+from onnxplain.graph_passes.emit import Emitter, numpy_type
+from onnxplain.graph_passes.finish import ATTRIBUTION, finish
+from onnxplain.graph_passes.heads import WEIGHTS, seeded, total_input
+from onnxplain.graph_passes.hidden import (
+    NUMBERS,
+    check_one_input,
+    flat,
+    in_places,
+    with_parts_hidden,
+)
+from onnxplain.graph_passes.loop import looped
+from onnxplain.graph_passes.methods.method import Chosen, Method, Repeated, Stages
+from onnxplain.graph_passes.methods.options import BASELINE, SEED, samples
+from onnxplain.graph_passes.names import RESERVED
+from onnxplain.graph_passes.random_numbers import uniform
+from onnxplain.graph_passes.subject import Subject
+
+_TITLE = "RISE"
+# Cells of a picture's mask along each axis, and how probably each is seen (section 4.1).
+CELLS, SEEN = 7, 0.5
+SHARE = f"{RESERVED}share"
+_MEAN_SCORE, _MEAN_MASK = f"{RESERVED}mean_score", f"{RESERVED}mean_mask"
+_AT_ONCE = 2
+
+
+def masks(emit: Emitter, lengths: Sequence[gs.Tensor], numbers: gs.Tensor, seed: int) -> gs.Tensor:
+    """How much of each place is seen, float32 [K, lengths...].
+
+    A picture's: a grid of cells that are seen or not, interpolated linearly between their middles
+    and shifted by a random part of a cell (section 3.2). Else each place is seen or not by itself.
+    """
+    if len(lengths) != 2:
+        sizes = emit("Concat", *lengths, axis=0)
+        count = emit("ReduceProd", sizes, keepdims=0)
+        bits = _bits(emit, numbers, emit("Range", np.int64(0), count, np.int64(1)), seed)
+        return emit("Reshape", bits, emit("Concat", [-1], sizes, axis=0))
+    nodes = CELLS + 2
+    bits = _bits(emit, numbers, emit.constant(np.arange(nodes * nodes)), seed)
+    grid = emit("Reshape", bits, [-1, nodes, nodes])
+    # Numbers that no cell has.
+    places = emit.constant(np.array([nodes * nodes, nodes * nodes + 1]))
+    shifts = uniform(emit, numbers, places, seed, np.float32)
+    rows, columns = (
+        _interpolation(emit, length, emit("Slice", shifts, [axis], [axis + 1], [1]), nodes)
+        for axis, length in enumerate(lengths)
+    )
+    wide = emit("MatMul", grid, emit("Transpose", columns, perm=[0, 2, 1]))
+    return emit("MatMul", rows, wide)
+
+
+def _bits(emit: Emitter, numbers: gs.Tensor, places: gs.Tensor, seed: int) -> gs.Tensor:
+    drawn = uniform(emit, numbers, places, seed, np.float32)
+    return emit("Cast", emit("Less", drawn, SEEN), to=onnx.TensorProto.FLOAT)
+
+
+def _interpolation(emit: Emitter, length: gs.Tensor, shift: gs.Tensor, nodes: int) -> gs.Tensor:
+    """Linear weights [K, length, nodes]: max(0, 1 - |(p + 1/2) cells / length + shift - node|)."""
+    at = emit("Range", np.int64(0), emit("Squeeze", length, [0]), np.int64(1))
+    cell = emit.div(np.array([float(CELLS)], np.float32), _float(emit, length))
+    steps = emit.mul(emit.add(_float(emit, at), 0.5), cell)
+    where = emit.add(emit("Unsqueeze", steps, [0]), shift)
+    apart = emit.sub(emit("Unsqueeze", where, [2]), np.arange(nodes, dtype=np.float32))
+    return emit("Relu", emit.sub(1.0, emit("Abs", apart)))
+
+
+def _float(emit: Emitter, value: gs.Tensor) -> gs.Tensor:
+    return emit("Cast", value, to=onnx.TensorProto.FLOAT)
+
+
+def rise_chunk(subject: Subject, options: Chosen) -> onnx.ModelProto:
+    """A model of (input, baseline, seed, numbers [K], weights [K], share, totals).
+
+    attribution = covariance of score and mask / p. That is the expected score where a place is
+    seen (equation 6) less the expected score of all masks, over the samples so far: of two parts,
+    n and K samples, c = (1 - s) c + s c' + s (1 - s) (score' - score) (mask' - mask) with
+    s = K / (n + K) and the parts' means.
+    """
+
+    def seen(emit: Emitter, lengths: Sequence[gs.Tensor], numbers: gs.Tensor) -> gs.Tensor:
+        return masks(emit, lengths, numbers, options["seed"])
+
+    at, _, shares = with_parts_hidden(subject, _TITLE, seen)
+    emit, start = at.emit, at.subject.start
+    weights = gs.Variable(WEIGHTS, dtype=start.dtype, shape=[POINTS])
+    share = gs.Variable(SHARE, dtype=start.dtype, shape=[])
+    emit.graph.inputs += [weights, share]
+    row = emit("Unsqueeze", weights, [0])
+    scores, shown = scores_at(at), flat(emit, emit.cast_like(shares, start))
+    score, mask = emit("MatMul", row, scores), emit("MatMul", row, shown)
+    weighed = emit.mul(emit.sub(scores, score), emit("Unsqueeze", weights, [1]))
+    apart = emit("Transpose", weighed, perm=[1, 0])
+    part = in_places(at, emit.div(emit("MatMul", apart, emit.sub(shown, mask)), SEEN))
+    score, mask = emit("Transpose", score, perm=[1, 0]), in_places(at, mask)
+    score.shape, mask.shape = ["?", 1], [1, *part.shape[1:]]
+    names = (ATTRIBUTION, _MEAN_SCORE, _MEAN_MASK)
+    before, score_before, mask_before = (
+        total_input(emit, name, like) for name, like in zip(names, (part, score, mask), strict=True)
+    )
+    rest = emit.sub(1.0, share)
+    score_gap, mask_gap = emit.sub(score, score_before), emit.sub(mask, mask_before)
+    column = emit("Reshape", score_gap, [-1] + [1] * (len(part.shape) - 1))
+    both = emit.mul(emit.div(emit.mul(rest, share), SEEN), emit.mul(column, mask_gap))
+    now = emit.add(emit.add(emit.mul(before, rest), emit.mul(part, share)), both)
+    score = emit.add(score_before, emit.mul(score_gap, share))
+    mask = emit.add(mask_before, emit.mul(mask_gap, share))
+    now.shape, score.shape, mask.shape = part.shape, ["?", 1], [1, *part.shape[1:]]
+    return finish(emit.graph, dict(zip(names, (now, score, mask), strict=True)), own_outputs=False)
+
+
+def _rows(options: Chosen, size: int, dtype: np.dtype) -> dict[str, np.ndarray]:
+    count = options["samples"]
+    numbers = np.arange(-(-count // size) * size, dtype=np.int64).reshape(-1, size)
+    real = (numbers < count).sum(axis=1)
+    return {
+        NUMBERS: numbers,
+        WEIGHTS: ((numbers < count) / real[:, None]).astype(dtype),
+        SHARE: (real / np.cumsum(real)).astype(dtype),
+    }
+
+
+def stages(subject: Subject, options: Chosen, width: int | None) -> Stages:
+    """The score, and the score behind each mask."""
+    dtype = numpy_type(subject.start.dtype)
+
+    def rows(size: int, feeds: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        del feeds
+        return _rows(options, size, dtype)
+
+    along = Repeated(rise_chunk(subject, options), rows, options["samples"])
+    return Stages(seeded(subject, width, from_logits=True), along=along)
+
+
+def whole(subject: Subject, options: Chosen, width: int | None) -> onnx.ModelProto:
+    """The score, and a Loop over the masks."""
+    once = points_at_once(subject, _AT_ONCE, 1, options["samples"])
+    rows = _rows(options, once, numpy_type(subject.start.dtype))
+    first = seeded(subject, width, from_logits=True)
+    return looped(first, rise_chunk(subject, options), rows, {})
+
+
+def unsupported(subject: Subject, options: Chosen) -> list[Refusal]:
+    """Nothing that a model is made of."""
+    del options
+    check_one_input(subject, _TITLE)
+    return []
+
+
+METHODS = (
+    Method(
+        name="rise",
+        title=_TITLE,
+        cite="Petsiuk, Das, Saenko 2018",
+        summary="How much the score rises where random masks let a place be seen.",
+        options=(BASELINE, samples(1000, "Random masks.  [default: 1000]"), SEED),
+        stages=stages,
+        whole=whole,
+        unsupported=unsupported,
+        place=50,
+        per_location=True,
+    ),
+)
