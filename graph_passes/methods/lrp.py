@@ -1,0 +1,89 @@
+"""Layer-wise relevance propagation (Bach et al. 2015; Montavon et al. 2019)."""
+
+from __future__ import annotations
+
+import onnx
+
+from onnxplain.graph_passes.backward import Refusal, backward, find_path, refusals
+from onnxplain.graph_passes.finish import ATTRIBUTION, BASELINE_SCORE, working_copy
+from onnxplain.graph_passes.heads import ask, delta_of, per_token
+from onnxplain.graph_passes.methods.deeplift import decomposed
+from onnxplain.graph_passes.methods.method import Chosen, Method, Option, Stages
+from onnxplain.graph_passes.methods.options import choice, real_number
+from onnxplain.graph_passes.rules.relevance import RULES, Strengths, relevance_table
+from onnxplain.graph_passes.rules.table import Table
+from onnxplain.graph_passes.subject import Subject
+
+
+def table_of(options: Chosen) -> Table:
+    """The table that was chosen."""
+    strengths = Strengths(options["epsilon"], options["gamma"], options["alpha"])
+    return relevance_table(options["rule"], strengths)
+
+
+def lrp(subject: Subject, options: Chosen, width: int | None) -> onnx.ModelProto:
+    """Relevance begins as the score at its logits, and ends at the input, in its shape.
+
+    delta is what biases and the stabiliser took: sum(attribution) - score.
+
+    Raises:
+        UnsupportedModelError: an operator on the path without a rule.
+    """
+    asked = ask(decomposed(working_copy(subject)), width, table_of(options))
+    subject, emit = asked.subject, asked.emit
+    relevance = emit.mul(subject.logits, asked.seed.weights)
+    rules, begin = asked.table.rules(emit), (subject.logits, relevance)
+    found = backward(emit, rules, [begin], subject.starts, "LRP", True)
+    outputs = {}
+    for source, part in zip(subject.sources, found, strict=True):
+        part = emit.filled_like(source.start, 0.0) if part is None else emit("Identity", part)
+        part.shape = source.start.shape
+        outputs[subject.name_of(ATTRIBUTION, source)] = per_token(emit, source, part)
+    nothing = emit.mul(asked.score, 0.0)
+    outputs["delta"] = delta_of(emit, list(outputs.values()), asked.score, nothing)
+    outputs[BASELINE_SCORE] = nothing
+    return asked.finished(outputs)
+
+
+def stages(subject: Subject, options: Chosen, width: int | None) -> Stages:
+    """One graph."""
+    return Stages(lrp(subject, options, width))
+
+
+def unsupported(subject: Subject, options: Chosen) -> list[Refusal]:
+    """Every node that the table cannot pass."""
+    subject, table = decomposed(working_copy(subject)), table_of(options)
+    path = find_path(subject.graph, subject.starts, [subject.logits])
+    return refusals(path, table.rules(table.emitter(subject.graph)))
+
+
+def _strength(name: str, help: str, default: float, positive: bool = False) -> Option:
+    text = f"LRP: {help}  [default: {default:g}]"
+    return Option(name, text, real_number(name, positive), default, kind=float, metavar="X")
+
+
+METHODS = (
+    Method(
+        name="lrp",
+        title="LRP",
+        cite="Bach et al. 2015",
+        summary="The score, shared out layer by layer in proportion to what each input added.",
+        options=(
+            choice(
+                "rule",
+                "LRP's rule for layers with weights; composite (the default): flat for the first, "
+                "z-plus for convolutions, epsilon for dense ones.",
+                RULES,
+                "composite",
+            ),
+            _strength("epsilon", "what keeps denominators from 0.", 1e-6, positive=True),
+            _strength("gamma", "how much stronger what goes the output's way is.", 0.25),
+            _strength("alpha", "alpha-beta's alpha; beta is alpha - 1.", 2.0),
+        ),
+        stages=stages,
+        unsupported=unsupported,
+        place=40,
+        sums_to="score, less what biases take",
+        owes=False,
+    ),
+)
