@@ -70,7 +70,7 @@ def checked_baselines(
     Args:
         subject: what is explained.
         card: the model's, whose black image is the default of a picture.
-        names: of the baselines in the graphs -> of the inputs.
+        names: of the baselines in the graphs -> of the inputs; none where the method has none.
         baseline: an array or number for all, one for each input by its name, or None.
         several: whether it is a set.
 
@@ -78,6 +78,8 @@ def checked_baselines(
         InvalidInputError: other names, or no numbers of that rank.
     """
     check = _checked_set if several else check_baseline_values
+    if not names:
+        return {}
     given = baseline if isinstance(baseline, Mapping) else dict.fromkeys(names.values(), baseline)
     if set(given) != set(names.values()):
         raise InvalidInputError(
@@ -118,7 +120,7 @@ def whole_baselines(
         InvalidInputError: a shape that does not broadcast.
     """
     found = {}
-    for name, source in zip(chosen, subject.sources, strict=True):
+    for name, source in zip(chosen, subject.sources, strict=bool(chosen)):
         x = feeds[source.input.name]
         if several:
             check_baseline(source, chosen[name][:1], x)

@@ -44,7 +44,6 @@ from onnxplain.engine.paths import Progress
 from onnxplain.engine.pickles import restored
 from onnxplain.engine.plan import Plan, collected
 from onnxplain.engine.prepared import prepared_graph
-from onnxplain.engine.session import Session
 from onnxplain.engine.settings import names_of_maps, settings_of
 from onnxplain.engine.soundness import (
     Verification,
@@ -142,13 +141,12 @@ class Explainer:
         with phase("load"):
             loaded = load(model)
             self._sha256 = sha256(model)
-        self._given = model
+        # As it was given.
+        self._given, self._file = model, None
         self._own_metadata = {entry.key: entry.value for entry in loaded.metadata_props}
         self._precision = precision_of(loaded, bool(quantised_operators(loaded)))
         self.card = find_card_of(model, loaded) if card is None else card
         wanted = output if output is not None else (self.card.output if self.card else None)
-        # The model as it was given.
-        self._file: Session | None = None
         self._plans: dict[tuple[int | None, bool], Plan] = {}
         self._several = is_set(self._settings.method, baseline)
         with BUILDING, within(limits), blamed_on_file(model):
@@ -156,8 +154,8 @@ class Explainer:
             graph = prepared_graph(model, loaded, self._sha256)
             self.subject = select(graph, input, wanted, score)
             self.feature_map = names_of_maps(self._settings, self.subject)
-            self._default_plan = self._plan(self._default_width, self._several)
-        self._baselines = self._checked_baselines(baseline, self._several)
+            self._default_plan = self._plan(self.subject.index_width, self._several)
+        self._baselines = self._baselines_of(baseline, self._several)
         self._started_from = default_of(self.card, self.subject) if baseline is None else GIVEN
         self._untold = baseline is None and self._compares and black_of(self.card) is None
 
@@ -179,14 +177,11 @@ class Explainer:
         return f"Explainer({', '.join(parts)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        names = self._default_plan.baseline_names
+        names, given = self._default_plan.baseline_names, self._baselines
         default = self._started_from != GIVEN or not self._compares
-        own = {
-            names[k]: np.split(v, len(v)) if self._several else v
-            for k, v in self._baselines.items()
-        }
-        baseline = None if default else own
-        given = {**self._arguments, "limits": self._limits, "baseline": baseline, "card": self.card}
+        own = {names[k]: [*np.split(v, len(v))] if self._several else v for k, v in given.items()}
+        more = {"limits": self._limits, "card": self.card, "baseline": None if default else own}
+        given = {**self._arguments, **more}
         return restored, (type(self), sendable(self._given), self._sha256, given)
 
     def __copy__(self) -> Explainer:
@@ -369,11 +364,6 @@ class Explainer:
             self._untold = False
             tell_of_zeros()
 
-    @property
-    def _default_width(self) -> int | None:
-        """The length of index tuples where only they can name a score; None for classes."""
-        return len(self.subject.logits.shape) - 1 if self.subject.needs_index else None
-
     def _plan(self, width: int | None, several: bool) -> Plan:
         key = width, several
         if key not in self._plans:
@@ -382,21 +372,19 @@ class Explainer:
                     self._plans[key] = Plan(self.subject, self._settings, *key)
         return self._plans[key]
 
-    def _checked_baselines(self, baseline: Any, several: bool) -> dict[str, np.ndarray]:
-        names = self._default_plan.baseline_names
+    def _baselines_of(self, baseline: Any, several: bool) -> dict[str, np.ndarray]:
+        names = self._default_plan.baseline_names if self._compares else {}
         return checked_baselines(self.subject, self.card, names, baseline, several)
 
     def _whole_baselines(
         self, feeds: Mapping[str, np.ndarray], baseline: Any, several: bool
     ) -> dict[str, np.ndarray]:
         """The baselines of one call; see `whole_baselines`."""
-        if not self._compares:
-            return {}
         chosen = self._baselines
-        if baseline is None:
+        if baseline is not None:
+            chosen = self._baselines_of(baseline, several)
+        elif self._compares:
             self._tell_of_zeros()
-        else:
-            chosen = self._checked_baselines(baseline, several)
         return whole_baselines(self.subject, chosen, feeds, several)
 
     def _run_file(

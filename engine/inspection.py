@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import onnx
 import onnx_graphsurgeon as gs
@@ -20,7 +21,7 @@ from onnxplain.graph_passes.dims import describe
 from onnxplain.graph_passes.emit import numpy_type
 from onnxplain.graph_passes.feature_map import find_feature_map
 from onnxplain.graph_passes.limits import Limits, within
-from onnxplain.graph_passes.methods import methods
+from onnxplain.graph_passes.methods import default_methods, methods
 from onnxplain.graph_passes.rules.registry import operator_name
 from onnxplain.graph_passes.subject import Subject, select
 from onnxplain.models.card import ModelCard, assume_card, locate_card, read_card
@@ -151,8 +152,14 @@ def table(found: Inspection) -> list[tuple[str, str]]:
         ),
         ("quantisation", shown(found.quantisation or "none")),
     ]
-    for method, reasons in found.unsupported.items():
+    default = default_methods()
+    for method in default:
+        reasons = found.unsupported[method]
         rows.append((method, _lines(["not supported:", *reasons]) if reasons else "supported"))
+    others = {k: reasons for k, reasons in found.unsupported.items() if k not in default}
+    texts = [f"{', '.join(k for k, reasons in others.items() if not reasons) or 'none'}"]
+    texts += [f"not {k}: {'; '.join(reasons)}" for k, reasons in others.items() if reasons]
+    rows.append(("further methods", _lines(texts)))
     return rows
 
 
@@ -213,10 +220,14 @@ def card_or_assumption(
 
 def unsupported_by_method(subject: Subject, layer: str | None = None) -> dict[str, list[str]]:
     """For each method every reason why it cannot explain the subject; emits no backward pass."""
-    found = {}
+    found, known = {}, dict[Any, list[str]]()
     for name, method in methods().items():
         options = method.chosen({"layer": layer} if method.takes("layer") else {})
-        found[name] = _reasons(partial(method.unsupported, subject, options))
+        # Methods that ask the same of a model share the answer.
+        question = method.unsupported, *(options.get(k) for k in ("layer", "rule"))
+        if question not in known:
+            known[question] = _reasons(partial(method.unsupported, subject, options))
+        found[name] = known[question]
     return found
 
 

@@ -151,8 +151,12 @@ def backward(
     arrived: dict[str, list[gs.Tensor]] = {}
     for tensor, cotangent in seeds:
         arrived.setdefault(tensor.name, []).append(cotangent)
+    # What is asked for may lie on the way to something else that is.
+    passed: dict[str, gs.Tensor | None] = dict.fromkeys(tensor.name for tensor in wrt)
     for node in reversed(path.nodes):
         dys = [_collect(emit, arrived, tensor) for tensor in node.outputs]
+        own = {t.name: dy for t, dy in zip(node.outputs, dys, strict=True)}
+        passed |= {name: own[name] for name in passed.keys() & own.keys()}
         if all(dy is None for dy in dys):
             continue
         emit.selecting, emit.place = id(node) in unsure, node.name or node.outputs[0].name
@@ -171,7 +175,10 @@ def backward(
                 cotangent.shape = source.shape
             arrived.setdefault(source.name, []).append(cotangent)
     emit.selecting, emit.place = False, None
-    found = [_collect(emit, arrived, tensor) for tensor in wrt]
+    for tensor in wrt:
+        if passed[tensor.name] is None:
+            passed[tensor.name] = _collect(emit, arrived, tensor)
+    found = [passed[tensor.name] for tensor in wrt]
     missing = [t for t, cotangent in zip(wrt, found, strict=True) if cotangent is None]
     _check_arrival(path, stopped, missing, [tensor for tensor, _ in seeds], required)
     return found

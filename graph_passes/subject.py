@@ -150,6 +150,11 @@ class Subject:
             return False
         return any(dim != 1 for axis, dim in enumerate(shape) if axis not in (0, self.class_axis))
 
+    @property
+    def index_width(self) -> int | None:
+        """The length of index tuples where only they can name a score; None for classes."""
+        return len(self.logits.shape) - 1 if self.needs_index else None
+
 
 def select(
     graph: gs.Graph,
