@@ -9,7 +9,7 @@ import onnx
 
 from onnxplain import InvalidInputError
 from onnxplain.engine.explainer import Explainer
-from onnxplain.engine.images import BASELINES_OF_THE_IMAGE, fixed_baseline
+from onnxplain.engine.images import baseline_arrays, is_of_the_image
 from onnxplain.engine.inspection import card_or_assumption
 from onnxplain.engine.model_files import refuse_own_files
 from onnxplain.engine.prepared import prepared_graph
@@ -24,7 +24,7 @@ def export_file(
     file: str,
     *,
     method: str,
-    baseline: str | None,
+    baseline: str | list[str] | None,
     baseline_input: bool,
     card: str | None,
     **options: Any,
@@ -35,8 +35,8 @@ def export_file(
         model: path of the model.
         file: path to write.
         method: its name.
-        baseline: "black", "white" or a file (image or .npy) to embed; None: the card's black,
-            zeros without a card.
+        baseline: "black", "white" or a file (image or .npy) to embed, or several for a
+            method that takes a set; None: the card's black, zeros without a card.
         baseline_input: make the baseline an input of the file instead.
         card: path of a model card; None finds it, or assumes one.
         options: of the method; None: the default.
@@ -66,13 +66,13 @@ def export_file(
         raise InvalidInputError(f"cannot write {file}: {error.strerror or error}") from error
 
 
-def _embedded(choice: str, card: ModelCard | None) -> np.ndarray:
-    """A baseline that can be embedded."""
-    if choice in BASELINES_OF_THE_IMAGE:
+def _embedded(choice: str | list[str], card: ModelCard | None) -> np.ndarray | list[np.ndarray]:
+    """A baseline that can be embedded, or a set."""
+    if is_of_the_image(choice):
         raise InvalidInputError(
             f"baseline {choice!r} depends on each image: "
             "use --baseline-input and feed it, or black, white or a file"
         )
     if card is None:
         raise InvalidInputError(f"baseline {choice!r} needs a model card (--card FILE)")
-    return fixed_baseline(choice, card)
+    return baseline_arrays(choice, card)

@@ -19,10 +19,9 @@ from onnxplain.engine.explainer import Explainer
 from onnxplain.engine.explanation import Explanation, each_target
 from onnxplain.engine.files import open_file
 from onnxplain.engine.images import (
-    BASELINES_OF_THE_IMAGE,
-    baseline_image,
-    fixed_baseline,
+    baseline_arrays,
     image_to_tensor,
+    is_of_the_image,
     read_image,
 )
 from onnxplain.engine.inspection import card_or_assumption
@@ -64,8 +63,8 @@ class Options:
 
     methods: tuple[str, ...] = ()
     targets: tuple[str, ...] = ("top1",)
-    layer: str | None = None
-    baseline: str | None = None
+    layer: str | Sequence[str] | None = None
+    baseline: str | Sequence[str] | None = None
     steps: int | None = None
     tolerance: float | None = None
     card: str | None = None
@@ -120,17 +119,21 @@ class ImageExplainer:
         self.model = os.fspath(model)
         self.sha256 = sha256(model)
         self.card = _card(model, options)
-        self._baseline: np.ndarray | float | None = None
+        self._baseline: Any = None
         if options.baseline is None:
             black = black_of(self.card)
             self._baseline = 0.0 if black is None else black
-        elif options.baseline not in BASELINES_OF_THE_IMAGE:
-            self._baseline = fixed_baseline(options.baseline, self.card)
+        elif not is_of_the_image(options.baseline):
+            self._baseline = baseline_arrays(options.baseline, self.card)
         self.skipped: dict[str, str] = {}
         self.explainers: dict[str, Explainer] = {}
         self._checked: dict[str, UnsupportedModelError | None] = {}
         chosen = list(dict.fromkeys(options.methods or default_methods()))
         for_methods(chosen, options.more)
+        for method in chosen:
+            one = find_method(method).baselines == "never" and find_method(method).takes("baseline")
+            if one and not isinstance(options.baseline, str | None):
+                raise InvalidInputError(f"{method} compares with one baseline; got several")
         for method in chosen:
             tell(f"building {method}")
             self._add(method)
@@ -231,8 +234,8 @@ class ImageExplainer:
             image = read_image(path)
             tensor, view = image_to_tensor(image, self.card)
         baseline = self._baseline
-        if self._asked.baseline in BASELINES_OF_THE_IMAGE:
-            baseline = baseline_image(self._asked.baseline, image, self.card)
+        if self._asked.baseline is not None and is_of_the_image(self._asked.baseline):
+            baseline = baseline_arrays(self._asked.baseline, self.card, image)
         if targets is None:
             targets = dict.fromkeys(self.explainers, self._targets)
         shared: dict[str, Any] = {}

@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,29 @@ def baseline_image(choice: str, image: Image.Image, card: ModelCard) -> np.ndarr
         blurred = pixels.filter(ImageFilter.GaussianBlur(pixels.width / 10))
         return _pixels_to_tensor(blurred, card).astype(np.float32)
     return fixed_baseline(choice, card)
+
+
+def is_of_the_image(choice: str | Sequence[str] | None) -> bool:
+    """Whether a baseline, or one of several, depends on the image that is explained."""
+    return any(one in BASELINES_OF_THE_IMAGE for one in _listed(choice))
+
+
+def baseline_arrays(
+    choice: str | Sequence[str], card: ModelCard, image: Image.Image | None = None
+) -> np.ndarray | list[np.ndarray]:
+    """Make a baseline, as `baseline_image` does, or of several choices a set of them.
+
+    image: needed where `is_of_the_image`.
+    """
+    made = [
+        fixed_baseline(one, card) if image is None else baseline_image(one, image, card)
+        for one in _listed(choice)
+    ]
+    return made[0] if isinstance(choice, str) else made
+
+
+def _listed(choice: str | Sequence[str] | None) -> Sequence[str]:
+    return [] if choice is None else [choice] if isinstance(choice, str) else choice
 
 
 def fixed_baseline(choice: str, card: ModelCard) -> np.ndarray:

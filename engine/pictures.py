@@ -19,7 +19,8 @@ _INK, _FAINT, _PAPER = (24, 24, 28), (104, 104, 112), (255, 255, 255)
 _PICTURE_WIDTH, _PICTURE_HEIGHT, _MARGIN = 580, 640, 20
 _ROUNDED = [max(255 - 4 * round((255 - value) / 4), 0) for value in range(256)] * 3
 _RUNS_ONLY = 3  # zlib's Z_RLE
-_UNSIGNED_WORDS = ("no evidence", "most evidence")
+_SIGNED_WORDS = ("lowers the score", "raises the score")
+_MAP_WORDS, _ELEMENT_WORDS = ("no evidence", "most evidence"), ("no influence", "most influence")
 _CELL_WIDTH, _CELL_HEIGHT, _GAP = 264, 320, 16
 
 
@@ -94,7 +95,8 @@ def overlay(
     top = write_lines(draw, (_MARGIN, top), subtitle_lines, 15, _FAINT, 20) + 10
     canvas.paste(picture, (_MARGIN + (_PICTURE_WIDTH - picture.width) // 2, top))
     top += picture.height + 14
-    words = ("lowers the score", "raises the score") if heatmap.signed else _UNSIGNED_WORDS
+    words = _MAP_WORDS if find_method(method).per_location else _ELEMENT_WORDS
+    words = _SIGNED_WORDS if heatmap.signed else words
     _colour_bar(canvas, (_MARGIN, top), (_PICTURE_WIDTH, 14), heatmap, 15, words)
     write_lines(draw, (_MARGIN, top + 45), note_lines, 13, _FAINT, 17)
     return canvas

@@ -37,8 +37,12 @@ def options_of(method: str, asked: Mapping[str, Any], card: ModelCard) -> dict[s
     if "baseline" in options:
         options["baseline"] = options["baseline"] or ("zeros" if card.assumed else "black")
     baseline = options.get("baseline")
-    if baseline not in (None, "zeros") and baseline not in BASELINE_CHOICES:
+    known = (None, "zeros", *BASELINE_CHOICES)
+    if isinstance(baseline, str) and baseline not in known:
         options["baseline_sha256"] = _digest(Path(baseline).read_bytes())
+    elif isinstance(baseline, list):
+        contents = [b"" if one in known else Path(one).read_bytes() for one in baseline]
+        options["baseline_sha256"] = [_digest(content) for content in contents]
     content = json.loads(card_to_json(card))
     content.pop("labels", None)
     options["card"] = _digest(_bytes_of(content))

@@ -275,7 +275,7 @@ def subtitle_of(record: dict[str, Any], empty: bool = False) -> str:
         parts.append(f"feature map {record['feature_map']}")
     if record["steps"] is not None:
         parts.append(f"{record['steps']} steps")
-    if method.takes("baseline"):
+    if method.takes("baseline") and method.sums_to is not None:
         parts.append(f"baseline score {number_text(record['baseline_score'], '.2f')}")
     if method.sums_to is not None:
         parts.append(delta_text(record))

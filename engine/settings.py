@@ -95,6 +95,15 @@ def method_names() -> list[str]:
     return list(methods())
 
 
+def check_method(name: str) -> None:
+    """Refuse a name that no method has.
+
+    Raises:
+        InvalidInputError: with the nearest names.
+    """
+    find_method(name)
+
+
 def for_methods(names: Sequence[str], given: Mapping[str, Any]) -> dict[str, Any]:
     """The options that were given and that one of some methods takes; None is not given.
 

@@ -86,16 +86,32 @@ class ForMethods(click.Command):
 
 def _method_choice(choose: str) -> list[click.Parameter]:
     """-m, for `one` method or `several`."""
-    from onnxplain.engine.settings import method_names
+    from onnxplain.engine.settings import check_method, method_names
 
     if not choose:
         return []
-    kind = click.Choice(method_names())
+    kind = _Names(method_names(), check_method)
     if choose == "one":
         return [click.Option(["-m", "--method"], required=True, type=kind, help="Method.")]
     words = "Method; repeatable. Default: Grad-CAM, Integrated Gradients and DeepLIFT, those that "
     words += "the model supports."
     return [click.Option(["-m", "--method", "methods"], multiple=True, type=kind, help=words)]
+
+
+class _Names(click.Choice):
+    """One of some names; a wrong one is refused by `check`, which knows the nearest."""
+
+    def __init__(self, names: Sequence[str], check: Callable[[str], None]):
+        super().__init__(names)
+        self._check = check
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
+        """What the check says."""
+        try:
+            self._check(value)
+        except InvalidInputError as error:
+            return str(error)
+        return super().get_invalid_choice_message(value, ctx)
 
 
 def _method_options(without: Sequence[str]) -> list[click.Parameter]:
@@ -113,9 +129,15 @@ def _method_options(without: Sequence[str]) -> list[click.Parameter]:
         more["type"] = click.Choice(option.choices) if option.choices else option.kind
         if not option.choices:
             # Names that several methods read each in their own way are checked by them.
-            more |= {"metavar": option.metavar, "callback": partial(_checked, option.check)}
+            check = partial(_checked, _one_or_several if option.several else option.check)
+            more |= {"metavar": option.metavar, "callback": check, "multiple": option.several}
         found.append(click.Option([name], **more))
     return found
+
+
+def _one_or_several(given: tuple[Any, ...]) -> Any:
+    """One value as it is, several as a list."""
+    return None if not given else given[0] if len(given) == 1 else list(given)
 
 
 def _checked(check: Callable, context: click.Context, parameter: click.Parameter, value: Any):

@@ -31,6 +31,7 @@ class Option(NamedTuple):
         kind: int, float, bool or str: what the command line reads.
         command_line: whether it is offered there.
         metavar: what stands for its value in a help text.
+        several: whether the command line takes it several times, for a list.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Option(NamedTuple):
     kind: type = str
     command_line: bool = True
     metavar: str | None = None
+    several: bool = False
 
 
 class Repeated(NamedTuple):

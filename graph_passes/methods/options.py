@@ -74,16 +74,19 @@ def choice(name: str, help: str, choices: tuple[str, ...], default: str) -> Opti
 
 BASELINE = Option(
     "baseline",
-    "black, white, mean, blur, or a file (an image or .npy).  [default: black; without a model "
-    "card, zeros]",
+    "black, white, mean, blur, or a file (an image or .npy); repeatable for methods that take a "
+    "set.  [default: black; without a model card, zeros]",
     as_given,
     metavar="BASELINE",
+    several=True,
 )
 LAYER = Option(
     "layer",
-    "Grad-CAM's feature map, by tensor or node name. Default: found.",
+    "Grad-CAM's feature map, by tensor or node name; repeatable: the sum of several maps. Default: "
+    "found.",
     as_given,
     metavar="NAME",
+    several=True,
 )
 SEED = Option(
     "seed", "Seed of the random numbers.", whole_number("seed", 0, 2**31 - 1), 0, kind=int
