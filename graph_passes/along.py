@@ -58,7 +58,7 @@ class Moved(NamedTuple):
     Attributes:
         emit: for what is still missing.
         subject: the working copy.
-        count: K, int64 [1].
+        points: K, int64 [1].
         end: the logits, or what a last layer makes them of, [K N, ...].
         seeds: d score / d end, [K N, ...].
         places: one for each explained input.
@@ -67,7 +67,7 @@ class Moved(NamedTuple):
 
     emit: Emitter
     subject: Subject
-    count: gs.Tensor
+    points: gs.Tensor
     end: gs.Tensor
     seeds: gs.Tensor
     places: list[Place]
@@ -149,7 +149,7 @@ def forget_inputs(at: Moved) -> None:
 def scores_at(at: Moved) -> gs.Tensor:
     """The score at each point, [K, N]; without a last layer's bias, unless seeded at the logits."""
     score = at.emit.cast_like(score_of(at.emit, at.end, at.seeds), at.subject.start)
-    return at.emit("Reshape", score, at.emit("Concat", at.count, [-1], axis=0))
+    return at.emit("Reshape", score, at.emit("Concat", at.points, [-1], axis=0))
 
 
 def slopes_at(at: Moved, title: str, weights: gs.Variable | None = None) -> list[gs.Tensor]:
@@ -159,7 +159,7 @@ def slopes_at(at: Moved, title: str, weights: gs.Variable | None = None) -> list
     behind the first operator that is not linear, since the adjoint of a sum is cheaper than the
     adjoints of its terms.
     """
-    emit, count = at.emit, at.count
+    emit, count = at.emit, at.points
     points = [place.points for place in at.places]
     turns = points if weights is None else [_end_of_linear(at.path, point) for point in points]
     found = backward(emit, gradient_rules, [(at.end, at.seeds)], turns, title, True)

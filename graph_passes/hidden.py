@@ -64,7 +64,7 @@ def check_one_input(subject: Subject, title: str) -> None:
     """
     if len(subject.sources) > 1:
         raise InvalidInputError(f"{title} explains one input at a time; name one")
-    if subject.sources[0].start is not subject.sources[0].input:
+    if subject.start is not subject.input:
         raise UnsupportedModelError(f"{title} explains float inputs only")
 
 

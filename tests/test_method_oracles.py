@@ -246,7 +246,7 @@ def test_occlusion_of_the_demo():
     (target,) = found.asked.target
 
     def score(x):
-        return session.run(None, {found.asked.input: x})[0][0, target]
+        return np.asarray(session.run(None, {found.asked.input: x})[0])[0, target]
 
     falls = np.zeros((224, 224))
     for top in range(0, 224, window):
