@@ -36,31 +36,27 @@ from onnxplain.engine.batching import (
 )
 from onnxplain.engine.explanation import Explanation
 from onnxplain.engine.facts import described, facts_of, write_facts
-from onnxplain.engine.files import blamed_on_file, find_card_of, open_file, sendable
-from onnxplain.engine.inspection import quantised_operators
+from onnxplain.engine.files import blamed_on_file, sendable
 from onnxplain.engine.locks import BUILDING, at_work
+from onnxplain.engine.model import Model, opened
 from onnxplain.engine.model_files import write_model
 from onnxplain.engine.paths import Progress
 from onnxplain.engine.pickles import restored
 from onnxplain.engine.plan import Plan, collected
-from onnxplain.engine.prepared import prepared_graph
 from onnxplain.engine.settings import names_of_maps, settings_of
 from onnxplain.engine.soundness import (
     Verification,
     not_finite,
     outputs_error,
-    precision_of,
     raise_not_finite,
     warn_of_delta,
     warn_of_empty_maps,
 )
-from onnxplain.engine.stopwatch import phase
 from onnxplain.engine.verification import gradient_error
 from onnxplain.graph_passes import finish
 from onnxplain.graph_passes.limits import Limits, in_force, within
 from onnxplain.graph_passes.subject import select
 from onnxplain.models.card import ModelCard
-from onnxplain.models.load import load, sha256
 
 
 class Explainer:
@@ -111,7 +107,7 @@ class Explainer:
 
     def __init__(
         self,
-        model: str | os.PathLike[str] | bytes | onnx.ModelProto,
+        model: str | os.PathLike[str] | bytes | onnx.ModelProto | Model,
         method: str = "grad-cam",
         *,
         layer: str | None = None,
@@ -138,26 +134,21 @@ class Explainer:
         self._arguments = {"method": method, **named, **options, **how, **what}
         self.method = method
         self._compares = self._settings.method.takes("baseline")
-        with phase("load"):
-            loaded = load(model)
-            self._sha256 = sha256(model)
-        # As it was given.
-        self._given, self._file = model, None
-        self._own_metadata = {entry.key: entry.value for entry in loaded.metadata_props}
-        self._precision = precision_of(loaded, bool(quantised_operators(loaded)))
-        self.card = find_card_of(model, loaded) if card is None else card
+        self._file = file = opened(model)
+        self.card = file.card if card is None else card
         wanted = output if output is not None else (self.card.output if self.card else None)
         self._plans: dict[tuple[int | None, bool], Plan] = {}
         self._several = is_set(self._settings.method, baseline)
-        with BUILDING, within(limits), blamed_on_file(model):
+        with BUILDING, within(limits), blamed_on_file(file.given):
             self._limits = in_force()
-            graph = prepared_graph(model, loaded, self._sha256)
-            self.subject = select(graph, input, wanted, score)
+            self.subject = select(file.graph(), input, wanted, score)
             self.feature_map = names_of_maps(self._settings, self.subject)
             self._default_plan = self._plan(self.subject.index_width, self._several)
         self._baselines = self._baselines_of(baseline, self._several)
         self._started_from = default_of(self.card, self.subject) if baseline is None else GIVEN
         self._untold = baseline is None and self._compares and black_of(self.card) is None
+        if file is not model:
+            file.let_go()
 
     @property
     def steps(self) -> int | None:
@@ -173,7 +164,7 @@ class Explainer:
             parts.append(f"feature_map={self.feature_map!r}")
         if self._compares:
             parts.append(f"baseline={self._started_from!r}")
-        parts.append(f"sha256={self._sha256[:12]!r}")
+        parts.append(f"sha256={self._file.sha256[:12]!r}")
         return f"Explainer({', '.join(parts)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -182,7 +173,7 @@ class Explainer:
         own = {names[k]: [*np.split(v, len(v))] if self._several else v for k, v in given.items()}
         more = {"limits": self._limits, "card": self.card, "baseline": None if default else own}
         given = {**self._arguments, **more}
-        return restored, (type(self), sendable(self._given), self._sha256, given)
+        return restored, (type(self), sendable(self._file.given), self._file.sha256, given)
 
     def __copy__(self) -> Explainer:
         copy = object.__new__(type(self))
@@ -217,7 +208,7 @@ class Explainer:
         Raises:
             InvalidInputError: what was handed in does not fit the model.
         """
-        blamed = blamed_on_file(self._given)
+        blamed = blamed_on_file(self._file.given)
         with at_work(), within(self._limits), np.errstate(all="ignore"), blamed:
             return self._explained(x, target, baseline, progress)
 
@@ -303,7 +294,7 @@ class Explainer:
             raise InvalidInputError(f"verify takes one input and one target, got {len(e.score)}")
         outputs = self.check_outputs(feeds, e)
         gradient = None
-        if self._precision != "quantised":
+        if self._file.precision != "quantised":
             with within(self._limits):
                 gradient = gradient_error(self.subject, feeds, e.target, self._settings)
         delta = None if e.relative_delta is None else float(e.relative_delta.max())
@@ -320,7 +311,7 @@ class Explainer:
         """
         with within(self._limits):
             file = self._run_file(check_inputs(self.subject, x))
-        return outputs_error(e.outputs, file, self._precision)
+        return outputs_error(e.outputs, file, self._file.precision)
 
     def export(
         self, path: str | os.PathLike[str], *, baseline_input: bool = False
@@ -344,16 +335,16 @@ class Explainer:
         if model is self.model:
             model = onnx.ModelProto()
             model.CopyFrom(self.model)
-        write_facts(model, facts, self.card, self._own_metadata)
+        write_facts(model, facts, self.card, self._file.metadata)
         onnx.checker.check_model(model)
-        write_model(model, path, self._given)
+        write_model(model, path, self._file.given)
         return model
 
     def _facts(self, baseline_input: bool) -> dict[str, Any]:
         names = self._default_plan.baseline_names
         values = {names[name]: value for name, value in self._baselines.items()}
         baselines = described(None if baseline_input else self._started_from, values)
-        more = {"score": self._arguments["score"], "source_sha256": self._sha256}
+        more = {"score": self._arguments["score"], "source_sha256": self._file.sha256}
         if self.feature_map is not None:
             more["feature_map"] = self.feature_map
         return facts_of(self.subject, self._settings, self.card, baselines, **more)
@@ -390,9 +381,5 @@ class Explainer:
     def _run_file(
         self, feeds: Mapping[str, np.ndarray], names: Sequence[str] | None = None
     ) -> dict[str, np.ndarray]:
-        with BUILDING:
-            if self._file is None or self._file.lost:
-                settings = self._settings
-                self._file = open_file(self._given, settings.providers, settings.threads)
-            file = self._file
-        return file.run(feeds, names)
+        settings = self._settings
+        return self._file.session(settings.providers, settings.threads).run(feeds, names)

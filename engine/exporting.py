@@ -11,12 +11,11 @@ from onnxplain import InvalidInputError
 from onnxplain.engine.explainer import Explainer
 from onnxplain.engine.images import baseline_arrays, is_of_the_image
 from onnxplain.engine.inspection import card_or_assumption
+from onnxplain.engine.model import opened
 from onnxplain.engine.model_files import refuse_own_files
-from onnxplain.engine.prepared import prepared_graph
 from onnxplain.engine.settings import for_methods
 from onnxplain.graph_passes.methods import find_method
 from onnxplain.models.card import ModelCard
-from onnxplain.models.load import load
 
 
 def export_file(
@@ -51,9 +50,10 @@ def export_file(
     if baseline is not None and baseline_input:
         raise InvalidInputError("a baseline is either embedded or an input of the file, not both")
     refuse_own_files(file, model, [card] if card else [])
-    known, _ = card_or_assumption(load(model), model, prepared_graph(model), card)
+    opened_once = opened(model)
+    known, _ = card_or_assumption(opened_once, card)
     explainer = Explainer(
-        model,
+        opened_once,
         method,
         baseline=None if baseline is None else _embedded(baseline, known),
         output=known.output if known is not None else None,

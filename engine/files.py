@@ -1,31 +1,20 @@
-"""The model as it was given: run by ONNX Runtime, and its card."""
+"""The model as it was given: what ONNX Runtime says of it, and how a pickle holds it."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypeAlias
 
 import onnx
 
 from onnxplain import OnnxplainError, UnsupportedModelError
-from onnxplain.engine.session import CPU, Session, open_session
+from onnxplain.engine.session import CPU, Session
 from onnxplain.graph_passes import finish
-from onnxplain.models.card import ModelCard, find_card
 from onnxplain.models.load import load, sha256
 
 Model: TypeAlias = "str | os.PathLike[str] | bytes | onnx.ModelProto"
-
-
-def open_file(
-    model: Model, providers: str | Sequence[str] | None = None, threads: int | None = None
-) -> Session:
-    """A session of a model as it was given; see `open_session`."""
-    own = load(model)
-    # A newer number than ONNX Runtime knows, whatever the file uses of it, would be refused.
-    own.ir_version = min(own.ir_version, finish.IR_VERSION)
-    return open_session(own, providers, threads)
 
 
 @contextmanager
@@ -60,12 +49,6 @@ def problem_in_runtime(model: onnx.ModelProto) -> str | None:
     except OnnxplainError as error:
         return str(error)
     return None
-
-
-def find_card_of(model: Model, loaded: onnx.ModelProto | None = None) -> ModelCard | None:
-    """The model's card, beside the file or in its metadata."""
-    path = model if isinstance(model, str | os.PathLike) else None
-    return find_card(load(model) if loaded is None else loaded, path)
 
 
 def sendable(model: Model) -> str | bytes:

@@ -7,7 +7,6 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,6 @@ from onnxplain.engine.arrays import check_inputs, check_target
 from onnxplain.engine.baselines import black_of, tell_of_zeros
 from onnxplain.engine.explainer import Explainer
 from onnxplain.engine.explanation import Explanation, each_target
-from onnxplain.engine.files import open_file
 from onnxplain.engine.images import (
     baseline_arrays,
     image_to_tensor,
@@ -25,7 +23,7 @@ from onnxplain.engine.images import (
     read_image,
 )
 from onnxplain.engine.inspection import card_or_assumption
-from onnxplain.engine.prepared import prepared_graph
+from onnxplain.engine.model import Model, opened
 from onnxplain.engine.probabilities import check_label_count, probability
 from onnxplain.engine.records import (
     finite,
@@ -36,13 +34,11 @@ from onnxplain.engine.records import (
     question_of,
 )
 from onnxplain.engine.results import Result
-from onnxplain.engine.session import Session
 from onnxplain.engine.settings import for_methods
 from onnxplain.engine.stopwatch import phase
 from onnxplain.graph_passes.methods import default_methods, find_method
 from onnxplain.models.card import ModelCard
 from onnxplain.models.labels import find_label, read_labels
-from onnxplain.models.load import load, sha256
 
 _TOP = re.compile(r"top([0-9]{1,9})")
 _INDEX = re.compile(r"-?[0-9]{1,18}")
@@ -117,8 +113,8 @@ class ImageExplainer:
         tell("reading the model")
         self._asked = options
         self.model = os.fspath(model)
-        self.sha256 = sha256(model)
-        self.card = _card(model, options)
+        self.file = opened(self.model)
+        self.card = _card(self.file, options)
         self._baseline: Any = None
         if options.baseline is None:
             black = black_of(self.card)
@@ -155,7 +151,7 @@ class ImageExplainer:
         options.pop("baseline", None)
         try:
             self.explainers[method] = Explainer(
-                self.model, method, output=self.card.output, providers=asked.provider, **options
+                self.file, method, output=self.card.output, providers=asked.provider, **options
             )
         except UnsupportedModelError as error:
             if asked.methods:
@@ -289,14 +285,11 @@ class ImageExplainer:
                 self._checked[explainer.method] = None
             except UnsupportedModelError as error:
                 self._checked[explainer.method] = error
+        if len(self._checked) == len(self.explainers):
+            self.file.let_go()
         error = self._checked[explainer.method]
         if error is not None:
             raise error
-
-    @cached_property
-    def _own(self) -> Session:
-        """The model itself, for the ranks of its classes."""
-        return open_file(self.model, self._asked.provider)
 
     def _ranked(self, targets: Sequence[Target | _Rank], tensor: np.ndarray) -> dict[str, Target]:
         """The targets by what was asked; topK is replaced by the class in that place."""
@@ -304,7 +297,11 @@ class ImageExplainer:
         if not places:
             return {_asked_text(t): t for t in targets if not isinstance(t, _Rank)}
         output = self._subject.output.name
-        scores = self._own.run({self._subject.input.name: tensor}, [output])[output].reshape(-1)
+        scores = (
+            self.file.session(self._asked.provider)
+            .run({self._subject.input.name: tensor}, [output])[output]
+            .reshape(-1)
+        )
         if max(places) > len(scores):
             raise InvalidInputError(f"target top{max(places)}: the model has {len(scores)} classes")
         order = np.argsort(-scores, kind="stable")
@@ -314,7 +311,7 @@ class ImageExplainer:
 
     def _question(self, path: str, method: str) -> str:
         output = self.explainers[method].subject.output.name
-        return question_of(path, self.sha256, method, output, self.options[method])
+        return question_of(path, self.file.sha256, method, output, self.options[method])
 
     def failure(self, path: str, error: str) -> dict[str, Any]:
         """The record of an image that could not be explained."""
@@ -329,7 +326,7 @@ class ImageExplainer:
         return {
             "image": os.fspath(path),
             "model": self.model,
-            "model_sha256": self.sha256,
+            "model_sha256": self.file.sha256,
             "method": e.method,
             "options": self.options[e.method],
             "target": {"index": index, "label": label, "output": explainer.subject.output.name},
@@ -364,8 +361,8 @@ def _asked_text(target: Target | _Rank) -> str:
     return "top1" if target == -1 else index_text(target)
 
 
-def _card(model: str | os.PathLike[str], options: Options) -> ModelCard:
-    card, note = card_or_assumption(load(model), model, prepared_graph(model), options.card)
+def _card(model: Model, options: Options) -> ModelCard:
+    card, note = card_or_assumption(model, options.card)
     if card is None:
         raise InvalidInputError(note)
     if options.labels is not None:

@@ -14,9 +14,8 @@ import onnx_graphsurgeon as gs
 
 from onnxplain import InvalidInputError, OnnxplainError, UnsupportedModelError
 from onnxplain.engine.files import blamed_on_file
-from onnxplain.engine.prepared import prepared_graph
+from onnxplain.engine.model import Model, opened
 from onnxplain.graph_passes.backward import Refusal, find_path
-from onnxplain.graph_passes.decompositions.quantisation import QUANTISED
 from onnxplain.graph_passes.dims import describe
 from onnxplain.graph_passes.emit import numpy_type
 from onnxplain.graph_passes.feature_map import find_feature_map
@@ -25,7 +24,6 @@ from onnxplain.graph_passes.methods import default_methods, methods
 from onnxplain.graph_passes.rules.registry import operator_name
 from onnxplain.graph_passes.subject import Subject, select
 from onnxplain.models.card import ModelCard, assume_card, locate_card, read_card
-from onnxplain.models.load import load
 from onnxplain.models.text import shown
 
 # Columns of a screen.
@@ -104,18 +102,16 @@ def _inspected(
     output: str | None,
     card: ModelCard | None,
 ) -> Inspection:
-    proto = load(model)
-    graph = prepared_graph(model, proto)
-    path = model if isinstance(model, str | os.PathLike) else None
+    file = opened(model)
+    graph, proto = file.graph(), file.proto
     if card is None:
-        card, note = card_or_assumption(proto, path, graph)
+        card, note = card_or_assumption(file)
     else:
         note = "given"
     wanted = output if output is not None else (card.output if card is not None else None)
     subject = select(graph, output=wanted)
     nodes = find_path(subject.graph, [subject.start], [subject.logits]).nodes
     found, reason = _feature_map(subject, layer)
-    quantised = quantised_operators(proto)
     return Inspection(
         input=_described(subject.input),
         inputs=[_described(t) for t in graph.inputs],
@@ -131,7 +127,7 @@ def _inspected(
         opset=next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), 0),
         ir_version=proto.ir_version,
         producer=f"{proto.producer_name} {proto.producer_version}".strip(),
-        quantisation=f"{', '.join(quantised)}: {QUANTISED_RULE}" if quantised else None,
+        quantisation=f"{', '.join(file.quantised)}: {QUANTISED_RULE}" if file.quantised else None,
     )
 
 
@@ -192,24 +188,16 @@ def _numbers(values: float | tuple[float, ...]) -> str:
     return texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
 
 
-def quantised_operators(proto: onnx.ModelProto) -> list[str]:
-    """Names of the quantised operators in a file."""
-    names = {f"{n.domain}.{n.op_type}" if n.domain else n.op_type for n in proto.graph.node}
-    return sorted(names & set(QUANTISED))
-
-
 def card_or_assumption(
-    proto: onnx.ModelProto,
-    path: str | os.PathLike[str] | None,
-    graph: gs.Graph,
-    card_file: str | os.PathLike[str] | None = None,
+    model: Model, card_file: str | os.PathLike[str] | None = None
 ) -> tuple[ModelCard | None, str]:
     """The model's card and where it comes from; without one, what its input's shape suggests."""
     if card_file is not None:
         return read_card(card_file), str(card_file)
-    located = locate_card(proto, path)
+    located = locate_card(model.proto, model.path)
     if located is not None:
         return located
+    graph = model.graph()
     try:
         source = select(graph).input
         card = assume_card(source.shape, str(numpy_type(source.dtype)))

@@ -11,7 +11,7 @@ from typing import Any
 
 from onnxplain import OnnxplainError
 from onnxplain.engine.image_explainer import ImageExplainer, Options
-from onnxplain.engine.inspection import QUANTISED_RULE, quantised_operators
+from onnxplain.engine.inspection import QUANTISED_RULE
 from onnxplain.engine.journal import Entry, Journal, JournalError
 from onnxplain.engine.records import failure_key, image_stat, key_of, real_path
 from onnxplain.engine.results import Output, Result, writable_folder, write_panel, write_result
@@ -19,7 +19,6 @@ from onnxplain.engine.sources import find_images
 from onnxplain.engine.stopping import check_stopped
 from onnxplain.engine.stopwatch import measured, phase
 from onnxplain.engine.writing import is_full, reason_of, sweep
-from onnxplain.models.load import load
 
 __all__ = ["Options", "Output", "Report", "explain_files"]
 
@@ -195,7 +194,7 @@ class _Job:
 
     def report(self) -> Report:
         explainer = self._explainer
-        quantised = QUANTISED_RULE if quantised_operators(load(explainer.model)) else None
+        quantised = QUANTISED_RULE if explainer.file.quantised else None
         return Report(
             self._records,
             explainer.skipped,
@@ -259,13 +258,13 @@ class _Job:
     def _fail(self, path: str, error: str) -> None:
         record = self._explainer.failure(path, error)
         with self._journal.locked():
-            self._journal.append(failure_key(path, self._explainer.sha256), Entry(record))
+            self._journal.append(failure_key(path, self._explainer.file.sha256), Entry(record))
         self._records.append(record)
 
     def _forget_failure(self, path: str) -> None:
         """Take an earlier run's failure away: the image is done."""
         with self._journal.locked():
-            for model in (self._explainer.sha256, self._explainer.model):
+            for model in (self._explainer.file.sha256, self._explainer.model):
                 key = failure_key(path, model)
                 if self._journal.entry(key) is not None:
                     self._journal.append(key, Entry(None))

@@ -17,17 +17,15 @@ from onnxplain.engine.arrays import (
     check_target,
 )
 from onnxplain.engine.baselines import black_of, checked_baselines, tell_of_zeros
-from onnxplain.engine.files import find_card_of
 from onnxplain.engine.images import image_to_tensor, read_image
 from onnxplain.engine.inspection import card_or_assumption
-from onnxplain.engine.prepared import prepared_graph
+from onnxplain.engine.model import Model, opened
 from onnxplain.engine.session import open_session
 from onnxplain.graph_passes import finish
 from onnxplain.graph_passes.ledger import Ledger
 from onnxplain.graph_passes.methods.deeplift import LOSSES, RULES, deeplift
 from onnxplain.graph_passes.rules.registry import operator_name
 from onnxplain.graph_passes.subject import select
-from onnxplain.models.load import load
 from onnxplain.models.text import shown
 
 
@@ -49,7 +47,7 @@ class NodeDelta:
 
 
 def trace_delta(
-    model: str | os.PathLike[str] | bytes | onnx.ModelProto,
+    model: str | os.PathLike[str] | bytes | onnx.ModelProto | Model,
     x: Any,
     target: Any = None,
     baseline: Any = None,
@@ -80,9 +78,10 @@ def trace_delta(
     """
     if rule not in RULES:
         raise InvalidInputError(f"rule must be one of {', '.join(RULES)}; got {rule!r}")
-    card = find_card_of(model)
+    file = opened(model)
+    card = file.card
     wanted = output if output is not None else (card.output if card else None)
-    subject = select(prepared_graph(model), output=wanted)
+    subject = select(file.graph(), output=wanted)
     feeds = check_inputs(subject, x)
     source = feeds[subject.input.name]
     targets = check_target(subject, target, len(source) if source.ndim else 1)
@@ -123,12 +122,13 @@ def trace_image(
         InvalidInputError: the image cannot be read, or the model takes none.
         UnsupportedModelError: the model is unreadable, or cannot be explained by DeepLIFT.
     """
-    card, note = card_or_assumption(load(model), model, prepared_graph(model), card_file)
+    file = opened(model)
+    card, note = card_or_assumption(file, card_file)
     if card is None:
         raise InvalidInputError(note)
     tensor, _ = image_to_tensor(read_image(image), card)
     wanted = output if output is not None else card.output
-    return trace_delta(model, tensor, baseline=black_of(card), output=wanted)
+    return trace_delta(file, tensor, baseline=black_of(card), output=wanted)
 
 
 def trace_rows(found: Sequence[NodeDelta], most: int = 10) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ import os
 import onnx
 
 from onnxplain.engine.files import blamed_on_file
-from onnxplain.engine.prepared import prepared_graph
+from onnxplain.engine.model import opened
 from onnxplain.graph_passes import vjp as passes
 from onnxplain.graph_passes.limits import Limits, within
 
@@ -37,4 +37,4 @@ def vjp(
         InvalidInputError: a name that the model does not have.
     """
     with within(limits), blamed_on_file(model):
-        return passes.vjp(prepared_graph(model), inputs, outputs)
+        return passes.vjp(opened(model).graph(), inputs, outputs)

@@ -5,7 +5,7 @@ import os
 import zipfile
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import onnx
 from google.protobuf.message import DecodeError
@@ -44,25 +44,35 @@ def load(model: ModelSource) -> onnx.ModelProto:
     truncated, has no graph, nodes, outputs or opset, is structurally broken, needs a newer onnx
     package, or exceeds `MOST_BYTES` with its external data.
     """
+    return load_with_sha256(model)[0]
+
+
+def load_with_sha256(model: ModelSource) -> tuple[onnx.ModelProto, str]:
+    """What `load` and `sha256` return, of one reading of the file.
+
+    Raises UnsupportedModelError as `load` does.
+    """
     if isinstance(model, onnx.ModelProto):
-        source = "model"
+        source, digest = "model", sha256(model)
         loaded = onnx.ModelProto()
         loaded.CopyFrom(model)
         _reject_external(loaded, source)
     elif isinstance(model, bytes | bytearray | memoryview):
-        source = "model"
+        source, digest = "model", sha256(model)
         loaded = _parse(bytes(model), source)
         _reject_external(loaded, source)
     elif isinstance(model, str | os.PathLike):
         source = f"model {os.fspath(model)}"
-        loaded = _parse(_read(Path(model), source), source)
-        _load_external(loaded, Path(model), source)
+        content = _read(Path(model), source)
+        loaded, hashed = _parse(content, source), hashlib.sha256(content)
+        _load_external(loaded, Path(model), source, hashed)
+        digest = hashed.hexdigest()
     else:
         raise UnsupportedModelError(
             f"model: expected a path, bytes or an onnx.ModelProto, got {type(model).__name__}"
         )
     check(loaded, source)
-    return loaded
+    return loaded, digest
 
 
 def sha256(model: ModelSource) -> str:
@@ -184,10 +194,11 @@ class _Part(NamedTuple):
     length: int
 
 
-def _load_external(model: onnx.ModelProto, path: Path, source: str) -> None:
-    """Read external data into the model."""
+def _load_external(model: onnx.ModelProto, path: Path, source: str, hashed: Any) -> None:
+    """Read external data into the model, and into what is hashed."""
     for part in _external_parts(model, path, source, path.stat().st_size):
         part.tensor.raw_data = _bytes_of(part, source)
+        hashed.update(part.tensor.raw_data)
         part.tensor.data_location = onnx.TensorProto.DEFAULT
         del part.tensor.external_data[:]
 

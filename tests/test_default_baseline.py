@@ -17,10 +17,9 @@ from test_rules import run
 import onnxplain
 from onnxplain.engine.images import image_to_tensor, read_image
 from onnxplain.engine.inspection import card_or_assumption
-from onnxplain.engine.prepared import prepared_graph
+from onnxplain.engine.model import opened
 from onnxplain.engine.trace import trace_delta, trace_image
 from onnxplain.models.card import METADATA_KEY, black_image
-from onnxplain.models.load import load
 
 CARD = {
     "size": [8, 8],
@@ -77,7 +76,7 @@ def photo(tmp_path) -> Path:
 
 
 def tensor_of(model: Path, photo: Path) -> np.ndarray:
-    card, _ = card_or_assumption(load(model), model, prepared_graph(model))
+    card, _ = card_or_assumption(opened(model))
     assert card is not None
     if card.assumed:
         assert np.abs(black_image(card)).min() > 1  # zeros and black are not the same here

@@ -24,7 +24,7 @@ from test_rules import run
 
 import onnxplain
 from onnxplain.engine.images import image_to_tensor, read_image
-from onnxplain.engine.prepared import prepared_graph
+from onnxplain.engine.model import opened
 from onnxplain.models.card import black_image, find_card
 from onnxplain.models.shipped import demo_model, demo_photos
 
@@ -65,7 +65,7 @@ def files(tmp_path_factory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("quantised")
     kinds = ("float", "weights", "qdq-but-blocks", "qoperator-but-blocks", *KINDS)
     paths = {kind: folder / f"{kind}.onnx" for kind in kinds}
-    model = gs.export_onnx(prepared_graph(demo_model()))
+    model = gs.export_onnx(opened(demo_model()).graph())
     model.ir_version = 10
     onnx.save(model, paths["float"])
     early = first_blocks(model)

@@ -289,7 +289,7 @@ def test_another_model_than_the_files_is_found(tmp_path, monkeypatch):
     (tmp_path / "m.json").write_text(json.dumps({**CARD, "labels": list("abcd")}))
     other = onnx.ModelProto.FromString(model.SerializeToString())
     other.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(weights["w"] * 1.5, "w"))
-    monkeypatch.setattr("onnxplain.engine.explainer.prepared_graph", lambda *_: prepare(other))
+    monkeypatch.setattr("onnxplain.engine.model.prepared", lambda *_: prepare(other))
     with pytest.raises(onnxplain.UnsupportedModelError, match=r"'y' differs from the file's own"):
         onnxplain.Explainer(tmp_path / "m.onnx", "deeplift").verify(normal(1, 8, 8, 1))
     photos = [str(write_photo(tmp_path / f"{k}.png", k)) for k in (3, 7)]
