@@ -3,15 +3,15 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from onnxplain.models.text import shown
+from .models.text import shown
 
 if TYPE_CHECKING:
-    from onnxplain.engine.explainer import Explainer
-    from onnxplain.engine.explanation import Explanation
-    from onnxplain.engine.inspection import Inspection, inspect
-    from onnxplain.engine.vjp import vjp
-    from onnxplain.graph_passes.limits import Limits
-    from onnxplain.graph_passes.methods import methods
+    from .engine.explainer import Explainer
+    from .engine.explanation import Explanation
+    from .engine.inspection import Inspection, inspect
+    from .engine.vjp import vjp
+    from .graph_passes.limits import Limits
+    from .graph_passes.methods import methods
 
 __all__ = [
     "Explainer",
@@ -48,17 +48,17 @@ class InvalidInputError(OnnxplainError):
 
 # Imported on first use, so that `import onnxplain` stays far under 0.3 s.
 _HOMES = {
-    "Explainer": "onnxplain.engine.explainer",
-    "Explanation": "onnxplain.engine.explanation",
-    "Inspection": "onnxplain.engine.inspection",
-    "Limits": "onnxplain.graph_passes.limits",
-    "inspect": "onnxplain.engine.inspection",
-    "methods": "onnxplain.graph_passes.methods",
-    "vjp": "onnxplain.engine.vjp",
+    "Explainer": ".engine.explainer",
+    "Explanation": ".engine.explanation",
+    "Inspection": ".engine.inspection",
+    "Limits": ".graph_passes.limits",
+    "inspect": ".engine.inspection",
+    "methods": ".graph_passes.methods",
+    "vjp": ".engine.vjp",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+        return getattr(import_module(_HOMES[name], __name__), name)
     raise AttributeError(f"module 'onnxplain' has no attribute {name!r}")

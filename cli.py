@@ -17,6 +17,7 @@ if __name__ == "__main__":
     package = importlib.util.module_from_spec(spec)
     sys.modules["onnxplain"] = package
     spec.loader.exec_module(package)
+    __package__ = "onnxplain"
 
 import io
 import json
@@ -27,17 +28,17 @@ from typing import Any
 
 import click
 
-from onnxplain import OnnxplainError, __version__
-from onnxplain.engine.stopping import Stopped, stopping
-from onnxplain.engine.terminal import (
+from . import OnnxplainError, __version__
+from .engine.stopping import Stopped, stopping
+from .engine.terminal import (
     ForMethods,
     complain,
     log_to_stderr,
     print_table,
     progress_bar,
 )
-from onnxplain.engine.writing import reason_of
-from onnxplain.models.text import shown, shown_json
+from .engine.writing import reason_of
+from .models.text import shown, shown_json
 
 _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 _DEBUG = "ONNXPLAIN_DEBUG"
@@ -71,7 +72,7 @@ _card = click.option(
 def _hold_to_limits(context: click.Context, _: click.Parameter, given: tuple[str, ...]) -> None:
     """Put limits in force for the rest of the command."""
     if given:
-        from onnxplain.engine.settings import raised_limits
+        from .engine.settings import raised_limits
 
         context.with_resource(raised_limits(given))
 
@@ -176,7 +177,7 @@ def explain(model: str, images: tuple[str, ...], **chosen: Any) -> int:
 @_running
 def demo(**chosen: Any) -> int:
     """Explain the shipped model on its two photos, by all methods, and draw one panel."""
-    from onnxplain.models.shipped import demo_model, demo_photos
+    from .models.shipped import demo_model, demo_photos
 
     photos = [str(path) for path in demo_photos()]
     return _explain(str(demo_model()), photos, panel="panel.png", **chosen)
@@ -195,10 +196,10 @@ def _explain(
     recursive: bool = False,
     **chosen: Any,
 ) -> int:
-    from onnxplain.engine.image_explainer import options_from
-    from onnxplain.engine.jobs import Output, explain_files
-    from onnxplain.engine.results import closing_line, record_lines
-    from onnxplain.engine.stopwatch import profile_rows
+    from .engine.image_explainer import options_from
+    from .engine.jobs import Output, explain_files
+    from .engine.results import closing_line, record_lines
+    from .engine.stopwatch import profile_rows
 
     def show(records: list[dict[str, Any]]) -> None:
         click.echo("".join(f"{shown(line)}\n" for line in record_lines(records)), nl=False)
@@ -259,14 +260,14 @@ def inspect(
     """Say what would be explained in MODEL, and which methods support it."""
     from dataclasses import asdict
 
-    from onnxplain.engine.inspection import inspect as inspect_model
-    from onnxplain.engine.inspection import table
-    from onnxplain.models.card import read_card
+    from .engine.inspection import inspect as inspect_model
+    from .engine.inspection import table
+    from .models.card import read_card
 
     found = inspect_model(model, layer=layer, output=output, card=read_card(card) if card else None)
     rows, record = table(found), asdict(found)
     if image is not None:
-        from onnxplain.engine.trace import trace_image, trace_rows
+        from .engine.trace import trace_image, trace_rows
 
         traced = trace_image(model, image, card_file=card, output=output)
         rows += trace_rows(traced)
@@ -297,8 +298,8 @@ def inspect(
 @_limit
 def export(model: str, file: str, **chosen: Any) -> int:
     """Write MODEL as one ONNX file that returns its prediction and its explanation."""
-    from onnxplain.engine.exporting import export_file
-    from onnxplain.engine.model_files import is_stdout
+    from .engine.exporting import export_file
+    from .engine.model_files import is_stdout
 
     exported = export_file(model, file, **chosen)
     inputs = ", ".join(value.name for value in exported.graph.input)

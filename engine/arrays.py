@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from onnxplain import InvalidInputError, OnnxplainError
-from onnxplain.graph_passes.dims import describe
-from onnxplain.graph_passes.emit import is_float, numpy_type
-from onnxplain.graph_passes.subject import Source, Subject, describe_target
+from .. import InvalidInputError, OnnxplainError
+from ..graph_passes.dims import describe
+from ..graph_passes.emit import is_float, numpy_type
+from ..graph_passes.subject import Source, Subject, describe_target
 
 
 def check_inputs(subject: Subject, x: Any) -> dict[str, np.ndarray]:

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from onnxplain import InvalidInputError
-from onnxplain.engine.arrays import check_baseline, check_baseline_values
-from onnxplain.graph_passes.methods.method import Method
-from onnxplain.graph_passes.subject import Source, Subject
-from onnxplain.models.card import ModelCard, black_image
+from .. import InvalidInputError
+from ..graph_passes.methods.method import Method
+from ..graph_passes.subject import Source, Subject
+from ..models.card import ModelCard, black_image
+from .arrays import check_baseline, check_baseline_values
 
 logger = logging.getLogger("onnxplain")
 

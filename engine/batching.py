@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from onnxplain import InvalidInputError, UnsupportedModelError
-from onnxplain.engine.paths import Progress
-from onnxplain.engine.settings import Settings
-from onnxplain.graph_passes.dims import same_dim
-from onnxplain.graph_passes.places import Lost, Place, join_rows
-from onnxplain.graph_passes.subject import Subject
+from .. import InvalidInputError, UnsupportedModelError
+from ..graph_passes.dims import same_dim
+from ..graph_passes.places import Lost, Place, join_rows
+from ..graph_passes.subject import Subject
+from .paths import Progress
+from .settings import Settings
 
 # Inputs that go through a graph at once where there is much to fill, so that memory stays bounded
 # for any number of them. On a CPU each method says how many, so that the caches hold what one

@@ -11,9 +11,13 @@ from typing import Any
 import numpy as np
 import onnx
 
-from onnxplain import InvalidInputError, OnnxplainError, UnsupportedModelError
-from onnxplain.engine.arrays import check_inputs, check_target, if_out_of_range
-from onnxplain.engine.baselines import (
+from .. import InvalidInputError, OnnxplainError, UnsupportedModelError
+from ..graph_passes import finish
+from ..graph_passes.limits import Limits, in_force, within
+from ..graph_passes.subject import select
+from ..models.card import ModelCard
+from .arrays import check_inputs, check_target, if_out_of_range
+from .baselines import (
     GIVEN,
     black_of,
     checked_baselines,
@@ -22,7 +26,7 @@ from onnxplain.engine.baselines import (
     tell_of_zeros,
     whole_baselines,
 )
-from onnxplain.engine.batching import (
+from .batching import (
     all_alike,
     batch_size,
     check_apart,
@@ -34,17 +38,17 @@ from onnxplain.engine.batching import (
     size_of_coupled,
     with_rows,
 )
-from onnxplain.engine.explanation import Explanation
-from onnxplain.engine.facts import described, facts_of, write_facts
-from onnxplain.engine.files import blamed_on_file, sendable
-from onnxplain.engine.locks import BUILDING, at_work
-from onnxplain.engine.model import Model, opened
-from onnxplain.engine.model_files import write_model
-from onnxplain.engine.paths import Progress
-from onnxplain.engine.pickles import restored
-from onnxplain.engine.plan import Plan, collected
-from onnxplain.engine.settings import names_of_maps, settings_of
-from onnxplain.engine.soundness import (
+from .explanation import Explanation
+from .facts import described, facts_of, write_facts
+from .files import blamed_on_file, sendable
+from .locks import BUILDING, at_work
+from .model import Model, opened
+from .model_files import write_model
+from .paths import Progress
+from .pickles import restored
+from .plan import Plan, collected
+from .settings import names_of_maps, settings_of
+from .soundness import (
     Verification,
     not_finite,
     outputs_error,
@@ -52,11 +56,7 @@ from onnxplain.engine.soundness import (
     warn_of_delta,
     warn_of_empty_maps,
 )
-from onnxplain.engine.verification import gradient_error
-from onnxplain.graph_passes import finish
-from onnxplain.graph_passes.limits import Limits, in_force, within
-from onnxplain.graph_passes.subject import select
-from onnxplain.models.card import ModelCard
+from .verification import gradient_error
 
 
 class Explainer:

@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import onnx
 
-from onnxplain import InvalidInputError
-from onnxplain.engine.explainer import Explainer
-from onnxplain.engine.images import baseline_arrays, is_of_the_image
-from onnxplain.engine.inspection import card_or_assumption
-from onnxplain.engine.model import opened
-from onnxplain.engine.model_files import refuse_own_files
-from onnxplain.engine.settings import for_methods
-from onnxplain.graph_passes.methods import find_method
-from onnxplain.models.card import ModelCard
+from .. import InvalidInputError
+from ..graph_passes.methods import find_method
+from ..models.card import ModelCard
+from .explainer import Explainer
+from .images import baseline_arrays, is_of_the_image
+from .inspection import card_or_assumption
+from .model import opened
+from .model_files import refuse_own_files
+from .settings import for_methods
 
 
 def export_file(

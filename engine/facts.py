@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import onnx
 
-from onnxplain import __version__
-from onnxplain.engine.settings import Settings
-from onnxplain.graph_passes.subject import Subject
-from onnxplain.models.card import METADATA_KEY, ModelCard, card_to_json
-from onnxplain.models.text import shown_json
+from .. import __version__
+from ..graph_passes.subject import Subject
+from ..models.card import METADATA_KEY, ModelCard, card_to_json
+from ..models.text import shown_json
+from .settings import Settings
 
 KEY = "onnxplain"
 # A baseline of more numbers than this is told by its shape, range and digest; the numbers are in

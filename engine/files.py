@@ -9,10 +9,10 @@ from typing import TypeAlias
 
 import onnx
 
-from onnxplain import OnnxplainError, UnsupportedModelError
-from onnxplain.engine.session import CPU, Session
-from onnxplain.graph_passes import finish
-from onnxplain.models.load import load, sha256
+from .. import OnnxplainError, UnsupportedModelError
+from ..graph_passes import finish
+from ..models.load import load, sha256
+from .session import CPU, Session
 
 Model: TypeAlias = "str | os.PathLike[str] | bytes | onnx.ModelProto"
 

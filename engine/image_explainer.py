@@ -11,21 +11,24 @@ from typing import Any
 
 import numpy as np
 
-from onnxplain import InvalidInputError, UnsupportedModelError
-from onnxplain.engine.arrays import check_inputs, check_target
-from onnxplain.engine.baselines import black_of, tell_of_zeros
-from onnxplain.engine.explainer import Explainer
-from onnxplain.engine.explanation import Explanation, each_target
-from onnxplain.engine.images import (
+from .. import InvalidInputError, UnsupportedModelError
+from ..graph_passes.methods import default_methods, find_method
+from ..models.card import ModelCard
+from ..models.labels import find_label, read_labels
+from .arrays import check_inputs, check_target
+from .baselines import black_of, tell_of_zeros
+from .explainer import Explainer
+from .explanation import Explanation, each_target
+from .images import (
     baseline_arrays,
     image_to_tensor,
     is_of_the_image,
     read_image,
 )
-from onnxplain.engine.inspection import card_or_assumption
-from onnxplain.engine.model import Model, opened
-from onnxplain.engine.probabilities import check_label_count, probability
-from onnxplain.engine.records import (
+from .inspection import card_or_assumption
+from .model import Model, opened
+from .probabilities import check_label_count, probability
+from .records import (
     finite,
     image_stat,
     index_text,
@@ -33,12 +36,9 @@ from onnxplain.engine.records import (
     options_of,
     question_of,
 )
-from onnxplain.engine.results import Result
-from onnxplain.engine.settings import for_methods
-from onnxplain.engine.stopwatch import phase
-from onnxplain.graph_passes.methods import default_methods, find_method
-from onnxplain.models.card import ModelCard
-from onnxplain.models.labels import find_label, read_labels
+from .results import Result
+from .settings import for_methods
+from .stopwatch import phase
 
 _TOP = re.compile(r"top([0-9]{1,9})")
 _INDEX = re.compile(r"-?[0-9]{1,18}")

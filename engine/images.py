@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps, UnidentifiedImageError
 
-from onnxplain import InvalidInputError
-from onnxplain.models.card import ModelCard, black_image, normalise, white_image
+from .. import InvalidInputError
+from ..models.card import ModelCard, black_image, normalise, white_image
 
 BASELINE_CHOICES = ("black", "white", "mean", "blur")
 BASELINES_OF_THE_IMAGE = ("mean", "blur")

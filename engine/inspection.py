@@ -12,19 +12,19 @@ from typing import Any
 import onnx
 import onnx_graphsurgeon as gs
 
-from onnxplain import InvalidInputError, OnnxplainError, UnsupportedModelError
-from onnxplain.engine.files import blamed_on_file
-from onnxplain.engine.model import Model, opened
-from onnxplain.graph_passes.backward import Refusal, find_path
-from onnxplain.graph_passes.dims import describe
-from onnxplain.graph_passes.emit import numpy_type
-from onnxplain.graph_passes.feature_map import find_feature_map
-from onnxplain.graph_passes.limits import Limits, within
-from onnxplain.graph_passes.methods import default_methods, methods
-from onnxplain.graph_passes.rules.registry import operator_name
-from onnxplain.graph_passes.subject import Subject, select
-from onnxplain.models.card import ModelCard, assume_card, locate_card, read_card
-from onnxplain.models.text import shown
+from .. import InvalidInputError, OnnxplainError, UnsupportedModelError
+from ..graph_passes.backward import Refusal, find_path
+from ..graph_passes.dims import describe
+from ..graph_passes.emit import numpy_type
+from ..graph_passes.feature_map import find_feature_map
+from ..graph_passes.limits import Limits, within
+from ..graph_passes.methods import default_methods, methods
+from ..graph_passes.rules.registry import operator_name
+from ..graph_passes.subject import Subject, select
+from ..models.card import ModelCard, assume_card, locate_card, read_card
+from ..models.text import shown
+from .files import blamed_on_file
+from .model import Model, opened
 
 # Columns of a screen.
 _WIDTH = 160

@@ -9,16 +9,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from onnxplain import OnnxplainError
-from onnxplain.engine.image_explainer import ImageExplainer, Options
-from onnxplain.engine.inspection import QUANTISED_RULE
-from onnxplain.engine.journal import Entry, Journal, JournalError
-from onnxplain.engine.records import failure_key, image_stat, key_of, real_path
-from onnxplain.engine.results import Output, Result, writable_folder, write_panel, write_result
-from onnxplain.engine.sources import find_images
-from onnxplain.engine.stopping import check_stopped
-from onnxplain.engine.stopwatch import measured, phase
-from onnxplain.engine.writing import is_full, reason_of, sweep
+from .. import OnnxplainError
+from .image_explainer import ImageExplainer, Options
+from .inspection import QUANTISED_RULE
+from .journal import Entry, Journal, JournalError
+from .records import failure_key, image_stat, key_of, real_path
+from .results import Output, Result, writable_folder, write_panel, write_result
+from .sources import find_images
+from .stopping import check_stopped
+from .stopwatch import measured, phase
+from .writing import is_full, reason_of, sweep
 
 __all__ = ["Options", "Output", "Report", "explain_files"]
 

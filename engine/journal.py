@@ -21,10 +21,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from onnxplain import InvalidInputError
-from onnxplain.engine.records import key_of_record, question_in, short_hash, to_json
-from onnxplain.engine.stopping import uninterrupted
-from onnxplain.engine.writing import write_whole
+from .. import InvalidInputError
+from .records import key_of_record, question_in, short_hash, to_json
+from .stopping import uninterrupted
+from .writing import write_whole
 
 JOURNAL_FILE = "results.jsonl"
 RESULTS_FILE = "results.json"

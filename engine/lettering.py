@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from onnxplain.models.text import shown
+from ..models.text import shown
 
 _LONGEST_TEXT = 1000
 # Pillow's own font, mostly ASCII, comes first; then these packages of Noto fonts, where installed.

@@ -10,15 +10,15 @@ from typing import TypeAlias
 import onnx
 import onnx_graphsurgeon as gs
 
-from onnxplain.engine.locks import BUILDING
-from onnxplain.engine.prepared import prepared
-from onnxplain.engine.session import Session, open_session
-from onnxplain.engine.soundness import precision_of
-from onnxplain.engine.stopwatch import phase
-from onnxplain.graph_passes import finish
-from onnxplain.graph_passes.decompositions.quantisation import QUANTISED
-from onnxplain.models.card import ModelCard, find_card
-from onnxplain.models.load import load, load_with_sha256
+from ..graph_passes import finish
+from ..graph_passes.decompositions.quantisation import QUANTISED
+from ..models.card import ModelCard, find_card
+from ..models.load import load, load_with_sha256
+from .locks import BUILDING
+from .prepared import prepared
+from .session import Session, open_session
+from .soundness import precision_of
+from .stopwatch import phase
 
 Given: TypeAlias = "str | os.PathLike[str] | bytes | onnx.ModelProto"
 

@@ -10,8 +10,8 @@ from typing import Any
 import onnx
 from google.protobuf.message import DecodeError, Message
 
-from onnxplain import InvalidInputError
-from onnxplain.engine.writing import reason_of, sweep, write_whole
+from .. import InvalidInputError
+from .writing import reason_of, sweep, write_whole
 
 Path_ = str | os.PathLike[str]
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from onnxplain.engine.session import Held, Session
-from onnxplain.graph_passes import finish
-from onnxplain.graph_passes.heads import TOTAL
-from onnxplain.graph_passes.methods.integrated_gradients import ALPHAS
-from onnxplain.graph_passes.quadrature import coarse_points, residuals, urgency
+from ..graph_passes import finish
+from ..graph_passes.heads import TOTAL
+from ..graph_passes.methods.integrated_gradients import ALPHAS
+from ..graph_passes.quadrature import coarse_points, residuals, urgency
+from .session import Held, Session
 
 # Gradients are kept while an interval beside them may still be bisected: at most this many bytes
 # for each path, 222 gradients of a 224 x 224 x 3 input, but never fewer than _FEWEST gradients.

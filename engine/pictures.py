@@ -9,9 +9,9 @@ import numpy as np
 from cmap import Colormap
 from PIL import Image, ImageDraw
 
-from onnxplain import InvalidInputError
-from onnxplain.engine.lettering import wrap, write, write_lines
-from onnxplain.graph_passes.methods import find_method, methods
+from .. import InvalidInputError
+from ..graph_passes.methods import find_method, methods
+from .lettering import wrap, write, write_lines
 
 _SEQUENTIAL = "matplotlib:inferno"
 _DIVERGING = "colorbrewer:RdBu_r"

@@ -9,21 +9,21 @@ from typing import Any
 import numpy as np
 import onnx
 
-from onnxplain.engine.explanation import Explanation
-from onnxplain.engine.locks import BUILDING, Lock
-from onnxplain.engine.paths import AdaptivePath, follow, run_rows
-from onnxplain.engine.session import CPU, Held, Session, open_session, resolve_providers
-from onnxplain.engine.settings import Settings
-from onnxplain.engine.stopwatch import phase
-from onnxplain.graph_passes import finish
-from onnxplain.graph_passes.along import points_at_once
-from onnxplain.graph_passes.heads import TOTAL
-from onnxplain.graph_passes.lowering import lowered_for
-from onnxplain.graph_passes.methods.integrated_gradients import ALPHAS
-from onnxplain.graph_passes.methods.method import Adaptive, Repeated
-from onnxplain.graph_passes.names import RESERVED
-from onnxplain.graph_passes.split import split
-from onnxplain.graph_passes.subject import Subject
+from ..graph_passes import finish
+from ..graph_passes.along import points_at_once
+from ..graph_passes.heads import TOTAL
+from ..graph_passes.lowering import lowered_for
+from ..graph_passes.methods.integrated_gradients import ALPHAS
+from ..graph_passes.methods.method import Adaptive, Repeated
+from ..graph_passes.names import RESERVED
+from ..graph_passes.split import split
+from ..graph_passes.subject import Subject
+from .explanation import Explanation
+from .locks import BUILDING, Lock
+from .paths import AdaptivePath, follow, run_rows
+from .session import CPU, Held, Session, open_session, resolve_providers
+from .settings import Settings
+from .stopwatch import phase
 
 # Points of the path in one gradient pass: on a CPU 2 to 4 are as fast for each point as 25, in a
 # fraction of the memory (EfficientNet-Lite0's whole process peaks at 440 MiB with 2); a GPU wants

@@ -10,13 +10,13 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-import onnxplain.engine.session  # quietens ONNX Runtime while constants are folded
-import onnxplain.graph_passes.rules  # noqa: F401  (registers the rules)
-from onnxplain.engine.files import blamed_on_file
-from onnxplain.engine.locks import BUILDING
-from onnxplain.engine.stopwatch import phase
-from onnxplain.graph_passes.limits import Limits, in_force
-from onnxplain.graph_passes.prepare import prepare
+from ..graph_passes import rules  # noqa: F401  (registers the rules)
+from ..graph_passes.limits import Limits, in_force
+from ..graph_passes.prepare import prepare
+from . import session  # noqa: F401  (quietens ONNX Runtime while constants are folded)
+from .files import blamed_on_file
+from .locks import BUILDING
+from .stopwatch import phase
 
 _MOST_KEPT = 2
 _kept: OrderedDict[tuple[str, Limits], gs.Graph] = OrderedDict()

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from onnxplain import InvalidInputError
-from onnxplain.engine.explanation import Explanation
-from onnxplain.graph_passes.ending import ending_of
-from onnxplain.graph_passes.places import Place
-from onnxplain.graph_passes.subject import Subject
+from .. import InvalidInputError
+from ..graph_passes.ending import ending_of
+from ..graph_passes.places import Place
+from ..graph_passes.subject import Subject
+from .explanation import Explanation
 
 _ONE = 1e-3
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from onnxplain.engine.images import BASELINE_CHOICES
-from onnxplain.graph_passes.methods import find_method
-from onnxplain.models.card import ModelCard, card_to_json
-from onnxplain.models.text import shown_json
+from ..graph_passes.methods import find_method
+from ..models.card import ModelCard, card_to_json
+from ..models.text import shown_json
+from .images import BASELINE_CHOICES
 
 FAILED = "failed"
 

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from onnxplain import InvalidInputError
-from onnxplain.engine.journal import Entry, Journal
-from onnxplain.engine.lettering import drawable
-from onnxplain.engine.pictures import PanelRow, overlay, panel, save_png
-from onnxplain.engine.records import index_text
-from onnxplain.engine.soundness import DOUBTFUL
-from onnxplain.engine.writing import Draft, drop, place, write_draft, write_whole
-from onnxplain.graph_passes.methods import find_method
+from .. import InvalidInputError
+from ..graph_passes.methods import find_method
+from .journal import Entry, Journal
+from .lettering import drawable
+from .pictures import PanelRow, overlay, panel, save_png
+from .records import index_text
+from .soundness import DOUBTFUL
+from .writing import Draft, drop, place, write_draft, write_whole
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -18,11 +18,11 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from onnxplain import InvalidInputError, OnnxplainError, UnsupportedModelError
-from onnxplain.engine.locks import BUILDING
-from onnxplain.engine.stopwatch import phase
-from onnxplain.graph_passes.limits import exceed, in_force
-from onnxplain.graph_passes.names import bodies_of
+from .. import InvalidInputError, OnnxplainError, UnsupportedModelError
+from ..graph_passes.limits import exceed, in_force
+from ..graph_passes.names import bodies_of
+from .locks import BUILDING
+from .stopwatch import phase
 
 logger = logging.getLogger("onnxplain")
 # What ONNX Runtime logs, also where onnx-graphsurgeon folds constants, is what no user can do

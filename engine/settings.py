@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from onnxplain import InvalidInputError
-from onnxplain.graph_passes.limits import Limits, within
-from onnxplain.graph_passes.methods import find_method, methods
-from onnxplain.graph_passes.methods.method import Method, Option
-from onnxplain.graph_passes.subject import Subject
+from .. import InvalidInputError
+from ..graph_passes.limits import Limits, within
+from ..graph_passes.methods import find_method, methods
+from ..graph_passes.methods.method import Method, Option
+from ..graph_passes.subject import Subject
 
 logger = logging.getLogger("onnxplain")
 # The arguments that every explainer has; a method leaves those of others alone, so that one call

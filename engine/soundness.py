@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx
 
-from onnxplain import OnnxplainError, UnsupportedModelError
-from onnxplain.engine.explanation import Explanation
-from onnxplain.engine.session import Session
-from onnxplain.graph_passes.emit import AT
-from onnxplain.graph_passes.methods import find_method
-from onnxplain.graph_passes.names import RESERVED
+from .. import OnnxplainError, UnsupportedModelError
+from ..graph_passes.emit import AT
+from ..graph_passes.methods import find_method
+from ..graph_passes.names import RESERVED
+from .explanation import Explanation
+from .session import Session
 
 logger = logging.getLogger("onnxplain")
 # A sum that misses more than this part of the score's difference is said.

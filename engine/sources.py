@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from onnxplain.engine.images import image_extensions
-from onnxplain.engine.journal import JOURNAL_FILE, RESULTS_FILE
-from onnxplain.engine.records import real_path
-from onnxplain.graph_passes.methods import methods
+from ..graph_passes.methods import methods
+from .images import image_extensions
+from .journal import JOURNAL_FILE, RESULTS_FILE
+from .records import real_path
 
 # Pictures that onnxplain has written, where a folder has its records.
 _OWN = re.compile(

@@ -17,8 +17,8 @@ from typing import Any
 
 import click
 
-from onnxplain import InvalidInputError
-from onnxplain.models.text import shown
+from .. import InvalidInputError
+from ..models.text import shown
 
 
 def print_table(rows: Sequence[tuple[str, str]]) -> None:
@@ -86,7 +86,7 @@ class ForMethods(click.Command):
 
 def _method_choice(choose: str) -> list[click.Parameter]:
     """-m, for `one` method or `several`."""
-    from onnxplain.engine.settings import check_method, method_names
+    from .settings import check_method, method_names
 
     if not choose:
         return []
@@ -116,7 +116,7 @@ class _Names(click.Choice):
 
 def _method_options(without: Sequence[str]) -> list[click.Parameter]:
     """An option of the command line for each that some method takes."""
-    from onnxplain.engine.settings import command_line_options
+    from .settings import command_line_options
 
     found: list[click.Parameter] = []
     for option in command_line_options():

@@ -10,23 +10,23 @@ from typing import Any
 import numpy as np
 import onnx
 
-from onnxplain import InvalidInputError
-from onnxplain.engine.arrays import (
+from .. import InvalidInputError
+from ..graph_passes import finish
+from ..graph_passes.ledger import Ledger
+from ..graph_passes.methods.deeplift import LOSSES, RULES, deeplift
+from ..graph_passes.rules.registry import operator_name
+from ..graph_passes.subject import select
+from ..models.text import shown
+from .arrays import (
     check_baseline,
     check_inputs,
     check_target,
 )
-from onnxplain.engine.baselines import black_of, checked_baselines, tell_of_zeros
-from onnxplain.engine.images import image_to_tensor, read_image
-from onnxplain.engine.inspection import card_or_assumption
-from onnxplain.engine.model import Model, opened
-from onnxplain.engine.session import open_session
-from onnxplain.graph_passes import finish
-from onnxplain.graph_passes.ledger import Ledger
-from onnxplain.graph_passes.methods.deeplift import LOSSES, RULES, deeplift
-from onnxplain.graph_passes.rules.registry import operator_name
-from onnxplain.graph_passes.subject import select
-from onnxplain.models.text import shown
+from .baselines import black_of, checked_baselines, tell_of_zeros
+from .images import image_to_tensor, read_image
+from .inspection import card_or_assumption
+from .model import Model, opened
+from .session import open_session
 
 
 @dataclass(frozen=True)

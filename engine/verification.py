@@ -6,14 +6,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from onnxplain import UnsupportedModelError
-from onnxplain.engine.locks import BUILDING
-from onnxplain.engine.session import open_session
-from onnxplain.engine.settings import Settings
-from onnxplain.graph_passes import finish
-from onnxplain.graph_passes.emit import numpy_type
-from onnxplain.graph_passes.methods.integrated_gradients import ALPHAS, endpoints, path_gradients
-from onnxplain.graph_passes.subject import Subject
+from .. import UnsupportedModelError
+from ..graph_passes import finish
+from ..graph_passes.emit import numpy_type
+from ..graph_passes.methods.integrated_gradients import ALPHAS, endpoints, path_gradients
+from ..graph_passes.subject import Subject
+from .locks import BUILDING
+from .session import open_session
+from .settings import Settings
 
 # Kinks and float32 leave this much between a gradient and the best of its differences.
 _CLOSE = 0.05

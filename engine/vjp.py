@@ -6,10 +6,10 @@ import os
 
 import onnx
 
-from onnxplain.engine.files import blamed_on_file
-from onnxplain.engine.model import opened
-from onnxplain.graph_passes import vjp as passes
-from onnxplain.graph_passes.limits import Limits, within
+from ..graph_passes import vjp as passes
+from ..graph_passes.limits import Limits, within
+from .files import blamed_on_file
+from .model import opened
 
 
 def vjp(

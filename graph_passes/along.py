@@ -12,23 +12,23 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain import UnsupportedModelError
-from onnxplain.graph_passes.backward import (
+from .. import UnsupportedModelError
+from .backward import (
     Path,
     backward,
     check_supported,
     find_path,
     gradient_rules,
 )
-from onnxplain.graph_passes.dims import same_shape
-from onnxplain.graph_passes.emit import Emitter, is_constant
-from onnxplain.graph_passes.finish import SEED, working_copy
-from onnxplain.graph_passes.names import RESERVED
-from onnxplain.graph_passes.ordering import sort_nodes
-from onnxplain.graph_passes.polyphase import in_phases
-from onnxplain.graph_passes.score import score_of, where_to_begin
-from onnxplain.graph_passes.subject import Source, Subject
-from onnxplain.graph_passes.twins import sizes_and_values_of
+from .dims import same_shape
+from .emit import Emitter, is_constant
+from .finish import SEED, working_copy
+from .names import RESERVED
+from .ordering import sort_nodes
+from .polyphase import in_phases
+from .score import score_of, where_to_begin
+from .subject import Source, Subject
+from .twins import sizes_and_values_of
 
 # How many points, as axes are called.
 POINTS = f"{RESERVED}points"

@@ -11,16 +11,16 @@ from typing import NamedTuple
 
 import onnx_graphsurgeon as gs
 
-from onnxplain import UnsupportedModelError
-from onnxplain.graph_passes.emit import Emitter, captured, is_constant, is_float, read_by
-from onnxplain.graph_passes.rules.registry import (
+from .. import UnsupportedModelError
+from .emit import Emitter, captured, is_constant, is_float, read_by
+from .rules.registry import (
     ZERO_DERIVATIVE,
     Rule,
     gradient_entry,
     operator_name,
     serves_every_operand,
 )
-from onnxplain.graph_passes.rules.singular import doubtful
+from .rules.singular import doubtful
 
 
 class Resolved(NamedTuple):

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 import onnx
 import onnx_graphsurgeon as gs
 
-from onnxplain import UnsupportedModelError
-from onnxplain.graph_passes.limits import ACTIVATIONS_PER_BYTE, bytes_of, hold, in_force
-from onnxplain.graph_passes.names import bodies_of
+from .. import UnsupportedModelError
+from .limits import ACTIVATIONS_PER_BYTE, bytes_of, hold, in_force
+from .names import bodies_of
 
 _Key = tuple[str, str, str]
 # Operators whose results ONNX's shape inference carries as numbers.

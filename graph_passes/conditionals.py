@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.dims import same_shape
-from onnxplain.graph_passes.emit import Emitter, captured, is_constant, is_float, producer_of
-from onnxplain.graph_passes.rewriting import rewrite_nodes
-from onnxplain.graph_passes.rules.registry import operator_name
+from .dims import same_shape
+from .emit import Emitter, captured, is_constant, is_float, producer_of
+from .rewriting import rewrite_nodes
+from .rules.registry import operator_name
 
 # What cannot fail on operands of shapes that inference let pass, whatever their values are.
 _TOTAL = {

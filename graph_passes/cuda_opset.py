@@ -14,8 +14,8 @@ import math
 import onnx
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.emit import Emitter, onnx_type
-from onnxplain.graph_passes.rewriting import rewrite_nodes
+from .emit import Emitter, onnx_type
+from .rewriting import rewrite_nodes
 
 OPSET = 18
 _STANDARD = ("", "ai.onnx")

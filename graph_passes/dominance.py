@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.backward import Path
-from onnxplain.graph_passes.position_flow import WEIGHTED
+from .backward import Path
+from .position_flow import WEIGHTED
 
 
 def dominators(path: Path, start: gs.Variable) -> list[gs.Variable]:

@@ -9,10 +9,10 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from onnxplain import UnsupportedModelError
-from onnxplain.graph_passes.dims import Shape, broadcast_axes, is_static, same_shape
-from onnxplain.graph_passes.limits import hold
-from onnxplain.graph_passes.names import RESERVED
+from .. import UnsupportedModelError
+from .dims import Shape, broadcast_axes, is_static, same_shape
+from .limits import hold
+from .names import RESERVED
 
 # In an emitted node's name, before that of the model's node whose rule emitted it.
 AT = "@"

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.emit import is_constant, producer_of
-from onnxplain.graph_passes.names import is_marked
-from onnxplain.graph_passes.rules.elementwise import STRAIGHT_THROUGH
+from .emit import is_constant, producer_of
+from .names import is_marked
+from .rules.elementwise import STRAIGHT_THROUGH
 
 # Operators that only rename, reshape or retype.
 TAIL = {"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Dropout", "Cast"}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.emit import Emitter, is_constant
-from onnxplain.graph_passes.rewriting import rewrite_nodes
+from .emit import Emitter, is_constant
+from .rewriting import rewrite_nodes
 
 _WINDOWED = ("Conv", "MaxPool", "AveragePool", "LpPool")
 

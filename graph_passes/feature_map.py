@@ -14,20 +14,20 @@ from typing import NamedTuple
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain import InvalidInputError, UnsupportedModelError
-from onnxplain.graph_passes.backward import Path, find_path
-from onnxplain.graph_passes.dims import Shape, describe
-from onnxplain.graph_passes.dominance import (
+from .. import InvalidInputError, UnsupportedModelError
+from .backward import Path, find_path
+from .dims import Shape, describe
+from .dominance import (
     behind_weights,
     dominators,
     feeds_weights,
     nodes_behind,
 )
-from onnxplain.graph_passes.map_layout import Layout, layout_of, picture_axes
-from onnxplain.graph_passes.position_flow import BY_ATTENTION, WEIGHTED, Flow, follow
-from onnxplain.graph_passes.rules.registry import operator_name
-from onnxplain.graph_passes.subject import Subject
-from onnxplain.graph_passes.typical import typical_graph
+from .map_layout import Layout, layout_of, picture_axes
+from .position_flow import BY_ATTENTION, WEIGHTED, Flow, follow
+from .rules.registry import operator_name
+from .subject import Subject
+from .typical import typical_graph
 
 # Moves elements only: the map is what it moves.
 _MOVING = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Slice")

@@ -8,14 +8,14 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from onnxplain import UnsupportedModelError
-from onnxplain.graph_passes.cuda_opset import to_cuda_opset
-from onnxplain.graph_passes.emit import is_float
-from onnxplain.graph_passes.inference import inferred
-from onnxplain.graph_passes.lowering import for_gpu
-from onnxplain.graph_passes.names import RESERVED, free_name
-from onnxplain.graph_passes.ordering import prune
-from onnxplain.graph_passes.subject import Subject
+from .. import UnsupportedModelError
+from .cuda_opset import to_cuda_opset
+from .emit import is_float
+from .inference import inferred
+from .lowering import for_gpu
+from .names import RESERVED, free_name
+from .ordering import prune
+from .subject import Subject
 
 # Of the contract; with several explained inputs each has its own: `baseline_<input>`.
 ATTRIBUTION, BASELINE = "attribution", "baseline"

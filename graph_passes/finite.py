@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from onnxplain import UnsupportedModelError
-from onnxplain.graph_passes.names import bodies_of
+from .. import UnsupportedModelError
+from .names import bodies_of
 
 # Operators that turn an infinite operand into infinite or undefined results, whatever the input is.
 # Others (Add and Where of a mask, Clip, Max ...) may survive one: what they make of it is seen when

@@ -6,8 +6,8 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.emit import onnx_type
-from onnxplain.graph_passes.names import RESERVED
+from .emit import onnx_type
+from .names import RESERVED
 
 _HALF = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
 _FLOAT32 = np.dtype(np.float32)

@@ -16,12 +16,12 @@ import onnx_graphsurgeon as gs
 from onnx import helper, shape_inference
 from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
 
-from onnxplain import UnsupportedModelError
-from onnxplain.graph_passes.emit import is_constant
-from onnxplain.graph_passes.limits import CONSTANTS_PER_BYTE, bytes_of, hold
-from onnxplain.graph_passes.ordering import prune, sort_nodes
-from onnxplain.graph_passes.rules.registry import operator_name
-from onnxplain.graph_passes.training import RANDOM
+from .. import UnsupportedModelError
+from .emit import is_constant
+from .limits import CONSTANTS_PER_BYTE, bytes_of, hold
+from .ordering import prune, sort_nodes
+from .rules.registry import operator_name
+from .training import RANDOM
 
 # Operators that stay: quantisers, which rules must see, and loops, which may never end.
 _NOT_FOLDED = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.emit import Emitter, is_constant, producer_of
-from onnxplain.graph_passes.rewriting import rewrite_nodes
+from .emit import Emitter, is_constant, producer_of
+from .rewriting import rewrite_nodes
 
 
 def fuse_softmax(graph: gs.Graph) -> None:

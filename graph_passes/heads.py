@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import onnx
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.backward import Refusal, backward, find_path, refusals
-from onnxplain.graph_passes.emit import Emitter
-from onnxplain.graph_passes.finish import (
+from .backward import Refusal, backward, find_path, refusals
+from .emit import Emitter
+from .finish import (
     BASELINE,
     RESOLVED_TARGET,
     SCORE,
@@ -18,9 +18,9 @@ from onnxplain.graph_passes.finish import (
     finish,
     working_copy,
 )
-from onnxplain.graph_passes.names import RESERVED
-from onnxplain.graph_passes.rules.table import GRADIENT, Table
-from onnxplain.graph_passes.score import (
+from .names import RESERVED
+from .rules.table import GRADIENT, Table
+from .score import (
     Seed,
     add_target_input,
     first_cotangent,
@@ -28,7 +28,7 @@ from onnxplain.graph_passes.score import (
     score_of,
     where_to_begin,
 )
-from onnxplain.graph_passes.subject import Source, Subject
+from .subject import Source, Subject
 
 # The input that a repeated graph adds its part of an output to: this, and the output's name.
 TOTAL = f"{RESERVED}total"

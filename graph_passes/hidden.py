@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain import InvalidInputError, UnsupportedModelError
-from onnxplain.graph_passes.along import POINTS, Moved, forget_inputs, moved
-from onnxplain.graph_passes.dims import describe
-from onnxplain.graph_passes.emit import Emitter
-from onnxplain.graph_passes.heads import add_baseline_input
-from onnxplain.graph_passes.names import RESERVED
-from onnxplain.graph_passes.subject import Source, Subject
+from .. import InvalidInputError, UnsupportedModelError
+from .along import POINTS, Moved, forget_inputs, moved
+from .dims import describe
+from .emit import Emitter
+from .heads import add_baseline_input
+from .names import RESERVED
+from .subject import Source, Subject
 
 # The windows, or masks, of one run.
 NUMBERS = f"{RESERVED}numbers"

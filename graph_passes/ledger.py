@@ -9,11 +9,11 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.backward import Resolved, RuleTable
-from onnxplain.graph_passes.emit import Emitter
-from onnxplain.graph_passes.rules.reveal_cancel import Multipliers, RevealCancelEmitter
-from onnxplain.graph_passes.rules.table import Table
-from onnxplain.graph_passes.twins import TwinEmitter
+from .backward import Resolved, RuleTable
+from .emit import Emitter
+from .rules.reveal_cancel import Multipliers, RevealCancelEmitter
+from .rules.table import Table
+from .twins import TwinEmitter
 
 
 class Entry(NamedTuple):

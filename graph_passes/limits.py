@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from onnxplain import InvalidInputError, UnsupportedModelError
+from .. import InvalidInputError, UnsupportedModelError
 
 
 @dataclass(frozen=True)

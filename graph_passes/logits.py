@@ -7,11 +7,11 @@ from typing import Any
 
 import onnx_graphsurgeon as gs
 
-from onnxplain import UnsupportedModelError
-from onnxplain.graph_passes.dims import Dim, Shape, describe, is_static, same_dim
-from onnxplain.graph_passes.emit import Emitter, is_constant, producer_of
-from onnxplain.graph_passes.ending import AFFINE, TAIL, Ending, ending_of, varying_operand
-from onnxplain.graph_passes.places import Lost, Place, Rows
+from .. import UnsupportedModelError
+from .dims import Dim, Shape, describe, is_static, same_dim
+from .emit import Emitter, is_constant, producer_of
+from .ending import AFFINE, TAIL, Ending, ending_of, varying_operand
+from .places import Lost, Place, Rows
 
 # Their results have channels on the second axis, and the others leave axes where they are.
 _CHANNELS_SECOND = {"Conv", "ConvTranspose", "BatchNormalization", "InstanceNormalization", "LRN"}

@@ -9,10 +9,10 @@ import onnx
 import onnx_graphsurgeon as gs
 from onnx import TensorProto, compose, helper, numpy_helper
 
-from onnxplain.graph_passes.emit import Emitter
-from onnxplain.graph_passes.finish import BASELINE_SCORE, SCORE, finish
-from onnxplain.graph_passes.heads import TOTAL, delta_of
-from onnxplain.graph_passes.names import RESERVED
+from .emit import Emitter
+from .finish import BASELINE_SCORE, SCORE, finish
+from .heads import TOTAL, delta_of
+from .names import RESERVED
 
 # What the names inside the Loop begin with.
 _STEP = f"{RESERVED}step/"

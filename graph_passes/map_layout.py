@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from onnxplain.graph_passes.dims import Shape
-from onnxplain.graph_passes.positions import Grid, Grids, Places
+from .dims import Shape
+from .positions import Grid, Grids, Places
 
 _COLOURS = (1, 3, 4)
 

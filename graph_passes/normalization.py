@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.emit import Emitter, is_constant
-from onnxplain.graph_passes.names import RESERVED
-from onnxplain.graph_passes.rewriting import rewrite_nodes
+from .emit import Emitter, is_constant
+from .names import RESERVED
+from .rewriting import rewrite_nodes
 
 
 def fold_batch_normalization(graph: gs.Graph) -> None:

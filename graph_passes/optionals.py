@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
-from onnxplain import UnsupportedModelError
-from onnxplain.graph_passes.names import bodies_of
+from .. import UnsupportedModelError
+from .names import bodies_of
 
 
 def without_optionals(model: onnx.ModelProto) -> None:

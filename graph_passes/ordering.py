@@ -12,8 +12,8 @@ from collections.abc import Collection
 
 import onnx_graphsurgeon as gs
 
-from onnxplain import UnsupportedModelError
-from onnxplain.graph_passes.emit import read_by
+from .. import UnsupportedModelError
+from .emit import read_by
 
 
 def sort_nodes(graph: gs.Graph) -> gs.Graph:

@@ -13,18 +13,18 @@ from typing import NamedTuple
 
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.dims import is_static
-from onnxplain.graph_passes.emit import Emitter, is_constant, optional_input, producer_of
-from onnxplain.graph_passes.lowering import for_gpu
-from onnxplain.graph_passes.ordering import prune
-from onnxplain.graph_passes.rewriting import rewrite_nodes
-from onnxplain.graph_passes.rules.convolution import (
+from .dims import is_static
+from .emit import Emitter, is_constant, optional_input, producer_of
+from .lowering import for_gpu
+from .ordering import prune
+from .rewriting import rewrite_nodes
+from .rules.convolution import (
     PhaseTaps,
     Window,
     convolution_window,
     phase_taps,
 )
-from onnxplain.graph_passes.rules.registry import Family, gradient_entry
+from .rules.registry import Family, gradient_entry
 
 # Numbers of an image's activation below which the further operators take what the layout gives.
 _WORTH = 2**18

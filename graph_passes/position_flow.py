@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.backward import Path
-from onnxplain.graph_passes.dims import is_static
-from onnxplain.graph_passes.position_rules import places_behind
-from onnxplain.graph_passes.positions import Grids, Places, nowhere
-from onnxplain.graph_passes.readings import Reading
+from .backward import Path
+from .dims import is_static
+from .position_rules import places_behind
+from .positions import Grids, Places, nowhere
+from .readings import Reading
 
 WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum"}
 # What the places of a tensor meet next on their way to the score: a matrix of weights, attention

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from onnxplain.graph_passes.positions import MOST, NOWHERE, Places, compressed
+from .positions import MOST, NOWHERE, Places, compressed
 
 
 def reshaped(places: Places, shape: Sequence[int]) -> Places | None:

@@ -8,11 +8,11 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes import position_moves as moves
-from onnxplain.graph_passes.dims import is_static
-from onnxplain.graph_passes.emit import is_constant
-from onnxplain.graph_passes.positions import MOST, Grids, Places, compressed, nowhere
-from onnxplain.graph_passes.readings import (
+from . import position_moves as moves
+from .dims import is_static
+from .emit import is_constant
+from .positions import MOST, Grids, Places, compressed, nowhere
+from .readings import (
     Operands,
     Reading,
     Readings,
@@ -22,13 +22,13 @@ from onnxplain.graph_passes.readings import (
     each_reading,
     elementwise,
 )
-from onnxplain.graph_passes.rules.registry import (
+from .rules.registry import (
     ZERO_DERIVATIVE,
     Family,
     gradient_entry,
     operator_name,
 )
-from onnxplain.graph_passes.subscripts import subscripts, unused_letters
+from .subscripts import subscripts, unused_letters
 
 Rule = Callable[[Grids, gs.Node, Operands], Readings]
 

@@ -14,26 +14,26 @@ import onnx_graphsurgeon as gs
 from onnx import TensorProto, helper, inliner, numpy_helper, shape_inference, version_converter
 from onnx_graphsurgeon.logger import G_LOGGER
 
-from onnxplain import UnsupportedModelError
-from onnxplain.graph_passes.census import census, check_activations, check_carried
-from onnxplain.graph_passes.conditionals import resolve_conditionals
-from onnxplain.graph_passes.decompositions import decompose, decompose_other_domains
-from onnxplain.graph_passes.decompositions.quantisation import to_whole_floats
-from onnxplain.graph_passes.decompositions.specification import expand_functions
-from onnxplain.graph_passes.emit import is_constant
-from onnxplain.graph_passes.explicit_pads import explicit_pads
-from onnxplain.graph_passes.finite import check_finite
-from onnxplain.graph_passes.float32 import to_float32
-from onnxplain.graph_passes.folding import Budget, fold
-from onnxplain.graph_passes.fuse_softmax import fuse_softmax
-from onnxplain.graph_passes.limits import hold
-from onnxplain.graph_passes.names import own_dim, own_names
-from onnxplain.graph_passes.normalization import fold_batch_normalization
-from onnxplain.graph_passes.optionals import without_optionals
-from onnxplain.graph_passes.resizing import hide_old_resizing
-from onnxplain.graph_passes.training import refuse_random_dropout
-from onnxplain.graph_passes.unroll import unroll
-from onnxplain.graph_passes.windows import exact_windows
+from .. import UnsupportedModelError
+from .census import census, check_activations, check_carried
+from .conditionals import resolve_conditionals
+from .decompositions import decompose, decompose_other_domains
+from .decompositions.quantisation import to_whole_floats
+from .decompositions.specification import expand_functions
+from .emit import is_constant
+from .explicit_pads import explicit_pads
+from .finite import check_finite
+from .float32 import to_float32
+from .folding import Budget, fold
+from .fuse_softmax import fuse_softmax
+from .limits import hold
+from .names import own_dim, own_names
+from .normalization import fold_batch_normalization
+from .optionals import without_optionals
+from .resizing import hide_old_resizing
+from .training import refuse_random_dropout
+from .unroll import unroll
+from .windows import exact_windows
 
 CANONICAL_OPSET = 21
 G_LOGGER.severity = G_LOGGER.CRITICAL

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnxplain import InvalidInputError
+from .. import InvalidInputError
 
 
 def gauss_legendre(steps: int) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.emit import Emitter, onnx_type
+from .emit import Emitter, onnx_type
 
 # A prime for which x -> x^5 is a permutation of 0 .. P - 1, whose products fit into int64.
 P = 2**31 - 1

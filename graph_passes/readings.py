@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes import position_moves as moves
-from onnxplain.graph_passes.emit import is_constant, optional_input
-from onnxplain.graph_passes.positions import Grids, Places, compressed, nowhere
+from . import position_moves as moves
+from .emit import is_constant, optional_input
+from .positions import Grids, Places, compressed, nowhere
 
 # A matrix of attention has two readings until it is multiplied with the values.
 _MOST_READINGS = 2

@@ -11,9 +11,9 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.decompositions.registry import decomposition
-from onnxplain.graph_passes.emit import Emitter, is_constant
-from onnxplain.graph_passes.names import RESERVED, bodies_of
+from .decompositions.registry import decomposition
+from .emit import Emitter, is_constant
+from .names import RESERVED, bodies_of
 
 _DOMAIN = "onnxplain.until_opset_10"
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.emit import Emitter
-from onnxplain.graph_passes.rules.registry import operator_name
+from .emit import Emitter
+from .rules.registry import operator_name
 
 # (emit, node) -> what takes the place of the node's first output (a list: of several), or None to
 # leave the node alone.

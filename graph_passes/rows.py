@@ -11,9 +11,9 @@ from collections.abc import Mapping
 
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.emit import read_by
-from onnxplain.graph_passes.places import Lost, Place, Rows
-from onnxplain.graph_passes.rows_through import rows_through, unknown
+from .emit import read_by
+from .places import Lost, Place, Rows
+from .rows_through import rows_through, unknown
 
 # Their values say nothing of rows, only of shapes.
 _SHAPE_ONLY = {"Shape", "Size", "ConstantOfShape", "EyeLike", "Range"}

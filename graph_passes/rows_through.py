@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.decompositions.quantisation import RANGE
-from onnxplain.graph_passes.dims import Dim, same_dim
-from onnxplain.graph_passes.emit import is_constant, optional_input
-from onnxplain.graph_passes.names import is_marked
-from onnxplain.graph_passes.places import Lost, Place, Rows
-from onnxplain.graph_passes.rules.registry import GRADIENTS, Family, operator_name
-from onnxplain.graph_passes.subscripts import subscripts
+from .decompositions.quantisation import RANGE
+from .dims import Dim, same_dim
+from .emit import is_constant, optional_input
+from .names import is_marked
+from .places import Lost, Place, Rows
+from .rules.registry import GRADIENTS, Family, operator_name
+from .subscripts import subscripts
 
 _Through = Callable[[gs.Node, "dict[int, Place]"], "Rows | list[Rows]"]
 

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.dims import same_shape
-from onnxplain.graph_passes.emit import Emitter, is_constant, producer_of
-from onnxplain.graph_passes.names import RESERVED
-from onnxplain.graph_passes.subject import Subject
+from .dims import same_shape
+from .emit import Emitter, is_constant, producer_of
+from .names import RESERVED
+from .subject import Subject
 
 
 class Seed(NamedTuple):

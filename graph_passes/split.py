@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 
 import onnx
 
-from onnxplain.graph_passes.inference import inferred
+from .inference import inferred
 
 
 def split(model: onnx.ModelProto, late: Collection[str]) -> tuple[onnx.ModelProto, onnx.ModelProto]:

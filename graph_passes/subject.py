@@ -9,17 +9,17 @@ from typing import NamedTuple
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain import InvalidInputError, UnsupportedModelError
-from onnxplain.graph_passes.backward import find_path
-from onnxplain.graph_passes.dims import Dim, Shape, describe, is_static
-from onnxplain.graph_passes.emit import Emitter, is_constant, is_float, numpy_type
-from onnxplain.graph_passes.ending import TAIL, ending_of
-from onnxplain.graph_passes.limits import hold
-from onnxplain.graph_passes.logits import batch_first, before_activation, channel_axis
-from onnxplain.graph_passes.ordering import sort_nodes
-from onnxplain.graph_passes.places import Lost, Place, Rows
-from onnxplain.graph_passes.rows import follow_rows
-from onnxplain.graph_passes.training import refuse_batch_statistics, refuse_randomness
+from .. import InvalidInputError, UnsupportedModelError
+from .backward import find_path
+from .dims import Dim, Shape, describe, is_static
+from .emit import Emitter, is_constant, is_float, numpy_type
+from .ending import TAIL, ending_of
+from .limits import hold
+from .logits import batch_first, before_activation, channel_axis
+from .ordering import sort_nodes
+from .places import Lost, Place, Rows
+from .rows import follow_rows
+from .training import refuse_batch_statistics, refuse_randomness
 
 
 class Source(NamedTuple):

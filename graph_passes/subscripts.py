@@ -6,7 +6,7 @@ import string
 
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.emit import rank_of
+from .emit import rank_of
 
 
 def subscripts(node: gs.Node) -> tuple[list[str], str]:

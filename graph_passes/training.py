@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import onnx_graphsurgeon as gs
 
-from onnxplain import UnsupportedModelError
-from onnxplain.graph_passes.decompositions.normalization import BATCH_STATISTICS
-from onnxplain.graph_passes.emit import is_constant, optional_input, read_by
-from onnxplain.graph_passes.names import is_marked
+from .. import UnsupportedModelError
+from .decompositions.normalization import BATCH_STATISTICS
+from .emit import is_constant, optional_input, read_by
+from .names import is_marked
 
 RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial"}
 RANDOM |= {"Bernoulli"}

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import onnx_graphsurgeon as gs
 
-from onnxplain import UnsupportedModelError
-from onnxplain.graph_passes.emit import Emitter, captured, read_by
+from .. import UnsupportedModelError
+from .emit import Emitter, captured, read_by
 
 
 class TwinEmitter(Emitter):

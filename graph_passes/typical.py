@@ -14,10 +14,10 @@ import onnx
 import onnx_graphsurgeon as gs
 from onnx import defs, shape_inference
 
-from onnxplain.graph_passes.dims import is_static
-from onnxplain.graph_passes.emit import is_constant, is_float, onnx_type
-from onnxplain.graph_passes.ordering import prune
-from onnxplain.graph_passes.subject import Subject
+from .dims import is_static
+from .emit import is_constant, is_float, onnx_type
+from .ordering import prune
+from .subject import Subject
 
 # What a symbolic axis stands for: of pictures, of volumes' depth, of sound, of rows of tokens.
 _PICTURE, _DEPTH, _SOUND, _TOKENS = 224, 32, 4000, 32

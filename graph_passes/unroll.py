@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.conditionals import resolve_conditionals
-from onnxplain.graph_passes.decompositions.recurrent import slices
-from onnxplain.graph_passes.emit import Emitter, is_constant
-from onnxplain.graph_passes.inference import inferred
-from onnxplain.graph_passes.limits import hold
-from onnxplain.graph_passes.rewriting import rewrite_nodes
+from .conditionals import resolve_conditionals
+from .decompositions.recurrent import slices
+from .emit import Emitter, is_constant
+from .inference import inferred
+from .limits import hold
+from .rewriting import rewrite_nodes
 
 
 def unroll(graph: gs.Graph) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import onnx
 import onnx_graphsurgeon as gs
 
-from onnxplain import InvalidInputError, UnsupportedModelError
-from onnxplain.graph_passes.backward import backward, gradient_rules
-from onnxplain.graph_passes.emit import Emitter, is_float
-from onnxplain.graph_passes.finish import finish, free_names
+from .. import InvalidInputError, UnsupportedModelError
+from .backward import backward, gradient_rules
+from .emit import Emitter, is_float
+from .finish import finish, free_names
 
 
 def vjp(

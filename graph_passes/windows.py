@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.dims import is_static
-from onnxplain.graph_passes.emit import Emitter
-from onnxplain.graph_passes.rewriting import Rewrite, rewrite_nodes
+from .dims import is_static
+from .emit import Emitter
+from .rewriting import Rewrite, rewrite_nodes
 
 _POOLS = ("MaxPool", "AveragePool", "LpPool")
 

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import onnx
 
-from onnxplain import InvalidInputError
-from onnxplain.models.files import beside, read_text
-from onnxplain.models.labels import read_labels
-from onnxplain.models.text import shown_json
+from .. import InvalidInputError
+from .files import beside, read_text
+from .labels import read_labels
+from .text import shown_json
 
 METADATA_KEY = "onnxplain.card"
 DEFAULT_SIDE = 224

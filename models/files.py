@@ -7,7 +7,7 @@ import os
 import stat
 from pathlib import Path
 
-from onnxplain import InvalidInputError, OnnxplainError
+from .. import InvalidInputError, OnnxplainError
 
 logger = logging.getLogger("onnxplain")
 

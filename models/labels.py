@@ -4,8 +4,8 @@ import difflib
 import os
 from collections.abc import Sequence
 
-from onnxplain import InvalidInputError
-from onnxplain.models.files import read_text
+from .. import InvalidInputError
+from .files import read_text
 
 
 def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import onnx
 from google.protobuf.message import DecodeError
 
-from onnxplain import UnsupportedModelError
-from onnxplain.models.checking import check, tensors_of
-from onnxplain.models.files import beside, check_regular
+from .. import UnsupportedModelError
+from .checking import check, tensors_of
+from .files import beside, check_regular
 
 ModelSource = str | os.PathLike[str] | bytes | bytearray | memoryview | onnx.ModelProto
 MOST_BYTES = 2**31 - 1

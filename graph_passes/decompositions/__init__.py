@@ -1,6 +1,6 @@
 """Composite operators as simple ones, by their specification; importing registers them."""
 
-from onnxplain.graph_passes.decompositions import (  # noqa: F401
+from . import (  # noqa: F401
     basic,
     contrib,
     machine_learning,
@@ -12,7 +12,7 @@ from onnxplain.graph_passes.decompositions import (  # noqa: F401
     softplus,
     spectral,
 )
-from onnxplain.graph_passes.decompositions.registry import (
+from .registry import (
     ALWAYS,
     FOR_DEEPLIFT,
     decompose,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.decompositions.registry import FOR_DEEPLIFT, decomposition
-from onnxplain.graph_passes.decompositions.selection import masked
-from onnxplain.graph_passes.emit import Emitter, is_constant, is_float, producer_of, rank_of
-from onnxplain.graph_passes.rules.pooling import pooling_window, sum_over_windows
-from onnxplain.graph_passes.rules.reductions import keep_axes
-from onnxplain.graph_passes.subscripts import subscripts
+from ..emit import Emitter, is_constant, is_float, producer_of, rank_of
+from ..rules.pooling import pooling_window, sum_over_windows
+from ..rules.reductions import keep_axes
+from ..subscripts import subscripts
+from .registry import FOR_DEEPLIFT, decomposition
+from .selection import masked
 
 
 @decomposition("MatMul")

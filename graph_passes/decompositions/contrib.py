@@ -7,9 +7,9 @@ import math
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.decompositions.normalization import standardised
-from onnxplain.graph_passes.decompositions.registry import decomposition
-from onnxplain.graph_passes.emit import Emitter, is_constant, optional_input, rank_of
+from ..emit import Emitter, is_constant, optional_input, rank_of
+from .normalization import standardised
+from .registry import decomposition
 
 DOMAIN = "com.microsoft"
 

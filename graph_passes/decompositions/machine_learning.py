@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.decompositions.registry import decomposition
-from onnxplain.graph_passes.emit import Emitter
+from ..emit import Emitter
+from .registry import decomposition
 
 _DOMAIN = "ai.onnx.ml"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.decompositions.registry import FOR_DEEPLIFT, decomposition
-from onnxplain.graph_passes.emit import Emitter, rank_of
-from onnxplain.graph_passes.names import marked
+from ..emit import Emitter, rank_of
+from ..names import marked
+from .registry import FOR_DEEPLIFT, decomposition
 
 # Marks the mean over a batch that a BatchNormalization in training mode takes.
 BATCH_STATISTICS = "batch_statistics"

@@ -12,8 +12,8 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from onnxplain import UnsupportedModelError
-from onnxplain.graph_passes.emit import (
+from ... import UnsupportedModelError
+from ..emit import (
     Emitter,
     is_constant,
     numpy_type,
@@ -21,10 +21,10 @@ from onnxplain.graph_passes.emit import (
     optional_input,
     rank_of,
 )
-from onnxplain.graph_passes.names import RESERVED, marked
-from onnxplain.graph_passes.rewriting import Rewrite, rewrite_nodes
-from onnxplain.graph_passes.rules.elementwise import STRAIGHT_THROUGH
-from onnxplain.graph_passes.rules.registry import operator_name
+from ..names import RESERVED, marked
+from ..rewriting import Rewrite, rewrite_nodes
+from ..rules.elementwise import STRAIGHT_THROUGH
+from ..rules.registry import operator_name
 
 QUANTISED: dict[str, Rewrite] = {}
 # Marks the reductions over a whole tensor, all rows of a batch, that find a quantiser's range.

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.decompositions.registry import decomposition
-from onnxplain.graph_passes.emit import Emitter, optional_input
+from ..emit import Emitter, optional_input
+from .registry import decomposition
 
 _GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 _DEFAULTS = {"RNN": ["Tanh"], "GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"]}

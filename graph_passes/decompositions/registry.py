@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.rewriting import Rewrite, rewrite_nodes
+from ..rewriting import Rewrite, rewrite_nodes
 
 # Operators that no method has a direct rule for.
 ALWAYS: dict[str, Rewrite] = {}

@@ -11,8 +11,8 @@ import itertools
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.decompositions.registry import decomposition
-from onnxplain.graph_passes.emit import Emitter, rank_of
+from ..emit import Emitter, rank_of
+from .registry import decomposition
 
 
 def _length(emit: Emitter, x: gs.Tensor, axis: int, like: gs.Tensor) -> gs.Tensor:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.decompositions.registry import FOR_DEEPLIFT, decomposition
-from onnxplain.graph_passes.emit import Emitter, is_float, producer_of
+from ..emit import Emitter, is_float, producer_of
+from .registry import FOR_DEEPLIFT, decomposition
 
 _COMPARISONS = ("Greater", "Less", "GreaterOrEqual", "LessOrEqual")
 

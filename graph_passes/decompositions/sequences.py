@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.decompositions.registry import FOR_DEEPLIFT, decomposition
-from onnxplain.graph_passes.emit import Emitter, is_constant, optional_input, producer_of, rank_of
+from ..emit import Emitter, is_constant, optional_input, producer_of, rank_of
+from .registry import FOR_DEEPLIFT, decomposition
 
 
 @decomposition("SequenceAt")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.decompositions.registry import decomposition
-from onnxplain.graph_passes.emit import Emitter, is_constant, producer_of
+from ..emit import Emitter, is_constant, producer_of
+from .registry import decomposition
 
 # Beyond it softplus(z) and z are the same float32 number: e^-17 < 2^-24.
 _SAME_BEYOND = 17

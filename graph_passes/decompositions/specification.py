@@ -7,7 +7,7 @@ from typing import Any
 import onnx
 from onnx import TypeProto, defs, inliner, shape_inference
 
-from onnxplain import UnsupportedModelError
+from ... import UnsupportedModelError
 
 _DOMAIN = "onnxplain.specification"
 

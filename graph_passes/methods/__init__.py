@@ -6,8 +6,8 @@ import pkgutil
 from functools import cache
 from importlib import import_module
 
-from onnxplain import InvalidInputError
-from onnxplain.graph_passes.methods.method import Method, nearest
+from ... import InvalidInputError
+from .method import Method, nearest
 
 
 @cache

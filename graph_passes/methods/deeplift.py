@@ -13,17 +13,17 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.backward import Refusal, find_path, refusals
-from onnxplain.graph_passes.decompositions import FOR_DEEPLIFT
-from onnxplain.graph_passes.emit import numpy_type
-from onnxplain.graph_passes.finish import (
+from ..backward import Refusal, find_path, refusals
+from ..decompositions import FOR_DEEPLIFT
+from ..emit import numpy_type
+from ..finish import (
     ATTRIBUTION,
     BASELINE,
     BASELINE_SCORE,
     finish,
     working_copy,
 )
-from onnxplain.graph_passes.heads import (
+from ..heads import (
     WEIGHTS,
     WHICH,
     Asked,
@@ -35,21 +35,21 @@ from onnxplain.graph_passes.heads import (
     per_token,
     walk_back,
 )
-from onnxplain.graph_passes.ledger import Ledger
-from onnxplain.graph_passes.loop import looped, with_delta
-from onnxplain.graph_passes.methods.method import Chosen, Method, Repeated, Stages
-from onnxplain.graph_passes.methods.options import BASELINE as BASELINE_OPTION
-from onnxplain.graph_passes.methods.options import choice
-from onnxplain.graph_passes.names import RESERVED
-from onnxplain.graph_passes.prepare import infer_shapes
-from onnxplain.graph_passes.rewriting import rewrite_nodes
-from onnxplain.graph_passes.rules.deeplift import RESCALE
-from onnxplain.graph_passes.rules.reveal_cancel import REVEAL_CANCEL
-from onnxplain.graph_passes.rules.table import Table
-from onnxplain.graph_passes.score import score_of
-from onnxplain.graph_passes.split import split
-from onnxplain.graph_passes.subject import Subject
-from onnxplain.graph_passes.twins import changing_names
+from ..ledger import Ledger
+from ..loop import looped, with_delta
+from ..names import RESERVED
+from ..prepare import infer_shapes
+from ..rewriting import rewrite_nodes
+from ..rules.deeplift import RESCALE
+from ..rules.reveal_cancel import REVEAL_CANCEL
+from ..rules.table import Table
+from ..score import score_of
+from ..split import split
+from ..subject import Subject
+from ..twins import changing_names
+from .method import Chosen, Method, Repeated, Stages
+from .options import BASELINE as BASELINE_OPTION
+from .options import choice
 
 # The output that a ledger adds: what each node lost, float64 [nodes].
 LOSSES = f"{RESERVED}losses"

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.along import (
+from ..along import (
     POINTS,
     Mover,
     moved,
@@ -23,9 +23,9 @@ from onnxplain.graph_passes.along import (
     slopes_at,
     summed,
 )
-from onnxplain.graph_passes.emit import Emitter, numpy_type
-from onnxplain.graph_passes.finish import ATTRIBUTION, BASELINE, BASELINE_SCORE, finish
-from onnxplain.graph_passes.heads import (
+from ..emit import Emitter, numpy_type
+from ..finish import ATTRIBUTION, BASELINE, BASELINE_SCORE, finish
+from ..heads import (
     WEIGHTS,
     WHICH,
     add_set_input,
@@ -33,14 +33,14 @@ from onnxplain.graph_passes.heads import (
     per_token,
     seeded,
 )
-from onnxplain.graph_passes.loop import looped, with_delta
-from onnxplain.graph_passes.methods.integrated_gradients import ALPHAS
-from onnxplain.graph_passes.methods.method import Chosen, Method, Repeated, Stages
-from onnxplain.graph_passes.methods.options import BASELINE as BASELINE_OPTION
-from onnxplain.graph_passes.methods.options import SEED, samples
-from onnxplain.graph_passes.methods.saliency import unsupported
-from onnxplain.graph_passes.names import RESERVED
-from onnxplain.graph_passes.subject import Source, Subject
+from ..loop import looped, with_delta
+from ..names import RESERVED
+from ..subject import Source, Subject
+from .integrated_gradients import ALPHAS
+from .method import Chosen, Method, Repeated, Stages
+from .options import BASELINE as BASELINE_OPTION
+from .options import SEED, samples
+from .saliency import unsupported
 
 _TITLE = "Expected Gradients"
 # A point's weight in the baselines' mean score.

@@ -13,17 +13,17 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from onnxplain import InvalidInputError, UnsupportedModelError
-from onnxplain.graph_passes.backward import Refusal
-from onnxplain.graph_passes.dims import is_static, same_dim
-from onnxplain.graph_passes.emit import Emitter, producer_of
-from onnxplain.graph_passes.feature_map import FeatureMap, find_feature_map
-from onnxplain.graph_passes.finish import ATTRIBUTION, working_copy
-from onnxplain.graph_passes.heads import Asked, ask, gradient_refusals, walk_back
-from onnxplain.graph_passes.map_layout import Layout
-from onnxplain.graph_passes.methods.method import Chosen, Method, Stages
-from onnxplain.graph_passes.methods.options import LAYER
-from onnxplain.graph_passes.subject import Subject
+from ... import InvalidInputError, UnsupportedModelError
+from ..backward import Refusal
+from ..dims import is_static, same_dim
+from ..emit import Emitter, producer_of
+from ..feature_map import FeatureMap, find_feature_map
+from ..finish import ATTRIBUTION, working_copy
+from ..heads import Asked, ask, gradient_refusals, walk_back
+from ..map_layout import Layout
+from ..subject import Subject
+from .method import Chosen, Method, Stages
+from .options import LAYER
 
 # Rows or columns of a feature map up to which two products of matrices are faster than Resize.
 _SMALL = 32

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import onnx
 
-from onnxplain import InvalidInputError
-from onnxplain.graph_passes.backward import Refusal
-from onnxplain.graph_passes.finish import ATTRIBUTION, working_copy
-from onnxplain.graph_passes.heads import ask, gradient_refusals, walk_back
-from onnxplain.graph_passes.methods.grad_cam import GRAD_CAM, cam_of, feature_maps
-from onnxplain.graph_passes.methods.method import Chosen, Method, Stages
-from onnxplain.graph_passes.methods.options import LAYER
-from onnxplain.graph_passes.rules.rectifiers import GUIDED
-from onnxplain.graph_passes.subject import Subject
+from ... import InvalidInputError
+from ..backward import Refusal
+from ..finish import ATTRIBUTION, working_copy
+from ..heads import ask, gradient_refusals, walk_back
+from ..rules.rectifiers import GUIDED
+from ..subject import Subject
+from .grad_cam import GRAD_CAM, cam_of, feature_maps
+from .method import Chosen, Method, Stages
+from .options import LAYER
 
 _TITLE = "Guided Grad-CAM"
 

@@ -15,17 +15,17 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from onnxplain import InvalidInputError
-from onnxplain.graph_passes.along import (
+from ... import InvalidInputError
+from ..along import (
     POINTS,
     moved,
     points_at_once,
     scores_at,
     slopes_at,
 )
-from onnxplain.graph_passes.backward import Refusal
-from onnxplain.graph_passes.emit import Emitter, numpy_type
-from onnxplain.graph_passes.finish import (
+from ..backward import Refusal
+from ..emit import Emitter, numpy_type
+from ..finish import (
     ATTRIBUTION,
     BASELINE_SCORE,
     SCORE,
@@ -33,7 +33,7 @@ from onnxplain.graph_passes.finish import (
     finish,
     working_copy,
 )
-from onnxplain.graph_passes.heads import (
+from ..heads import (
     WEIGHTS,
     add_baseline_input,
     added_up,
@@ -41,15 +41,15 @@ from onnxplain.graph_passes.heads import (
     gradient_refusals,
     per_token,
 )
-from onnxplain.graph_passes.loop import looped, with_delta
-from onnxplain.graph_passes.methods.method import Adaptive, Chosen, Method, Option, Repeated, Stages
-from onnxplain.graph_passes.methods.options import BASELINE, one_of, real_number, whole_number
-from onnxplain.graph_passes.names import RESERVED
-from onnxplain.graph_passes.quadrature import ADAPTIVE, NAMES, quadrature_rule
-from onnxplain.graph_passes.rules.table import Table
-from onnxplain.graph_passes.score import first_cotangent, score_of
-from onnxplain.graph_passes.subject import Source, Subject
-from onnxplain.graph_passes.twins import TwinEmitter
+from ..loop import looped, with_delta
+from ..names import RESERVED
+from ..quadrature import ADAPTIVE, NAMES, quadrature_rule
+from ..rules.table import Table
+from ..score import first_cotangent, score_of
+from ..subject import Source, Subject
+from ..twins import TwinEmitter
+from .method import Adaptive, Chosen, Method, Option, Repeated, Stages
+from .options import BASELINE, one_of, real_number, whole_number
 
 _TITLE = "Integrated Gradients"
 # The input that says where on the path.

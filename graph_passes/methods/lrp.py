@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import onnx
 
-from onnxplain.graph_passes.backward import Refusal, backward, find_path, refusals
-from onnxplain.graph_passes.finish import ATTRIBUTION, BASELINE_SCORE, working_copy
-from onnxplain.graph_passes.heads import ask, delta_of, per_token
-from onnxplain.graph_passes.methods.deeplift import decomposed
-from onnxplain.graph_passes.methods.method import Chosen, Method, Option, Stages
-from onnxplain.graph_passes.methods.options import choice, real_number
-from onnxplain.graph_passes.rules.relevance import RULES, Strengths, relevance_table
-from onnxplain.graph_passes.rules.table import Table
-from onnxplain.graph_passes.subject import Subject
+from ..backward import Refusal, backward, find_path, refusals
+from ..finish import ATTRIBUTION, BASELINE_SCORE, working_copy
+from ..heads import ask, delta_of, per_token
+from ..rules.relevance import RULES, Strengths, relevance_table
+from ..rules.table import Table
+from ..subject import Subject
+from .deeplift import decomposed
+from .method import Chosen, Method, Option, Stages
+from .options import choice, real_number
 
 
 def table_of(options: Chosen) -> Table:

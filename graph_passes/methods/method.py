@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx
 
-from onnxplain import InvalidInputError
-from onnxplain.graph_passes.backward import Refusal
-from onnxplain.graph_passes.feature_map import FeatureMap
-from onnxplain.graph_passes.subject import Subject
+from ... import InvalidInputError
+from ..backward import Refusal
+from ..feature_map import FeatureMap
+from ..subject import Subject
 
 # A method's options by name, checked and with their defaults.
 Chosen = Mapping[str, Any]

@@ -13,13 +13,13 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from onnxplain import InvalidInputError
-from onnxplain.graph_passes.along import POINTS, points_at_once, scores_at
-from onnxplain.graph_passes.backward import Refusal
-from onnxplain.graph_passes.emit import Emitter, numpy_type
-from onnxplain.graph_passes.finish import ATTRIBUTION, SCORE, finish
-from onnxplain.graph_passes.heads import WEIGHTS, added_up, seeded
-from onnxplain.graph_passes.hidden import (
+from ... import InvalidInputError
+from ..along import POINTS, points_at_once, scores_at
+from ..backward import Refusal
+from ..emit import Emitter, numpy_type
+from ..finish import ATTRIBUTION, SCORE, finish
+from ..heads import WEIGHTS, added_up, seeded
+from ..hidden import (
     NUMBERS,
     check_one_input,
     flat,
@@ -28,10 +28,10 @@ from onnxplain.graph_passes.hidden import (
     places_of,
     with_parts_hidden,
 )
-from onnxplain.graph_passes.loop import looped
-from onnxplain.graph_passes.methods.method import Chosen, Method, Option, Repeated, Stages
-from onnxplain.graph_passes.methods.options import BASELINE, whole_number
-from onnxplain.graph_passes.subject import Subject
+from ..loop import looped
+from ..subject import Subject
+from .method import Chosen, Method, Option, Repeated, Stages
+from .options import BASELINE, whole_number
 
 _TITLE = "Occlusion"
 # Unless asked otherwise a window is this part of an axis, and moves by half of itself.

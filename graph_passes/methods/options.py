@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from onnxplain import InvalidInputError
-from onnxplain.graph_passes.methods.method import Option
+from ... import InvalidInputError
+from .method import Option
 
 # What is drawn, or shifted, by a number of its own for each.
 MOST_SAMPLES = 100_000

@@ -12,24 +12,24 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.along import POINTS, points_at_once, scores_at
-from onnxplain.graph_passes.backward import Refusal
-from onnxplain.graph_passes.emit import Emitter, numpy_type
-from onnxplain.graph_passes.finish import ATTRIBUTION, finish
-from onnxplain.graph_passes.heads import WEIGHTS, seeded, total_input
-from onnxplain.graph_passes.hidden import (
+from ..along import POINTS, points_at_once, scores_at
+from ..backward import Refusal
+from ..emit import Emitter, numpy_type
+from ..finish import ATTRIBUTION, finish
+from ..heads import WEIGHTS, seeded, total_input
+from ..hidden import (
     NUMBERS,
     check_one_input,
     flat,
     in_places,
     with_parts_hidden,
 )
-from onnxplain.graph_passes.loop import looped
-from onnxplain.graph_passes.methods.method import Chosen, Method, Repeated, Stages
-from onnxplain.graph_passes.methods.options import BASELINE, SEED, samples
-from onnxplain.graph_passes.names import RESERVED
-from onnxplain.graph_passes.random_numbers import uniform
-from onnxplain.graph_passes.subject import Subject
+from ..loop import looped
+from ..names import RESERVED
+from ..random_numbers import uniform
+from ..subject import Subject
+from .method import Chosen, Method, Repeated, Stages
+from .options import BASELINE, SEED, samples
 
 _TITLE = "RISE"
 # Cells of a picture's mask along each axis, and how probably each is seen (section 4.1).

@@ -12,15 +12,15 @@ from typing import Any
 import onnx
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.backward import Refusal
-from onnxplain.graph_passes.emit import Emitter
-from onnxplain.graph_passes.finish import ATTRIBUTION, working_copy
-from onnxplain.graph_passes.heads import ask, gradient_refusals, per_token, walk_back
-from onnxplain.graph_passes.methods.method import Chosen, Method, Option, Stages
-from onnxplain.graph_passes.methods.options import yes_or_no
-from onnxplain.graph_passes.rules.rectifiers import DECONVNET, GUIDED
-from onnxplain.graph_passes.rules.table import GRADIENT, Table
-from onnxplain.graph_passes.subject import Subject
+from ..backward import Refusal
+from ..emit import Emitter
+from ..finish import ATTRIBUTION, working_copy
+from ..heads import ask, gradient_refusals, per_token, walk_back
+from ..rules.rectifiers import DECONVNET, GUIDED
+from ..rules.table import GRADIENT, Table
+from ..subject import Subject
+from .method import Chosen, Method, Option, Stages
+from .options import yes_or_no
 
 # (emit, the slope, the input) -> the attribution.
 Made = Callable[[Emitter, gs.Tensor, gs.Tensor], gs.Tensor]

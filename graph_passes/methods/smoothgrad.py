@@ -13,17 +13,17 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.along import POINTS, Moved, Mover, moved, points_at_once, slopes_at
-from onnxplain.graph_passes.emit import Emitter, numpy_type
-from onnxplain.graph_passes.finish import ATTRIBUTION, finish
-from onnxplain.graph_passes.heads import WEIGHTS, added_up, per_token, seeded, total_input
-from onnxplain.graph_passes.loop import looped
-from onnxplain.graph_passes.methods.method import Chosen, Method, Option, Repeated, Stages
-from onnxplain.graph_passes.methods.options import SEED, real_number, samples
-from onnxplain.graph_passes.methods.saliency import unsupported
-from onnxplain.graph_passes.names import RESERVED
-from onnxplain.graph_passes.random_numbers import normal
-from onnxplain.graph_passes.subject import Source, Subject
+from ..along import POINTS, Moved, Mover, moved, points_at_once, slopes_at
+from ..emit import Emitter, numpy_type
+from ..finish import ATTRIBUTION, finish
+from ..heads import WEIGHTS, added_up, per_token, seeded, total_input
+from ..loop import looped
+from ..names import RESERVED
+from ..random_numbers import normal
+from ..subject import Source, Subject
+from .method import Chosen, Method, Option, Repeated, Stages
+from .options import SEED, real_number, samples
+from .saliency import unsupported
 
 # The samples of one run, and for VarGrad their share in all samples up to it.
 NUMBERS, SHARE = f"{RESERVED}numbers", f"{RESERVED}share"

@@ -1,6 +1,6 @@
 """One small function per ONNX operator: how a cotangent goes from its outputs to its inputs."""
 
-from onnxplain.graph_passes.rules import (  # noqa: F401  (importing registers the rules)
+from . import (  # noqa: F401  (importing registers the rules)
     arithmetic,
     elementwise,
     linear,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from onnxplain.graph_passes.emit import is_float
-from onnxplain.graph_passes.rules.registry import Family, gradient
+from ..emit import is_float
+from .registry import Family, gradient
 
 linear = partial(gradient, family=Family.LINEAR)
 bilinear = partial(gradient, family=Family.BILINEAR)

@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain import UnsupportedModelError
-from onnxplain.graph_passes.dims import is_static
-from onnxplain.graph_passes.emit import Emitter, is_constant
-from onnxplain.graph_passes.lowering import for_gpu
+from ... import UnsupportedModelError
+from ..dims import is_static
+from ..emit import Emitter, is_constant
+from ..lowering import for_gpu
 
 # Channels that ONNX Runtime's blocked layout puts together, at the least.
 _BLOCK = 8

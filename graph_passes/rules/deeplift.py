@@ -15,24 +15,24 @@ from functools import partial
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.backward import Resolved, gradient_rules
-from onnxplain.graph_passes.rules.arithmetic import extremum_shares
-from onnxplain.graph_passes.rules.pooling import (
+from ..backward import Resolved, gradient_rules
+from ..twins import TwinEmitter
+from .arithmetic import extremum_shares
+from .pooling import (
     global_positions,
     max_positions,
     scatter_globally,
     scatter_to_positions,
 )
-from onnxplain.graph_passes.rules.reductions import extremum_share, keep_axes
-from onnxplain.graph_passes.rules.registry import (
+from .reductions import extremum_share, keep_axes
+from .registry import (
     ZERO_DERIVATIVE,
     Family,
     Rule,
     gradient_entry,
     operator_name,
 )
-from onnxplain.graph_passes.rules.table import Table
-from onnxplain.graph_passes.twins import TwinEmitter
+from .table import Table
 
 # Differences below this part of the values are rounding: there the derivative stands in for the
 # quotient.

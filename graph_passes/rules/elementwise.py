@@ -10,10 +10,10 @@ from functools import partial
 
 import numpy as np
 
-from onnxplain.graph_passes.emit import is_constant, optional_input
-from onnxplain.graph_passes.names import is_marked
-from onnxplain.graph_passes.rules.masks import above, below, binds
-from onnxplain.graph_passes.rules.registry import Family, gradient
+from ..emit import is_constant, optional_input
+from ..names import is_marked
+from .masks import above, below, binds
+from .registry import Family, gradient
 
 elementwise = partial(gradient, family=Family.ELEMENTWISE)
 

@@ -7,14 +7,14 @@ from functools import partial
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.emit import is_constant, onnx_type, rank_of
-from onnxplain.graph_passes.rules.convolution import (
+from ..emit import is_constant, onnx_type, rank_of
+from ..subscripts import subscripts, unused_letters
+from .convolution import (
     convolution_window,
     input_gradient,
     weight_gradient,
 )
-from onnxplain.graph_passes.rules.registry import Family, gradient
-from onnxplain.graph_passes.subscripts import subscripts, unused_letters
+from .registry import Family, gradient
 
 linear = partial(gradient, family=Family.LINEAR)
 bilinear = partial(gradient, family=Family.BILINEAR)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.emit import Emitter, is_constant
+from ..emit import Emitter, is_constant
 
 # Every normal float32 above 0 times this is over 1.
 _STEEP = 3e38

@@ -7,10 +7,10 @@ from functools import partial
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.dims import is_static
-from onnxplain.graph_passes.emit import Emitter, is_constant, rank_of
-from onnxplain.graph_passes.rules.pooling import scatter_to_positions
-from onnxplain.graph_passes.rules.registry import Family, gradient
+from ..dims import is_static
+from ..emit import Emitter, is_constant, rank_of
+from .pooling import scatter_to_positions
+from .registry import Family, gradient
 
 linear = partial(gradient, family=Family.LINEAR)
 

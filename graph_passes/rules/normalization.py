@@ -7,8 +7,8 @@ from functools import partial
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.emit import Emitter, rank_of
-from onnxplain.graph_passes.rules.registry import Family, gradient
+from ..emit import Emitter, rank_of
+from .registry import Family, gradient
 
 composite = partial(gradient, family=Family.COMPOSITE)
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.emit import Emitter
-from onnxplain.graph_passes.rules.convolution import Window, by_transposed_convolution
-from onnxplain.graph_passes.rules.reductions import shared_out
-from onnxplain.graph_passes.rules.registry import Family, gradient
+from ..emit import Emitter
+from .convolution import Window, by_transposed_convolution
+from .reductions import shared_out
+from .registry import Family, gradient
 
 
 def pooling_window(node: gs.Node) -> Window:

@@ -10,10 +10,10 @@ from functools import partial
 
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.backward import Resolved, RuleTable, gradient_rules
-from onnxplain.graph_passes.emit import Emitter, is_constant
-from onnxplain.graph_passes.rules.registry import Rule, operator_name
-from onnxplain.graph_passes.rules.table import Table
+from ..backward import Resolved, RuleTable, gradient_rules
+from ..emit import Emitter, is_constant
+from .registry import Rule, operator_name
+from .table import Table
 
 
 def is_rectifier(node: gs.Node) -> bool:

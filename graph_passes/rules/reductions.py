@@ -7,9 +7,9 @@ from functools import partial
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.dims import is_static
-from onnxplain.graph_passes.emit import Emitter, rank_of
-from onnxplain.graph_passes.rules.registry import Family, gradient
+from ..dims import is_static
+from ..emit import Emitter, rank_of
+from .registry import Family, gradient
 
 linear = partial(gradient, family=Family.LINEAR)
 composite = partial(gradient, family=Family.COMPOSITE)

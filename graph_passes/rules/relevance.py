@@ -22,16 +22,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.backward import Resolved, RuleTable, gradient_rules
-from onnxplain.graph_passes.emit import Emitter, is_constant, optional_input, producer_of
-from onnxplain.graph_passes.rules.registry import (
+from ..backward import Resolved, RuleTable, gradient_rules
+from ..emit import Emitter, is_constant, optional_input, producer_of
+from .registry import (
     ZERO_DERIVATIVE,
     Family,
     Rule,
     gradient_entry,
     operator_name,
 )
-from onnxplain.graph_passes.rules.table import Table
+from .table import Table
 
 # Layers with weights of their own; all but convolutions are called dense.
 _CONVOLUTIONS, _DENSE = ("Conv", "ConvTranspose"), ("Gemm", "MatMul")

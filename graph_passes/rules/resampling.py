@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.emit import Emitter, is_constant, onnx_type, optional_input, rank_of
-from onnxplain.graph_passes.rules.registry import Family, gradient
+from ..emit import Emitter, is_constant, onnx_type, optional_input, rank_of
+from .registry import Family, gradient
 
 
 @gradient("Resize", family=Family.LINEAR)

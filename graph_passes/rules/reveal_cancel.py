@@ -21,15 +21,15 @@ from typing import Any
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.backward import Resolved, gradient_rules
-from onnxplain.graph_passes.dims import Shape
-from onnxplain.graph_passes.emit import Emitter, is_constant
-from onnxplain.graph_passes.names import is_marked
-from onnxplain.graph_passes.rules.deeplift import RELATIVE_TINY, deeplift_rules
-from onnxplain.graph_passes.rules.elementwise import STRAIGHT_THROUGH
-from onnxplain.graph_passes.rules.registry import Rule, operator_name
-from onnxplain.graph_passes.rules.table import Table
-from onnxplain.graph_passes.twins import TwinEmitter
+from ..backward import Resolved, gradient_rules
+from ..dims import Shape
+from ..emit import Emitter, is_constant
+from ..names import is_marked
+from ..twins import TwinEmitter
+from .deeplift import RELATIVE_TINY, deeplift_rules
+from .elementwise import STRAIGHT_THROUGH
+from .registry import Rule, operator_name
+from .table import Table
 
 # Each output element comes from one element of one operand.
 _MOVING = {"Identity", "Cast", "Neg", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"}

@@ -7,10 +7,10 @@ from functools import partial
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.emit import Emitter
-from onnxplain.graph_passes.rules.pooling import scatter_to_positions
-from onnxplain.graph_passes.rules.reductions import product_of_others
-from onnxplain.graph_passes.rules.registry import Family, gradient
+from ..emit import Emitter
+from .pooling import scatter_to_positions
+from .reductions import product_of_others
+from .registry import Family, gradient
 
 linear = partial(gradient, family=Family.LINEAR)
 composite = partial(gradient, family=Family.COMPOSITE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from onnxplain.graph_passes.rules.registry import Family, gradient
+from .registry import Family, gradient
 
 
 @gradient("ReverseSequence", family=Family.LINEAR)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.emit import Emitter
-from onnxplain.graph_passes.rules.registry import Family, gradient
+from ..emit import Emitter
+from .registry import Family, gradient
 
 
 @gradient("DFT", family=Family.LINEAR)

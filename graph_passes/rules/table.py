@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import onnx_graphsurgeon as gs
 
-from onnxplain.graph_passes.backward import RuleTable, gradient_rules
-from onnxplain.graph_passes.emit import Emitter
+from ..backward import RuleTable, gradient_rules
+from ..emit import Emitter
 
 
 def _as_it_came(emit: Emitter, cotangent: Any, tensor: gs.Tensor) -> Any:
