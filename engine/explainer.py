@@ -65,9 +65,10 @@ class Explainer:
     Args:
         model: path, bytes or onnx.ModelProto.
         method: any name of `onnxplain.methods()`.
-        layer: Grad-CAM's feature map, by tensor or node name; None finds it.
+        layer: Grad-CAM's feature map, by tensor or node name, or a list of several; None finds it.
         baseline: what IG and DeepLIFT start from: an array that broadcasts to the input; None takes
-            the model card's black image, or, with a warning, zeros without a card.
+            the model card's black image, or, with a warning, zeros without a card. A list of arrays
+            is a set, of which DeepLIFT (DeepSHAP then) and expected gradients average.
         steps: gradient passes of Integrated Gradients for each input, all of them taken; with a
             tolerance, or "adaptive", at most. None: as many as a tolerance of 1 % asks for, at most
             200 (50 for another `quadrature`, and in an exported file).

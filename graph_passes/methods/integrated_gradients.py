@@ -44,7 +44,7 @@ from ..heads import (
 from ..loop import looped, with_delta
 from ..names import RESERVED
 from ..quadrature import ADAPTIVE, NAMES, quadrature_rule
-from ..rules.table import Table
+from ..rules.table import GRADIENT
 from ..score import first_cotangent, score_of
 from ..subject import Source, Subject
 from ..twins import TwinEmitter
@@ -60,7 +60,7 @@ TOLERANCE, MOST_STEPS, FIXED_STEPS = 0.01, 200, 50
 # Points at once in a file.
 _AT_ONCE = 2
 # The forward pass at both ends; no walk goes through it.
-_ENDS = Table("ends", TwinEmitter, lambda emit: None)  # pyright: ignore[reportArgumentType]
+_ENDS = GRADIENT._replace(emitter=TwinEmitter)
 
 
 def endpoints(subject: Subject, target_width: int | None = None) -> onnx.ModelProto:

@@ -20,8 +20,8 @@ from measure import machine, table
 from onnx import TensorProto, helper, numpy_helper
 
 import onnxplain
-from onnxplain.engine.settings import METHODS
 from onnxplain.engine.stopwatch import PHASES, measured
+from onnxplain.graph_passes.methods import default_methods
 
 SHAPES = ("chain", "residual", "mesh")
 
@@ -75,7 +75,7 @@ def main() -> None:
     rows = []
     for shape in options.shape or SHAPES:
         for nodes in options.nodes or (1000, 2000, 4000, 10_000, 20_000):
-            for method in METHODS:
+            for method in default_methods():
                 with multiprocessing.get_context("spawn").Pool(1) as pool:
                     found = pool.apply(stages, (nodes, shape, method))
                 rows.append([shape, f"{nodes:,}", method, *found])
