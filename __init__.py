@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from .engine.explanation import Explanation
     from .engine.inspection import Inspection, inspect
     from .engine.vjp import vjp
-    from .graph_passes.limits import Limits
+    from .graph_passes.graph.limits import Limits
     from .graph_passes.methods import methods
 
 __all__ = [

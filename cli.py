@@ -29,15 +29,9 @@ from typing import Any
 import click
 
 from . import OnnxplainError, __version__
-from .engine.stopping import Stopped, stopping
-from .engine.terminal import (
-    ForMethods,
-    complain,
-    log_to_stderr,
-    print_table,
-    progress_bar,
-)
-from .engine.writing import reason_of
+from .engine.commands.terminal import ForMethods, complain, log_to_stderr, print_table, progress_bar
+from .engine.files.writing import reason_of
+from .engine.running.stopping import Stopped, stopping
 from .models.text import shown, shown_json
 
 _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -72,7 +66,7 @@ _card = click.option(
 def _hold_to_limits(context: click.Context, _: click.Parameter, given: tuple[str, ...]) -> None:
     """Put limits in force for the rest of the command."""
     if given:
-        from .engine.settings import raised_limits
+        from .engine.running.settings import raised_limits
 
         context.with_resource(raised_limits(given))
 
@@ -196,10 +190,10 @@ def _explain(
     recursive: bool = False,
     **chosen: Any,
 ) -> int:
-    from .engine.image_explainer import options_from
-    from .engine.jobs import Output, explain_files
-    from .engine.results import closing_line, record_lines
-    from .engine.stopwatch import profile_rows
+    from .engine.commands.explain import Output, explain_files
+    from .engine.commands.image_explainer import options_from
+    from .engine.commands.results import closing_line, record_lines
+    from .engine.running.stopwatch import profile_rows
 
     def show(records: list[dict[str, Any]]) -> None:
         click.echo("".join(f"{shown(line)}\n" for line in record_lines(records)), nl=False)
@@ -267,7 +261,7 @@ def inspect(
     found = inspect_model(model, layer=layer, output=output, card=read_card(card) if card else None)
     rows, record = table(found), asdict(found)
     if image is not None:
-        from .engine.trace import trace_image, trace_rows
+        from .engine.commands.trace import trace_image, trace_rows
 
         traced = trace_image(model, image, card_file=card, output=output)
         rows += trace_rows(traced)
@@ -298,8 +292,8 @@ def inspect(
 @_limit
 def export(model: str, file: str, **chosen: Any) -> int:
     """Write MODEL as one ONNX file that returns its prediction and its explanation."""
-    from .engine.exporting import export_file
-    from .engine.model_files import is_stdout
+    from .engine.commands.export import export_file
+    from .engine.files.model_files import is_stdout
 
     exported = export_file(model, file, **chosen)
     inputs = ", ".join(value.name for value in exported.graph.input)

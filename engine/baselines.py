@@ -10,9 +10,9 @@ import numpy as np
 
 from .. import InvalidInputError
 from ..graph_passes.methods.method import Method
-from ..graph_passes.subject import Source, Subject
+from ..graph_passes.select.subject import Source, Subject
 from ..models.card import ModelCard, black_image
-from .arrays import check_baseline, check_baseline_values
+from .checks import check_baseline, check_baseline_values
 
 logger = logging.getLogger("onnxplain")
 

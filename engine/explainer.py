@@ -13,10 +13,9 @@ import onnx
 
 from .. import InvalidInputError, OnnxplainError, UnsupportedModelError
 from ..graph_passes import finish
-from ..graph_passes.limits import Limits, in_force, within
-from ..graph_passes.subject import select
+from ..graph_passes.graph.limits import Limits, in_force, within
+from ..graph_passes.select.subject import select
 from ..models.card import ModelCard
-from .arrays import check_inputs, check_target, if_out_of_range
 from .baselines import (
     GIVEN,
     black_of,
@@ -26,7 +25,17 @@ from .baselines import (
     tell_of_zeros,
     whole_baselines,
 )
-from .batching import (
+from .checks import check_inputs, check_target, if_out_of_range
+from .explanation import Explanation, collected
+from .facts import described, facts_of, write_facts
+from .files.model_files import write_model
+from .model import Model, opened
+from .pickles import restored
+from .running.adaptive import Progress
+from .running.given import blamed_on_file, sendable
+from .running.locks import BUILDING, at_work
+from .running.plan import Plan
+from .running.rows import (
     all_alike,
     batch_size,
     check_apart,
@@ -38,16 +47,7 @@ from .batching import (
     size_of_coupled,
     with_rows,
 )
-from .explanation import Explanation
-from .facts import described, facts_of, write_facts
-from .files import blamed_on_file, sendable
-from .locks import BUILDING, at_work
-from .model import Model, opened
-from .model_files import write_model
-from .paths import Progress
-from .pickles import restored
-from .plan import Plan, collected
-from .settings import names_of_maps, settings_of
+from .running.settings import names_of_maps, settings_of
 from .soundness import (
     Verification,
     not_finite,

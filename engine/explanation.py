@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
+
+from ..graph_passes import finish
+from ..graph_passes.select.subject import Subject
+from .running.plan import PASSES, RESIDUAL, Plan
 
 # What `in_short` shows of a value.
 _MOST_SHOWN, _LONGEST = 8, 120
@@ -136,3 +141,32 @@ def each_target(explanation: Explanation) -> list[Explanation]:
         )
         for k in range(len(explanation.score))
     ]
+
+
+def collected(
+    subject: Subject, plan: Plan, results: Mapping[str, np.ndarray], target: Any
+) -> Explanation:
+    """What a plan's runs returned, all batches joined; without the feature map's name.
+
+    Args:
+        subject: what was explained.
+        plan: what ran.
+        results: by name.
+        target: as it was asked for.
+    """
+    baseline_score = results.get(finish.BASELINE_SCORE)
+    attributions = {
+        name: results[key].astype(np.float32, copy=False) for key, name in plan.attributions.items()
+    }
+    several = len(attributions) > 1
+    return Explanation(
+        method=plan.method,
+        attribution=attributions if several else next(iter(attributions.values())),
+        target=target if isinstance(target, tuple) else results[finish.RESOLVED_TARGET],
+        score=results[finish.SCORE].astype(np.float64),
+        baseline_score=None if baseline_score is None else baseline_score.astype(np.float64),
+        outputs={tensor.name: results[tensor.name] for tensor in subject.graph.outputs},
+        steps=int(results[PASSES].max()) if PASSES in results else None,
+        residual=results.get(RESIDUAL),
+        provider=plan.provider,
+    )

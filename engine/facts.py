@@ -11,10 +11,10 @@ import numpy as np
 import onnx
 
 from .. import __version__
-from ..graph_passes.subject import Subject
+from ..graph_passes.select.subject import Subject
 from ..models.card import METADATA_KEY, ModelCard, card_to_json
 from ..models.text import shown_json
-from .settings import Settings
+from .running.settings import Settings
 
 KEY = "onnxplain"
 # A baseline of more numbers than this is told by its shape, range and digest; the numbers are in

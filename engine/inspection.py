@@ -13,18 +13,18 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from .. import InvalidInputError, OnnxplainError, UnsupportedModelError
-from ..graph_passes.backward import Refusal, find_path
-from ..graph_passes.dims import describe
-from ..graph_passes.emit import numpy_type
-from ..graph_passes.feature_map import find_feature_map
-from ..graph_passes.limits import Limits, within
+from ..graph_passes.backward.walk import Refusal
+from ..graph_passes.graph.dims import describe
+from ..graph_passes.graph.limits import Limits, within
+from ..graph_passes.graph.reach import find_reach
+from ..graph_passes.graph.tensors import numpy_type, operator_name
 from ..graph_passes.methods import default_methods, methods
-from ..graph_passes.rules.registry import operator_name
-from ..graph_passes.subject import Subject, select
+from ..graph_passes.select.feature_map import find_feature_map
+from ..graph_passes.select.subject import Subject, select
 from ..models.card import ModelCard, assume_card, locate_card, read_card
 from ..models.text import shown
-from .files import blamed_on_file
 from .model import Model, opened
+from .running.given import blamed_on_file
 
 # Columns of a screen.
 _WIDTH = 160
@@ -110,7 +110,7 @@ def _inspected(
         note = "given"
     wanted = output if output is not None else (card.output if card is not None else None)
     subject = select(graph, output=wanted)
-    nodes = find_path(subject.graph, [subject.start], [subject.logits]).nodes
+    nodes = find_reach(subject.graph, [subject.start], [subject.logits]).nodes
     found, reason = _feature_map(subject, layer)
     return Inspection(
         input=_described(subject.input),

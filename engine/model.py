@@ -11,14 +11,14 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from ..graph_passes import finish
-from ..graph_passes.decompositions.quantisation import QUANTISED
+from ..graph_passes.prepare.decompositions.quantisation import QUANTISED
 from ..models.card import ModelCard, find_card
 from ..models.load import load, load_with_sha256
-from .locks import BUILDING
-from .prepared import prepared
-from .session import Session, open_session
+from .running.locks import BUILDING
+from .running.prepared import prepared
+from .running.session import Session, open_session
+from .running.stopwatch import phase
 from .soundness import precision_of
-from .stopwatch import phase
 
 Given: TypeAlias = "str | os.PathLike[str] | bytes | onnx.ModelProto"
 

@@ -8,8 +8,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-from .files import check_unchanged
-from .locks import BUILDING
+from .running.given import check_unchanged
+from .running.locks import BUILDING
 
 # A pool pickles an explainer for every task; building it takes a hundred times what a task takes.
 _MOST_KEPT = 2

@@ -10,11 +10,11 @@ import numpy as np
 import onnx
 
 from .. import OnnxplainError, UnsupportedModelError
-from ..graph_passes.emit import AT
+from ..graph_passes.graph.emitter import AT
+from ..graph_passes.graph.names import RESERVED
 from ..graph_passes.methods import find_method
-from ..graph_passes.names import RESERVED
 from .explanation import Explanation
-from .session import Session
+from .running.session import Session
 
 logger = logging.getLogger("onnxplain")
 # A sum that misses more than this part of the score's difference is said.

@@ -8,12 +8,12 @@ import numpy as np
 
 from .. import UnsupportedModelError
 from ..graph_passes import finish
-from ..graph_passes.emit import numpy_type
+from ..graph_passes.graph.tensors import numpy_type
 from ..graph_passes.methods.integrated_gradients import ALPHAS, endpoints, path_gradients
-from ..graph_passes.subject import Subject
-from .locks import BUILDING
-from .session import open_session
-from .settings import Settings
+from ..graph_passes.select.subject import Subject
+from .running.locks import BUILDING
+from .running.session import open_session
+from .running.settings import Settings
 
 # Kinks and float32 leave this much between a gradient and the best of its differences.
 _CLOSE = 0.05

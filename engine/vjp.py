@@ -6,10 +6,10 @@ import os
 
 import onnx
 
-from ..graph_passes import vjp as passes
-from ..graph_passes.limits import Limits, within
-from .files import blamed_on_file
+from ..graph_passes.backward import vjp as passes
+from ..graph_passes.graph.limits import Limits, within
 from .model import opened
+from .running.given import blamed_on_file
 
 
 def vjp(

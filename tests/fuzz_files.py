@@ -33,11 +33,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import onnxplain
-import onnxplain.engine.exporting
-import onnxplain.engine.jobs
-import onnxplain.engine.trace
+import onnxplain.engine.commands.explain
+import onnxplain.engine.commands.export
+import onnxplain.engine.commands.trace
 from onnxplain import cli
-from onnxplain.engine.terminal import log_to_stderr
+from onnxplain.engine.commands.terminal import log_to_stderr
 from onnxplain.graph_passes.methods import default_methods
 
 SECONDS, BYTES = 60, 4 * 2**30
@@ -304,7 +304,7 @@ def by_python(number: int, path: str) -> int:
 
 def feeds_of(explainer: onnxplain.Explainer, random: np.random.Generator) -> dict[str, np.ndarray]:
     """Something for every input of the file."""
-    from onnxplain.graph_passes.emit import numpy_type
+    from onnxplain.graph_passes.graph.tensors import numpy_type
 
     found = {}
     for tensor in explainer.subject.graph.inputs:

@@ -11,8 +11,8 @@ import pytest
 import zoo
 
 import onnxplain
-from onnxplain.engine.paths import AdaptivePath
-from onnxplain.graph_passes.quadrature import (
+from onnxplain.engine.running.adaptive import AdaptivePath
+from onnxplain.graph_passes.heads.quadrature import (
     coarse_points,
     gauss_legendre,
     residuals,

@@ -15,7 +15,7 @@ from digits import digit, write_model, write_photo
 from test_jobs import flat_model
 
 from onnxplain import Explainer, __version__, cli
-from onnxplain.engine import session
+from onnxplain.engine.running import session
 from onnxplain.models.shipped import demo_model, demo_photos
 
 ROOT = Path(__file__).resolve().parent.parent

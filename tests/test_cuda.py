@@ -10,8 +10,8 @@ import pytest
 import zoo
 
 import onnxplain
-from onnxplain.engine import session
-from onnxplain.engine.session import CUDA, cuda_problem
+from onnxplain.engine.running import session
+from onnxplain.engine.running.session import CUDA, cuda_problem
 from onnxplain.models.shipped import demo_model
 
 PROBLEM = cuda_problem()

@@ -19,10 +19,10 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
 import onnxplain
-from onnxplain.engine import plan
-from onnxplain.engine.session import CUDA
-from onnxplain.graph_passes import polyphase
-from onnxplain.graph_passes.cuda_opset import OPSET, to_cuda_opset
+from onnxplain.engine.running import plan
+from onnxplain.engine.running.session import CUDA
+from onnxplain.graph_passes.backward import polyphase
+from onnxplain.graph_passes.finish.cuda_opset import OPSET, to_cuda_opset
 from onnxplain.models.shipped import demo_model
 
 METHODS = {

@@ -15,10 +15,10 @@ from test_cli import command  # noqa: F401  (a fixture)
 from test_rules import run
 
 import onnxplain
-from onnxplain.engine.images import image_to_tensor, read_image
+from onnxplain.engine.commands.trace import trace_delta, trace_image
+from onnxplain.engine.inputs.image import image_to_tensor, read_image
 from onnxplain.engine.inspection import card_or_assumption
 from onnxplain.engine.model import opened
-from onnxplain.engine.trace import trace_delta, trace_image
 from onnxplain.models.card import METADATA_KEY, black_image
 
 CARD = {

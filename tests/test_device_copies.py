@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import onnxplain
-from onnxplain.engine import plan
-from onnxplain.engine.session import open_session
+from onnxplain.engine.running import plan
+from onnxplain.engine.running.session import open_session
 
 STEPS = 8
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from onnxplain import InvalidInputError
-from onnxplain.engine.images import baseline_image, image_to_tensor, read_image
+from onnxplain.engine.inputs.image import baseline_image, image_to_tensor, read_image
 from onnxplain.models.card import ModelCard, assume_card, find_card
 from onnxplain.models.shipped import demo_model, demo_photos
 

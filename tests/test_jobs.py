@@ -9,8 +9,8 @@ from digits import CARD, LABELS, digit, write_model, write_photo
 from PIL import Image
 
 from onnxplain import Explainer, InvalidInputError
-from onnxplain.engine.jobs import Options, explain_files
-from onnxplain.engine.session import open_session
+from onnxplain.engine.commands.explain import Options, explain_files
+from onnxplain.engine.running.session import open_session
 
 ALWAYS = {"results.json", "results.jsonl", ".onnxplain.lock"}
 METHODS = ("grad-cam", "integrated-gradients", "deeplift")

@@ -10,9 +10,9 @@ from digits import CARD, write_model, write_photo
 from PIL import Image
 
 from onnxplain import InvalidInputError
-from onnxplain.engine.jobs import Options, explain_files
-from onnxplain.engine.journal import Entry, Journal, JournalError
-from onnxplain.engine.results import Output
+from onnxplain.engine.commands.explain import Options, explain_files
+from onnxplain.engine.commands.journal import Entry, Journal, JournalError
+from onnxplain.engine.commands.results import Output
 
 CAM = {"methods": ("grad-cam",)}
 

@@ -8,7 +8,7 @@ import zoo
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 import onnxplain
-from onnxplain.engine import plan
+from onnxplain.engine.running import plan
 
 RANDOM = np.random.default_rng(0)
 W1, W2 = (RANDOM.standard_normal(s).astype(np.float32) for s in ((5, 7), (7, 4)))

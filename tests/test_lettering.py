@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageChops, ImageDraw, features
 
-from onnxplain.engine import lettering
-from onnxplain.engine.lettering import drawable, text_width, wrap, write
-from onnxplain.engine.pictures import PanelRow, overlay, panel
-from onnxplain.engine.results import drawn_target
+from onnxplain.engine.commands.results import drawn_target
+from onnxplain.engine.pictures import lettering
+from onnxplain.engine.pictures.lettering import drawable, text_width, wrap, write
+from onnxplain.engine.pictures.overlay import PanelRow, overlay, panel
 
 SCRIPTS = {
     "Greek": "γάτα",

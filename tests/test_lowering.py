@@ -10,9 +10,9 @@ import zoo
 from onnx import TensorProto, helper, numpy_helper
 
 import onnxplain
-from onnxplain.engine import plan
-from onnxplain.graph_passes import polyphase
-from onnxplain.graph_passes.lowering import for_gpu, lowered_for
+from onnxplain.engine.running import plan
+from onnxplain.graph_passes.backward import polyphase
+from onnxplain.graph_passes.graph.lowering import for_gpu, lowered_for
 from onnxplain.models.shipped import demo_model
 
 CONVOLUTIONS = [

@@ -16,7 +16,7 @@ from captum.attr import InputXGradient, Occlusion, Saliency
 from torch_methods import Asked
 
 import onnxplain
-from onnxplain.engine.images import image_to_tensor, read_image
+from onnxplain.engine.inputs.image import image_to_tensor, read_image
 from onnxplain.models.card import find_card
 from onnxplain.models.shipped import demo_model, demo_photos
 

@@ -17,7 +17,7 @@ from digits import DATA, LABELS, digit, write_model, write_photo
 from test_cli import command  # noqa: F401
 
 import onnxplain
-from onnxplain.engine.settings import command_line_options
+from onnxplain.engine.running.settings import command_line_options
 from onnxplain.graph_passes.methods import default_methods, find_method
 
 ROOT = Path(__file__).resolve().parent.parent

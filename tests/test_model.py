@@ -13,7 +13,7 @@ from test_cli import command  # noqa: F401
 
 import onnxplain
 from onnxplain.engine import model as opening
-from onnxplain.engine import prepared as preparing
+from onnxplain.engine.running import prepared as preparing
 from onnxplain.models import load as loading
 
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageChops
 
 from onnxplain import InvalidInputError
-from onnxplain.engine.pictures import PanelRow, overlay, panel
+from onnxplain.engine.pictures.overlay import PanelRow, overlay, panel
 
 PHOTO = Image.new("RGB", (90, 60), (120, 120, 120))
 CORNER = (20, 20)

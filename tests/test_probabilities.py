@@ -10,9 +10,9 @@ from digits import CARD, write_photo
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxplain import InvalidInputError
-from onnxplain.engine.jobs import Options, explain_files
-from onnxplain.engine.probabilities import check_label_count
-from onnxplain.engine.results import record_lines, score_texts
+from onnxplain.engine.commands.explain import Options, explain_files
+from onnxplain.engine.commands.probabilities import check_label_count
+from onnxplain.engine.commands.results import record_lines, score_texts
 from onnxplain.models.shipped import demo_model, demo_photos
 
 

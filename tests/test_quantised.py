@@ -23,7 +23,7 @@ from onnxruntime.quantization import (
 from test_rules import run
 
 import onnxplain
-from onnxplain.engine.images import image_to_tensor, read_image
+from onnxplain.engine.inputs.image import image_to_tensor, read_image
 from onnxplain.engine.model import opened
 from onnxplain.models.card import black_image, find_card
 from onnxplain.models.shipped import demo_model, demo_photos

@@ -8,8 +8,8 @@ import pytest
 from small import ask, f32, node, small, value
 
 import onnxplain
-from onnxplain.graph_passes.prepare import prepare
-from onnxplain.graph_passes.subject import select
+from onnxplain.graph_passes.prepare.prepare import prepare
+from onnxplain.graph_passes.select.subject import select
 from onnxplain.models.load import sha256
 
 RANDOM = np.random.default_rng(21)

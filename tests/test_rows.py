@@ -8,9 +8,9 @@ import torch
 from small import FLOAT, ask, f32, node, small, value
 
 import onnxplain
-from onnxplain.graph_passes.places import Lost, Place, join_rows
-from onnxplain.graph_passes.prepare import prepare
-from onnxplain.graph_passes.rows import follow_rows
+from onnxplain.graph_passes.prepare.prepare import prepare
+from onnxplain.graph_passes.select.rows.follow import follow_rows
+from onnxplain.graph_passes.select.rows.places import Lost, Place, join_rows
 
 RANDOM = np.random.default_rng(11)
 W = RANDOM.standard_normal((3, 4)).astype(np.float32)

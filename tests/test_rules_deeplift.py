@@ -12,12 +12,13 @@ from rule_cases import CASES, Case, Fixed, normal
 from test_rules import run
 
 import onnxplain.graph_passes.rules  # noqa: F401
-from onnxplain.graph_passes.backward import backward, find_path, refusals
-from onnxplain.graph_passes.decompositions import FOR_DEEPLIFT
+from onnxplain.graph_passes.backward.walk import backward, refusals
 from onnxplain.graph_passes.finish import finish
+from onnxplain.graph_passes.graph.reach import find_reach
+from onnxplain.graph_passes.graph.rewriting import rewrite_nodes
 from onnxplain.graph_passes.methods.deeplift import RULES
-from onnxplain.graph_passes.prepare import infer_shapes, prepare
-from onnxplain.graph_passes.rewriting import rewrite_nodes
+from onnxplain.graph_passes.prepare.decompositions import FOR_DEEPLIFT
+from onnxplain.graph_passes.prepare.prepare import infer_shapes, prepare
 from onnxplain.graph_passes.rules.reveal_cancel import RevealCancelEmitter, collapsed
 
 
@@ -25,7 +26,7 @@ def multiplier_model(case: Case, symbolic: bool, rule: str = "rescale") -> onnx.
     """A model of inputs, baselines and cotangents that returns multipliers and both outputs."""
     graph = prepare(case.model(symbolic=symbolic))
     sources = [t for t in graph.inputs if t.dtype == np.float32]
-    path = find_path(graph, sources, list(graph.outputs))
+    path = find_reach(graph, sources, list(graph.outputs))
     on_path = {id(node) for node in path.nodes}
 
     def needs_it(node: gs.Node) -> bool:
@@ -48,7 +49,7 @@ def multiplier_model(case: Case, symbolic: bool, rule: str = "rescale") -> onnx.
         seeds.append((result, seed))
     emit.add_twins(pairs, results)
     rules = table.rules(emit)
-    if refusals(find_path(graph, sources, results), rules):
+    if refusals(find_reach(graph, sources, results), rules):
         return None
     multipliers = backward(emit, rules, seeds, sources)
     if isinstance(emit, RevealCancelEmitter):

@@ -8,8 +8,8 @@ import pytest
 from digits import DATA, digit
 
 from onnxplain import InvalidInputError, OnnxplainError, UnsupportedModelError
-from onnxplain.engine import session
-from onnxplain.engine.session import CPU, CUDA, open_session, resolve_providers
+from onnxplain.engine.running import session
+from onnxplain.engine.running.session import CPU, CUDA, open_session, resolve_providers
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from torch import nn
 
 import onnxplain
 from onnxplain.engine.explanation import each_target
-from onnxplain.engine.plan import Plan
+from onnxplain.engine.running.plan import Plan
 
 NAMES = ("left", "right")
 DIGITS = DATA / "jax_digits.onnx"

@@ -13,9 +13,9 @@ from test_jobs import CARD, write_photo
 
 import onnxplain
 from onnxplain.engine import soundness
-from onnxplain.engine.jobs import Options, explain_files
-from onnxplain.graph_passes import backward as walk
-from onnxplain.graph_passes.prepare import prepare
+from onnxplain.engine.commands.explain import Options, explain_files
+from onnxplain.graph_passes.backward import walk
+from onnxplain.graph_passes.prepare.prepare import prepare
 
 RANDOM = np.random.default_rng(21)
 W = RANDOM.standard_normal((3, 4)).astype(np.float32)

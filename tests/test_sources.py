@@ -6,8 +6,8 @@ import pytest
 from digits import CARD, write_photo
 
 from onnxplain import InvalidInputError
-from onnxplain.engine.images import fixed_baseline, image_extensions
-from onnxplain.engine.sources import find_images
+from onnxplain.engine.commands.sources import find_images
+from onnxplain.engine.inputs.image import fixed_baseline, image_extensions
 from onnxplain.models.card import ModelCard
 
 

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 from test_inputs import METHODS, model_of
 
 import onnxplain
-from onnxplain.graph_passes.split import split
+from onnxplain.graph_passes.finish.split import split
 
 FLOAT = TensorProto.FLOAT
 RANDOM = np.random.default_rng(6)

@@ -9,7 +9,7 @@ import zoo
 from test_cli import command  # noqa: F401  (a fixture)
 
 import onnxplain
-from onnxplain.engine.trace import total_loss, trace_delta, trace_rows
+from onnxplain.engine.commands.trace import total_loss, trace_delta, trace_rows
 from onnxplain.graph_passes.rules import deeplift as rules
 from onnxplain.models.shipped import demo_model, demo_photos
 

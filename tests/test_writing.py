@@ -12,9 +12,9 @@ import pytest
 from digits import write_model
 
 import onnxplain
-from onnxplain.engine import writing
-from onnxplain.engine.model_files import refuse_own_files
-from onnxplain.engine.writing import sweep, write_draft, write_whole
+from onnxplain.engine.files import writing
+from onnxplain.engine.files.model_files import refuse_own_files
+from onnxplain.engine.files.writing import sweep, write_draft, write_whole
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="POSIX only")
 FULL = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
@@ -157,7 +157,7 @@ def test_export_to_stdout_and_to_a_full_device(tmp_path):
 
 def test_arrays_are_saved_as_they_are(tmp_path):
     """The shared part of an archive is packed once, and numpy reads the whole."""
-    from onnxplain.engine.results import _with_array
+    from onnxplain.engine.commands.results import _with_array
 
     one, other = np.arange(6, dtype=np.float32).reshape(2, 3), np.array([[1, 2]], np.int64)
     path = tmp_path / "a.npz"

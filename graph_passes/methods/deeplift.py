@@ -13,9 +13,8 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from ..backward import Refusal, find_path, refusals
-from ..decompositions import FOR_DEEPLIFT
-from ..emit import numpy_type
+from ..backward.ledger import Ledger
+from ..backward.walk import Refusal, refusals
 from ..finish import (
     ATTRIBUTION,
     BASELINE,
@@ -23,7 +22,13 @@ from ..finish import (
     finish,
     working_copy,
 )
-from ..heads import (
+from ..finish.split import split
+from ..graph.names import RESERVED
+from ..graph.reach import find_reach
+from ..graph.rewriting import rewrite_nodes
+from ..graph.tensors import numpy_type
+from ..graph.twins import changing_names
+from ..heads.asking import (
     WEIGHTS,
     WHICH,
     Asked,
@@ -35,18 +40,14 @@ from ..heads import (
     per_token,
     walk_back,
 )
-from ..ledger import Ledger
-from ..loop import looped, with_delta
-from ..names import RESERVED
-from ..prepare import infer_shapes
-from ..rewriting import rewrite_nodes
+from ..heads.loop import looped, with_delta
+from ..prepare.decompositions import FOR_DEEPLIFT
+from ..prepare.prepare import infer_shapes
 from ..rules.deeplift import RESCALE
 from ..rules.reveal_cancel import REVEAL_CANCEL
 from ..rules.table import Table
-from ..score import score_of
-from ..split import split
-from ..subject import Subject
-from ..twins import changing_names
+from ..select.score import score_of
+from ..select.subject import Subject
 from .method import Chosen, Method, Repeated, Stages
 from .options import BASELINE as BASELINE_OPTION
 from .options import choice
@@ -150,7 +151,7 @@ def _shared_out(
 
 def decomposed(subject: Subject) -> Subject:
     """The subject with composite operators of its path written as simple ones."""
-    path = find_path(subject.graph, subject.starts, [subject.logits])
+    path = find_reach(subject.graph, subject.starts, [subject.logits])
     on_path = {id(node): node for node in path.nodes}
     changing = changing_names(subject.graph, subject.starts)
 
@@ -180,7 +181,7 @@ def unsupported(subject: Subject, options: Chosen) -> Sequence[Refusal]:
     table = RULES[options["rule"]]
     subject = decomposed(working_copy(subject))
     emit = table.emitter(subject.graph)
-    path = find_path(subject.graph, subject.starts, [subject.logits])
+    path = find_reach(subject.graph, subject.starts, [subject.logits])
     emit.add_twins([(start, start) for start in subject.starts], [subject.logits])
     return refusals(path, table.rules(emit))
 

@@ -14,28 +14,14 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from ..along import (
-    POINTS,
-    Mover,
-    moved,
-    points_at_once,
-    scores_at,
-    slopes_at,
-    summed,
-)
-from ..emit import Emitter, numpy_type
 from ..finish import ATTRIBUTION, BASELINE, BASELINE_SCORE, finish
-from ..heads import (
-    WEIGHTS,
-    WHICH,
-    add_set_input,
-    added_up,
-    per_token,
-    seeded,
-)
-from ..loop import looped, with_delta
-from ..names import RESERVED
-from ..subject import Source, Subject
+from ..graph.emitter import Emitter
+from ..graph.names import RESERVED
+from ..graph.tensors import numpy_type
+from ..heads.along import POINTS, Mover, moved, points_at_once, scores_at, slopes_at, summed
+from ..heads.asking import WEIGHTS, WHICH, add_set_input, added_up, per_token, seeded
+from ..heads.loop import looped, with_delta
+from ..select.subject import Source, Subject
 from .integrated_gradients import ALPHAS
 from .method import Chosen, Method, Repeated, Stages
 from .options import BASELINE as BASELINE_OPTION

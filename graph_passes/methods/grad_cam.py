@@ -14,14 +14,15 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from ... import InvalidInputError, UnsupportedModelError
-from ..backward import Refusal
-from ..dims import is_static, same_dim
-from ..emit import Emitter, producer_of
-from ..feature_map import FeatureMap, find_feature_map
+from ..backward.walk import Refusal
 from ..finish import ATTRIBUTION, working_copy
-from ..heads import Asked, ask, gradient_refusals, walk_back
-from ..map_layout import Layout
-from ..subject import Subject
+from ..graph.dims import is_static, same_dim
+from ..graph.emitter import Emitter
+from ..graph.tensors import producer_of
+from ..heads.asking import Asked, ask, gradient_refusals, walk_back
+from ..select.feature_map import FeatureMap, find_feature_map
+from ..select.map_layout import Layout
+from ..select.subject import Subject
 from .method import Chosen, Method, Stages
 from .options import LAYER
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import onnx
 
 from ... import InvalidInputError
-from ..backward import Refusal
+from ..backward.walk import Refusal
 from ..finish import ATTRIBUTION, working_copy
-from ..heads import ask, gradient_refusals, walk_back
+from ..heads.asking import ask, gradient_refusals, walk_back
 from ..rules.rectifiers import GUIDED
-from ..subject import Subject
+from ..select.subject import Subject
 from .grad_cam import GRAD_CAM, cam_of, feature_maps
 from .method import Chosen, Method, Stages
 from .options import LAYER

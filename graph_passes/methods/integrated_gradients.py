@@ -16,15 +16,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from ... import InvalidInputError
-from ..along import (
-    POINTS,
-    moved,
-    points_at_once,
-    scores_at,
-    slopes_at,
-)
-from ..backward import Refusal
-from ..emit import Emitter, numpy_type
+from ..backward.walk import Refusal
 from ..finish import (
     ATTRIBUTION,
     BASELINE_SCORE,
@@ -33,21 +25,17 @@ from ..finish import (
     finish,
     working_copy,
 )
-from ..heads import (
-    WEIGHTS,
-    add_baseline_input,
-    added_up,
-    ask,
-    gradient_refusals,
-    per_token,
-)
-from ..loop import looped, with_delta
-from ..names import RESERVED
-from ..quadrature import ADAPTIVE, NAMES, quadrature_rule
+from ..graph.emitter import Emitter
+from ..graph.names import RESERVED
+from ..graph.tensors import numpy_type
+from ..graph.twins import TwinEmitter
+from ..heads.along import POINTS, moved, points_at_once, scores_at, slopes_at
+from ..heads.asking import WEIGHTS, add_baseline_input, added_up, ask, gradient_refusals, per_token
+from ..heads.loop import looped, with_delta
+from ..heads.quadrature import ADAPTIVE, NAMES, quadrature_rule
 from ..rules.table import GRADIENT
-from ..score import first_cotangent, score_of
-from ..subject import Source, Subject
-from ..twins import TwinEmitter
+from ..select.score import first_cotangent, score_of
+from ..select.subject import Source, Subject
 from .method import Adaptive, Chosen, Method, Option, Repeated, Stages
 from .options import BASELINE, one_of, real_number, whole_number
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import onnx
 
-from ..backward import Refusal, backward, find_path, refusals
+from ..backward.walk import Refusal, backward, refusals
 from ..finish import ATTRIBUTION, BASELINE_SCORE, working_copy
-from ..heads import ask, delta_of, per_token
+from ..graph.reach import find_reach
+from ..heads.asking import ask, delta_of, per_token
 from ..rules.relevance import RULES, Strengths, relevance_table
 from ..rules.table import Table
-from ..subject import Subject
+from ..select.subject import Subject
 from .deeplift import decomposed
 from .method import Chosen, Method, Option, Stages
 from .options import choice, real_number
@@ -53,7 +54,7 @@ def stages(subject: Subject, options: Chosen, width: int | None) -> Stages:
 def unsupported(subject: Subject, options: Chosen) -> list[Refusal]:
     """Every node that the table cannot pass."""
     subject, table = decomposed(working_copy(subject)), table_of(options)
-    path = find_path(subject.graph, subject.starts, [subject.logits])
+    path = find_reach(subject.graph, subject.starts, [subject.logits])
     return refusals(path, table.rules(table.emitter(subject.graph)))
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import onnx
 
 from ... import InvalidInputError
-from ..backward import Refusal
-from ..feature_map import FeatureMap
-from ..subject import Subject
+from ..backward.walk import Refusal
+from ..select.feature_map import FeatureMap
+from ..select.subject import Subject
 
 # A method's options by name, checked and with their defaults.
 Chosen = Mapping[str, Any]

@@ -14,12 +14,13 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from ... import InvalidInputError
-from ..along import POINTS, points_at_once, scores_at
-from ..backward import Refusal
-from ..emit import Emitter, numpy_type
+from ..backward.walk import Refusal
 from ..finish import ATTRIBUTION, SCORE, finish
-from ..heads import WEIGHTS, added_up, seeded
-from ..hidden import (
+from ..graph.emitter import Emitter
+from ..graph.tensors import numpy_type
+from ..heads.along import POINTS, points_at_once, scores_at
+from ..heads.asking import WEIGHTS, added_up, seeded
+from ..heads.hidden import (
     NUMBERS,
     check_one_input,
     flat,
@@ -28,8 +29,8 @@ from ..hidden import (
     places_of,
     with_parts_hidden,
 )
-from ..loop import looped
-from ..subject import Subject
+from ..heads.loop import looped
+from ..select.subject import Subject
 from .method import Chosen, Method, Option, Repeated, Stages
 from .options import BASELINE, whole_number
 

@@ -12,22 +12,17 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from ..along import POINTS, points_at_once, scores_at
-from ..backward import Refusal
-from ..emit import Emitter, numpy_type
+from ..backward.walk import Refusal
 from ..finish import ATTRIBUTION, finish
-from ..heads import WEIGHTS, seeded, total_input
-from ..hidden import (
-    NUMBERS,
-    check_one_input,
-    flat,
-    in_places,
-    with_parts_hidden,
-)
-from ..loop import looped
-from ..names import RESERVED
-from ..random_numbers import uniform
-from ..subject import Subject
+from ..graph.emitter import Emitter
+from ..graph.names import RESERVED
+from ..graph.tensors import numpy_type
+from ..heads.along import POINTS, points_at_once, scores_at
+from ..heads.asking import WEIGHTS, seeded, total_input
+from ..heads.hidden import NUMBERS, check_one_input, flat, in_places, with_parts_hidden
+from ..heads.loop import looped
+from ..heads.random_numbers import uniform
+from ..select.subject import Subject
 from .method import Chosen, Method, Repeated, Stages
 from .options import BASELINE, SEED, samples
 

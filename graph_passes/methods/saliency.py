@@ -12,13 +12,13 @@ from typing import Any
 import onnx
 import onnx_graphsurgeon as gs
 
-from ..backward import Refusal
-from ..emit import Emitter
+from ..backward.walk import Refusal
 from ..finish import ATTRIBUTION, working_copy
-from ..heads import ask, gradient_refusals, per_token, walk_back
+from ..graph.emitter import Emitter
+from ..heads.asking import ask, gradient_refusals, per_token, walk_back
 from ..rules.rectifiers import DECONVNET, GUIDED
 from ..rules.table import GRADIENT, Table
-from ..subject import Subject
+from ..select.subject import Subject
 from .method import Chosen, Method, Option, Stages
 from .options import yes_or_no
 

@@ -13,14 +13,15 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from ..along import POINTS, Moved, Mover, moved, points_at_once, slopes_at
-from ..emit import Emitter, numpy_type
 from ..finish import ATTRIBUTION, finish
-from ..heads import WEIGHTS, added_up, per_token, seeded, total_input
-from ..loop import looped
-from ..names import RESERVED
-from ..random_numbers import normal
-from ..subject import Source, Subject
+from ..graph.emitter import Emitter
+from ..graph.names import RESERVED
+from ..graph.tensors import numpy_type
+from ..heads.along import POINTS, Moved, Mover, moved, points_at_once, slopes_at
+from ..heads.asking import WEIGHTS, added_up, per_token, seeded, total_input
+from ..heads.loop import looped
+from ..heads.random_numbers import normal
+from ..select.subject import Source, Subject
 from .method import Chosen, Method, Option, Repeated, Stages
 from .options import SEED, real_number, samples
 from .saliency import unsupported

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from ..emit import is_float
+from ..graph.tensors import is_float
 from .registry import Family, gradient
 
 linear = partial(gradient, family=Family.LINEAR)

@@ -14,9 +14,10 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from ... import UnsupportedModelError
-from ..dims import is_static
-from ..emit import Emitter, is_constant
-from ..lowering import for_gpu
+from ..graph.dims import is_static
+from ..graph.emitter import Emitter
+from ..graph.lowering import for_gpu
+from ..graph.tensors import is_constant
 
 # Channels that ONNX Runtime's blocked layout puts together, at the least.
 _BLOCK = 8

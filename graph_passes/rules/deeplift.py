@@ -15,8 +15,8 @@ from functools import partial
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from ..backward import Resolved, gradient_rules
-from ..twins import TwinEmitter
+from ..graph.tensors import operator_name
+from ..graph.twins import TwinEmitter
 from .arithmetic import extremum_shares
 from .pooling import (
     global_positions,
@@ -25,14 +25,8 @@ from .pooling import (
     scatter_to_positions,
 )
 from .reductions import extremum_share, keep_axes
-from .registry import (
-    ZERO_DERIVATIVE,
-    Family,
-    Rule,
-    gradient_entry,
-    operator_name,
-)
-from .table import Table
+from .registry import ZERO_DERIVATIVE, Family, Rule, gradient_entry
+from .table import Resolved, Table, gradient_rules
 
 # Differences below this part of the values are rounding: there the derivative stands in for the
 # quotient.

@@ -10,8 +10,8 @@ from functools import partial
 
 import numpy as np
 
-from ..emit import is_constant, optional_input
-from ..names import is_marked
+from ..graph.names import STRAIGHT_THROUGH, is_marked
+from ..graph.tensors import is_constant, optional_input
 from .masks import above, below, binds
 from .registry import Family, gradient
 
@@ -239,10 +239,6 @@ def erf(emit, node, dy):
     """dx = dy (2 / sqrt(pi)) e^(-x^2)."""
     x = node.inputs[0]
     return emit.mul(dy, emit.mul(emit("Exp", emit.neg(emit.mul(x, x))), 2 / math.sqrt(math.pi)))
-
-
-# Marks a quantiser's rounding, whose gradient is 1.
-STRAIGHT_THROUGH = "straight_through"
 
 
 @elementwise("Round")

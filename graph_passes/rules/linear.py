@@ -7,8 +7,8 @@ from functools import partial
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from ..emit import is_constant, onnx_type, rank_of
-from ..subscripts import subscripts, unused_letters
+from ..graph.subscripts import subscripts, unused_letters
+from ..graph.tensors import is_constant, onnx_type, rank_of
 from .convolution import (
     convolution_window,
     input_gradient,

@@ -7,7 +7,8 @@ import math
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from ..emit import Emitter, is_constant
+from ..graph.emitter import Emitter
+from ..graph.tensors import is_constant
 
 # Every normal float32 above 0 times this is over 1.
 _STEEP = 3e38

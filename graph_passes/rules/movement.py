@@ -7,8 +7,9 @@ from functools import partial
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from ..dims import is_static
-from ..emit import Emitter, is_constant, rank_of
+from ..graph.dims import is_static
+from ..graph.emitter import Emitter
+from ..graph.tensors import is_constant, rank_of
 from .pooling import scatter_to_positions
 from .registry import Family, gradient
 

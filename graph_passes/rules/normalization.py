@@ -7,7 +7,8 @@ from functools import partial
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from ..emit import Emitter, rank_of
+from ..graph.emitter import Emitter
+from ..graph.tensors import rank_of
 from .registry import Family, gradient
 
 composite = partial(gradient, family=Family.COMPOSITE)

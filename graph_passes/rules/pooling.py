@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from ..emit import Emitter
+from ..graph.emitter import Emitter
 from .convolution import Window, by_transposed_convolution
 from .reductions import shared_out
 from .registry import Family, gradient

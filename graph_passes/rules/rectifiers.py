@@ -10,10 +10,10 @@ from functools import partial
 
 import onnx_graphsurgeon as gs
 
-from ..backward import Resolved, RuleTable, gradient_rules
-from ..emit import Emitter, is_constant
-from .registry import Rule, operator_name
-from .table import Table
+from ..graph.emitter import Emitter
+from ..graph.tensors import is_constant, operator_name
+from .registry import Rule
+from .table import Resolved, RuleTable, Table, gradient_rules
 
 
 def is_rectifier(node: gs.Node) -> bool:

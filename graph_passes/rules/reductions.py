@@ -7,8 +7,9 @@ from functools import partial
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from ..dims import is_static
-from ..emit import Emitter, rank_of
+from ..graph.dims import is_static
+from ..graph.emitter import Emitter
+from ..graph.tensors import rank_of
 from .registry import Family, gradient
 
 linear = partial(gradient, family=Family.LINEAR)

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import onnx_graphsurgeon as gs
 
+from ..graph.tensors import operator_name
+
 Rule = Callable[..., Any]
 
 
@@ -33,11 +35,6 @@ GRADIENTS: dict[tuple[str, int | None], Entry] = {}
 
 # No derivative reaches these operands' operators: piecewise constant in everything.
 ZERO_DERIVATIVE = {"Floor", "Ceil", "Sign", "Hardmax"}
-
-
-def operator_name(node: gs.Node) -> str:
-    """`Conv`, or `com.microsoft.FusedConv` for another domain than ONNX's own."""
-    return node.op if node.domain in (None, "", "ai.onnx") else f"{node.domain}.{node.op}"
 
 
 def gradient(*ops: str, operand: int | None = 0, family: Family, broadcasts: bool = False):

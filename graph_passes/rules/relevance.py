@@ -22,16 +22,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from ..backward import Resolved, RuleTable, gradient_rules
-from ..emit import Emitter, is_constant, optional_input, producer_of
-from .registry import (
-    ZERO_DERIVATIVE,
-    Family,
-    Rule,
-    gradient_entry,
-    operator_name,
-)
-from .table import Table
+from ..graph.emitter import Emitter
+from ..graph.tensors import is_constant, operator_name, optional_input, producer_of
+from .registry import ZERO_DERIVATIVE, Family, Rule, gradient_entry
+from .table import Resolved, RuleTable, Table, gradient_rules
 
 # Layers with weights of their own; all but convolutions are called dense.
 _CONVOLUTIONS, _DENSE = ("Conv", "ConvTranspose"), ("Gemm", "MatMul")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from ..emit import Emitter, is_constant, onnx_type, optional_input, rank_of
+from ..graph.emitter import Emitter
+from ..graph.tensors import is_constant, onnx_type, optional_input, rank_of
 from .registry import Family, gradient
 
 

@@ -21,15 +21,14 @@ from typing import Any
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from ..backward import Resolved, gradient_rules
-from ..dims import Shape
-from ..emit import Emitter, is_constant
-from ..names import is_marked
-from ..twins import TwinEmitter
+from ..graph.dims import Shape
+from ..graph.emitter import Emitter
+from ..graph.names import STRAIGHT_THROUGH, is_marked
+from ..graph.tensors import is_constant, operator_name
+from ..graph.twins import TwinEmitter
 from .deeplift import RELATIVE_TINY, deeplift_rules
-from .elementwise import STRAIGHT_THROUGH
-from .registry import Rule, operator_name
-from .table import Table
+from .registry import Rule
+from .table import Resolved, Table, gradient_rules
 
 # Each output element comes from one element of one operand.
 _MOVING = {"Identity", "Cast", "Neg", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"}

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from ..emit import Emitter
+from ..graph.emitter import Emitter
 from .pooling import scatter_to_positions
 from .reductions import product_of_others
 from .registry import Family, gradient

@@ -13,7 +13,7 @@ from enum import IntEnum
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from ..emit import is_constant
+from ..graph.tensors import is_constant
 
 # Infinite slopes at some finite value, whatever stands before.
 _ALWAYS = {"Asin", "Acos", "Acosh", "Atanh"}

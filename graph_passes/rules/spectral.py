@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from ..emit import Emitter
+from ..graph.emitter import Emitter
 from .registry import Family, gradient
 
 

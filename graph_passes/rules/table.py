@@ -2,13 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import onnx_graphsurgeon as gs
 
-from ..backward import RuleTable, gradient_rules
-from ..emit import Emitter
+from ..graph.emitter import Emitter
+from ..graph.tensors import operator_name
+from .registry import ZERO_DERIVATIVE, Rule, gradient_entry, serves_every_operand
+
+
+class Resolved(NamedTuple):
+    """The rule that a table chose for one operand of one node."""
+
+    rule: Rule
+    broadcasts: bool
+
+
+# A rule table: (node, operand, the node's varying operands) -> the rule, or the reason why there is
+# none.
+RuleTable = Callable[[gs.Node, int, Sequence[int]], "Resolved | str"]
+
+
+def no_cotangent(*_) -> None:
+    """The rule of piecewise constant operators: dx = 0, so nothing is passed on."""
+
+
+def gradient_rules(node: gs.Node, operand: int, varying: Sequence[int]) -> Resolved | str:
+    """The plain gradient's table."""
+    del varying
+    if operator_name(node) in ZERO_DERIVATIVE:
+        return Resolved(no_cotangent, False)
+    entry = gradient_entry(node, operand)
+    if entry is None:
+        if gradient_entry(node, 0) is None:
+            return "no gradient rule"
+        return f"no gradient rule for its operand {operand}"
+    rule = entry.rule
+    if serves_every_operand(node, operand):
+        rule = partial(rule, operand=operand)
+    return Resolved(rule, entry.broadcasts)
 
 
 def _as_it_came(emit: Emitter, cotangent: Any, tensor: gs.Tensor) -> Any:

@@ -20,7 +20,7 @@ from measure import machine, table
 from onnx import TensorProto, helper, numpy_helper
 
 import onnxplain
-from onnxplain.engine.stopwatch import PHASES, measured
+from onnxplain.engine.running.stopwatch import PHASES, measured
 from onnxplain.graph_passes.methods import default_methods
 
 SHAPES = ("chain", "residual", "mesh")

@@ -32,7 +32,7 @@ from measure import Time, alternate, machine, table
 from subjects import NETWORKS, Network
 
 import onnxplain
-from onnxplain.engine.session import CUDA, cuda_problem
+from onnxplain.engine.running.session import CUDA, cuda_problem
 
 STEPS = 50
 # Captum as it is called, Captum with an internal batch size of 4, shap's DeepExplainer.

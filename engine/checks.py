@@ -1,0 +1,170 @@
+"""Checking what a caller hands in: arrays, targets and baselines, against what the model takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .. import InvalidInputError, OnnxplainError
+from ..graph_passes.graph.dims import describe
+from ..graph_passes.graph.tensors import is_float, numpy_type
+from ..graph_passes.select.subject import Source, Subject, describe_target
+
+
+def check_inputs(subject: Subject, x: Any) -> dict[str, np.ndarray]:
+    """Every model input by name, in the model's types.
+
+    Args:
+        subject: what is explained.
+        x: an array for the explained input, or {input name: array} for models with several.
+
+    Raises:
+        InvalidInputError: a missing or unknown input, or a wrong rank, size, type, NaN or infinity.
+    """
+    named = dict(x) if isinstance(x, Mapping) else {subject.input.name: x}
+    inputs = {tensor.name: tensor for tensor in subject.graph.inputs}
+    unknown = [name for name in named if name not in inputs]
+    if unknown:
+        raise InvalidInputError(
+            f"the model has no input {unknown[0]!r}; it has {', '.join(inputs)}"
+        )
+    missing = [name for name in inputs if name not in named]
+    if missing:
+        raise InvalidInputError(
+            f"the model also takes {', '.join(map(repr, missing))}: "
+            "pass a dict of input name -> array"
+        )
+    return {name: _check_array(name, named[name], inputs[name]) for name in inputs}
+
+
+def _check_array(name: str, value: Any, declared) -> np.ndarray:
+    dtype = numpy_type(declared.dtype)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise InvalidInputError(f"input {name!r} is no array: {error}") from error
+    expected = f"{dtype} {describe(declared.shape)}"
+    came = f"{array.dtype} {list(array.shape)}"
+    if array.dtype != dtype:
+        floats = np.issubdtype(array.dtype, np.floating) and is_float(declared)
+        integers = array.dtype.kind in "iu" and dtype.kind in "iu"
+        if not floats and not integers:
+            raise InvalidInputError(f"input {name!r}: expected {expected}, got {came}")
+        array = array.astype(dtype)
+    if declared.shape is not None:
+        sizes = zip(array.shape, declared.shape, strict=False)
+        fits = len(array.shape) == len(declared.shape) and all(
+            axis == 0 or not isinstance(want, int) or want == got
+            for axis, (got, want) in enumerate(sizes)
+        )
+        if not fits or 0 in array.shape:
+            raise InvalidInputError(f"input {name!r}: expected {expected}, got {came}")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        kind = "NaN" if np.isnan(array).any() else "infinite values"
+        raise InvalidInputError(f"input {name!r} holds {kind}")
+    return np.ascontiguousarray(array)
+
+
+def check_target(subject: Subject, target: Any, count: int) -> np.ndarray:
+    """The graph's `target` input: int64 [N] (-1 = top1), or [N, R] for an index tuple.
+
+    For one input also [K], several targets of it.
+
+    Raises:
+        InvalidInputError: not an index, out of range, the wrong number of them, or none where one
+            is needed.
+    """
+    if isinstance(target, tuple):
+        return _check_index(subject, target, count)
+    if subject.needs_index:
+        raise InvalidInputError(f"target must be {describe_target(subject)}; got {target!r}")
+    array = np.asarray(-1 if target is None else target)
+    if array.dtype.kind not in "iu" or array.ndim > 1:
+        raise InvalidInputError(f"target must be {describe_target(subject)}; got {target!r}")
+    if array.ndim == 1 and len(array) != count and (count != 1 or not len(array)):
+        raise InvalidInputError(f"target has {len(array)} entries for {count} inputs")
+    array = array.astype(np.int64)
+    if array.ndim == 0:
+        array = np.repeat(array, count)
+    classes = subject.classes
+    for value in array:
+        if value < -1 or (isinstance(classes, int) and value >= classes):
+            upper = f"0..{classes - 1}" if isinstance(classes, int) else "0 or more"
+            raise InvalidInputError(
+                f"target {value} is out of range: "
+                f"{subject.output.name!r} has classes {upper} (-1: top1)"
+            )
+    return array
+
+
+def _check_index(subject: Subject, target: tuple, count: int) -> np.ndarray:
+    shape = subject.logits.shape
+    integers = all(isinstance(i, int | np.integer) and not isinstance(i, bool) for i in target)
+    rank_fits = shape is None or len(target) == len(shape) - 1
+    if not integers or not rank_fits:
+        raise InvalidInputError(
+            f"target {target!r}: an index tuple needs {len(shape or ()) - 1} whole numbers, "
+            f"after the batch axis of {subject.output.name!r} {describe(shape)}"
+        )
+    for index, dim in zip(target, list(shape or [])[1:], strict=False):
+        if index < 0 or (isinstance(dim, int) and index >= dim):
+            raise InvalidInputError(
+                f"target {target!r} is out of range of {subject.output.name!r} {describe(shape)}"
+            )
+    return np.broadcast_to(np.asarray(target, np.int64), (count, len(target)))
+
+
+def if_out_of_range(subject: Subject, target: Any, error: OnnxplainError) -> OnnxplainError:
+    """What to raise when the graph failed: for a target that only the run found too large, that."""
+    if "indice" not in str(error) or target is None:
+        return error
+    return InvalidInputError(
+        f"target {target!r} is out of range of {subject.output.name!r} "
+        f"{describe(subject.logits.shape)} for this input"
+    )
+
+
+def check_baseline(source: Source, baseline: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """A baseline that `check_baseline_values` passed, repeated to the explained tensor's shape.
+
+    As it is, where only the graph knows that shape.
+
+    Raises:
+        InvalidInputError: a shape that does not broadcast.
+    """
+    if not source.straight:
+        return baseline
+    explained = (*x.shape, *list(source.start.shape)[x.ndim :])
+    try:
+        fits = np.broadcast_shapes(baseline.shape, explained) == explained
+    except ValueError:
+        fits = False
+    if not fits:
+        raise InvalidInputError(
+            f"baseline of shape {list(baseline.shape)} does not broadcast to the input's "
+            f"{list(explained)}"
+        )
+    return np.ascontiguousarray(np.broadcast_to(baseline, explained))
+
+
+def check_baseline_values(source: Source, baseline: Any) -> np.ndarray:
+    """The baseline as finite numbers of the explained tensor's type and rank.
+
+    Raises:
+        InvalidInputError: not numbers, NaN, or more axes than the input has.
+    """
+    try:
+        array = np.asarray(baseline, dtype=numpy_type(source.start.dtype))
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(f"baseline is no array of numbers: {baseline!r}") from error
+    if not np.isfinite(array).all():
+        raise InvalidInputError("baseline holds NaN or infinite values")
+    rank = len(source.start.shape)
+    if array.ndim > rank:
+        raise InvalidInputError(
+            f"baseline of shape {list(array.shape)} does not broadcast to the input's "
+            f"{describe(source.start.shape)}"
+        )
+    return array.reshape((1,) * (rank - array.ndim) + array.shape)

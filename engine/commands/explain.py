@@ -1,0 +1,276 @@
+"""Explaining image files: pictures, arrays and one results.json."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ... import OnnxplainError
+from ..files.writing import is_full, reason_of, sweep
+from ..inspection import QUANTISED_RULE
+from ..running.stopping import check_stopped
+from ..running.stopwatch import measured, phase
+from .image_explainer import ImageExplainer, Options
+from .journal import Entry, Journal, JournalError
+from .records import failure_key, image_stat, key_of, real_path
+from .results import Output, Result, writable_folder, write_panel, write_result
+from .sources import find_images
+
+__all__ = ["Options", "Output", "Report", "explain_files"]
+
+Progress = Callable[[str, float], None]
+Records = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a job did.
+
+    Attributes:
+        records: what it put on record: for each image, method and target, and one with the key
+            "error" for each image that failed.
+        skipped: method -> why it was left out, where none was asked for in particular.
+        assumed: what was guessed about the model's input, for want of a card.
+        quantised: the rule used for a quantised model's operators, or None.
+        resumed: how many images were on record already, with all that was asked for; None: it was
+            not asked to leave them out.
+        stopped: why nothing more could be written before all was done, or None.
+        seconds: where the time went: seconds for each of `stopwatch.PHASES`, and OTHER.
+    """
+
+    records: Records
+    skipped: dict[str, str]
+    assumed: tuple[str, ...]
+    quantised: str | None = None
+    resumed: int | None = None
+    stopped: str | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> Records:
+        """The records of the images that failed."""
+        return [record for record in self.records if "error" in record]
+
+    @property
+    def done(self) -> bool:
+        """Whether anything was explained."""
+        return len(self.records) > len(self.failed)
+
+    @property
+    def status(self) -> int:
+        """0: all done; 1: some of it; 2: nothing could be written."""
+        if self.stopped is not None and not self.done:
+            return 2
+        return 1 if self.failed or self.stopped is not None else 0
+
+    @property
+    def notes(self) -> list[str]:
+        """What there is to say beside the results, for people to read."""
+        lines = [f"skipped {method}: {reason}" for method, reason in self.skipped.items()]
+        if self.assumed:
+            guesses = "; ".join(self.assumed)
+            lines.append(f"no model card, assumed: {guesses} (--card FILE says otherwise)")
+        if self.quantised:
+            lines.append(f"quantised model: {self.quantised}")
+        if self.resumed is not None:
+            lines.append(f"images skipped, because their results are there: {self.resumed}")
+        for record in self.failed:
+            path, error = record["image"], record["error"]
+            lines.append(error if path in error else f"{path}: {error}")
+        return [*lines, *([] if self.stopped is None else [self.stopped])]
+
+
+def explain_files(
+    model: str | os.PathLike[str],
+    images: Sequence[str],
+    folder: str | os.PathLike[str],
+    options: Options,
+    progress: Progress | None = None,
+    output: Output | None = None,
+    on_image: Callable[[Records], None] | None = None,
+) -> Report:
+    """Explain every image and write pictures, arrays and results.json; a bad image stops no other.
+
+    What is finished is on record at once, in the folder's journal, and in results.json at the end,
+    also when this ends by an exception. Records that are there of the same image, model, method,
+    options and target are replaced; others stay.
+
+    Args:
+        model: path of the model.
+        images: files, folders or glob patterns; see `sources.find_images`. A folder without images
+            is a failure as a bad image is.
+        folder: where to write; made if missing. Several processes may write to it.
+        options: methods, targets and so on.
+        progress: called with a text and the fraction of the whole work that is done.
+        output: what is written and what is left out.
+        on_image: called with the records of each image when it is done.
+
+    Raises:
+        UnsupportedModelError: the model cannot be read, or not be explained by a method that was
+            asked for.
+        InvalidInputError: a wrong option, labels that are not as many as the classes, a model
+            whose input is no image, or a folder that cannot be written to.
+        OSError: results.json cannot be written; the journal has what is finished.
+    """
+    with measured() as seconds:
+        job = _Job(model, images, folder, options, progress, output or Output(), on_image)
+        try:
+            job.run()
+            job.close()
+        except BaseException:
+            # Also when interrupted: what is written is on record.
+            with contextlib.suppress(OSError):
+                job.close()
+            raise
+    return replace(job.report(), seconds=seconds)
+
+
+class _Job:
+    """One call of `explain_files`."""
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str],
+        images: Sequence[str],
+        folder: str | os.PathLike[str],
+        options: Options,
+        progress: Progress | None,
+        output: Output,
+        on_image: Callable[[Records], None] | None,
+    ):
+        self._tell = progress or (lambda text, done: None)
+        self._on_image = on_image or (lambda records: None)
+        self._output = output
+        self._images = find_images(images, output.recursive)
+        directory = writable_folder(folder)
+        self._explainer = ImageExplainer(model, options, lambda text: self._tell(text, 0.0))
+        self._journal = Journal(directory)
+        with self._journal.locked():
+            sweep(directory)
+        for image in self._images:
+            # What is explained is not written over, whatever it is called.
+            if Path(real_path(image.path)).parent == Path(real_path(str(directory))):
+                self._journal.reserve(Path(image.path).stem)
+        self._records: Records = []
+        self._for_panel: list[Result] = []
+        self._resumed = 0 if output.resume else None
+        self._stopped: str | None = None
+
+    def run(self) -> None:
+        for number, image in enumerate(self._images):
+            check_stopped()
+            before = len(self._records)
+            try:
+                if image.problem is None:
+                    self._explain(number, image.path)
+                else:
+                    self._fail(image.path, image.problem)
+                if len(self._records) > before:
+                    self._journal.write_results_if_cheap()
+            except JournalError as error:
+                self._stop(error)
+            if len(self._records) > before:
+                self._on_image(self._records[before:])
+            if self._stopped is not None:
+                return
+        if self._output.panel is not None and self._for_panel:
+            try:
+                with phase("draw"):
+                    write_panel(self._for_panel, self._journal.folder / self._output.panel)
+            except OSError as error:
+                self._stop(error)
+
+    def close(self) -> None:
+        """Write results.json; where nothing could be written any more, as far as that goes."""
+        try:
+            self._journal.write_results()
+        except JournalError:
+            if self._stopped is None:
+                raise
+
+    def report(self) -> Report:
+        explainer = self._explainer
+        quantised = QUANTISED_RULE if explainer.file.quantised else None
+        return Report(
+            self._records,
+            explainer.skipped,
+            explainer.card.assumed,
+            quantised,
+            self._resumed,
+            self._stopped,
+        )
+
+    def _explain(self, number: int, path: str) -> None:
+        """Explain one image, and put it or its failure on record."""
+
+        def step(done: float) -> None:
+            check_stopped()
+            self._tell(Path(path).name, (number + done) / len(self._images))
+
+        targets = None
+        if self._output.resume:
+            targets = self._explainer.open_targets(path, self._is_done)
+            if not targets:
+                self._resumed = (self._resumed or 0) + 1
+                return
+        try:
+            for result in self._explainer.explain(path, step, targets):
+                with phase("draw"):
+                    write_result(result, self._journal, self._output.pictures)
+                self._records.append(result.record)
+                if self._output.panel is not None:
+                    self._for_panel.append(result)
+        except OnnxplainError as error:
+            self._fail(path, str(error))
+        except JournalError:
+            raise
+        except OSError as error:
+            if is_full(error):
+                self._stop(error)
+                return
+            self._fail(path, reason_of(error))
+        else:
+            self._forget_failure(path)
+
+    def _is_done(self, path: str, question: str, asked: str) -> bool:
+        """Whether a target of an image is on record, its files are there and the image is the same.
+
+        Args:
+            path: the image.
+            question: see `records.question_of`.
+            asked: the target, as `Entry.asked` has it.
+        """
+        # Whatever it was asked for as: a class is the same.
+        entry = self._journal.answer(question, asked) or self._journal.entry(
+            key_of(question, asked)
+        )
+        if entry is None or entry.record is None or entry.image_stat != image_stat(path):
+            return False
+        files = entry.record["files"]
+        kinds = {Path(name).suffix for name in files}
+        wanted = {".png", ".npz"} if self._output.pictures else {".npz"}
+        return wanted <= kinds and all((self._journal.folder / name).is_file() for name in files)
+
+    def _fail(self, path: str, error: str) -> None:
+        record = self._explainer.failure(path, error)
+        with self._journal.locked():
+            self._journal.append(failure_key(path, self._explainer.file.sha256), Entry(record))
+        self._records.append(record)
+
+    def _forget_failure(self, path: str) -> None:
+        """Take an earlier run's failure away: the image is done."""
+        with self._journal.locked():
+            for model in (self._explainer.file.sha256, self._explainer.model):
+                key = failure_key(path, model)
+                if self._journal.entry(key) is not None:
+                    self._journal.append(key, Entry(None))
+
+    def _stop(self, error: OSError) -> None:
+        done = sum("error" not in record for record in self._records)
+        self._stopped = (
+            f"cannot write {reason_of(error)}; stopped, with {done} of this run's results on record"
+        )

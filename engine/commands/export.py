@@ -1,0 +1,78 @@
+"""Exporting a model file as one that explains itself, with the baseline that its card names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+
+from ... import InvalidInputError
+from ...graph_passes.methods import find_method
+from ...models.card import ModelCard
+from ..explainer import Explainer
+from ..files.model_files import refuse_own_files
+from ..inputs.image import baseline_arrays, is_of_the_image
+from ..inspection import card_or_assumption
+from ..model import opened
+from ..running.settings import for_methods
+
+
+def export_file(
+    model: str,
+    file: str,
+    *,
+    method: str,
+    baseline: str | list[str] | None,
+    baseline_input: bool,
+    card: str | None,
+    **options: Any,
+) -> onnx.ModelProto:
+    """Write the explaining graph of a model file; returns it.
+
+    Args:
+        model: path of the model.
+        file: path to write.
+        method: its name.
+        baseline: "black", "white" or a file (image or .npy) to embed, or several for a
+            method that takes a set; None: the card's black, zeros without a card.
+        baseline_input: make the baseline an input of the file instead.
+        card: path of a model card; None finds it, or assumes one.
+        options: of the method; None: the default.
+
+    Raises:
+        InvalidInputError: a baseline that cannot be embedded, or a file that cannot be written.
+        UnsupportedModelError: the model cannot be explained by the method.
+    """
+    taken = find_method(method)
+    if not taken.takes("baseline") and (baseline is not None or baseline_input):
+        raise InvalidInputError(f"{method} compares with no baseline: leave the baseline out")
+    if baseline is not None and baseline_input:
+        raise InvalidInputError("a baseline is either embedded or an input of the file, not both")
+    refuse_own_files(file, model, [card] if card else [])
+    opened_once = opened(model)
+    known, _ = card_or_assumption(opened_once, card)
+    explainer = Explainer(
+        opened_once,
+        method,
+        baseline=None if baseline is None else _embedded(baseline, known),
+        output=known.output if known is not None else None,
+        card=None if known is None or known.assumed else known,
+        **for_methods([method], options),
+    )
+    try:
+        return explainer.export(file, baseline_input=baseline_input)
+    except OSError as error:
+        raise InvalidInputError(f"cannot write {file}: {error.strerror or error}") from error
+
+
+def _embedded(choice: str | list[str], card: ModelCard | None) -> np.ndarray | list[np.ndarray]:
+    """A baseline that can be embedded, or a set."""
+    if is_of_the_image(choice):
+        raise InvalidInputError(
+            f"baseline {choice!r} depends on each image: "
+            "use --baseline-input and feed it, or black, white or a file"
+        )
+    if card is None:
+        raise InvalidInputError(f"baseline {choice!r} needs a model card (--card FILE)")
+    return baseline_arrays(choice, card)

@@ -1,0 +1,365 @@
+"""One model, ready to explain image files by one or several methods."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import numpy as np
+
+from ... import InvalidInputError, UnsupportedModelError
+from ...graph_passes.methods import default_methods, find_method
+from ...models.card import ModelCard
+from ...models.labels import find_label, read_labels
+from ..baselines import black_of, tell_of_zeros
+from ..checks import check_inputs, check_target
+from ..explainer import Explainer
+from ..explanation import Explanation, each_target
+from ..inputs.image import baseline_arrays, image_to_tensor, is_of_the_image, read_image
+from ..inspection import card_or_assumption
+from ..model import Model, opened
+from ..running.settings import for_methods
+from ..running.stopwatch import phase
+from .probabilities import check_label_count, probability
+from .records import (
+    finite,
+    image_stat,
+    index_text,
+    key_of,
+    options_of,
+    question_of,
+)
+from .results import Result
+
+_TOP = re.compile(r"top([0-9]{1,9})")
+_INDEX = re.compile(r"-?[0-9]{1,18}")
+_TUPLE = re.compile(r"[0-9]{1,18}(\s*,\s*[0-9]{1,18})+")
+
+# A class, or an index tuple.
+Target = int | tuple[int, ...]
+# Whether a target of a question is done already: (image, question, target as asked).
+IsDone = Callable[[str, str, str], bool]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to explain and how; see `onnxplain explain --help`.
+
+    `more`: further options of methods, by name; each goes to the methods that take it.
+    """
+
+    methods: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ("top1",)
+    layer: str | Sequence[str] | None = None
+    baseline: str | Sequence[str] | None = None
+    steps: int | None = None
+    tolerance: float | None = None
+    card: str | None = None
+    labels: str | None = None
+    provider: str = "auto"
+    rule: str | None = None
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def of_methods(self) -> dict[str, Any]:
+        """What is for methods, by option name; None: not asked for."""
+        own = {n: getattr(self, n) for n in ("layer", "baseline", "steps", "tolerance", "rule")}
+        return {**own, **self.more}
+
+
+@dataclass(frozen=True)
+class _Rank:
+    """The target topK; K counts from 1."""
+
+    place: int
+
+
+def options_from(chosen: Mapping[str, Any]) -> Options:
+    """The command line's choices; those that are no field of `Options` are methods' own."""
+    names = {one.name for one in fields(Options)}
+    own = {name: value for name, value in chosen.items() if name in names}
+    return Options(**own, more={k: v for k, v in chosen.items() if k not in names})
+
+
+class ImageExplainer:
+    """One model, ready to explain image files by one or several methods.
+
+    Attributes:
+        skipped: method -> why it was left out, where the caller asked for no method in particular.
+        options: for each method what shapes its numbers, as `records.options_of` gives it.
+
+    Raises:
+        UnsupportedModelError: the model cannot be read, or not be explained by a method that was
+            asked for.
+        InvalidInputError: a wrong option, a model whose input is no image, or labels that are not
+            as many as the classes.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str],
+        options: Options,
+        tell: Callable[[str], None] = lambda text: None,
+    ):
+        tell("reading the model")
+        self._asked = options
+        self.model = os.fspath(model)
+        self.file = opened(self.model)
+        self.card = _card(self.file, options)
+        self._baseline: Any = None
+        if options.baseline is None:
+            black = black_of(self.card)
+            self._baseline = 0.0 if black is None else black
+        elif not is_of_the_image(options.baseline):
+            self._baseline = baseline_arrays(options.baseline, self.card)
+        self.skipped: dict[str, str] = {}
+        self.explainers: dict[str, Explainer] = {}
+        self._checked: dict[str, UnsupportedModelError | None] = {}
+        chosen = list(dict.fromkeys(options.methods or default_methods()))
+        for_methods(chosen, options.more)
+        for method in chosen:
+            one = find_method(method).baselines == "never" and find_method(method).takes("baseline")
+            if one and not isinstance(options.baseline, str | None):
+                raise InvalidInputError(f"{method} compares with one baseline; got several")
+        for method in chosen:
+            tell(f"building {method}")
+            self._add(method)
+        if not self.explainers:
+            raise UnsupportedModelError("; ".join(dict.fromkeys(self.skipped.values())))
+        compares = any(find_method(name).takes("baseline") for name in self.explainers)
+        if options.baseline is None and self.card.assumed and compares:
+            tell_of_zeros()
+        asked = options.of_methods
+        self.options = {name: options_of(name, asked, self.card) for name in self.explainers}
+        self._subject = next(iter(self.explainers.values())).subject
+        self._check_card()
+        self._targets = list(dict.fromkeys(self._target(text) for text in options.targets))
+
+    def _add(self, method: str) -> None:
+        asked = self._asked
+        options = {k: v for k, v in asked.of_methods.items() if find_method(method).takes(k)}
+        # Each image has its own.
+        options.pop("baseline", None)
+        try:
+            self.explainers[method] = Explainer(
+                self.file, method, output=self.card.output, providers=asked.provider, **options
+            )
+        except UnsupportedModelError as error:
+            if asked.methods:
+                raise
+            self.skipped[method] = str(error)
+
+    def _check_card(self) -> None:
+        """Refuse a model that cannot take one image, before any image is read."""
+        try:
+            check_inputs(self._subject, np.zeros(self.card.tensor_shape, self.card.dtype))
+        except InvalidInputError as error:
+            raise InvalidInputError(f"the model card does not fit the model: {error}") from error
+        batch = self._subject.batch
+        if isinstance(batch, int) and batch != 1:
+            raise InvalidInputError(
+                f"the model takes exactly {batch} images at a time, and the command line feeds one;"
+                " use the Python API"
+            )
+        check_label_count(self.card.labels, self._subject)
+
+    def _target(self, text: str) -> Target | _Rank:
+        """A class index, index tuple ("1,20,30"), label or topK."""
+        text = text.strip()
+        rank = _TOP.fullmatch(text)
+        if rank:
+            return self._checked_rank(int(rank[1]))
+        target: Target
+        if _INDEX.fullmatch(text):
+            target = int(text)
+        elif _TUPLE.fullmatch(text):
+            target = tuple(int(part) for part in text.split(","))
+        else:
+            target = find_label(self.card.labels, text)
+        check_target(self._subject, target, 1)
+        return -1 if target == -1 else target
+
+    def _checked_rank(self, place: int) -> int | _Rank:
+        if place == 1:
+            check_target(self._subject, -1, 1)
+            return -1
+        if self._subject.needs_index or self._subject.is_map:
+            raise InvalidInputError("top2 and below need an output with one score for each class")
+        classes = self._subject.classes
+        if place < 1 or (isinstance(classes, int) and place > classes):
+            raise InvalidInputError(f"target top{place}: the model has {classes} classes")
+        return _Rank(place)
+
+    def open_targets(self, path: str, is_done: IsDone) -> dict[str, list[Target | _Rank]]:
+        """For each method the targets of an image that are still to be explained; may be empty."""
+        found = {}
+        for method in self.explainers:
+            question = self._question(path, method)
+            left = [t for t in self._targets if not is_done(path, question, _asked_text(t))]
+            if left:
+                found[method] = left
+        return found
+
+    def explain(
+        self,
+        path: str,
+        progress: Callable[[float], None] = lambda done: None,
+        targets: dict[str, list[Target | _Rank]] | None = None,
+    ) -> Iterator[Result]:
+        """Explain one image file by every method and target, each target once.
+
+        Args:
+            path: an image file.
+            progress: called with the fraction of this image's work that is done.
+            targets: for each method to use its targets, of `open_targets`; None: all.
+
+        Raises:
+            InvalidInputError: the image does not fit.
+        """
+        with phase("load"):
+            stat = image_stat(path)
+            image = read_image(path)
+            tensor, view = image_to_tensor(image, self.card)
+        baseline = self._baseline
+        if self._asked.baseline is not None and is_of_the_image(self._asked.baseline):
+            baseline = baseline_arrays(self._asked.baseline, self.card, image)
+        if targets is None:
+            targets = dict.fromkeys(self.explainers, self._targets)
+        shared: dict[str, Any] = {}
+        for row, (method, wanted) in enumerate(targets.items()):
+            explainer = self.explainers[method]
+            asked = self._ranked(wanted, tensor)
+            groups = _groups(asked)
+            for column, group in enumerate(groups):
+                share = 1 / (len(targets) * len(groups))
+                done = (row * len(groups) + column) * share
+
+                def step(passes: int, of: int, done=done, share=share) -> None:
+                    progress(done + share * passes / of)
+
+                began = time.perf_counter()
+                extra = {"baseline": baseline} if find_method(method).takes("baseline") else {}
+                explanation = explainer(tensor, group, progress=step, **extra)
+                check_label_count(self.card.labels, self._subject, explanation)
+                self._check_first(explainer, tensor, explanation)
+                ones = each_target(explanation)
+                seconds = (time.perf_counter() - began) / len(ones)
+                records = [self._record(path, explainer, one, seconds) for one in ones]
+                indices = [record["target"]["index"] for record in records]
+                for place, (one, record) in enumerate(zip(ones, records, strict=True)):
+                    index = indices[place]
+                    # "top1" and the class that it turns out to be are one target.
+                    if index in indices[:place]:
+                        continue
+                    alike = {t for t, i in zip(_listed(group), indices, strict=True) if i == index}
+                    yield Result(
+                        record,
+                        view,
+                        tensor,
+                        one.attribution,
+                        self.card.channel_axis - 1 if one.attribution.ndim == 4 else None,
+                        key=key_of(self._question(path, method), index),
+                        asked=tuple(name for name, target in asked.items() if target in alike),
+                        image_stat=stat,
+                        shared=shared,
+                    )
+
+    def _check_first(self, explainer: Explainer, tensor: np.ndarray, e: Explanation) -> None:
+        """Compare the first image's outputs with the file's own; what was off stays refused.
+
+        Raises:
+            UnsupportedModelError: they differ.
+        """
+        if explainer.method not in self._checked:
+            try:
+                explainer.check_outputs(tensor, e)
+                self._checked[explainer.method] = None
+            except UnsupportedModelError as error:
+                self._checked[explainer.method] = error
+        if len(self._checked) == len(self.explainers):
+            self.file.let_go()
+        error = self._checked[explainer.method]
+        if error is not None:
+            raise error
+
+    def _ranked(self, targets: Sequence[Target | _Rank], tensor: np.ndarray) -> dict[str, Target]:
+        """The targets by what was asked; topK is replaced by the class in that place."""
+        places = [target.place for target in targets if isinstance(target, _Rank)]
+        if not places:
+            return {_asked_text(t): t for t in targets if not isinstance(t, _Rank)}
+        output = self._subject.output.name
+        scores = (
+            self.file.session(self._asked.provider)
+            .run({self._subject.input.name: tensor}, [output])[output]
+            .reshape(-1)
+        )
+        if max(places) > len(scores):
+            raise InvalidInputError(f"target top{max(places)}: the model has {len(scores)} classes")
+        order = np.argsort(-scores, kind="stable")
+        return {
+            _asked_text(t): int(order[t.place - 1]) if isinstance(t, _Rank) else t for t in targets
+        }
+
+    def _question(self, path: str, method: str) -> str:
+        output = self.explainers[method].subject.output.name
+        return question_of(path, self.file.sha256, method, output, self.options[method])
+
+    def failure(self, path: str, error: str) -> dict[str, Any]:
+        """The record of an image that could not be explained."""
+        return {"image": os.fspath(path), "model": self.model, "error": error}
+
+    def _record(
+        self, path: str, explainer: Explainer, e: Explanation, seconds: float
+    ) -> dict[str, Any]:
+        index = list(e.target) if isinstance(e.target, tuple) else int(e.target[0])
+        labels = self.card.labels
+        label = labels[index] if labels and isinstance(index, int) and index < len(labels) else None
+        return {
+            "image": os.fspath(path),
+            "model": self.model,
+            "model_sha256": self.file.sha256,
+            "method": e.method,
+            "options": self.options[e.method],
+            "target": {"index": index, "label": label, "output": explainer.subject.output.name},
+            "score": finite(e.score),
+            "probability": probability(explainer.subject, e),
+            "baseline_score": finite(e.baseline_score),
+            "delta": finite(e.delta),
+            "relative_delta": finite(e.relative_delta),
+            "steps": e.steps,
+            "feature_map": e.feature_map,
+            "provider": e.provider,
+            "seconds": round(seconds, 4),
+            "files": [],
+        }
+
+
+def _groups(asked: dict[str, Target]) -> list[list[int] | tuple[int, ...]]:
+    """What is explained together: all classes; an index tuple asks for a graph of its own."""
+    targets = list(dict.fromkeys(asked.values()))
+    classes = [target for target in targets if isinstance(target, int)]
+    return [*([classes] if classes else []), *(t for t in targets if isinstance(t, tuple))]
+
+
+def _listed(group: list[int] | tuple[int, ...]) -> Sequence[Target]:
+    return group if isinstance(group, list) else [group]
+
+
+def _asked_text(target: Target | _Rank) -> str:
+    """A target as the journal keeps it: "281", "top1", "1-20-30"."""
+    if isinstance(target, _Rank):
+        return f"top{target.place}"
+    return "top1" if target == -1 else index_text(target)
+
+
+def _card(model: Model, options: Options) -> ModelCard:
+    card, note = card_or_assumption(model, options.card)
+    if card is None:
+        raise InvalidInputError(note)
+    if options.labels is not None:
+        card = replace(card, labels=read_labels(options.labels))
+    return card

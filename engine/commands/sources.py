@@ -1,0 +1,99 @@
+"""Which images are meant: files, folders and patterns that the shell has left alone."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ...graph_passes.methods import methods
+from ..inputs.image import image_extensions
+from .journal import JOURNAL_FILE, RESULTS_FILE
+from .records import real_path
+
+# Pictures that onnxplain has written, where a folder has its records.
+_OWN = re.compile(
+    rf".*\.({'|'.join(map(re.escape, methods()))})\.[0-9-]+(\.[0-9a-f]{{6,64}})?\.png|panel\.png"
+)
+
+
+class Found(NamedTuple):
+    """An image, or what was given in vain: its path, and why there is no image."""
+
+    path: str
+    problem: str | None = None
+
+
+def find_images(given: Sequence[str], recursive: bool = False) -> list[Found]:
+    """The images that are meant, each once, in the order given; those of a folder sorted.
+
+    Args:
+        given: for each a file; a folder, which stands for the files in it whose names end as
+            images' do; or a pattern with *, ? or [...], and ** for any folders. Hidden files and
+            the pictures that onnxplain has written are not taken from folders and patterns. What
+            exists is itself, whatever its name; what does not, and fits nothing, is given back.
+        recursive: take folders inside folders, too.
+    """
+    found: dict[str, Found] = {}
+    for text in given:
+        if os.path.isdir(text):
+            images = _in_folder(text, recursive)
+        elif os.path.lexists(text) or not glob.has_magic(text):
+            images = [Found(text)]
+        else:
+            images = [Found(path) for path in _matching(text)]
+        for image in images or [Found(text)]:
+            found.setdefault(real_path(image.path), image)
+    return list(found.values())
+
+
+def _in_folder(folder: str, recursive: bool) -> list[Found]:
+    try:
+        paths = _walk(folder, recursive)
+    except OSError as error:
+        return [Found(folder, f"{error.filename or folder}: {error.strerror or error}")]
+    if not paths:
+        more = "" if recursive else " (-r looks into the folders in it, too)"
+        return [Found(folder, f"folder {folder}: no image files in it{more}")]
+    return [Found(path) for path in paths]
+
+
+def _walk(folder: str, recursive: bool) -> list[str]:
+    found = []
+    for path, folders, names in os.walk(folder, onerror=_raise):
+        folders[:] = sorted(name for name in folders if not name.startswith(".")) * recursive
+        found += _images(path, names)
+    return found
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _matching(pattern: str) -> list[str]:
+    """What fits a pattern: files that end as images' do, or any file where none does."""
+    files = [path for path in glob.glob(pattern, recursive=True) if os.path.isfile(path)]
+    by_folder: dict[str, list[str]] = {}
+    for path in files:
+        by_folder.setdefault(os.path.dirname(path), []).append(os.path.basename(path))
+    found = [path for folder, names in by_folder.items() for path in _images(folder, names)]
+    return sorted(found or files)
+
+
+def _images(folder: str, names: Sequence[str]) -> list[str]:
+    """Those of a folder's files that are images by name, sorted, but for hidden and own ones."""
+    ends = image_extensions()
+    place = Path(folder)
+    own = any((place / name).exists() for name in (JOURNAL_FILE, RESULTS_FILE))
+    taken = [
+        name
+        for name in names
+        if not name.startswith(".")
+        and os.path.splitext(name)[1].lower() in ends
+        and not (own and _OWN.fullmatch(name))
+    ]
+    paths = [os.path.join(folder, name) for name in sorted(taken)]
+    return [path for path in paths if os.path.isfile(path)]

@@ -1,0 +1,1 @@
+"""Files that are written: each is whole, or is not there."""

@@ -1,0 +1,309 @@
+"""Images in: from a file to the tensor that the model takes, and to the region that it sees."""
+
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageFilter, ImageOps, UnidentifiedImageError
+
+from ... import InvalidInputError
+from ...models.card import ModelCard, black_image, normalise, white_image
+
+BASELINE_CHOICES = ("black", "white", "mean", "blur")
+BASELINES_OF_THE_IMAGE = ("mean", "blur")
+_LONGEST_VIEW = 4096
+_MOST_RESIZED = 2**26
+# Formats that Pillow names, and has no decoder of its own for.
+_UNREAD = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
+_INTERPOLATIONS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+def read_image(path: str | os.PathLike[str]) -> Image.Image:
+    """Read an image file as 8-bit RGB, turned upright as its EXIF orientation says.
+
+    Transparency is composited on white; 16-bit and floating-point images are scaled to 8 bits
+    (floats by 255 where they lie in 0..1); of an animation the first frame is taken.
+
+    Raises InvalidInputError when the file is missing, a directory, empty, not an image that Pillow
+    knows, truncated or damaged, or has more pixels than `PIL.Image.MAX_IMAGE_PIXELS`.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InvalidInputError(f"image {path}: expected a file, got a directory")
+    _refuse_special(path, "image")
+    try:
+        if path.stat().st_size == 0:
+            raise InvalidInputError(f"image {path}: expected an image, got an empty file")
+        with warnings.catch_warnings():
+            # Pillow only warns up to twice its limit, and would decode the pixels.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                image.load()
+                upright = ImageOps.exif_transpose(image)
+                rgb = _to_rgb(upright, image.format)
+    except InvalidInputError:
+        raise
+    except FileNotFoundError:
+        raise InvalidInputError(f"image {path}: no such file") from None
+    except UnidentifiedImageError:
+        raise InvalidInputError(f"image {path}: expected an image, got something else") from None
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        limit = f"at most {Image.MAX_IMAGE_PIXELS} pixels (PIL.Image.MAX_IMAGE_PIXELS)"
+        raise InvalidInputError(f"image {path}: expected {limit}, got more") from None
+    except Exception as error:
+        # Pillow's decoders raise nearly anything on damaged files: OSError, SyntaxError, ...
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InvalidInputError(f"image {path}: cannot be read, {reason}") from None
+    if 0 in rgb.size:
+        raise InvalidInputError(f"image {path}: expected pixels, got size {rgb.size}")
+    return rgb
+
+
+def _refuse_special(path: Path, what: str) -> None:
+    """Refuse pipes and devices, whose reading may never end."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise InvalidInputError(f"{what} {path}: expected a regular file")
+
+
+def image_extensions() -> frozenset[str]:
+    """How the names of image files end, with the dot and in lower case, as Pillow knows them."""
+    known = Image.registered_extensions()
+    readable = {end for end, kind in known.items() if kind in Image.OPEN and kind not in _UNREAD}
+    return frozenset(readable)
+
+
+def image_to_tensor(image: Image.Image, card: ModelCard) -> tuple[np.ndarray, Image.Image]:
+    """Turn an image into the model's input, and the region of the photo that the model sees.
+
+    Returns the tensor, `card.tensor_shape` in `card.dtype`, and the *view*: what lies under the
+    tensor, at the photo's own resolution. For "crop" it is the centre, for "stretch" the whole
+    photo (so its aspect is the photo's), for "pad" the photo on its black canvas (at most 4096
+    pixels a side).
+    """
+    image = _checked(image)
+    tensor = _pixels_to_tensor(_model_pixels(image, card), card)
+    return tensor, _view(image, card)
+
+
+def baseline_image(choice: str, image: Image.Image, card: ModelCard) -> np.ndarray:
+    """Make the baseline for an image: float32, broadcastable to `card.tensor_shape`.
+
+    choice: as for `fixed_baseline`; or "mean", the image's own mean of each channel; or "blur", the
+    image after a Gaussian blur whose sigma is a tenth of its width.
+
+    Raises InvalidInputError when the file cannot be read or its array does not fit.
+    """
+    if choice == "mean":
+        tensor, _ = image_to_tensor(image, card)
+        over_space = tuple(axis for axis in (1, 2, 3) if axis != card.channel_axis)
+        return tensor.astype(np.float64).mean(axis=over_space, keepdims=True).astype(np.float32)
+    if choice == "blur":
+        pixels = _model_pixels(_checked(image), card)
+        blurred = pixels.filter(ImageFilter.GaussianBlur(pixels.width / 10))
+        return _pixels_to_tensor(blurred, card).astype(np.float32)
+    return fixed_baseline(choice, card)
+
+
+def is_of_the_image(choice: str | Sequence[str] | None) -> bool:
+    """Whether a baseline, or one of several, depends on the image that is explained."""
+    return any(one in BASELINES_OF_THE_IMAGE for one in _listed(choice))
+
+
+def baseline_arrays(
+    choice: str | Sequence[str], card: ModelCard, image: Image.Image | None = None
+) -> np.ndarray | list[np.ndarray]:
+    """Make a baseline, as `baseline_image` does, or of several choices a set of them.
+
+    image: needed where `is_of_the_image`.
+    """
+    made = [
+        fixed_baseline(one, card) if image is None else baseline_image(one, image, card)
+        for one in _listed(choice)
+    ]
+    return made[0] if isinstance(choice, str) else made
+
+
+def _listed(choice: str | Sequence[str] | None) -> Sequence[str]:
+    return [] if choice is None else [choice] if isinstance(choice, str) else choice
+
+
+def fixed_baseline(choice: str, card: ModelCard) -> np.ndarray:
+    """Make a baseline that serves every image: float32, broadcastable to `card.tensor_shape`.
+
+    choice: "black" or "white"; or a file, either an image, which goes through `image_to_tensor`, or
+    a `.npy` array as the model takes it.
+
+    Raises InvalidInputError when the file cannot be read or its array does not fit.
+    """
+    if choice == "black":
+        return black_image(card)
+    if choice == "white":
+        return white_image(card)
+    if choice.lower().endswith(".npy"):
+        return _read_array(choice, card)
+    if not Path(choice).exists():
+        choices = ", ".join(BASELINE_CHOICES)
+        raise InvalidInputError(f"baseline: expected {choices} or a file, got {choice!r}")
+    return image_to_tensor(read_image(choice), card)[0].astype(np.float32)
+
+
+def _to_rgb(image: Image.Image, file_format: str | None = None) -> Image.Image:
+    """Convert any mode to RGB; transparency goes on white."""
+    if image.mode.startswith("I") or image.mode == "F":
+        sixteen_bit = image.mode.startswith("I;16") or file_format in ("PNG", "PPM")
+        gray = _to_bytes(np.asarray(image), sixteen_bit=sixteen_bit)
+        return Image.fromarray(gray).convert("RGB")
+    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
+        # Colours that are multiplied by alpha (La) Pillow divides by it only within the mode's kin.
+        straight = image.convert("LA") if image.mode == "La" else image
+        with_alpha = straight.convert("RGBA")
+        white = Image.new("RGBA", with_alpha.size, "white")
+        return Image.alpha_composite(white, with_alpha).convert("RGB")
+    return image.copy() if image.mode == "RGB" else image.convert("RGB")
+
+
+def _to_bytes(values: np.ndarray, *, sixteen_bit: bool) -> np.ndarray:
+    """Scale gray values of 16 or 32 bits, or floats, to 0..255, uint8.
+
+    32-bit integers are taken as 8-bit where they fit, else as 16-bit; floats as 0..1, else as
+    0..255. Values outside of those are scaled from their own minimum and maximum.
+    """
+    is_float = np.issubdtype(values.dtype, np.floating)
+    values = values.astype(np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("expected finite pixels, got infinity or NaN")
+    low, high = float(values.min()), float(values.max())
+    ranges = (65535.0,) if sixteen_bit else (1.0, 255.0) if is_float else (255.0, 65535.0)
+    fitting = [top for top in ranges if low >= 0 and high <= top]
+    if fitting:
+        low, high = 0.0, fitting[0]
+    return np.rint((values - low) * (255 / (high - low or 1.0))).astype(np.uint8)
+
+
+def _checked(image: Image.Image) -> Image.Image:
+    """Return the image as RGB, for callers who have opened it themselves."""
+    if 0 in image.size:
+        raise InvalidInputError(f"image: expected pixels, got size {image.size}")
+    return image if image.mode == "RGB" else _to_rgb(image, image.format)
+
+
+def _covering(size: tuple[int, int], card: ModelCard) -> tuple[int, int, int, int]:
+    """Return (width, height) of the resized photo, and (left, top) of the centre crop in it.
+
+    size: the photo's (width, height).
+    """
+    width, height = size
+    crop_height, crop_width = card.size
+    covered_height = round(crop_height / card.crop_fraction)
+    covered_width = round(crop_width / card.crop_fraction)
+    resized_width, resized_height = covered_width, covered_height
+    if covered_height * width >= covered_width * height:
+        resized_width = int(covered_height * width / height)
+    else:
+        resized_height = int(covered_width * height / width)
+    left = round((resized_width - crop_width) / 2)
+    top = round((resized_height - crop_height) / 2)
+    return resized_width, resized_height, left, top
+
+
+def _crop_box(size: tuple[int, int], card: ModelCard) -> tuple[float, float, float, float]:
+    """Return the centre crop as (left, top, right, bottom) in the photo's own pixels."""
+    resized_width, resized_height, left, top = _covering(size, card)
+    across, down = size[0] / resized_width, size[1] / resized_height
+    right, bottom = (left + card.size[1]) * across, (top + card.size[0]) * down
+    return left * across, top * down, min(right, size[0]), min(bottom, size[1])
+
+
+def _padded(size: tuple[int, int], card: ModelCard) -> tuple[int, int, int, int]:
+    """Return (left, top, width, height) of the photo on the card's canvas."""
+    height, width = card.size
+    scale = min(width / size[0], height / size[1])
+    inner_width = min(max(round(size[0] * scale), 1), width)
+    inner_height = min(max(round(size[1] * scale), 1), height)
+    return (width - inner_width) // 2, (height - inner_height) // 2, inner_width, inner_height
+
+
+def _model_pixels(image: Image.Image, card: ModelCard) -> Image.Image:
+    """Bring an RGB image to the card's size."""
+    height, width = card.size
+    resample = _INTERPOLATIONS[card.interpolation]
+    if card.resize == "crop":
+        resized_width, resized_height, left, top = _covering(image.size, card)
+        if resized_width * resized_height > _MOST_RESIZED:
+            # A very long photo: the same but for rounding, without the parts that are cut off.
+            return image.resize((width, height), resample, box=_crop_box(image.size, card))
+        resized = image.resize((resized_width, resized_height), resample)
+        return resized.crop((left, top, left + width, top + height))
+    if card.resize == "stretch":
+        return image.resize((width, height), resample)
+    left, top, inner_width, inner_height = _padded(image.size, card)
+    canvas = Image.new("RGB", (width, height))
+    canvas.paste(image.resize((inner_width, inner_height), resample), (left, top))
+    return canvas
+
+
+def _view(image: Image.Image, card: ModelCard) -> Image.Image:
+    """Cut out of the photo what the model sees, at the photo's own resolution."""
+    if card.resize == "stretch":
+        return image.copy()
+    if card.resize == "crop":
+        left, top, right, bottom = (round(edge) for edge in _crop_box(image.size, card))
+        # A photo of a few pixels, or a very long one, may round to nothing.
+        left, top = min(left, image.width - 1), min(top, image.height - 1)
+        return image.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
+    left, top, inner_width, inner_height = _padded(image.size, card)
+    height, width = card.size
+    zoom = max(image.width / inner_width, image.height / inner_height)
+    zoom = max(min(zoom, _LONGEST_VIEW / max(width, height)), 1 / max(width, height))
+    canvas = Image.new("RGB", (max(round(width * zoom), 1), max(round(height * zoom), 1)))
+    inner = max(round(inner_width * zoom), 1), max(round(inner_height * zoom), 1)
+    canvas.paste(
+        image.resize(inner, Image.Resampling.BICUBIC), (round(left * zoom), round(top * zoom))
+    )
+    return canvas
+
+
+def _pixels_to_tensor(pixels: Image.Image, card: ModelCard) -> np.ndarray:
+    """Normalise an RGB image of the card's size, and put its axes in the card's order."""
+    if card.channels == "GRAY":
+        values = np.asarray(pixels.convert("L"))[:, :, None]
+    else:
+        values = np.asarray(pixels)[:, :, :: -1 if card.channels == "BGR" else 1]
+    values = normalise(values, card)
+    dtype = np.dtype(card.dtype)
+    if np.issubdtype(dtype, np.integer):
+        limits = np.iinfo(dtype)
+        values = np.clip(np.rint(values), limits.min, limits.max)
+    if card.channel_axis == 1:
+        values = values.transpose(2, 0, 1)
+    return np.ascontiguousarray(values[None], dtype=dtype)
+
+
+def _read_array(path: str, card: ModelCard) -> np.ndarray:
+    """Read a baseline from a `.npy` file."""
+    _refuse_special(Path(path), "baseline")
+    try:
+        array = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise InvalidInputError(f"baseline {path}: no such file") from None
+    except (OSError, ValueError, EOFError) as error:
+        reason = " ".join(str(error).split())
+        raise InvalidInputError(f"baseline {path}: expected a .npy array, {reason}") from None
+    shape = card.tensor_shape
+    try:
+        fits = np.broadcast_shapes(array.shape, shape) == shape
+    except ValueError:
+        fits = False
+    if not fits or array.dtype.kind not in "fiub" or not np.isfinite(array).all():
+        raise InvalidInputError(
+            f"baseline {path}: expected finite numbers broadcastable to {list(shape)}, "
+            f"got {array.dtype} {list(array.shape)}"
+        )
+    return array.astype(np.float32)

@@ -1,0 +1,1 @@
+"""Pictures of attributions: overlay, scale, panel, letters."""

@@ -1,0 +1,1 @@
+"""Runs graphs: sessions, stages, rows of a batch, adaptive points."""

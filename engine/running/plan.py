@@ -1,0 +1,319 @@
+"""The graphs that explain targets of one kind, and how a batch runs through them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import onnx
+
+from ...graph_passes import finish
+from ...graph_passes.finish.split import split
+from ...graph_passes.graph.lowering import lowered_for
+from ...graph_passes.graph.names import RESERVED
+from ...graph_passes.heads.along import points_at_once
+from ...graph_passes.heads.asking import TOTAL
+from ...graph_passes.methods.integrated_gradients import ALPHAS
+from ...graph_passes.methods.method import Adaptive, Repeated
+from ...graph_passes.select.subject import Subject
+from .adaptive import AdaptivePath, follow, run_rows
+from .locks import BUILDING, Lock
+from .session import CPU, Held, Session, open_session, resolve_providers
+from .settings import Settings
+from .stopwatch import phase
+
+# Points of the path in one gradient pass: on a CPU 2 to 4 are as fast for each point as 25, in a
+# fraction of the memory (EfficientNet-Lite0's whole process peaks at 440 MiB with 2); a GPU wants
+# more to do at once.
+_CHUNK = {"cpu": 2, "other": 32}
+# Targets of one input that go at once through a graph that has little to do for each: five of
+# EfficientNet-Lite0 take 0.2 to 0.3 ms behind the forward pass, and each by itself 0.13 ms beside
+# what calling takes.
+_TARGETS_AT_ONCE = 8
+# Beside the graphs' outputs: what each path took, and what it misses in all its intervals.
+PASSES, RESIDUAL = f"{RESERVED}passes", f"{RESERVED}residual"
+
+Feeds = Mapping[str, np.ndarray | Held]
+
+
+class Plan:
+    """Graphs and sessions for targets of one width (None: classes, else index tuples).
+
+    The method's stages: `baseline`, once for each baseline; `explain`, which takes `target`; and
+    `along`, several times behind it. For several targets of one input `explain` is cut into
+    `forward`, which runs once, and `targets`, which runs for each.
+
+    With `several` the baselines are a set.
+
+    Attributes:
+        along: what runs several times for each target, or None.
+    """
+
+    def __init__(
+        self, subject: Subject, settings: Settings, width: int | None, several: bool = False
+    ):
+        self._subject, self._settings, self._width = subject, settings, width
+        # Of the baseline's activations; nothing is opened or built while it is held.
+        self._lock = Lock()
+        self._sessions: dict[str, Session] = {}
+        # The last baseline and its activations.
+        self._reference: tuple[dict[str, np.ndarray], dict[str, Held]] | None = None
+        self._gpu = resolve_providers(settings.providers)[0] != CPU
+        with BUILDING, phase("build"), lowered_for(gpu=self._gpu):
+            options = {**settings.options, "several": several}
+            stages = settings.method.stages(subject, options, width)
+        self.along = stages.along
+        named = {"explain": stages.explain, "baseline": stages.baseline}
+        named["along"] = None if self.along is None else self.along.model
+        self._models = {name: model for name, model in named.items() if model is not None}
+
+    @cached_property
+    def attributions(self) -> dict[str, str]:
+        """The name of each attribution in the graphs -> the input it is about."""
+        return self._names(finish.ATTRIBUTION)
+
+    @cached_property
+    def baseline_names(self) -> dict[str, str]:
+        """The name of each baseline in the graphs -> the input it is for."""
+        return self._names(finish.BASELINE)
+
+    def _names(self, kind: str) -> dict[str, str]:
+        subject = self._subject
+        return {subject.name_of(kind, source): source.input.name for source in subject.sources}
+
+    @property
+    def method(self) -> str:
+        """The method's name."""
+        return self._settings.method.name
+
+    @property
+    def provider(self) -> str:
+        """The ONNX Runtime provider that runs it."""
+        return self._session("explain").provider
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether each input has points of its own."""
+        return isinstance(self.along, Adaptive)
+
+    @property
+    def kind(self) -> str:
+        """`cpu`, or `other` for anything that wants more to do at once."""
+        return "cpu" if self.provider == CPU else "other"
+
+    def contract_model(self, several: int = 0) -> onnx.ModelProto:
+        """One model of (input, target, baseline), as `Explainer.model` promises it.
+
+        Args:
+            several: how many baselines its set has, where it takes a set; else 0.
+        """
+        with BUILDING:
+            return self._contract_model(several)
+
+    def _contract_model(self, several: int) -> onnx.ModelProto:
+        settings, subject = self._settings, self._subject
+        method = settings.method
+        if method.whole is not None:
+            options = {**settings.options, "several": several}
+            model = method.whole(subject, options, self._width)
+        elif self._gpu:
+            # A file may run anywhere; what was built for a CPU is written that way already.
+            model = method.stages(subject, settings.options, self._width).explain
+        else:
+            model = self._models["explain"]
+        extra = [*self.attributions, *([] if method.sums_to is None else ["delta"])]
+        own = [tensor.name for tensor in subject.graph.outputs]
+        return finish.only_outputs(model, [*own, *extra])
+
+    def run(
+        self, feeds: Mapping[str, np.ndarray], progress: Callable[[int, int], None]
+    ) -> dict[str, np.ndarray]:
+        """Explain one batch; each input has its own target.
+
+        Args:
+            feeds: the model's inputs, the baselines in their shapes, and `target`.
+            progress: called with (passes done, passes in all).
+        """
+        reference = self._of_the_baseline(feeds)
+        known: Feeds = {**feeds, **reference}
+        results = self._own(reference) | self._session("explain").run(known)
+        return self._along(known, results, progress)
+
+    def run_shared(
+        self, feeds: Mapping[str, np.ndarray], progress: Callable[[int, int], None]
+    ) -> dict[str, np.ndarray]:
+        """Explain one input for each of several targets, which share the forward pass."""
+        self._cut()
+        forward, session = self._session("forward"), self._session("targets")
+        reference = self._of_the_baseline(feeds)
+        known: Feeds = {**feeds, **reference}
+        held = forward.hold(known)
+        shared = self._own(reference) | self._own(held)
+        targets, parts = feeds["target"], []
+        size = _TARGETS_AT_ONCE if self._takes_rows(held) else 1
+        starts = range(0, len(targets), size)
+        for index, start in enumerate(starts):
+            rows = targets[start : start + size]
+            shares: Feeds = _rows_of(held, len(rows)) if size > 1 else held
+            one: Feeds = {**known, **shares, "target": rows}
+            results = session.run(one)
+
+            def step(done: int, of: int, index=index) -> None:
+                progress(index * of + done, len(starts) * of)
+
+            parts.append(self._along(one, results, step))
+        return shared | {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
+
+    def _cut(self) -> None:
+        """Cut `explain` into what several targets share and what each has by itself, once."""
+        with BUILDING:
+            if "targets" not in self._models:
+                with phase("build"):
+                    forward, behind = split(self._models["explain"], {"target"})
+                self._models["forward"], self._models["targets"] = forward, behind
+
+    def stages(
+        self, feeds: Mapping[str, np.ndarray]
+    ) -> Iterator[tuple[onnx.ModelProto, Mapping[str, Any]]]:
+        """Every graph that `run` runs, with what it is fed: to look for what went wrong."""
+        if "baseline" in self._models:
+            yield self._models["baseline"], {name: feeds[name] for name in self.baseline_names}
+        known = {**feeds, **{k: v.numpy() for k, v in self._of_the_baseline(feeds).items()}}
+        yield self._models["explain"], known
+        if self.along is None:
+            return
+        session = self._session("along")
+        known |= self._session("explain").run(known)
+        for row in self._rows_to_look_at(known):
+            given = {**known, **row, **_nothing_yet(session)}
+            yield self._models["along"], {k: given[k] for k in session.inputs}
+
+    def _rows_to_look_at(self, feeds: Mapping[str, Any]) -> Iterator[Mapping[str, np.ndarray]]:
+        """The first, a middle and the last row of what runs several times."""
+        if isinstance(self.along, Repeated):
+            rows = self.along.rows(1, feeds)
+            runs = len(next(iter(rows.values())))
+            for index in sorted({0, runs // 2, runs - 1}):
+                yield {name: values[index] for name, values in rows.items()}
+            return
+        dtype = self._session("along").type_of(ALPHAS)
+        for alpha in (0.0, 0.5, 1.0):
+            yield {ALPHAS: np.full((1, len(feeds["target"])), alpha, dtype)}
+
+    def _takes_rows(self, held: Mapping[str, Held]) -> bool:
+        """Whether several targets may go through `targets` at once, with `held` repeated for each.
+
+        Only where nothing but the batch has a length that the file leaves open: then what has such
+        a length on its first axis, and there 1 for one input, is a row for each input. (What
+        carries numbers of a shape is not.) And only where rows are no burden.
+        """
+        model, graph = self._models["targets"], self._subject.graph
+        if self.along is not None or self.kind != "cpu" or not _is_light(model):
+            return False
+        if self._subject.coupled is not None:
+            return False
+        own = [
+            [d if isinstance(d, int) else None for d in t.shape or [None] * 2] for t in graph.inputs
+        ]
+        shapes = {
+            v.name: [_length(d) for d in v.type.tensor_type.shape.dim] for v in model.graph.input
+        }
+        return (
+            all(shape[:1] == [None] and None not in shape[1:] for shape in [*own, *shapes.values()])
+            and set(shapes) <= {*held, "target"}
+            and all(value.shape()[0] == 1 for value in held.values())
+        )
+
+    def _own(self, held: Mapping[str, Held]) -> dict[str, np.ndarray]:
+        """The model's own outputs among these, constant ones say."""
+        own = {tensor.name for tensor in self._subject.graph.outputs}
+        return {name: held[name].numpy() for name in own & set(held)}
+
+    def _of_the_baseline(self, feeds: Mapping[str, np.ndarray]) -> dict[str, Held]:
+        """The activations at the baseline, where they do not depend on the input."""
+        if "baseline" not in self._models:
+            return {}
+        baselines = {name: feeds[name] for name in self.baseline_names}
+        session = self._session("baseline")
+        with self._lock:
+            if self._reference is None or not _same(self._reference[0], baselines):
+                self._reference = None
+                held = session.hold(baselines)
+                self._reference = {k: v.copy() for k, v in baselines.items()}, held
+            return self._reference[1]
+
+    def _along(
+        self,
+        feeds: Feeds,
+        results: dict[str, np.ndarray],
+        progress: Callable[[int, int], None],
+    ) -> dict[str, np.ndarray]:
+        """What is added by the stage that runs several times."""
+        if self.along is None:
+            progress(1, 1)
+            return results
+        session = self._session("along")
+        known = {name: results[name] for name in (finish.SEED, finish.SCORE) if name in results}
+        feeds = {**feeds, **known}
+        results.pop(finish.SEED, None)
+        inputs = len(results[finish.SCORE])
+        if isinstance(self.along, Repeated):
+            rows = self.along.rows(self._at_once(inputs), feeds)
+            return results | run_rows(session, feeds, rows, _nothing_yet(session), progress)
+        passes = self.along.passes
+        paths = [AdaptivePath(passes, self.along.tolerance) for _ in range(inputs)]
+        names = [*self.attributions]
+        results |= follow(session, feeds, names, paths, self._at_once(1), progress, passes)
+        results[PASSES] = np.array([path.passes for path in paths])
+        results[RESIDUAL] = np.array([path.residual for path in paths])
+        return results
+
+    def _at_once(self, inputs: int) -> int:
+        """Points of each input in one pass."""
+        assert self.along is not None
+        most = _CHUNK[self.kind]
+        return points_at_once(self._subject, most, inputs, self.along.passes or most)
+
+    def _session(self, name: str) -> Session:
+        session = self._sessions.get(name)
+        if session is not None and not session.lost:
+            return session
+        with BUILDING:
+            # Kept here too: the shared cache must hash a whole model to find its session.
+            settings, model = self._settings, self._models[name]
+            threads = 1 if name == "targets" and _is_light(model) else settings.threads
+            self._sessions[name] = opened = open_session(model, settings.providers, threads)
+            if session is not None:
+                # What was held before a fork may lie on a device that this process cannot reach.
+                self._reference = None
+            return opened
+
+
+def _nothing_yet(session: Session) -> dict[str, np.ndarray]:
+    """Totals before anything was added: one 0 in as many axes."""
+    return {name: v for name, v in session.zeros().items() if name.startswith(TOTAL)}
+
+
+def _is_light(model: onnx.ModelProto) -> bool:
+    """Whether a graph has too little to do for several threads.
+
+    Grad-CAM's targets, from the logits to a feature map that no convolution follows, take less in
+    one thread than in two, which must be woken for each operator.
+    """
+    return not any(node.op_type in ("Conv", "ConvTranspose") for node in model.graph.node)
+
+
+def _length(dim: onnx.TensorShapeProto.Dimension) -> int | None:
+    """A declared length, or None where the file leaves it open."""
+    return dim.dim_value if dim.HasField("dim_value") else None
+
+
+def _rows_of(held: Mapping[str, Held], count: int) -> dict[str, np.ndarray]:
+    """What is held of one input, as if of `count` equal ones."""
+    return {name: value.numpy().repeat(count, axis=0) for name, value in held.items()}
+
+
+def _same(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray]) -> bool:
+    return all(np.array_equal(a[name], b[name]) for name in b)

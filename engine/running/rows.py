@@ -1,0 +1,181 @@
+"""The rows of a batch: which go together, and how their results are joined again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from ... import InvalidInputError, UnsupportedModelError
+from ...graph_passes.graph.dims import same_dim
+from ...graph_passes.select.rows.places import Lost, Place, join_rows
+from ...graph_passes.select.subject import Subject
+from .adaptive import Progress
+from .settings import Settings
+
+# Inputs that go through a graph at once where there is much to fill, so that memory stays bounded
+# for any number of them. On a CPU each method says how many, so that the caches hold what one
+# operator hands to the next: DeepLIFT, which carries two activations, took 1.1 to 1.3 times as long
+# for each of 2 to 16 inputs at once as for one.
+_MOST_AT_ONCE = 8
+
+Run = Callable[[Mapping[str, np.ndarray], Sequence[str]], dict[str, np.ndarray]]
+
+
+def batch_size(subject: Subject, settings: Settings, kind: str, adaptive: bool, count: int) -> int:
+    """How many of N inputs go through the graph at once; `kind` and `adaptive` are a plan's.
+
+    Raises:
+        InvalidInputError: N is no multiple of the batch that the file fixes.
+    """
+    fixed = subject.batch
+    if isinstance(fixed, int):
+        if count % fixed:
+            raise InvalidInputError(
+                f"the model takes exactly {fixed} inputs at a time, got {count}"
+            )
+        return fixed
+    # Inputs with points of their own share no pass, unless the file demands it.
+    if adaptive:
+        return 1
+    return min(count, settings.method.at_once if kind == "cpu" else _MOST_AT_ONCE)
+
+
+def check_rows(subject: Subject, feeds: Mapping[str, np.ndarray], count: int) -> None:
+    """Refuse explained inputs of different batches.
+
+    Raises:
+        InvalidInputError: one has another number of rows than the first.
+    """
+    for source in subject.sources[1:]:
+        array = feeds[source.input.name]
+        if array.shape[:1] != (count,):
+            raise InvalidInputError(
+                f"input {source.input.name!r}: expected {count} rows, as many as "
+                f"{subject.input.name!r} has, got an array of {list(array.shape)}"
+            )
+
+
+def with_rows(
+    subject: Subject, feeds: Mapping[str, np.ndarray], count: int
+) -> tuple[set[str], bool]:
+    """The feeds with a row for each of N inputs, and whether the file is sure of that.
+
+    It is not where a further input has the batch on another axis, or has N elements on the first,
+    but another name for them: a table that all rows share, say.
+    """
+    explained = {source.input.name for source in subject.sources}
+    given = {t.name: t.shape or [None] for t in subject.graph.inputs}
+    batch, rowed, sure = subject.batch, set(), True
+    for name, array in feeds.items():
+        if name in given and name not in explained:
+            first, *rest = given[name]
+            sure = sure and not any(same_dim(dim, batch) for dim in rest)
+            if isinstance(first, int) and first != batch:
+                continue
+            sure = sure and (same_dim(first, batch) or array.shape[:1] != (count,))
+        if array.shape[:1] == (count,):
+            rowed.add(name)
+    return rowed, sure or count == 1
+
+
+def rows_of(feeds: Mapping[str, np.ndarray], rowed: set[str], rows: slice) -> dict[str, np.ndarray]:
+    """These rows of what has rows, and all of the rest."""
+    return {name: v[rows] if name in rowed else v for name, v in feeds.items()}
+
+
+def all_alike(arrays: Sequence[np.ndarray]) -> bool:
+    """Whether N rows are one input N times, as callers write it to ask for N targets of it.
+
+    Their forward passes are one then: five Grad-CAM targets of EfficientNet-Lite0 take 1.2 forward
+    passes instead of 5.
+    """
+    return all((array == array[:1]).all() for array in arrays)
+
+
+def may_be_shared(subject: Subject) -> bool:
+    """Whether equal rows may go through the graph as one: nothing depends on how many there are."""
+    constants = any(rows is None for rows in subject.rows.values())
+    return not isinstance(subject.batch, int) and not constants and subject.coupled is None
+
+
+def size_of_coupled(subject: Subject, count: int, size: int) -> int:
+    """Rows that go at once: `size`, or fewer where they may not be apart.
+
+    Raises:
+        UnsupportedModelError: several rows whose scores depend on each other.
+    """
+    lost, fixed = subject.coupled, subject.batch
+    if lost is None or count == 1:
+        return size
+    if lost.kind == "mixed" or (lost.kind == "quantiser" and isinstance(fixed, int)):
+        raise UnsupportedModelError(
+            f"the rows of {subject.input.name!r} are not explained apart: {lost.reason}; "
+            "explain one row at a time, or export the model with a batch of 1"
+        )
+    return fixed if isinstance(fixed, int) else 1
+
+
+def joined(
+    subject: Subject,
+    name: str,
+    parts: Sequence[np.ndarray],
+    whole: Mapping[str, np.ndarray],
+    file: Run,
+) -> np.ndarray:
+    """One result of all batches.
+
+    Args:
+        subject: what is explained.
+        name: of the result.
+        parts: of each batch.
+        whole: what the model was given of all rows.
+        file: runs the model as it was given.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    rows = subject.rows.get(name, Place(0))
+    if isinstance(rows, Place):
+        return join_rows(rows, [np.atleast_1d(part) for part in parts])
+    if rows is None and all(np.array_equal(parts[0], part) for part in parts):
+        return parts[0]
+    if isinstance(rows, Lost) and rows.kind == "quantiser":
+        return np.concatenate([np.atleast_1d(part) for part in parts])
+    # Where its rows are is not known: the file itself says it.
+    return file(whole, [name])[name]
+
+
+def check_apart(
+    subject: Subject,
+    results: Mapping[str, np.ndarray],
+    whole: Mapping[str, np.ndarray],
+    file: Run,
+) -> None:
+    """Rows that went one by one, though nobody knows whether they are apart: ask the file.
+
+    Raises:
+        UnsupportedModelError: the file answers otherwise for all of them at once.
+    """
+    lost, name = subject.coupled, subject.output.name
+    if lost is None or lost.kind != "unknown":
+        return
+    together = np.asarray(file(whole, [name])[name], np.float64)
+    alone = np.asarray(results[name], np.float64)
+    close = together.shape == alone.shape and np.allclose(
+        together, alone, rtol=1e-3, atol=1e-3 * max(np.abs(together).max(initial=0), 1e-6)
+    )
+    if not close:
+        raise UnsupportedModelError(
+            f"the rows of {subject.input.name!r} depend on each other ({lost.reason}): "
+            "the model answers otherwise for one row than for several; explain one at a time"
+        )
+
+
+def share_of(report: Progress | None, index: int, of: int) -> Progress:
+    """Progress of one batch, told as part of all batches."""
+
+    def tell(done: int, passes: int) -> None:
+        if report is not None:
+            report(index * passes + done, of * passes)
+
+    return tell

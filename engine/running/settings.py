@@ -1,0 +1,172 @@
+"""How an explainer was asked to work, checked and with its defaults."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from ... import InvalidInputError
+from ...graph_passes.graph.limits import Limits, within
+from ...graph_passes.methods import find_method, methods
+from ...graph_passes.methods.method import Method, Option
+from ...graph_passes.select.subject import Subject
+
+logger = logging.getLogger("onnxplain")
+# The arguments that every explainer has; a method leaves those of others alone, so that one call
+# serves several methods.
+NAMED = ("layer", "baseline", "steps", "tolerance", "quadrature", "rule")
+
+
+class Settings(NamedTuple):
+    """How an explainer was asked to work.
+
+    Attributes:
+        method: its record.
+        options: the method's, checked and with their defaults, but for the baseline.
+        providers: see `open_session`.
+        threads: see `open_session`.
+    """
+
+    method: Method
+    options: Mapping[str, Any]
+    providers: str | Sequence[str] | None
+    threads: int | None
+
+
+def settings_of(
+    method: str,
+    named: Mapping[str, Any],
+    options: Mapping[str, Any],
+    providers: str | Sequence[str] | None,
+    threads: int | None,
+) -> Settings:
+    """The settings of what `Explainer` was given.
+
+    Args:
+        method: its name.
+        named: those of `NAMED`. Only a tolerance that nobody keeps is refused.
+        options: the method's own.
+        providers: see `open_session`.
+        threads: see `open_session`.
+
+    Raises:
+        InvalidInputError: a wrong argument.
+    """
+    found = find_method(method)
+    if named.get("tolerance") is not None and not found.takes("tolerance"):
+        raise InvalidInputError(f"a tolerance is for integrated-gradients, not for {method}")
+    own = {name: value for name, value in named.items() if found.takes(name)}
+    for name, value in named.items():
+        if value is not None and name not in own:
+            _check_for_others(name, value)
+    return Settings(found, found.chosen({**own, **options}), providers, threads)
+
+
+def names_of_maps(settings: Settings, subject: Subject) -> str | None:
+    """The tensors whose places are explained, by name; warns of what is wrong with them."""
+    if settings.method.feature_maps is None:
+        return None
+    found = settings.method.feature_maps(subject, settings.options)
+    for one in found:
+        if one.warning is not None:
+            logger.warning(one.warning)
+    return ", ".join(one.tensor.name for one in found)
+
+
+def _check_for_others(name: str, value: Any) -> None:
+    """Refuse a value that no method would take."""
+    errors = []
+    for method in methods().values():
+        for option in method.options:
+            if option.name == name:
+                try:
+                    option.check(value)
+                    return
+                except InvalidInputError as error:
+                    errors.append(error)
+    raise errors[0]
+
+
+def method_names() -> list[str]:
+    """Every method's name, as the command line offers them."""
+    return list(methods())
+
+
+def check_method(name: str) -> None:
+    """Refuse a name that no method has.
+
+    Raises:
+        InvalidInputError: with the nearest names.
+    """
+    find_method(name)
+
+
+def for_methods(names: Sequence[str], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were given and that one of some methods takes; None is not given.
+
+    Raises:
+        InvalidInputError: one that none of them takes, unless it is an argument of all explainers.
+    """
+    found = {}
+    for name, value in given.items():
+        if value is None:
+            continue
+        if any(find_method(method).takes(name) for method in names):
+            found[name] = value
+        elif name not in NAMED:
+            takers = [m.name for m in methods().values() if m.takes(name)]
+            raise InvalidInputError(
+                f"--{name.replace('_', '-')} is for {', '.join(takers)}; got {', '.join(names)}"
+            )
+    return found
+
+
+def command_line_options(names: Sequence[str] | None = None) -> list[Option]:
+    """What the command line offers for some methods, or for all; one for each name."""
+    known = methods()
+    found: dict[str, Option] = {}
+    for method in known if names is None else names:
+        for option in known[method].options:
+            if option.command_line:
+                same = found.get(option.name)
+                found[option.name] = option if same is None else _merged(same, option)
+    return list(found.values())
+
+
+def _merged(a: Option, b: Option) -> Option:
+    """One option of a name that two methods use, perhaps with values of their own."""
+    if a is b:
+        return a
+    texts = a.help if b.help in a.help else f"{a.help} {b.help}"
+    return a._replace(help=texts, choices=tuple(dict.fromkeys((*a.choices, *b.choices))))
+
+
+@contextmanager
+def raised_limits(given: Sequence[str]) -> Iterator[None]:
+    """Hold what is built inside to limits from texts such as "nodes=100000".
+
+    Raises:
+        InvalidInputError: an unknown name, or no whole number.
+    """
+    with within(_parsed(given)):
+        yield
+
+
+def _parsed(given: Sequence[str]) -> Limits:
+    names = [field.name for field in dataclasses.fields(Limits)]
+    values = {}
+    for text in given:
+        name, _, number = text.partition("=")
+        name = name.strip().replace("-", "_")
+        if name not in names:
+            raise InvalidInputError(f"limit {name!r}: expected one of {', '.join(names)}")
+        try:
+            values[name] = int(number.replace("_", "").replace(",", ""))
+        except ValueError:
+            raise InvalidInputError(
+                f"limit {name}: expected a whole number, got {number!r}"
+            ) from None
+    return Limits(**values)

@@ -1,0 +1,1 @@
+"""The backward walk, and what makes it cheap."""

@@ -1,0 +1,154 @@
+"""The one backward walk.
+
+What it carries (cotangents or multipliers) is decided by the rule table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import onnx_graphsurgeon as gs
+
+from ... import UnsupportedModelError
+from ..graph.emitter import Emitter
+from ..graph.reach import Reach, find_reach
+from ..graph.tensors import captured, is_constant, operator_name
+from ..rules.singular import doubtful
+from ..rules.table import Resolved, RuleTable
+
+
+class Refusal(NamedTuple):
+    """Why one node cannot be passed."""
+
+    operator: str
+    node: str
+    reason: str
+
+
+def refusals(path: Reach, rules: RuleTable) -> list[Refusal]:
+    """Every node of the path that the table has no rule for, without emitting anything."""
+    found = []
+    for node in path.nodes:
+        varying = path.operands(node)
+        reasons = [r for r in (rules(node, k, varying) for k in varying) if isinstance(r, str)]
+        inside = sorted(captured(node) & path.varying)
+        reasons += [f"its subgraph reads {name!r}, which depends on the input" for name in inside]
+        if reasons:
+            found.append(Refusal(operator_name(node), node.name, "; ".join(dict.fromkeys(reasons))))
+    return found
+
+
+def check_supported(path: Reach, rules: RuleTable, method: str) -> None:
+    """Refuse, naming every unsupported node at once.
+
+    Raises:
+        UnsupportedModelError: a node of the path has no rule in this table.
+    """
+    found = refusals(path, rules)
+    if found:
+        named = "; ".join(f"{r.operator} (node {r.node or 'unnamed'!r}: {r.reason})" for r in found)
+        raise UnsupportedModelError(f"{method} cannot pass {len(found)} node(s): {named}")
+
+
+def backward(
+    emit: Emitter,
+    rules: RuleTable,
+    seeds: Sequence[tuple[gs.Tensor, gs.Tensor]],
+    wrt: Sequence[gs.Tensor],
+    method: str = "the gradient",
+    required: bool = False,
+) -> list[gs.Tensor | None]:
+    """Walk from the seeded tensors back to `wrt` and emit what arrives there.
+
+    Args:
+        emit: emits into the graph that is walked.
+        rules: the table that chooses each node's rule.
+        seeds: pairs (tensor, the cotangent that starts there).
+        wrt: the tensors whose cotangents are asked for.
+        method: named in the error message.
+        required: every tensor of `wrt` is known to lead to the seeds.
+
+    Returns:
+        For each tensor of `wrt` its cotangent, or None where the seeds do not depend on it (or only
+        in steps: by rounding, say).
+
+    Raises:
+        UnsupportedModelError: naming every node of the path without a rule; or nothing arrives at
+            a tensor that the seeds depend on.
+    """
+    path = find_reach(emit.graph, wrt, [tensor for tensor, _ in seeds])
+    check_supported(path, rules, method)
+    unsure = doubtful(emit.graph, path.nodes, path.operands)
+    stopped: set[tuple[int, int]] = set()
+    arrived: dict[str, list[gs.Tensor]] = {}
+    for tensor, cotangent in seeds:
+        arrived.setdefault(tensor.name, []).append(cotangent)
+    # What is asked for may lie on the way to something else that is.
+    passed: dict[str, gs.Tensor | None] = dict.fromkeys(tensor.name for tensor in wrt)
+    for node in reversed(path.nodes):
+        dys = [_collect(emit, arrived, tensor) for tensor in node.outputs]
+        own = {t.name: dy for t, dy in zip(node.outputs, dys, strict=True)}
+        passed |= {name: own[name] for name in passed.keys() & own.keys()}
+        if all(dy is None for dy in dys):
+            continue
+        emit.selecting, emit.place = id(node) in unsure, node.name or node.outputs[0].name
+        varying = path.operands(node)
+        for operand in varying:
+            resolved = rules(node, operand, varying)
+            assert isinstance(resolved, Resolved)
+            cotangent = resolved.rule(emit, node, *dys)
+            if cotangent is None:
+                stopped.add((id(node), operand))
+                continue
+            source = node.inputs[operand]
+            if resolved.broadcasts:
+                cotangent = emit.sum_to(cotangent, node.outputs[0].shape, source)
+            if not is_constant(cotangent):
+                cotangent.shape = source.shape
+            arrived.setdefault(source.name, []).append(cotangent)
+    emit.selecting, emit.place = False, None
+    for tensor in wrt:
+        if passed[tensor.name] is None:
+            passed[tensor.name] = _collect(emit, arrived, tensor)
+    found = [passed[tensor.name] for tensor in wrt]
+    missing = [t for t, cotangent in zip(wrt, found, strict=True) if cotangent is None]
+    _check_arrival(path, stopped, missing, [tensor for tensor, _ in seeds], required)
+    return found
+
+
+def _check_arrival(
+    path: Reach,
+    stopped: set[tuple[int, int]],
+    missing: Sequence[gs.Tensor],
+    ends: Sequence[gs.Tensor],
+    required: bool,
+) -> None:
+    """Raise where no cotangent came to a tensor that the ends depend on.
+
+    An operand at which a rule passes nothing on (a rounding, a comparison) ends a dependence.
+    """
+    if not missing:
+        return
+    reaching = {tensor.name for tensor in ends}
+    structural = set(reaching)
+    for node in reversed(path.nodes):
+        for operand in path.operands(node):
+            name = node.inputs[operand].name
+            if not structural.isdisjoint(t.name for t in node.outputs):
+                structural.add(name)
+            passed = (id(node), operand) not in stopped
+            if passed and not reaching.isdisjoint(t.name for t in node.outputs):
+                reaching.add(name)
+    for tensor in missing:
+        if tensor.name in reaching or (required and tensor.name not in structural):
+            raise UnsupportedModelError(
+                f"the score depends on {tensor.name!r}, but no gradient arrives there: "
+                "this is a mistake of onnxplain, please report it with the model"
+            )
+
+
+def _collect(emit: Emitter, arrived: dict[str, list[gs.Tensor]], tensor: gs.Tensor):
+    """The sum of all that arrived at a tensor."""
+    terms = arrived.pop(tensor.name, None)
+    return emit.sum(terms) if terms else None

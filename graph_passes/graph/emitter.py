@@ -1,0 +1,306 @@
+"""Emitting nodes: the small language in which the rules and heads are written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from .dims import Shape, broadcast_axes, is_static, same_shape
+from .limits import hold
+from .names import RESERVED
+from .tensors import is_constant, numpy_type, onnx_type
+
+# In an emitted node's name, before that of the model's node whose rule emitted it.
+AT = "@"
+
+_INT64_OPS = {"Shape", "Size", "ArgMax", "ArgMin", "NonZero"}
+_BOOL_OPS = {"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Not"}
+_BOOL_OPS |= {"IsNaN", "IsInf", "Xor"}
+_TYPED_BY_OPERAND = {"Where": 2, "OneHot": 2}
+
+# Sizes are computed by these; folding them here keeps Shape arithmetic out of graphs of known
+# shape.
+_FOLDED: dict[str, Any] = {
+    "Add": np.add,
+    "Sub": np.subtract,
+    "Mul": np.multiply,
+    "Div": np.floor_divide,
+    "Max": np.maximum,
+    "Concat": lambda *parts: np.concatenate(parts),
+}
+
+
+# Results have the operands' shape, where all have the same one or are single numbers.
+_SHAPE_KEEPING = {
+    "Add",
+    "Sub",
+    "Mul",
+    "Div",
+    "Neg",
+    "Clip",
+    "Greater",
+    "Less",
+    "Equal",
+    "And",
+    "Where",
+}
+
+
+def _common_shape(inputs: Sequence[gs.Tensor]) -> Shape:
+    shapes = [t.shape for t in inputs if t.name and not (is_constant(t) and t.values.size == 1)]
+    if not shapes or not all(same_shape(shapes[0], other) for other in shapes):
+        return None
+    return shapes[0]
+
+
+class Emitter:
+    """Appends nodes to a graph and names what they return.
+
+    Operands may be tensors, numpy arrays, Python numbers (which take the type of the first tensor
+    operand), lists of integers (int64) or None (an omitted optional input). A `bounded` one holds
+    what it writes to the limit on nodes.
+    """
+
+    def __init__(self, graph: gs.Graph, prefix: str = "explain", bounded: bool = False):
+        self.graph = graph
+        self.prefix = prefix
+        self._bounded = bounded
+        # Of the node that a rule works on: whether its cotangent may be infinite, and its name,
+        # which what the rule emits is called after.
+        self.selecting = False
+        self.place: str | None = None
+        self._taken = set(graph.tensors())
+        self._count = 0
+        self._scalars: dict[tuple[str, str], gs.Constant] = {}
+        self._shapes: dict[str, gs.Tensor] = {}
+
+    def name(self, hint: str) -> str:
+        """A tensor name that nobody in the graph has."""
+        while True:
+            name = f"{RESERVED}{self.prefix}/{hint}_{self._count}"
+            self._count += 1
+            if name not in self._taken:
+                self._taken.add(name)
+                return name
+
+    def constant(self, values: Any, dtype: Any = None) -> gs.Constant:
+        """An initializer; scalars are shared."""
+        array = np.asarray(values, dtype=None if dtype is None else numpy_type(dtype))
+        if array.dtype == np.float64 and dtype is None and not isinstance(values, np.ndarray):
+            array = array.astype(np.float32)
+        if array.ndim:
+            return gs.Constant(self.name("constant"), np.ascontiguousarray(array))
+        key = (repr(array.item()), str(array.dtype))
+        if key not in self._scalars:
+            self._scalars[key] = gs.Constant(self.name("scalar"), array)
+        return self._scalars[key]
+
+    def _operand(self, value: Any, dtype: Any) -> gs.Tensor:
+        if isinstance(value, gs.Tensor):
+            return value
+        if value is None:
+            return gs.Variable.empty()
+        if isinstance(value, np.ndarray):
+            return self.constant(value)
+        if isinstance(value, list | tuple):
+            return self.constant(np.asarray(value, np.int64))
+        return self.constant(value, dtype)
+
+    def many(
+        self, op: str, count: int, *operands: Any, domain: str = "", **attributes: Any
+    ) -> list[Any]:
+        """Emit one node with `count` outputs; returns them as a list."""
+        # A Where's numbers are of its values' type, not of its condition's.
+        values = operands[1:] if op == "Where" else operands
+        typed = next((v for v in values if isinstance(v, gs.Tensor) and v.name), None)
+        inputs = [self._operand(v, None if typed is None else typed.dtype) for v in operands]
+        if op in _FOLDED and all(is_constant(v) and v.dtype == np.int64 for v in inputs):
+            return [self.constant(_FOLDED[op](*(v.values for v in inputs)))]
+        while inputs and not inputs[-1].name:
+            inputs.pop()
+        dtype = self._result_type(op, inputs, attributes)
+        outputs = [gs.Variable(self.name(op), dtype=dtype) for _ in range(count)]
+        if op in _SHAPE_KEEPING:
+            outputs[0].shape = _common_shape(inputs)
+        if self._bounded:
+            hold("nodes", f"nodes written for {op}", self._count)
+        name = outputs[0].name if self.place is None else f"{outputs[0].name}{AT}{self.place}"
+        node = gs.Node(op, name, attributes, inputs, outputs, domain=domain or None)
+        self.graph.nodes.append(node)
+        return outputs
+
+    def __call__(self, op: str, *operands: Any, **attributes: Any) -> gs.Variable:
+        """Emit one node with one output; returns it."""
+        return self.many(op, 1, *operands, **attributes)[0]
+
+    def _result_type(self, op: str, inputs: Sequence[gs.Tensor], attributes: dict[str, Any]):
+        if op in _INT64_OPS:
+            return np.dtype(np.int64)
+        if op in _BOOL_OPS:
+            return np.dtype(bool)
+        if op == "Cast":
+            return numpy_type(attributes["to"])
+        if op == "ConstantOfShape":
+            return attributes["value"].values.dtype
+        if op == "EyeLike":
+            return numpy_type(attributes["dtype"])
+        return inputs[_TYPED_BY_OPERAND.get(op, 0)].dtype if inputs else None
+
+    # Arithmetic, by its usual names.
+
+    def add(self, a: Any, b: Any):
+        """a + b."""
+        return self("Add", a, b)
+
+    def sub(self, a: Any, b: Any):
+        """a - b."""
+        return self("Sub", a, b)
+
+    def mul(self, a: Any, b: Any):
+        """a * b."""
+        return self("Mul", a, b)
+
+    def div(self, a: Any, b: Any):
+        """a / b."""
+        return self("Div", a, b)
+
+    def neg(self, a: Any):
+        """-a."""
+        return self("Neg", a)
+
+    def mean(self, a: Any, b: Any):
+        """(a + b) / 2."""
+        return self.mul(self.add(a, b), 0.5)
+
+    def cast_like(self, a: gs.Tensor, like: gs.Tensor):
+        """`a` in the type of `like`."""
+        if a.dtype is not None and a.dtype == like.dtype:
+            return a
+        return self("Cast", a, to=onnx_type(like.dtype))
+
+    def keep_where(self, a: gs.Tensor, condition: gs.Tensor):
+        """`a` where the condition holds, else 0.
+
+        Cast and Mul: ONNX Runtime's CPU provider runs Where several times slower.
+        """
+        if self.selecting:
+            return self("Where", condition, a, self._zero(a))
+        return self.mul(a, self.cast_like(condition, a))
+
+    def gated(self, a: gs.Tensor, factor: gs.Tensor):
+        """a * factor; where the factor is 0 that is 0, though `a` may be infinite."""
+        product = self.mul(a, factor)
+        if not self.selecting:
+            return product
+        return self("Where", self("Equal", factor, 0.0), self._zero(a), product)
+
+    def _zero(self, like: gs.Tensor) -> gs.Constant:
+        return self.constant(0.0, like.dtype)
+
+    def sum(self, terms: Sequence[gs.Tensor]):
+        """t0 + t1 + ..."""
+        total = terms[0]
+        for term in terms[1:]:
+            shape = total.shape
+            total = self.add(total, term)
+            total.shape = shape
+        return total
+
+    # Shapes: constants where they are known, computed where they are not.
+
+    def shape(self, tensor: gs.Tensor) -> gs.Tensor:
+        """The tensor's shape, int64 [rank]."""
+        if is_static(tensor.shape):
+            return self.constant(np.asarray(tensor.shape, np.int64))
+        if tensor.name not in self._shapes:
+            self._shapes[tensor.name] = self("Shape", tensor)
+        return self._shapes[tensor.name]
+
+    def dims(self, tensor: gs.Tensor, start: int, end: int | None = None) -> gs.Tensor:
+        """The dimensions start..end-1 of the tensor's shape, int64 [end - start]."""
+        part = None if tensor.shape is None else list(tensor.shape)[start:end]
+        if part is not None and is_static(part):
+            return self.constant(np.asarray(part, np.int64))
+        bounds = {"start": start} if end is None else {"start": start, "end": end}
+        return self("Shape", tensor, **bounds)
+
+    def target_shape(self, tensor: gs.Tensor) -> gs.Tensor:
+        """What Reshape needs to give something this tensor's shape.
+
+        One unknown dimension becomes -1.
+        """
+        if tensor.shape is not None:
+            unknown = [dim for dim in tensor.shape if not isinstance(dim, int)]
+            if len(unknown) <= 1 and 0 not in tensor.shape:
+                dims = [dim if isinstance(dim, int) else -1 for dim in tensor.shape]
+                return self.constant(np.asarray(dims, np.int64))
+        return self.shape(tensor)
+
+    def reshape_like(self, value: gs.Tensor, like: gs.Tensor) -> gs.Tensor:
+        """`value`'s elements in `like`'s shape."""
+        result = self("Reshape", value, self.target_shape(like))
+        result.shape = like.shape
+        return result
+
+    def expand_like(self, value: gs.Tensor, like: gs.Tensor) -> gs.Tensor:
+        """`value` repeated to `like`'s shape."""
+        result = self("Expand", value, self.shape(like))
+        result.shape = like.shape
+        return result
+
+    def filled_like(self, like: gs.Tensor, value: float) -> gs.Tensor:
+        """A tensor of `like`'s shape and type that holds one number."""
+        fill = gs.Constant(self.name("fill"), np.asarray([value], numpy_type(like.dtype)))
+        result = self("ConstantOfShape", self.shape(like), value=fill)
+        result.shape = like.shape
+        return result
+
+    def pad(
+        self, value: gs.Tensor, amounts: Any, axes: Sequence[int], rank: int, fill: float = 0.0
+    ) -> gs.Tensor:
+        """`value` with `amounts` (begins, then ends; negative ones crop) of `fill` along `axes`.
+
+        Written with an amount for every axis: where ONNX Runtime (seen in 1.31) moves a Transpose
+        past a Pad, it forgets Pad's own input `axes`.
+        """
+        places = [*axes, *(rank + axis for axis in axes)]
+        everywhere = np.zeros(2 * rank, np.int64)
+        amounts = self._operand(amounts, np.int64)
+        if is_constant(amounts):
+            everywhere[places] = amounts.values
+            amounts = self.constant(everywhere)
+        elif places != list(range(2 * rank)):
+            amounts = self("ScatterElements", everywhere, places, amounts, axis=0)
+        return self("Pad", value, amounts, self.constant(fill, value.dtype))
+
+    def sum_to(self, value: gs.Tensor, value_shape: Shape, like: gs.Tensor) -> gs.Tensor:
+        """Undo a broadcast: sum `value` over the axes along which `like` was repeated."""
+        if same_shape(value_shape, like.shape):
+            return value
+        axes = broadcast_axes(value_shape, like.shape)
+        if axes is None:
+            return self._sum_to_at_run_time(value, like)
+        if not axes:
+            return value
+        total = self("ReduceSum", value, axes, keepdims=1)
+        assert value_shape is not None and like.shape is not None
+        if len(value_shape) > len(like.shape):
+            lead = list(range(len(value_shape) - len(like.shape)))
+            total = self("Squeeze", total, lead)
+        return total
+
+    def _sum_to_at_run_time(self, value: gs.Tensor, like: gs.Tensor) -> gs.Tensor:
+        wide, narrow = self("Shape", value), self.shape(like)
+        lead = self.sub(self("Shape", wide), self("Shape", narrow))
+        ones = self("ConstantOfShape", lead, value=self._one())
+        padded = self("Concat", ones, narrow, axis=0)
+        repeated = self("Not", self("Equal", wide, padded))
+        axes = self("Reshape", self("NonZero", repeated), [-1])
+        total = self("ReduceSum", value, axes, keepdims=1, noop_with_empty_axes=1)
+        return self("Reshape", total, narrow)
+
+    def _one(self) -> gs.Constant:
+        return gs.Constant(self.name("one"), np.ones(1, np.int64))

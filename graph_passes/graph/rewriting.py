@@ -1,0 +1,59 @@
+"""Replacing one node by several: what decompositions and canonical forms are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import onnx_graphsurgeon as gs
+
+from .emitter import Emitter
+from .tensors import operator_name
+
+# (emit, node) -> what takes the place of the node's first output (a list: of several), or None to
+# leave the node alone.
+Rewrite = Callable[[Emitter, gs.Node], "gs.Tensor | list[gs.Tensor | None] | None"]
+
+
+def rewrite_nodes(graph: gs.Graph, rewrites: Mapping[str, Rewrite], only=None) -> bool:
+    """Replace, in place, every node whose operator has a rewrite; True when anything changed.
+
+    Args:
+        graph: changed in place; the new nodes stand where the old one stood.
+        rewrites: operator -> rewrite.
+        only: a predicate on nodes; None takes all.
+    """
+    emit = Emitter(graph, "rewritten", bounded=True)
+    changed, position = False, 0
+    while position < len(graph.nodes):
+        node = graph.nodes[position]
+        rewrite = rewrites.get(operator_name(node))
+        if rewrite is None or (only is not None and not only(node)):
+            position += 1
+            continue
+        before = len(graph.nodes)
+        result = rewrite(emit, node)
+        emitted = graph.nodes[before:]
+        del graph.nodes[before:]
+        if result is None:
+            position += 1
+            continue
+        results = result if isinstance(result, list) else [result]
+        _under_its_names(node, emitted, results)
+        graph.nodes[position : position + 1] = emitted
+        position += len(emitted)
+        changed = True
+    return changed
+
+
+def _under_its_names(
+    node: gs.Node, emitted: list[gs.Node], results: Sequence[gs.Tensor | None]
+) -> None:
+    """Add to the emitted nodes what hands on their results, by the names of the node's outputs."""
+    outputs = list(node.outputs)
+    node.outputs.clear()
+    node.inputs.clear()
+    for output, result in zip(outputs, results, strict=False):
+        if result is not None and output.name:
+            # Under the old node's name, since users name layers by their nodes too.
+            name = (node.name if output is outputs[0] else None) or output.name
+            emitted.append(gs.Node("Identity", name, {}, [result], [output]))

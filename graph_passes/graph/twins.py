@@ -1,0 +1,128 @@
+"""A second copy of the forward graph, for the baseline.
+
+Each tensor's twin is its value at the baseline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx_graphsurgeon as gs
+
+from ... import UnsupportedModelError
+from .emitter import Emitter
+from .tensors import captured, read_by
+
+
+class TwinEmitter(Emitter):
+    """An emitter that knows every tensor's and node's twin in the baseline's copy of the graph."""
+
+    def __init__(self, graph: gs.Graph, prefix: str = "explain"):
+        super().__init__(graph, prefix)
+        self._starts: set[str] = set()
+        self._changing: set[str] = set()
+        self._tensors: dict[str, gs.Tensor] = {}
+        self._nodes: dict[int, gs.Node] = {}
+
+    def add_twins(
+        self,
+        baselines: Sequence[tuple[gs.Tensor, gs.Tensor]],
+        ends: Sequence[gs.Tensor],
+        shapes: bool = False,
+    ) -> None:
+        """Copy every node between the starts and `ends`, with baselines in the place of the starts.
+
+        `baselines` pairs each start with its baseline.
+
+        What does not depend on the input's values is shared. So are Shape and Size, since baseline
+        and input have one shape, unless `shapes` asks for a copy that needs nothing of the input.
+
+        Raises:
+            UnsupportedModelError: a subgraph reads what depends on the input.
+        """
+        starts = [start for start, _ in baselines]
+        self._starts.update(start.name for start in starts)
+        self._changing = changing_names(self.graph, starts)
+        self._tensors.update({start.name: baseline for start, baseline in baselines})
+        for node in _between(self.graph, starts, ends, shapes):
+            inside = sorted(captured(node) & self._changing)
+            if inside:
+                raise UnsupportedModelError(
+                    f"the subgraph of {node.op} (node {node.name or 'unnamed'!r}) reads "
+                    f"{inside[0]!r}, which depends on the input"
+                )
+            inputs = [self.twin(t) for t in node.inputs]
+            outputs = [_twin_variable(self, t) for t in node.outputs]
+            twin = gs.Node(
+                node.op,
+                f"{node.name or node.outputs[0].name}/baseline",
+                dict(node.attrs),
+                inputs,
+                outputs,
+                domain=node.domain,
+            )
+            self.graph.nodes.append(twin)
+            self._nodes[id(node)] = twin
+            self._tensors.update(
+                {t.name: twin_t for t, twin_t in zip(node.outputs, outputs, strict=True) if t.name}
+            )
+
+    def twin(self, tensor: gs.Tensor) -> gs.Tensor:
+        """The tensor's value at the baseline; itself where it does not depend on the input."""
+        return self._tensors.get(tensor.name, tensor)
+
+    def twin_node(self, node: gs.Node) -> gs.Node:
+        """The node's copy at the baseline; itself where it does not depend on the input."""
+        return self._nodes.get(id(node), node)
+
+    def depends(self, tensor: gs.Tensor) -> bool:
+        """True when the tensor's value changes with the input's."""
+        return tensor.name in self._changing and tensor.name in self._tensors
+
+
+def _twin_variable(emit: Emitter, tensor: gs.Tensor) -> gs.Variable:
+    if not tensor.name:
+        return gs.Variable.empty()
+    return gs.Variable(emit.name("baseline"), dtype=tensor.dtype, shape=tensor.shape)
+
+
+def changing_names(graph: gs.Graph, starts: Sequence[gs.Tensor]) -> set[str]:
+    """Names of the tensors, of any type, whose values change with those of `starts`."""
+    return _depending(graph, starts, shapes=False)
+
+
+def sizes_and_values_of(graph: gs.Graph, starts: Sequence[gs.Tensor]) -> set[str]:
+    """Names of the tensors that depend on the values of `starts`, or on their sizes."""
+    return _depending(graph, starts, shapes=True)
+
+
+def _depending(graph: gs.Graph, starts: Sequence[gs.Tensor], shapes: bool) -> set[str]:
+    """Names of the tensors that depend on `starts`, with `shapes` also if only on their size."""
+    changing = {start.name for start in starts}
+    for node in graph.nodes:
+        if _carries(node, shapes) and not changing.isdisjoint(read_by(node)):
+            changing.update(t.name for t in node.outputs if t.name)
+    return changing
+
+
+def _carries(node: gs.Node, shapes: bool) -> bool:
+    return shapes or node.op not in ("Shape", "Size")
+
+
+def _between(
+    graph: gs.Graph, starts: Sequence[gs.Tensor], ends: Sequence[gs.Tensor], shapes: bool
+) -> list[gs.Node]:
+    """Nodes of any type that depend on `starts` and reach one of `ends`, in order."""
+    changing = _depending(graph, starts, shapes)
+    dependent = [
+        node
+        for node in graph.nodes
+        if _carries(node, shapes) and not changing.isdisjoint(read_by(node))
+    ]
+    needed = {tensor.name for tensor in ends}
+    chosen = []
+    for node in reversed(dependent):
+        if any(t.name in needed for t in node.outputs):
+            chosen.append(node)
+            needed.update(read_by(node))
+    return chosen[::-1]

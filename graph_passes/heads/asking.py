@@ -1,0 +1,163 @@
+"""What heads share: a target that is asked for, the walk back from its score, and differences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import onnx
+import onnx_graphsurgeon as gs
+
+from ..backward.walk import Refusal, backward, refusals
+from ..finish import BASELINE, RESOLVED_TARGET, SCORE, SEED, finish, working_copy
+from ..graph.emitter import Emitter
+from ..graph.names import RESERVED
+from ..graph.reach import find_reach
+from ..rules.table import GRADIENT, Table
+from ..select.score import (
+    Seed,
+    add_target_input,
+    first_cotangent,
+    make_seed,
+    score_of,
+    where_to_begin,
+)
+from ..select.subject import Source, Subject
+
+# The input that a repeated graph adds its part of an output to: this, and the output's name.
+TOTAL = f"{RESERVED}total"
+# Inputs of graphs that run several times: points' weights, and which of a set of baselines.
+WEIGHTS = f"{RESERVED}weights"
+WHICH = f"{RESERVED}which"
+
+
+class Asked(NamedTuple):
+    """A working copy of a subject, in which a target is asked for.
+
+    Attributes:
+        subject: the copy, whose graph is added to.
+        emit: what adds to it.
+        table: what the walk goes by.
+        seed: the score's weights on the logits, and the target that they stand for.
+        score: float [N].
+    """
+
+    subject: Subject
+    emit: Any
+    table: Table
+    seed: Seed
+    score: gs.Tensor
+
+    def finished(self, outputs: Mapping[str, gs.Tensor]) -> onnx.ModelProto:
+        """The graph as a model of these outputs, the score and the target beside the file's own."""
+        own = {SCORE: self.score, RESOLVED_TARGET: self.seed.target}
+        return finish(self.subject.graph, {**outputs, **own})
+
+
+def ask(subject: Subject, width: int | None, table: Table = GRADIENT) -> Asked:
+    """Ask for a target: [N], or index tuples of that width [N, width].
+
+    Args:
+        subject: a `working_copy`, which is added to.
+        width: None for classes.
+        table: what its walk will go by.
+    """
+    emit = table.emitter(subject.graph)
+    target = add_target_input(subject.graph, width)
+    seed = make_seed(emit, subject, target)
+    return Asked(subject, emit, table, seed, score_of(emit, subject.logits, seed.weights))
+
+
+def walk_back(asked: Asked, wrt: Sequence[gs.Tensor], title: str) -> list[gs.Tensor | None]:
+    """What the table's walk from the score brings to each tensor of `wrt`, in its shape.
+
+    Raises:
+        UnsupportedModelError: an operator on the way without a rule.
+    """
+    subject, emit, table = asked.subject, asked.emit, asked.table
+    begin = subject.logits, asked.seed.weights
+    if table.linear:
+        begin = where_to_begin(subject), first_cotangent(emit, subject, asked.seed)
+    found = backward(emit, table.rules(emit), [begin], wrt, title, True)
+    return [
+        None if cotangent is None else table.collapse(emit, cotangent, tensor)
+        for cotangent, tensor in zip(found, wrt, strict=True)
+    ]
+
+
+def gradient_refusals(subject: Subject, wrt: Sequence[gs.Tensor]) -> list[Refusal]:
+    """What the plain gradient cannot pass between tensors and the score; emits nothing."""
+    rules = GRADIENT.rules(None)
+    return refusals(find_reach(subject.graph, wrt, [subject.logits]), rules)
+
+
+def per_token(emit: Emitter, source: Source, attribution: gs.Tensor) -> gs.Tensor:
+    """Summed over each embedding's row, where the input is token ids; as it is otherwise."""
+    return emit("ReduceSum", attribution, [-1], keepdims=0) if source.embedded else attribution
+
+
+def add_baseline_input(
+    emit: Emitter, subject: Subject, source: Source, whole: bool = False
+) -> gs.Tensor:
+    """The graph input `baseline`, repeated to the shape of the explained tensor.
+
+    With `whole` it comes in that shape.
+    """
+    name = subject.name_of(BASELINE, source)
+    if whole:
+        shape = list(source.start.shape)
+        baseline = gs.Variable(name, dtype=source.start.dtype, shape=shape)
+        emit.graph.inputs.append(baseline)
+        return baseline
+    shape = [f"{RESERVED}{name}_dim{axis}" for axis in range(len(source.start.shape))]
+    baseline = gs.Variable(name, dtype=source.start.dtype, shape=shape)
+    emit.graph.inputs.append(baseline)
+    return emit.expand_like(baseline, source.start)
+
+
+def add_set_input(emit: Emitter, subject: Subject, source: Source) -> gs.Variable:
+    """The graph input `baseline` as a set, [B, ...], each of which broadcasts to a row."""
+    name = subject.name_of(BASELINE, source)
+    shape = [f"{RESERVED}{name}_dim{axis}" for axis in range(len(source.start.shape))]
+    baselines = gs.Variable(name, dtype=source.start.dtype, shape=shape)
+    emit.graph.inputs.append(baselines)
+    return baselines
+
+
+def delta_of(emit: Emitter, attributions: Sequence[gs.Tensor], score, baseline_score) -> gs.Tensor:
+    """sum(attributions) - (score - baseline score), float [N]; summed in float64."""
+
+    def wide(tensor: gs.Tensor) -> gs.Tensor:
+        return emit("Cast", tensor, to=onnx.TensorProto.DOUBLE)
+
+    flat = [wide(emit("Flatten", attribution, axis=1)) for attribution in attributions]
+    total = emit.sum([emit("ReduceSum", rows, [1], keepdims=0) for rows in flat])
+    gap = wide(emit.sub(score, baseline_score))
+    return emit("Cast", emit.sub(total, gap), to=onnx.TensorProto.FLOAT)
+
+
+def seeded(subject: Subject, width: int | None, from_logits: bool = False) -> onnx.ModelProto:
+    """A model of (input, target): the score, the resolved target, and the seed of what follows."""
+    asked = ask(working_copy(subject), width)
+    seed = asked.seed.weights
+    if not from_logits:
+        seed = first_cotangent(asked.emit, asked.subject, asked.seed)
+    return asked.finished({SEED: seed})
+
+
+def total_input(emit: Emitter, output: str, like: gs.Tensor) -> gs.Variable:
+    """The input that holds what an output came to so far; ones as sizes stand for nothing yet."""
+    name = f"{TOTAL}_{output}"
+    shape = [f"{name}_dim{axis}" for axis in range(len(like.shape))]
+    total = gs.Variable(name, dtype=like.dtype, shape=shape)
+    emit.graph.inputs.append(total)
+    return total
+
+
+def added_up(emit: Emitter, parts: Mapping[str, gs.Tensor]) -> dict[str, gs.Tensor]:
+    """Each part added to its total."""
+    outputs = {}
+    for name, part in parts.items():
+        outputs[name] = emit.add(part, total_input(emit, name, part))
+        outputs[name].shape = part.shape
+    return outputs

@@ -1,0 +1,1 @@
+"""Any export becomes one dialect: a pass a file, in an order that `prepare` says."""

@@ -1,0 +1,184 @@
+"""Counting a file's nodes before anything is expanded: what its functions and bodies come to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import onnx
+import onnx_graphsurgeon as gs
+
+from ... import UnsupportedModelError
+from ..graph.limits import ACTIVATIONS_PER_BYTE, bytes_of, hold, in_force
+from ..graph.names import bodies_of
+
+_Key = tuple[str, str, str]
+# Operators whose results ONNX's shape inference carries as numbers.
+_CARRIED = {
+    *("Add", "Sub", "Mul", "Cast", "Concat", "Gather", "Identity", "Slice", "Squeeze"),
+    *("Unsqueeze", "Reshape", "Constant", "Where", "Range", "Min", "Max", "Div", "Mod"),
+}
+_OF_ONE = {"Cast", "Gather", "Identity", "Slice", "Squeeze", "Unsqueeze", "Reshape"}
+# Such numbers in one model: a message takes about a hundred bytes.
+_MOST_CARRIED = 2**21
+
+
+def census(model: onnx.ModelProto) -> int:
+    """The number of nodes that a model has once its functions are written out.
+
+    Raises:
+        UnsupportedModelError: more nodes or a deeper nesting than the limits allow, functions that
+            call themselves, or sizes computed by the million.
+    """
+    functions = {_key(f.domain, f.name, f.overload): f for f in model.functions}
+    counted: dict[_Key, tuple[int, int]] = {}
+    for key in _callees_first(functions):
+        counted[key] = _count(functions[key].node, counted, 1)
+    nodes, depth = _count(model.graph.node, counted, 1)
+    hold("nodes", "the model's nodes", nodes)
+    _check_operands(model)
+    hold("nesting", "subgraphs and functions within one another", depth)
+    return nodes
+
+
+def _check_operands(model: onnx.ModelProto) -> None:
+    """Hold the inputs and outputs of every node to the limit: some passes compare them all."""
+    graph = model.graph
+    hold("operands", "the model's inputs", len(graph.input))
+    hold("operands", "the model's outputs", len(graph.output))
+    for node in _all_nodes([*graph.node, *(n for f in model.functions for n in f.node)]):
+        most = max(len(node.input), len(node.output))
+        if most > in_force().operands:
+            name = node.name or (node.output[0] if node.output else "")
+            hold("operands", f"inputs or outputs of {node.op_type} (node {name!r})", most)
+
+
+def check_activations(graph: gs.Graph, weights: int) -> None:
+    """Hold what lies between input and output to the limit, at the declared sizes.
+
+    Args:
+        graph: with inferred shapes.
+        weights: bytes of the file.
+
+    Raises:
+        UnsupportedModelError: naming the node that makes most.
+    """
+    sizes = {
+        name: bytes_of(tensor.shape, tensor.dtype)
+        for name, tensor in graph.tensors().items()
+        if isinstance(tensor, gs.Variable) and tensor.shape is not None
+    }
+    total = sum(sizes.values())
+    extra = ACTIVATIONS_PER_BYTE * weights
+    if total > in_force().activations_bytes + extra:
+        most = max(sizes, key=lambda name: sizes[name])
+        made = graph.tensors()[most].inputs
+        node = f"{made[0].op} (node {made[0].name or most!r})" if made else f"input {most!r}"
+        what = f"bytes of all tensors, {sizes[most]:,} of them by {node}"
+        hold("activations_bytes", what, total, extra)
+
+
+def _key(domain: str, name: str, overload: str) -> _Key:
+    return domain, name, overload
+
+
+def _called(node: onnx.NodeProto) -> _Key:
+    return _key(node.domain, node.op_type, node.overload)
+
+
+def _callees_first(functions: dict[_Key, onnx.FunctionProto]) -> list[_Key]:
+    """The functions, each behind those that it calls."""
+    order: list[_Key] = []
+    state: dict[_Key, bool] = {}  # False while its callees are visited
+    for start in functions:
+        stack = [(start, False)]
+        while stack:
+            key, left = stack.pop()
+            if left:
+                state[key] = True
+                order.append(key)
+            elif key not in state:
+                state[key] = False
+                stack.append((key, True))
+                called = {_called(node) for node in _all_nodes(functions[key].node)}
+                for callee in called & functions.keys():
+                    if state.get(callee) is False:
+                        raise UnsupportedModelError(
+                            f"function {callee[1]!r} calls itself, which ONNX does not allow"
+                        )
+                    stack.append((callee, False))
+    return order
+
+
+def _all_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterable[onnx.NodeProto]:
+    waiting = list(nodes)
+    while waiting:
+        node = waiting.pop()
+        yield node
+        for body in bodies_of(node):
+            waiting.extend(body.node)
+
+
+def _count(
+    nodes: Iterable[onnx.NodeProto], counted: dict[_Key, tuple[int, int]], depth: int
+) -> tuple[int, int]:
+    """(nodes, nesting) of a list of nodes, functions counted by what they come to."""
+    total, deepest = 0, depth
+    waiting = [(node, depth) for node in nodes]
+    while waiting:
+        node, level = waiting.pop()
+        inner, below = counted.get(_called(node), (1, 0))
+        total, deepest = total + inner, max(deepest, level + below)
+        for body in bodies_of(node):
+            waiting += [(n, level + 1) for n in body.node]
+    return total, deepest
+
+
+def check_carried(
+    graph: onnx.GraphProto, outer: Mapping[str, int] | None = None, total: int = 0
+) -> int:
+    """How many numbers shape inference would carry along the nodes, each a message of its own.
+
+    Args:
+        graph: without functions.
+        outer: lengths of the tensors around a subgraph.
+        total: numbers counted before.
+
+    Raises:
+        UnsupportedModelError: millions.
+    """
+    lengths = dict(outer or {}) | {
+        tensor.name: max(1, tensor.dims[0] if tensor.dims else 1)
+        for tensor in graph.initializer
+        if len(tensor.dims) < 2
+    }
+    for node in graph.node:
+        for body in bodies_of(node):
+            total = check_carried(body, lengths, total)
+        if node.op_type == "Shape":
+            length = 16
+        elif node.op_type == "Constant":
+            length = max([_length(a) for a in node.attribute], default=1)
+        elif node.op_type in _CARRIED:
+            # Of operators of one tensor the others are parameters.
+            read = node.input[:1] if node.op_type in _OF_ONE else node.input
+            given = [lengths[name] for name in read if name in lengths]
+            if len(given) < len(read):
+                continue
+            length = sum(given) if node.op_type == "Concat" else max(given, default=0)
+        else:
+            continue
+        lengths.update(dict.fromkeys(node.output, length))
+        total += length
+        if total > _MOST_CARRIED:
+            raise UnsupportedModelError(
+                f"{node.op_type} (node {node.name or node.output[0]!r}): sizes of more than "
+                f"{_MOST_CARRIED:,} numbers in all are not supported"
+            )
+    return total
+
+
+def _length(attribute: onnx.AttributeProto) -> int:
+    if attribute.HasField("t"):
+        dims = attribute.t.dims
+        return dims[0] if len(dims) == 1 else 1
+    return max(1, len(attribute.ints), len(attribute.floats))

@@ -1,0 +1,179 @@
+"""ONNX Runtime's own operators (com.microsoft) as standard ones; its optimised files have them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from ...graph.emitter import Emitter
+from ...graph.tensors import is_constant, optional_input, rank_of
+from .normalization import standardised
+from .registry import decomposition
+
+DOMAIN = "com.microsoft"
+
+
+def contrib(*ops: str):
+    """Register a decomposition of operators of ONNX Runtime's domain."""
+    return decomposition(*(f"{DOMAIN}.{op}" for op in ops))
+
+
+def _activated(emit: Emitter, node: gs.Node, x: gs.Tensor) -> gs.Tensor | None:
+    """The activation that was fused into a node, by its attributes."""
+    name = node.attrs.get("activation", "")
+    parameters = list(node.attrs.get("activation_params") or [])
+    if not name:
+        return x
+    if name in ("Relu", "Sigmoid", "Tanh"):
+        return emit(name, x)
+    if name == "LeakyRelu":
+        return emit(name, x, alpha=(parameters or [0.01])[0])
+    if name == "HardSigmoid":
+        alpha, beta = parameters if len(parameters) == 2 else (0.2, 0.5)
+        return emit(name, x, alpha=alpha, beta=beta)
+    if name == "Clip" and len(parameters) == 2:
+        return emit("Clip", x, float(parameters[0]), float(parameters[1]))
+    return None
+
+
+def _plain(node: gs.Node) -> dict:
+    """A node's attributes without those of its fused activation."""
+    return {k: v for k, v in node.attrs.items() if not k.startswith("activation")}
+
+
+@contrib("FusedConv")
+def fused_conv(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
+    """y = activation(W * x + b [+ z])."""
+    y = emit("Conv", *node.inputs[:3], **_plain(node))
+    if optional_input(node, 3) is not None:
+        y = emit.add(y, node.inputs[3])
+    return _activated(emit, node, y)
+
+
+@contrib("NhwcFusedConv", "NhwcConv")
+def nhwc_conv(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
+    """The same over images with channels last, in x, y and z."""
+    x = emit("Transpose", node.inputs[0], perm=[0, 3, 1, 2])
+    y = emit("Conv", x, *node.inputs[1:3], **_plain(node))
+    y = emit("Transpose", y, perm=[0, 2, 3, 1])
+    if optional_input(node, 3) is not None:
+        y = emit.add(y, node.inputs[3])
+    return _activated(emit, node, y)
+
+
+@contrib("FusedGemm")
+def fused_gemm(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
+    """y = activation(alpha A B + beta C)."""
+    return _activated(emit, node, emit("Gemm", *node.inputs, **_plain(node)))
+
+
+@contrib("FusedMatMul", "TransposeMatMul")
+def fused_matmul(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
+    """y = alpha A' B', each transposed in its last two axes where asked for."""
+    if node.attrs.get("transBatchA", 0) or node.attrs.get("transBatchB", 0):
+        return None
+    operands = [
+        emit("Einsum", tensor, equation="...ij->...ji") if node.attrs.get(flag, 0) else tensor
+        for tensor, flag in zip(node.inputs, ("transA", "transB"), strict=True)
+    ]
+    return emit.mul(emit("MatMul", *operands), float(node.attrs.get("alpha", 1.0)))
+
+
+@contrib("MatMulNBits")
+def matmul_of_few_bits(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
+    """y = x W' [+ bias], W = scale (q - zero) for each block of a row, q packed low bits first."""
+    packed, scales, zeros = node.inputs[1], node.inputs[2], optional_input(node, 3)
+    parameters = [packed, scales, *([] if zeros is None else [zeros])]
+    if optional_input(node, 4) is not None or not all(map(is_constant, parameters)):
+        return None
+    bits, rows, columns = node.attrs["bits"], node.attrs["N"], node.attrs["K"]
+    q = _unpacked(packed.values, bits).reshape(rows, -1, node.attrs["block_size"])
+    blocks = q.shape[1]
+    scale = np.asarray(scales.values, np.float32).reshape(rows, blocks, 1)
+    if zeros is None:
+        zero = np.float32(2 ** (bits - 1))
+    else:
+        points = np.asarray(zeros.values)
+        points = _unpacked(points, bits) if points.dtype == np.uint8 else points.astype(np.float32)
+        zero = points.reshape(rows, -1)[:, :blocks, None]
+    weight = (scale * (q - zero)).reshape(rows, -1)[:, :columns]
+    y = emit("MatMul", node.inputs[0], emit.constant(np.ascontiguousarray(weight.T)))
+    return y if optional_input(node, 5) is None else emit.add(y, node.inputs[5])
+
+
+def _unpacked(packed: np.ndarray, bits: int) -> np.ndarray:
+    """Bytes as float32 numbers of so many bits each, the lowest bits first."""
+    shifts = np.arange(0, 8, bits, dtype=np.uint8)
+    return ((packed[..., None] >> shifts) & (2**bits - 1)).astype(np.float32)
+
+
+@contrib("Gelu")
+def gelu(emit: Emitter, node: gs.Node) -> gs.Tensor:
+    """y = x Phi(x)."""
+    return _gelu(emit, node.inputs[0])
+
+
+@contrib("BiasGelu")
+def bias_gelu(emit: Emitter, node: gs.Node) -> gs.Tensor:
+    """y = gelu(x + bias)."""
+    return _gelu(emit, emit.add(node.inputs[0], node.inputs[1]))
+
+
+def _gelu(emit: Emitter, x: gs.Tensor) -> gs.Tensor:
+    cdf = emit.mul(emit.add(emit("Erf", emit.mul(x, math.sqrt(0.5))), 1.0), 0.5)
+    return emit.mul(x, cdf)
+
+
+@contrib("FastGelu")
+def fast_gelu(emit: Emitter, node: gs.Node) -> gs.Tensor:
+    """y = v (1 + tanh(sqrt(2 / pi) (v + 0.044715 v^3))) / 2, v = x [+ bias]."""
+    x = node.inputs[0]
+    if optional_input(node, 1) is not None:
+        x = emit.add(x, node.inputs[1])
+    cube = emit.mul(emit.mul(x, x), x)
+    inner = emit.mul(emit.add(x, emit.mul(cube, 0.044715)), math.sqrt(2 / math.pi))
+    return emit.mul(x, emit.mul(emit.add(emit("Tanh", inner), 1.0), 0.5))
+
+
+@contrib("QuickGelu")
+def quick_gelu(emit: Emitter, node: gs.Node) -> gs.Tensor:
+    """y = x sigmoid(alpha x)."""
+    x = node.inputs[0]
+    return emit.mul(x, emit("Sigmoid", emit.mul(x, float(node.attrs.get("alpha", 1.702)))))
+
+
+@decomposition("SimplifiedLayerNormalization")
+def simplified_layer_normalization(emit: Emitter, node: gs.Node) -> gs.Tensor:
+    """y = x / sqrt(mean x^2 + epsilon) * scale (in ONNX Runtime's files of the default domain)."""
+    rank = rank_of(node.inputs[0])
+    axes = list(range(node.attrs.get("axis", -1) % rank, rank))
+    x = _root_mean_square(emit, node.inputs[0], axes, node.attrs.get("epsilon", 1e-5))
+    return emit.mul(x, node.inputs[1])
+
+
+def _root_mean_square(emit: Emitter, x: gs.Tensor, axes: list[int], epsilon: float) -> gs.Tensor:
+    mean = emit("ReduceMean", emit.mul(x, x), axes, keepdims=1)
+    return emit.mul(x, emit("Reciprocal", emit("Sqrt", emit.add(mean, epsilon))))
+
+
+@contrib("SkipLayerNormalization", "SkipSimplifiedLayerNormalization")
+def skip_layer_normalization(emit: Emitter, node: gs.Node) -> list[gs.Tensor | None]:
+    """s = x + skip [+ bias]; y = normalised s, scaled [and shifted]; the fourth output is s."""
+    simplified = node.op.startswith("SkipSimplified")
+    x, skip, scale = node.inputs[:3]
+    beta, bias = (
+        (None, optional_input(node, 3))
+        if simplified
+        else (optional_input(node, 3), optional_input(node, 4))
+    )
+    total = emit.add(x, skip)
+    if bias is not None:
+        total = emit.add(total, bias)
+    last, epsilon = [-1], node.attrs.get("epsilon", 1e-5)
+    normal = _root_mean_square if simplified else standardised
+    y = emit.mul(normal(emit, total, last, epsilon), scale)
+    if beta is not None:
+        y = emit.add(y, beta)
+    return [y, None, None, total][: len(node.outputs)]

@@ -1,0 +1,39 @@
+"""Composite operators written as simple ones: always, or only where DeepLIFT needs it."""
+
+from __future__ import annotations
+
+import onnx_graphsurgeon as gs
+
+from ...graph.rewriting import Rewrite, rewrite_nodes
+
+# Operators that no method has a direct rule for.
+ALWAYS: dict[str, Rewrite] = {}
+# Operators with a gradient rule, which DeepLIFT takes apart into its own families.
+FOR_DEEPLIFT: dict[str, Rewrite] = {}
+
+
+def decomposition(*ops: str, table: dict[str, Rewrite] = ALWAYS):
+    """Register a rewrite for the operators named (other domains' as `domain.Name`).
+
+    Raises:
+        ValueError: the operator has one already.
+    """
+
+    def register(rewrite: Rewrite) -> Rewrite:
+        for op in ops:
+            if op in table:
+                raise ValueError(f"a second decomposition of {op}")
+            table[op] = rewrite
+        return rewrite
+
+    return register
+
+
+def decompose_other_domains(graph: gs.Graph) -> bool:
+    """Rewrite other domains' operators, whose shapes ONNX's inference cannot tell; True for any."""
+    return rewrite_nodes(graph, {op: rewrite for op, rewrite in ALWAYS.items() if "." in op})
+
+
+def decompose(graph: gs.Graph) -> bool:
+    """Rewrite every operator that no method has a direct rule for; True when there were any."""
+    return rewrite_nodes(graph, ALWAYS)

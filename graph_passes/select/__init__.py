@@ -1,0 +1,1 @@
+"""What is explained: input, output, score, target and feature maps."""

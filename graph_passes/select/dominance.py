@@ -1,0 +1,53 @@
+"""What every path crosses, and what stands before and behind a tensor."""
+
+from __future__ import annotations
+
+import onnx_graphsurgeon as gs
+
+from ..graph.reach import Reach
+from .positions.flow import WEIGHTED
+
+
+def dominators(path: Reach, start: gs.Variable) -> list[gs.Variable]:
+    """Tensors before the score that every path from the start to it crosses, in order.
+
+    One sweep over the nodes in order keeps the number of tensors that are made but not used up: a
+    tensor is crossed by every path exactly if, once it is made, nothing else made before it is used
+    later.
+    """
+    last_use: dict[str, int] = {}
+    for index, node in enumerate(path.nodes):
+        for operand in path.operands(node):
+            last_use[node.inputs[operand].name] = index
+    open_until = last_use.get(start.name, -1)
+    crossed = []
+    for index, node in enumerate(path.nodes):
+        made = [t for t in node.outputs if t.name in path.varying and t.name in last_use]
+        if open_until <= index and len(made) == 1:
+            crossed.append(made[0])
+        open_until = max([open_until, *(last_use[t.name] for t in made)])
+    return crossed
+
+
+def behind_weights(path: Reach) -> set[str]:
+    """Names of the tensors that a Conv, Gemm or the like stands before: the rest is the image."""
+    learnt: set[str] = set()
+    for node in path.nodes:
+        if node.op in WEIGHTED or any(t.name in learnt for t in node.inputs):
+            learnt.update(t.name for t in node.outputs)
+    return learnt
+
+
+def feeds_weights(tensor: gs.Variable, path: Reach) -> bool:
+    """True when a Conv, Gemm or the like stands between this tensor and the score."""
+    return any(node.op in WEIGHTED for node in nodes_behind(tensor, path))
+
+
+def nodes_behind(tensor: gs.Variable, path: Reach) -> list[gs.Node]:
+    """The path's nodes that depend on a tensor."""
+    reached, nodes = {tensor.name}, []
+    for node in path.nodes:
+        if any(t.name in reached for t in node.inputs):
+            nodes.append(node)
+            reached.update(t.name for t in node.outputs)
+    return nodes

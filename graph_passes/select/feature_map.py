@@ -1,0 +1,362 @@
+"""Finding Grad-CAM's feature map: by dominance, not "the last Conv".
+
+It is the last tensor with spatial extent, a map or patch tokens, that every path from the image to
+the score crosses, and whose places still reach the score themselves. Where only a class token is
+read in the end, that is what the last attention reads.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from ... import InvalidInputError, UnsupportedModelError
+from ..graph.dims import Shape, describe
+from ..graph.reach import Reach, find_reach
+from ..graph.tensors import operator_name
+from .dominance import (
+    behind_weights,
+    dominators,
+    feeds_weights,
+    nodes_behind,
+)
+from .map_layout import Layout, layout_of, picture_axes
+from .positions.flow import BY_ATTENTION, WEIGHTED, Flow, follow
+from .subject import Subject
+from .typical import typical_graph
+
+# Moves elements only: the map is what it moves.
+_MOVING = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Slice")
+_LINEAR = (*_MOVING, "Transpose", "Split", "Gather", "Identity", "Add", "Mul", "Div")
+
+
+class FeatureMap(NamedTuple):
+    """The chosen tensor, the order of its axes, and why it was chosen.
+
+    Attributes:
+        tensor: the activation.
+        layout: which of its axes hold what.
+        picture: the explained input's axes that its places lie along; None: unknown.
+        fixed: whether the layout's sizes are those of all inputs.
+        sized_by: for tokens of a number that is only known at run time, a tensor and its axes that
+            tell how many rows and columns they make; else None.
+        others: how many other tokens stand among those of places.
+        reason: why it was chosen, and what its tokens are.
+        warning: what is wrong with it, in one line; else None.
+    """
+
+    tensor: gs.Variable
+    layout: Layout
+    picture: tuple[int, ...] | None
+    fixed: bool
+    sized_by: tuple[gs.Variable, tuple[int, ...]] | None
+    others: int
+    reason: str
+    warning: str | None = None
+
+
+class _Sight(NamedTuple):
+    """A subject at one size, and where its tensors stand there.
+
+    `fixed`: its inputs have this size always, but for the batch.
+    """
+
+    subject: Subject
+    start: gs.Variable
+    end: gs.Variable
+    flow: Flow
+    fixed: bool
+
+    @property
+    def path(self) -> Reach:
+        return self.flow.path
+
+    def layout(self, tensor: gs.Tensor) -> Layout | None:
+        places = self.flow.places(tensor)
+        found = None if places is None else layout_of(self.flow.grids, places, self.start.shape)
+        return found if found is not None and found.number > 1 else None
+
+    def ranked(self, tensor: gs.Tensor) -> np.ndarray:
+        """The ids of a tensor with a layout, in a grid of their own."""
+        places = self.flow.places(tensor)
+        ids = None if places is None else self.flow.grids.ranked(places.ids)
+        assert ids is not None
+        return ids
+
+
+def find_feature_map(subject: Subject, layer: str | None = None) -> FeatureMap:
+    """Choose the feature map, or take the tensor (or node) named by `layer`.
+
+    Raises:
+        InvalidInputError: `layer` names nothing on the path, or something without channel and
+            spatial axes, or tokens that do not reach the score.
+        UnsupportedModelError: the model has no tensor with channels and spatial extent on every
+            path.
+    """
+    # Two rows tell the batch from what is cut into patches; some files hold one for good.
+    batches = [2, 1] if not isinstance(subject.batch, int) else [subject.batch]
+    found: list[FeatureMap] = []
+    error: Exception | None = None
+    for batch in batches:
+        sight = _seen(subject, batch)
+        try:
+            found.append(_named(sight, layer) if layer is not None else _chosen(sight))
+        except (InvalidInputError, UnsupportedModelError) as refused:
+            error = error or refused
+        if found and found[-1].warning is None:
+            return found[-1]
+    if found:
+        return found[0]
+    assert error is not None
+    raise error
+
+
+def _seen(subject: Subject, batch: int) -> _Sight:
+    graph = typical_graph(subject, batch)
+    tensors = graph.tensors()
+    start, end = tensors[subject.start.name], tensors[subject.logits.name]
+    path = find_reach(graph, [start], [end])
+    dims = {dim for tensor in subject.graph.inputs for dim in tensor.shape or [None]}
+    fixed = all(isinstance(dim, int) or dim == subject.batch for dim in dims)
+    return _Sight(subject, start, end, follow(path, start, end, batch), fixed)
+
+
+# The choice.
+
+
+def _chosen(sight: _Sight) -> FeatureMap:
+    subject, path = sight.subject, sight.path
+    # Where the score is a place of a map, the map itself is no feature of it.
+    dense = subject.needs_index or sight.layout(sight.end) is not None
+    learnt = behind_weights(path)
+    crossed = [tensor for tensor in dominators(path, sight.start) if tensor.name in learnt]
+    fitting = [t for t in crossed if _is_candidate(sight, t)]
+    if dense:
+        fitting = [t for t in fitting if feeds_weights(t, path)]
+    if not fitting:
+        raise UnsupportedModelError(_no_map(sight))
+    last = fitting[-1]
+    later = [t for t in _crossed_by_patches(sight, last) if _is_candidate(sight, t)]
+    later = [t for t in later if not dense or feeds_weights(t, path)]
+    if later and (chosen := _before_moving(later[-1], [last, *later])) is not last:
+        reason = (
+            "the last tensor that all patch tokens which still tell the score something go "
+            "through: behind it, other tokens have read them"
+        )
+        return _feature_map(sight, chosen, reason)
+    chosen = _before_moving(last, fitting)
+    layout = sight.layout(chosen)
+    tokens = layout is not None and layout.tokens is not None
+    kind = "of patch tokens" if tokens else "with spatial extent"
+    source = subject.input.name
+    reason = f"the last tensor {kind} that every path from {source!r} to the score crosses"
+    return _feature_map(sight, chosen, reason)
+
+
+def _is_candidate(sight: _Sight, tensor: gs.Variable) -> bool:
+    """True where places reach the score, and not in the projections that an attention reads."""
+    met = sight.flow.met(tensor)
+    projected = BY_ATTENTION in met and _is_product(tensor)
+    return bool(met) and not projected and sight.layout(tensor) is not None
+
+
+def _is_product(tensor: gs.Variable) -> bool:
+    """True for what a matrix of weights makes, with its bias or scale, moved or not."""
+    node = tensor.inputs[0]
+    while node.op in _LINEAR and any(operand.inputs for operand in node.inputs):
+        varying = [operand for operand in node.inputs if operand.inputs]
+        if len(varying) > 1:
+            return False
+        node = varying[0].inputs[0]
+    return node.op in WEIGHTED
+
+
+def _before_moving(tensor: gs.Variable, fitting: Sequence[gs.Variable]) -> gs.Variable:
+    """What a Reshape or Slice moves, as long as it is a map, too."""
+    names = {other.name for other in fitting}
+    while tensor.inputs[0].op in _MOVING and tensor.inputs[0].inputs[0].name in names:
+        tensor = tensor.inputs[0].inputs[0]
+    return tensor
+
+
+def _feature_map(sight: _Sight, tensor: gs.Variable, reason: str) -> FeatureMap:
+    layout = sight.layout(tensor)
+    assert layout is not None
+    own = sight.subject.graph.tensors()[tensor.name]
+    made = f"made by {tensor.inputs[0].op}, {describe(_shown_shape(sight, tensor, own))}"
+    others = 0
+    if layout.tokens is not None:
+        others = tensor.shape[layout.spatial[0]] - layout.number
+        made += f"; {_grid_text(layout, sight, others)}"
+    early = _too_early(sight, tensor)
+    reason = f"{reason} ({made})" + (f"; {early}" if early else "")
+    return FeatureMap(
+        tensor=own,
+        layout=layout,
+        picture=picture_axes(sight.start.shape, sight.flow.grids.grid(sight.ranked(tensor))),
+        fixed=sight.fixed,
+        sized_by=None if sight.fixed else _sized_by(sight, tensor, layout),
+        others=others,
+        reason=reason,
+        warning=early and f"Grad-CAM at {own.name!r}: {early}",
+    )
+
+
+def _shown_shape(sight: _Sight, tensor: gs.Variable, own: gs.Variable) -> Shape:
+    """The tensor's shape as far as it is the same for all inputs."""
+    layout = sight.layout(tensor)
+    if not sight.fixed or layout is None:
+        return own.shape
+    return [
+        sight.subject.batch if axis == layout.batch else size
+        for axis, size in enumerate(tensor.shape)
+    ]
+
+
+def _grid_text(layout: Layout, sight: _Sight, others: int) -> str:
+    """The grid of the tokens, and how many others are left out."""
+    text = f"patch tokens {' x '.join(map(str, layout.sizes))}"
+    if not sight.fixed:
+        text += f" for an input {describe(sight.start.shape)}"
+    return text + (f", {others} other token{'s' * (others > 1)} left out" if others else "")
+
+
+def _sized_by(sight: _Sight, tensor: gs.Variable, layout: Layout):
+    """The last map before tokens of unknown number that has their rows and columns."""
+    if layout.tokens is None:
+        return None
+    ids, found = sight.ranked(tensor), None
+    for node in sight.path.nodes[: sight.path.nodes.index(tensor.inputs[0])]:
+        for other in node.outputs:
+            shaped = sight.layout(other)
+            if shaped is None or shaped.tokens is not None or shaped.sizes != layout.sizes:
+                continue
+            if sight.flow.grids.grid(sight.ranked(other)) == sight.flow.grids.grid(ids):
+                found = sight.subject.graph.tensors()[other.name], shaped.spatial
+    steps = np.diff(layout.tokens)
+    if found is None or (steps != 1).any():
+        raise UnsupportedModelError(
+            f"Grad-CAM cannot tell how many rows and columns the tokens of {tensor.name!r} make at "
+            "run time; a file with a fixed input size works"
+        )
+    return found
+
+
+# By name.
+
+
+def _named(sight: _Sight, layer: str) -> FeatureMap:
+    """The path's tensor of that name, or the first output of the node of that name."""
+    path = sight.path
+    on_path = {t.name: t for node in path.nodes for t in node.outputs if t.name in path.varying}
+    by_node = {node.name: node.outputs[0] for node in path.nodes}
+    tensor = on_path.get(layer) or by_node.get(layer)
+    if tensor is None:
+        usable = [name for name, t in on_path.items() if sight.layout(t) is not None]
+        near = difflib.get_close_matches(layer, usable, 3, 0.3) or usable[-3:]
+        raise InvalidInputError(
+            f"no tensor or node {layer!r} lies between the input and the score; for example: "
+            + ", ".join(repr(name) for name in near)
+        )
+    if sight.layout(tensor) is None:
+        own = sight.subject.graph.tensors()[tensor.name]
+        raise InvalidInputError(
+            f"layer {layer!r} has shape {describe(own.shape)}: "
+            "expected channels and spatial axes, or one axis of patch tokens"
+        )
+    if not sight.flow.met(tensor):
+        raise InvalidInputError(
+            f"layer {layer!r}: its patch tokens do not reach the score, only other tokens do"
+        )
+    return _feature_map(sight, tensor, "asked for by name")
+
+
+# Dominance.
+
+
+def _crossed_by_patches(sight: _Sight, base: gs.Variable) -> list[gs.Variable]:
+    """Tensors behind `base` that all of its places go through until attention reads them.
+
+    The same sweep, over those operands alone through which places reach the score. Nothing is
+    crossed any more where the first of them are read as keys or values; nothing at all where some
+    are pooled instead: `base` itself is what is pooled then.
+    """
+    path, flow = sight.path, sight.flow
+    told, last_use = {base.name}, {}
+    made_at: dict[int, list[gs.Variable]] = {}
+    left = len(path.nodes)
+    for index, node in enumerate(path.nodes):
+        operands = [k for k in path.operands(node) if (index, k) in flow.carried]
+        read = told.intersection(node.inputs[k].name for k in operands)
+        if read:
+            made_at[index] = [t for t in node.outputs if flow.still_told(t)]
+            told.update(t.name for t in made_at[index])
+            last_use.update(dict.fromkeys(read, index))
+            if not made_at[index]:
+                if node.op not in ("MatMul", "Einsum") or len(path.operands(node)) < 2:
+                    return []
+                left = min(left, index)
+    open_until, crossed = last_use.get(base.name, left), []
+    for index, made in made_at.items():
+        if open_until <= index < left and len(made) == 1:
+            crossed.append(made[0])
+        open_until = max([open_until, *(last_use.get(t.name, left) for t in made)])
+    return crossed
+
+
+# Weights, before and behind.
+
+
+def _too_early(sight: _Sight, tensor: gs.Variable) -> str | None:
+    """What to say of a map with most of the network behind it.
+
+    Counted are the matrices of weights that places, or what may be places, go through.
+    """
+    path, flow = sight.path, sight.flow
+    weighing = [
+        id(node)
+        for index, node in enumerate(path.nodes)
+        if node.op in WEIGHTED
+        and len(path.operands(node)) == 1
+        and (index, path.operands(node)[0]) in flow.carried
+    ]
+    behind = {id(node) for node in nodes_behind(tensor, path)}.intersection(weighing)
+    if 2 * len(behind) <= len(weighing):
+        return None
+    text = (
+        f"most of the network lies behind this map ({len(behind)} of {len(weighing)} convolutions "
+        "and products with weights), so it shows little of what the score rests on"
+    )
+    return f"{text}; {_lost(flow)}" if flow.lost is not None else text
+
+
+def _lost(flow: Flow) -> str:
+    node = flow.lost
+    assert node is not None
+    return f"places could not be followed through {operator_name(node)} (node {node.name!r})"
+
+
+def _no_map(sight: _Sight) -> str:
+    path, learnt = sight.path, behind_weights(sight.path)
+    maps = [
+        tensor.name
+        for node in path.nodes
+        for tensor in node.outputs
+        if tensor.name in learnt
+        and _is_candidate(sight, tensor)
+        and BY_ATTENTION not in sight.flow.met(tensor)
+    ]
+    why = "no convolution before it?"
+    if sight.flow.lost is not None:
+        why = _lost(sight.flow)
+    elif maps:
+        why = f"it is reached in several ways; layer={maps[-1]!r} would take the last map of one"
+    return (
+        "Grad-CAM needs a tensor with channels and height x width over 1 that every path from the "
+        f"image to the score crosses, and {sight.subject.output.name!r} has none ({why}); "
+        "integrated-gradients and deeplift work on any input"
+    )

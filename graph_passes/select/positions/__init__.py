@@ -1,0 +1,1 @@
+"""Which place of the input each element of a tensor stands for."""
