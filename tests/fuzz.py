@@ -14,8 +14,8 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from random_checks import check
-from random_graphs import Built, random_model
+from support.random_checks import check
+from support.random_graphs import Built, random_model
 
 
 def built_from(seed: int) -> Built:

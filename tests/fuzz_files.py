@@ -27,10 +27,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
-from damage import damage_message, damaged_bytes, damaged_json
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from PIL import Image
+from support.damage import damage_message, damaged_bytes, damaged_json
 
 import onnxplain
 import onnxplain.engine.commands.explain
@@ -136,7 +136,7 @@ def problem_of(outcome: Outcome, folder: Path) -> str | None:
 @cache
 def models() -> list[bytes]:
     """Every operator's own tests."""
-    from node_suite import node_tests
+    from support.node_suite import node_tests
 
     found = [test.model.SerializeToString() for test in node_tests()]
     return [data for data in found if len(data) < _LARGEST // 4]
@@ -153,7 +153,7 @@ def networks() -> list[bytes]:
 @cache
 def network() -> tuple[bytes, dict[str, Any]]:
     """The model of digits and its card, for runs of the command line."""
-    from digits import CARD, DATA
+    from support.digits import CARD, DATA
 
     return (DATA / "jax_digits.onnx").read_bytes(), CARD
 
@@ -161,7 +161,7 @@ def network() -> tuple[bytes, dict[str, Any]]:
 @cache
 def classifiers() -> list[bytes]:
     """Models of images: digits, a text's orientation, and small ones of each make."""
-    from digits import DATA
+    from support.digits import DATA
 
     return [network()[0], (DATA / "ch_ppocr_mobile_v2.0_cls_mobile.onnx").read_bytes(), *made()]
 

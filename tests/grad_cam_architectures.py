@@ -22,9 +22,9 @@ from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import networks
 import numpy as np
 import torch
+from support import networks
 from torch import nn
 
 import onnxplain

@@ -14,8 +14,8 @@ from pathlib import Path
 import fuzz_files
 import numpy as np
 import onnx
-from hostile_constants import BUILDERS, HUGE, hostile, parsed
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
+from support.hostile_constants import BUILDERS, HUGE, hostile, parsed
 
 
 @hostile

@@ -6,16 +6,15 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
 
 import pytest
+from support.folders import ROOT
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     tomllib = pytest.importorskip("tomli")
 
-ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("engine", "graph_passes", "models")
 SOURCES = [ROOT / "__init__.py", ROOT / "cli.py"]
 SOURCES += sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))

@@ -3,11 +3,11 @@
 import re
 import subprocess
 import sys
-from pathlib import Path
+
+from support.folders import ROOT
 
 from onnxplain.models.shipped import demo_model
 
-ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
 

@@ -39,8 +39,8 @@ def free_name(wanted: str, taken: set[str]) -> str:
     return name
 
 
-# Marks of nodes: a quantiser's rounding, whose gradient is 1, and the reductions over all of a tensor,
-# over every row of a batch, that find its range.
+# Marks of nodes: a quantiser's rounding, whose gradient is 1, and the reductions over all of a
+# tensor, over every row of a batch, that find its range.
 STRAIGHT_THROUGH = "straight_through"
 RANGE = "range"
 

@@ -17,7 +17,7 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import shapes as drawn
-import zoo  # the tests' folder is on the path from here on
+from support import zoo  # the tests' folder is on the path from here on
 
 from onnxplain.models.shipped import demo_model
 

@@ -1,0 +1,309 @@
+"""An output folder keeps its records: over runs, beside other processes, whatever breaks off."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.digits import CARD, write_model, write_photo
+
+from onnxplain import InvalidInputError
+from onnxplain.engine.commands.explain import Options, explain_files
+from onnxplain.engine.commands.journal import Entry, Journal, JournalError
+from onnxplain.engine.commands.results import Output
+
+CAM = {"methods": ("grad-cam",)}
+
+
+@pytest.fixture
+def model(tmp_path):
+    return write_model(tmp_path)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    (tmp_path / "photos").mkdir()
+    return [write_photo(tmp_path / "photos" / f"p{k}.png", k) for k in range(3)]
+
+
+def run(model, images, folder, output=None, **options):
+    chosen = Options(**{**CAM, **options})
+    return explain_files(model, [str(path) for path in images], folder, chosen, output=output)
+
+
+def results(folder):
+    return json.loads((folder / "results.json").read_text(encoding="utf-8"))
+
+
+def whole(folder):
+    """The records in results.json, all of whose files are there and can be read."""
+    records = results(folder)
+    names = [name for record in records for name in record.get("files", [])]
+    assert len(set(names)) == len(names)
+    for name in names:
+        if name.endswith(".png"):
+            with Image.open(folder / name) as picture:
+                picture.load()
+        else:
+            with np.load(folder / name) as saved:
+                assert saved["attribution"].size and saved["input"].size
+    return records
+
+
+def test_later_runs_add(tmp_path, model, photos):
+    out = tmp_path / "out"
+    run(model, photos[:2], out)
+    run(model, photos[2:], out)
+    run(model, photos[:1], out, methods=("deeplift",), targets=("0", "5"))
+    records = whole(out)
+    assert [(r["image"][-6:], r["method"]) for r in records] == [
+        *(("p0.png", "grad-cam"), ("p1.png", "grad-cam"), ("p2.png", "grad-cam")),
+        *(("p0.png", "deeplift"), ("p0.png", "deeplift")),
+    ]
+    run(model, photos, out)
+    assert len(whole(out)) == 5
+
+
+def test_other_options_are_other_records_with_files_of_their_own(tmp_path, model, photos):
+    out = tmp_path / "out"
+    for baseline in ("black", "white", "black"):
+        run(model, photos[:1], out, methods=("deeplift",), baseline=baseline)
+    black, white = whole(out)
+    assert black["options"] | {"baseline": "white"} == white["options"]
+    assert black["files"][0] == "p0.deeplift.0.png"
+    assert len(white["files"][0]) == len("p0.deeplift.0.png") + 7
+    with np.load(out / black["files"][1]) as one, np.load(out / white["files"][1]) as other:
+        assert not np.array_equal(one["attribution"], other["attribution"])
+    assert set(black["options"]) == {"baseline", "rule", "card"}
+
+
+@pytest.mark.parametrize("what", ["baseline", "card", "layer", "steps", "rule"])
+def test_what_shapes_the_numbers_tells_records_apart(tmp_path, model, photos, what):
+    first, then, method = {}, {}, "deeplift"
+    if what == "baseline":
+        first = then = {"baseline": str(tmp_path / "b.npy")}
+        np.save(tmp_path / "b.npy", np.float32(0.25))
+    elif what in ("layer", "steps"):
+        method = "grad-cam" if what == "layer" else "integrated-gradients"
+        first, then = ({what: "silu_out_0"}, {}) if what == "layer" else ({what: 4}, {what: 8})
+    elif what == "rule":
+        then = {"rule": "reveal-cancel"}
+    run(model, photos[:1], tmp_path / "out", methods=(method,), **first)
+    if what == "baseline":
+        np.save(tmp_path / "b.npy", np.float32(0.5))
+    elif what == "card":
+        model.with_suffix(".json").write_text(json.dumps({**CARD, "mean": 0.25}))
+    run(model, photos[:1], tmp_path / "out", methods=(method,), **then)
+    one, other = whole(tmp_path / "out")
+    assert one["options"] != other["options"]
+
+
+def test_images_of_one_name_and_names_that_differ_in_case(tmp_path, model, photos):
+    (tmp_path / "other").mkdir()
+    twins = [write_photo(tmp_path / "other" / name, 0) for name in ("p0.png", "P0.bmp")]
+    run(model, [photos[0], *twins], tmp_path / "out")
+    names = [record["files"][0] for record in whole(tmp_path / "out")]
+    assert len({name.lower() for name in names}) == 3
+
+
+def test_no_image_is_written_over(tmp_path, model):
+    """Also where its name is that of a picture of another."""
+    names = ("a.png", "a.grad-cam.3.png")
+    images = [
+        write_photo(tmp_path / name, number) for name, number in zip(names, (3, 8), strict=True)
+    ]
+    before = [path.read_bytes() for path in images]
+    run(model, images, tmp_path)
+    assert [path.read_bytes() for path in images] == before and len(whole(tmp_path)) == 2
+
+
+def test_very_long_names(tmp_path, model):
+    images = [write_photo(tmp_path / f"{'x' * 240}{k}.png", k) for k in range(2)]
+    report = run(model, images, tmp_path / "out", targets=("7",))
+    assert not report.failed and len(whole(tmp_path / "out")) == 2
+
+
+def test_a_failure_goes_when_the_image_is_done(tmp_path, model, photos):
+    late = tmp_path / "late.png"
+    out = tmp_path / "out"
+    assert run(model, [late, *photos[:1]], out).failed
+    assert [("error" in record) for record in results(out)] == [True, False]
+    write_photo(late, 4)
+    run(model, [late], out)
+    assert len(whole(out)) == 2 and not any("error" in record for record in results(out))
+
+
+def test_resume(tmp_path, model, photos):
+    out = tmp_path / "out"
+    again = Output(resume=True)
+    done = run(model, photos, out, again, targets=("top1", "5"))
+    assert (done.resumed, len(done.records)) == (0, 6)
+    done = run(model, photos, out, again, targets=("5", "top1"))
+    assert (done.resumed, done.records) == (3, [])
+    # A changed image, a file that is gone, a target and a method that are new.
+    write_photo(photos[0], 8)
+    os.utime(photos[0], ns=(1, 1))
+    (out / "p1.grad-cam.5.npz").unlink()
+    done = run(model, photos, out, again, targets=("5", "top1"))
+    assert done.resumed == 1
+    assert [r["target"]["index"] for r in done.records] == [5, 8, 5]
+    done = run(model, photos[2:], out, again, targets=("2", "7"))
+    assert [r["target"]["index"] for r in done.records] == [7]
+    done = run(model, photos[2:], out, again, methods=("grad-cam", "deeplift"), targets=("7",))
+    assert [r["method"] for r in done.records] == ["deeplift"]
+    assert run(model, [*photos, tmp_path / "none.png"], out, again, targets=("5",)).resumed == 3
+    whole(out)
+
+
+def test_what_failed_is_tried_again(tmp_path, model, photos):
+    late, again = tmp_path / "late.png", Output(resume=True)
+    assert run(model, [late], tmp_path / "out", again).failed
+    write_photo(late, 4)
+    assert len(run(model, [late], tmp_path / "out", again).records) == 1
+
+
+def test_without_pictures(tmp_path, model, photos):
+    out = tmp_path / "out"
+    run(model, photos[:1], out, Output(pictures=False))
+    assert results(out)[0]["files"] == ["p0.grad-cam.0.npz"] and not list(out.glob("*.png"))
+    # With pictures it is not done yet; without, it is, and the picture stays.
+    assert run(model, photos[:1], out, Output(resume=True)).resumed == 0
+    for output in (Output(pictures=False, resume=True), Output(pictures=False)):
+        run(model, photos[:1], out, output)
+        assert whole(out)[0]["files"] == ["p0.grad-cam.0.png", "p0.grad-cam.0.npz"]
+    write_photo(photos[0], 0)
+    os.utime(photos[0], ns=(1, 1))
+    run(model, photos[:1], out, Output(pictures=False))
+    assert whole(out)[0]["files"] == ["p0.grad-cam.0.npz"] and not list(out.glob("*.png"))
+
+
+def test_an_older_runs_folder_is_taken_over(tmp_path, model, photos):
+    out = tmp_path / "out"
+    run(model, photos[:2], out)
+    (out / "results.jsonl").unlink()
+    run(model, photos[1:], out)
+    assert len(whole(out)) == 3
+    # As versions without a journal wrote it: nothing says by which options, so both stay.
+    old = results(out)
+    for record in old:
+        del record["options"]
+    (out / "results.json").write_text(json.dumps(old))
+    (out / "results.jsonl").unlink()
+    run(model, photos[:1], out)
+    records = whole(out)
+    assert records[:3] == old and len(records) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("results.json", '{"accuracy": 0.9}'),
+        ("results.json", '[{"image": '),
+        ("results.jsonl", '{"accuracy": 0.9}\n'),
+        ("results.jsonl", "a line without an end"),
+    ],
+)
+def test_somebody_elses_files_are_left_alone(tmp_path, model, photos, name, content):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text(content)
+    with pytest.raises(InvalidInputError, match=name):
+        run(model, photos, tmp_path / "out")
+    assert (tmp_path / "out" / name).read_text() == content
+
+
+@pytest.mark.parametrize("cut", [1, 5, 100])
+def test_a_torn_line_is_cut_off(tmp_path, model, photos, cut):
+    out = tmp_path / "out"
+    run(model, photos[:2], out)
+    path = out / "results.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0] + b"what is this?\n" + lines[1][:-cut])
+    (out / "results.json").unlink()
+    done = run(model, photos, out, Output(resume=True))
+    assert done.resumed == 1 and len(whole(out)) == 3
+    assert [json.loads(line)["record"]["image"] for line in path.read_bytes().splitlines()[2:]]
+
+
+def test_a_line_that_cannot_be_written_leaves_no_part(tmp_path, monkeypatch):
+    journal = Journal(tmp_path)
+    with journal.locked():
+        journal.append("a/1", Entry({"image": "a", "files": []}))
+    before = (tmp_path / "results.jsonl").read_bytes()
+    write = os.write
+
+    def full(descriptor, content):
+        if len(content) < 30:
+            raise OSError(28, "No space left on device")
+        return write(descriptor, content[:20])
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(JournalError, match="No space left"), journal.locked():
+        journal.append("b/1", Entry({"image": "b", "files": []}))
+    assert (tmp_path / "results.jsonl").read_bytes() == before
+    assert len(journal.records()) == 1
+
+
+def test_a_picture_without_its_line_is_no_picture(tmp_path, model, photos, monkeypatch):
+    def full(self, content):
+        raise JournalError(28, "No space left on device", "results.jsonl")
+
+    monkeypatch.setattr(Journal, "_write", full)
+    report = run(model, photos, tmp_path / "out")
+    assert report.stopped is not None and "results.jsonl: No space left" in report.stopped
+    assert report.status == 2 and not list((tmp_path / "out").glob("p*"))
+
+
+def test_interrupted_between_two_images(tmp_path, model, photos):
+    class Enough(BaseException):
+        pass
+
+    def stop(records):
+        if records[0]["image"].endswith("p1.png"):
+            raise Enough
+
+    with pytest.raises(Enough):
+        explain_files(
+            model, [str(p) for p in photos], tmp_path / "out", Options(**CAM), on_image=stop
+        )
+    assert len(whole(tmp_path / "out")) == 2
+
+
+def test_results_json_is_written_early_only_where_that_is_cheap(tmp_path, monkeypatch):
+    journal = Journal(tmp_path)
+    with journal.locked():
+        journal.append("a/1", Entry({"image": "a", "files": []}))
+    journal.write_results_if_cheap()
+    assert len(results(tmp_path)) == 1
+    with journal.locked():
+        journal.append("b/1", Entry({"image": "b", "files": []}))
+    journal._spent = 1e6
+    journal.write_results_if_cheap()
+    assert len(results(tmp_path)) == 1
+    journal.write_results()
+    assert len(results(tmp_path)) == 2
+
+
+def test_two_writers_see_each_others_records(tmp_path):
+    one, other = Journal(tmp_path), Journal(tmp_path)
+    for number, journal in enumerate([one, other, one, other]):
+        with journal.locked():
+            name = journal.name(f"{number}/1", "same")
+            record = {"image": str(number), "files": [f"{name}.npz"]}
+            journal.append(f"{number}/1", Entry(record))
+    one.write_results()
+    assert len({r["files"][0] for r in results(tmp_path)}) == 4
+    # The folder's journal may be put aside while somebody is at work.
+    shutil.move(tmp_path / "results.jsonl", tmp_path / "aside.jsonl")
+    with other.locked():
+        other.append("4/1", Entry({"image": "4", "files": []}))
+    other.write_results()
+    assert len(results(tmp_path)) == 5
+
+
+def test_one_line_as_each_image_is_done(tmp_path, model, photos):
+    seen = []
+    images = [str(path) for path in photos]
+    explain_files(model, images, tmp_path / "out", Options(**CAM), on_image=seen.append)
+    assert [len(records) for records in seen] == [1, 1, 1]
