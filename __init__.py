@@ -51,7 +51,7 @@ _HOMES = {
     "Explainer": ".engine.explainer",
     "Explanation": ".engine.explanation",
     "Inspection": ".engine.inspection",
-    "Limits": ".graph_passes.limits",
+    "Limits": ".graph_passes.graph.limits",
     "inspect": ".engine.inspection",
     "methods": ".graph_passes.methods",
     "vjp": ".engine.vjp",

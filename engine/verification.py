@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -70,8 +70,22 @@ def gradient_error(
         }
         return float(ends.run({**feeds, **moved, **asked, **at_x})[finish.SCORE][0])
 
-    here = abs(score(0.0))
     size = max(float(np.abs(feeds[name]).max()) for name in gradients)
+    return _best_difference(score, length, size)
+
+
+def _best_difference(score: Callable[[float], float], length: float, size: float) -> float | None:
+    """How far the best central difference along the gradient is from its length, as a part of it.
+
+    Args:
+        score: of a step along the gradient.
+        length: the gradient's.
+        size: the input's largest number.
+
+    Raises:
+        UnsupportedModelError: no step comes close.
+    """
+    here = abs(score(0.0))
     errors = []
     for change in _CHANGES:
         step = change * max(here, 1e-2) / length

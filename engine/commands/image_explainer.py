@@ -241,13 +241,8 @@ class ImageExplainer:
                 def step(passes: int, of: int, done=done, share=share) -> None:
                     progress(done + share * passes / of)
 
-                began = time.perf_counter()
                 extra = {"baseline": baseline} if find_method(method).takes("baseline") else {}
-                explanation = explainer(tensor, group, progress=step, **extra)
-                check_label_count(self.card.labels, self._subject, explanation)
-                self._check_first(explainer, tensor, explanation)
-                ones = each_target(explanation)
-                seconds = (time.perf_counter() - began) / len(ones)
+                ones, seconds = self._explained(explainer, tensor, group, progress=step, **extra)
                 records = [self._record(path, explainer, one, seconds) for one in ones]
                 indices = [record["target"]["index"] for record in records]
                 for place, (one, record) in enumerate(zip(ones, records, strict=True)):
@@ -267,6 +262,17 @@ class ImageExplainer:
                         image_stat=stat,
                         shared=shared,
                     )
+
+    def _explained(
+        self, explainer: Explainer, tensor: np.ndarray, group: Any, **how: Any
+    ) -> tuple[list[Explanation], float]:
+        """The checked explanations of one input, one for each target, and the seconds for each."""
+        began = time.perf_counter()
+        explanation = explainer(tensor, group, **how)
+        check_label_count(self.card.labels, self._subject, explanation)
+        self._check_first(explainer, tensor, explanation)
+        ones = each_target(explanation)
+        return ones, (time.perf_counter() - began) / len(ones)
 
     def _check_first(self, explainer: Explainer, tensor: np.ndarray, e: Explanation) -> None:
         """Compare the first image's outputs with the file's own; what was off stays refused.

@@ -5,7 +5,7 @@ What it carries (cotangents or multipliers) is decided by the rule table.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import onnx_graphsurgeon as gs
@@ -93,20 +93,11 @@ def backward(
         if all(dy is None for dy in dys):
             continue
         emit.selecting, emit.place = id(node) in unsure, node.name or node.outputs[0].name
-        varying = path.operands(node)
-        for operand in varying:
-            resolved = rules(node, operand, varying)
-            assert isinstance(resolved, Resolved)
-            cotangent = resolved.rule(emit, node, *dys)
+        for operand, cotangent in _passed_back(emit, rules, node, dys, path.operands(node)):
             if cotangent is None:
                 stopped.add((id(node), operand))
-                continue
-            source = node.inputs[operand]
-            if resolved.broadcasts:
-                cotangent = emit.sum_to(cotangent, node.outputs[0].shape, source)
-            if not is_constant(cotangent):
-                cotangent.shape = source.shape
-            arrived.setdefault(source.name, []).append(cotangent)
+            else:
+                arrived.setdefault(node.inputs[operand].name, []).append(cotangent)
     emit.selecting, emit.place = False, None
     for tensor in wrt:
         if passed[tensor.name] is None:
@@ -115,6 +106,26 @@ def backward(
     missing = [t for t, cotangent in zip(wrt, found, strict=True) if cotangent is None]
     _check_arrival(path, stopped, missing, [tensor for tensor, _ in seeds], required)
     return found
+
+
+def _passed_back(
+    emit: Emitter,
+    rules: RuleTable,
+    node: gs.Node,
+    dys: Sequence[gs.Tensor | None],
+    varying: Sequence[int],
+) -> Iterator[tuple[int, gs.Tensor | None]]:
+    """For each varying operand of a node what its rule makes of the outputs' cotangents."""
+    for operand in varying:
+        resolved = rules(node, operand, varying)
+        assert isinstance(resolved, Resolved)
+        cotangent, source = resolved.rule(emit, node, *dys), node.inputs[operand]
+        if cotangent is not None:
+            if resolved.broadcasts:
+                cotangent = emit.sum_to(cotangent, node.outputs[0].shape, source)
+            if not is_constant(cotangent):
+                cotangent.shape = source.shape
+        yield operand, cotangent
 
 
 def _check_arrival(

@@ -180,17 +180,7 @@ def select(
     """
     if score not in ("logit", "output"):
         raise InvalidInputError(f"score must be 'logit' or 'output', got {score!r}")
-    names = [*input] if isinstance(input, Iterable) and not isinstance(input, str) else [input]
-    if not names or len(set(names)) < len(names):
-        raise InvalidInputError(f"input must be a name or several different ones, got {input!r}")
-    sources = tuple(first_float(graph, choose_input(graph, name)) for name in names)
-    for source in sources:
-        if source.start.shape is None:
-            raise UnsupportedModelError(
-                f"the file does not say how many axes the input {source.input.name!r} has"
-            )
-        if len(source.start.shape) > 1 and isinstance(source.start.shape[0], int):
-            hold("batch", f"batch of the input {source.input.name!r}", source.start.shape[0])
+    sources = _choose_sources(graph, input)
     refuse_batch_statistics(graph)
     chosen = _choose_output(graph, [source.start for source in sources], output)
     logits, ending, axis = chosen, None, None
@@ -219,6 +209,22 @@ def select(
         problem,
         own,
     )
+
+
+def _choose_sources(graph: gs.Graph, input: str | Sequence[str] | None) -> tuple[Source, ...]:
+    """The inputs named, or the one that is found, each with where it becomes float."""
+    names = [*input] if isinstance(input, Iterable) and not isinstance(input, str) else [input]
+    if not names or len(set(names)) < len(names):
+        raise InvalidInputError(f"input must be a name or several different ones, got {input!r}")
+    sources = tuple(first_float(graph, choose_input(graph, name)) for name in names)
+    for source in sources:
+        if source.start.shape is None:
+            raise UnsupportedModelError(
+                f"the file does not say how many axes the input {source.input.name!r} has"
+            )
+        if len(source.start.shape) > 1 and isinstance(source.start.shape[0], int):
+            hold("batch", f"batch of the input {source.input.name!r}", source.start.shape[0])
+    return sources
 
 
 def _row_starts(graph: gs.Graph, sources: Sequence[Source]) -> dict[str, Place]:

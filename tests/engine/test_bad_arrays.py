@@ -4,9 +4,8 @@ import shutil
 
 import numpy as np
 import pytest
-from support.digits import digit, write_model
+from support.digits import digit, flat_model, write_model
 from support.networks import example, exported
-from test_jobs import flat_model
 
 from onnxplain import Explainer, InvalidInputError
 

@@ -7,10 +7,16 @@ import zlib
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
-from support.digits import CARD, write_model, write_photo
-from test_cli import command  # noqa: F401  (a fixture)
-from test_jobs import flat_model
+from onnx import TensorProto, helper
+from support.digits import (
+    CARD,
+    flat_model,
+    save,
+    simple,
+    unsupported_model,
+    write_model,
+    write_photo,
+)
 
 from onnxplain import UnsupportedModelError, inspect, vjp
 
@@ -29,7 +35,7 @@ def seven(tmp_path):
 
 
 @pytest.fixture
-def refused(command, tmp_path, seven):  # noqa: F811
+def refused(command, tmp_path, seven):
     """Explain with these arguments after the model; returns the only line on stderr."""
 
     def run(model, *arguments, status=2, images=None):
@@ -41,32 +47,6 @@ def refused(command, tmp_path, seven):  # noqa: F811
         return err
 
     return run
-
-
-def simple(nodes, input_type=TensorProto.FLOAT, output_type=TensorProto.FLOAT, output=("N", 10)):
-    """A model on x [N, 8, 8, 1] with weights w [64, 10] and k [4, 1, 3, 3], that returns y."""
-    random = np.random.default_rng(0)
-    weights = {"w": (64, 10), "k": (4, 1, 3, 3)}
-    initializers = [
-        numpy_helper.from_array(random.normal(size=shape).astype(np.float32), name)
-        for name, shape in weights.items()
-    ]
-    graph = helper.make_graph(
-        [helper.make_node(*node[:3], **(node[3] if len(node) > 3 else {})) for node in nodes],
-        "simple",
-        [helper.make_tensor_value_info("x", input_type, ["N", 8, 8, 1])],
-        [helper.make_tensor_value_info("y", output_type, output)],
-        initializers,
-    )
-    for number, node in enumerate(graph.node):
-        node.name = f"node_{number}_{node.op_type}"
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-
-
-def save(model, path, card=CARD):
-    onnx.save(model, path)
-    path.with_suffix(".json").write_text(json.dumps(card))
-    return path
 
 
 # Models
@@ -121,20 +101,6 @@ def test_no_float_output(refused, tmp_path):
 def test_no_convolution(refused, tmp_path):
     error = refused(flat_model(tmp_path), "-m", "grad-cam")
     assert "Grad-CAM needs" in error and "integrated-gradients and deeplift work" in error
-
-
-def unsupported_model(tmp_path):
-    nodes = [
-        ("Transpose", ["x"], ["t"], {"perm": [0, 3, 1, 2]}),
-        ("Conv", ["t", "k"], ["c"], {"pads": [1, 1, 1, 1]}),
-        ("Unheard", ["c"], ["u"], {"domain": "nobody"}),
-        ("Unseen", ["u"], ["v"], {"domain": "nobody"}),
-        ("GlobalAveragePool", ["v"], ["p"]),
-        ("Flatten", ["p"], ["y"]),
-    ]
-    model = simple(nodes, output=("N", 4))
-    model.opset_import.append(helper.make_opsetid("nobody", 1))
-    return save(model, tmp_path / "unsupported.onnx")
 
 
 @pytest.mark.parametrize("method", OTHERS)
@@ -234,7 +200,7 @@ def test_baselines(refused, model, tmp_path):
 
 
 @pytest.mark.parametrize("folder", ["seven.png", "seven.png/deeper", "/proc/nothing"])
-def test_output_folder_not_writable(command, tmp_path, model, seven, folder):  # noqa: F811
+def test_output_folder_not_writable(command, tmp_path, model, seven, folder):
     status, _, err = command("explain", model, seven, "-o", tmp_path / folder)
     assert status == 2 and err.count("\n") == 1
     assert "cannot write to the output folder" in err and str(tmp_path / folder) in err
@@ -251,19 +217,19 @@ def test_output_folder_not_writable(command, tmp_path, model, seven, folder):  #
         (["-m", "grad-cam", "--layer", "nothing"], "'nothing'"),
     ],
 )
-def test_export_options(command, tmp_path, model, arguments, words):  # noqa: F811
+def test_export_options(command, tmp_path, model, arguments, words):
     file = tmp_path / "out.onnx"
     status, out, err = command("export", model, *arguments, "-o", file)
     assert (status, out) == (2, "") and words in err and err.count("\n") == 1
     assert not file.exists()
 
 
-def test_export_file_not_writable(command, tmp_path, model):  # noqa: F811
+def test_export_file_not_writable(command, tmp_path, model):
     status, _, err = command("export", model, "-m", "grad-cam", "-o", tmp_path / "no" / "x.onnx")
     assert status == 2 and "cannot write" in err and err.count("\n") == 1
 
 
-def test_inspect_names(command, model):  # noqa: F811
+def test_inspect_names(command, model):
     for option in ("--layer", "--output"):
         status, _, err = command("inspect", model, option, "nothing")
         assert status == 2 and "'nothing'" in err and err.count("\n") == 1
@@ -314,7 +280,7 @@ def test_a_bad_image(refused, tmp_path, model, seven, name):
     assert record["image"] == str(bad) and str(bad) in record["error"]
 
 
-def test_bad_images_among_good_ones(command, tmp_path, model, seven):  # noqa: F811
+def test_bad_images_among_good_ones(command, tmp_path, model, seven):
     (tmp_path / "bad").mkdir()
     bad = [write_bad_image(tmp_path / "bad" / name, seven) for name in BAD_IMAGES]
     eight = write_photo(tmp_path / "eight.png", 8)

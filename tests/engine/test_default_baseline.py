@@ -10,9 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from PIL import Image
-from support.small import f32, node, small, value
-from test_cli import command  # noqa: F401  (a fixture)
-from test_rules import run
+from support.small import f32, node, run, small, value
 
 import onnxplain
 from onnxplain.engine.commands.trace import trace_delta, trace_image
@@ -88,7 +86,7 @@ def start(place: str) -> float:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_way_starts_from_the_same(command, tmp_path, model, photo, place, method):  # noqa: F811
+def test_every_way_starts_from_the_same(command, tmp_path, model, photo, place, method):
     x = tensor_of(model, photo)
     target = 2
     expected = onnxplain.Explainer(model, method, baseline=start(place))(x, target).attribution
@@ -123,7 +121,7 @@ def test_the_trace_starts_from_the_same(model, photo, place):
 
 
 @pytest.mark.parametrize("methods", ["deeplift", "all", "grad-cam"])
-def test_said_once_a_command(command, tmp_path, model, photo, place, methods):  # noqa: F811
+def test_said_once_a_command(command, tmp_path, model, photo, place, methods):
     more = [] if methods == "all" else ["-m", methods]
     again = tmp_path / "again.png"
     again.write_bytes(photo.read_bytes())
@@ -150,7 +148,7 @@ def test_said_once_an_explainer(model, photo, place, method, caplog):
     assert caplog.text.count(ASSUMED) == (place == "none")
 
 
-def test_an_exported_file_holds_the_card_that_was_given(command, tmp_path, model):  # noqa: F811
+def test_an_exported_file_holds_the_card_that_was_given(command, tmp_path, model):
     card = {**CARD, "mean": 0.75}
     given = tmp_path / "given.json"
     given.write_text(json.dumps(card))

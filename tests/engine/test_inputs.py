@@ -8,22 +8,11 @@ import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from support.small import model_of
 
 import onnxplain
 
 METHODS = ("integrated-gradients", "deeplift")
-
-
-def model_of(nodes, inputs, outputs, weights) -> onnx.ModelProto:
-    """A model from nodes, (name, type, shape) triples and named arrays."""
-    graph = helper.make_graph(
-        nodes,
-        "inputs",
-        [helper.make_tensor_value_info(*i) for i in inputs],
-        [helper.make_tensor_value_info(*o) for o in outputs],
-        [numpy_helper.from_array(np.asarray(v), k) for k, v in weights.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
 def uint8_model() -> onnx.ModelProto:

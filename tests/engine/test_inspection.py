@@ -6,11 +6,8 @@ import numpy as np
 import onnx
 import pytest
 from support import keras_like
-from support.digits import CARD, DATA, LABELS, write_model
+from support.digits import CARD, DATA, LABELS, flat_model, simple, unsupported_model, write_model
 from support.networks import exported
-from test_bad_input import simple, unsupported_model
-from test_cli import command  # noqa: F401  (a fixture)
-from test_jobs import flat_model
 
 import onnxplain
 from onnxplain.engine.inspection import table
@@ -138,7 +135,7 @@ def test_table_has_a_row_for_everything():
     assert [text[method] for method in METHODS] == ["supported"] * 3
 
 
-def test_printed(command):  # noqa: F811
+def test_printed(command):
     status, out, err = command("inspect", demo_model())
     assert (status, err) == (0, "")
     lines = out.splitlines()
@@ -146,7 +143,7 @@ def test_printed(command):  # noqa: F811
     assert all(line.startswith(name) for line, name in zip(lines, ROWS, strict=True))
 
 
-def test_printed_assumptions_and_reasons(command, tmp_path):  # noqa: F811
+def test_printed_assumptions_and_reasons(command, tmp_path):
     status, out, _ = command("inspect", DATA / "ch_ppocr_mobile_v2.0_cls_mobile.onnx")
     assert status == 0 and "no model card; assumed:" in out and "size 224 x 224" in out
     status, out, _ = command("inspect", unsupported_model(tmp_path))
@@ -154,7 +151,7 @@ def test_printed_assumptions_and_reasons(command, tmp_path):  # noqa: F811
     assert "not saliency: nobody.Unheard" in out and "not occlusion" not in out
 
 
-def test_json(command, tmp_path):  # noqa: F811
+def test_json(command, tmp_path):
     status, out, err = command("inspect", write_model(tmp_path), "--json")
     assert (status, err) == (0, "")
     found = json.loads(out)

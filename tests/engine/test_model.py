@@ -9,7 +9,6 @@ import onnx
 import pytest
 from support import networks
 from support.digits import digit, write_model, write_photo
-from test_cli import command  # noqa: F401
 
 import onnxplain
 from onnxplain.engine import model as opening
@@ -49,7 +48,7 @@ def counts(monkeypatch) -> dict[str, int]:
         ["inspect", "MODEL", "--trace-delta", "PHOTO"],
     ],
 )
-def test_once_a_command(command, tmp_path, counts, arguments):  # noqa: F811
+def test_once_a_command(command, tmp_path, counts, arguments):
     places = {"MODEL": write_model(tmp_path), "FILE": tmp_path / "e.onnx"}
     places["PHOTO"] = write_photo(tmp_path / "seven.png", 7)
     out = ["-o", tmp_path / "out"] if arguments[0] == "explain" else []

@@ -8,8 +8,8 @@ import logging
 import numpy as np
 import onnx
 import pytest
+from support.digits import CARD, write_photo
 from support.small import FLOAT, ask, f32, node, small, value
-from test_jobs import CARD, write_photo
 
 import onnxplain
 from onnxplain.engine import soundness

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.digits import CARD, write_model, write_photo
-from test_cli import command  # noqa: F401  (a fixture)
 
 import onnxplain
 from onnxplain.models.text import shown, shown_json
@@ -94,7 +93,7 @@ CHANGES = [
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
-def test_a_model(command, tmp_path, change):  # noqa: F811
+def test_a_model(command, tmp_path, change):
     model = write_model(tmp_path)
     proto = onnx.load(model)
     change(proto)
@@ -124,7 +123,7 @@ def test_a_model(command, tmp_path, change):  # noqa: F811
             assert "\n" not in str(error)
 
 
-def test_labels_and_file_names(command, tmp_path):  # noqa: F811
+def test_labels_and_file_names(command, tmp_path):
     labels = [f"{name}{EVIL}" for name in CARD["labels"]]
     model = write_model(tmp_path, {**CARD, "labels": labels})
     photo = write_photo(tmp_path / f"seven{EVIL.replace('/', '')}.png", 7)
@@ -144,7 +143,7 @@ def test_labels_and_file_names(command, tmp_path):  # noqa: F811
         check_shown(printed, err)
 
 
-def test_paths_that_are_not_there(command, tmp_path):  # noqa: F811
+def test_paths_that_are_not_there(command, tmp_path):
     photo = write_photo(tmp_path / "seven.png", 7)
     for arguments in (
         ["explain", f"none{EVIL}.onnx", photo],

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from test_rules import run
 
 import onnxplain
+from support.small import run
 
 Function = Callable[[Any], Any]
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
-from support.random_graphs import Built
-from test_rules import run
 
 import onnxplain
+from support.random_graphs import Built
+from support.small import run
 
 METHODS = ("grad-cam", "integrated-gradients", "deeplift")
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from support.exported import REASON
-from test_rules import run
+from support.small import run
 
 import onnxplain
 

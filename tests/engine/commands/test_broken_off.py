@@ -10,8 +10,7 @@ import time
 
 import pytest
 from support.digits import write_model, write_photo
-from test_journal import results, whole
-from test_writing import limited
+from support.left_behind import limited, results, whole
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX signals and limits")
 PHOTOS = 6

@@ -10,28 +10,14 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from support.digits import digit, write_model, write_photo
+from support.digits import digit, flat_model, write_model, write_photo
 from support.folders import ROOT
-from test_jobs import flat_model
 
-from onnxplain import Explainer, __version__, cli
+from onnxplain import Explainer, __version__
 from onnxplain.engine.running import session
 from onnxplain.models.shipped import demo_model, demo_photos
 
 METHODS = ("grad-cam", "integrated-gradients", "deeplift")
-
-
-@pytest.fixture
-def command(capsys):
-    """Run the command line in this process: (exit status, stdout, stderr)."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as exited:
-            cli.main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return exited.value.code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from PIL import Image
-from support.digits import CARD, LABELS, digit, write_model, write_photo
+from support.digits import CARD, LABELS, digit, flat_model, write_model, write_photo
 
 from onnxplain import Explainer, InvalidInputError
 from onnxplain.engine.commands.explain import Options, explain_files
@@ -209,24 +209,6 @@ def test_methods_that_do_not_serve_the_model_are_skipped(tmp_path, seven):
     assert [r["method"] for r in report.records] == ["integrated-gradients", "deeplift"]
     assert list(report.skipped) == ["grad-cam"]
     assert "integrated-gradients and deeplift work" in report.skipped["grad-cam"]
-
-
-def flat_model(folder, scale=1.0):
-    """An image model without any convolution: [N, 8, 8, 1] -> Flatten -> Gemm -> [N, 10]."""
-    helper, float32 = onnx.helper, onnx.TensorProto.FLOAT
-    weight = np.random.default_rng(0).uniform(-scale, scale, (64, 10)).astype(np.float32)
-    nodes = [
-        helper.make_node("Flatten", ["x"], ["f"]),
-        helper.make_node("Gemm", ["f", "w"], ["y"]),
-    ]
-    inputs = [helper.make_tensor_value_info("x", float32, ["N", 8, 8, 1])]
-    outputs = [helper.make_tensor_value_info("y", float32, ["N", 10])]
-    weights = [onnx.numpy_helper.from_array(weight, "w")]
-    graph = helper.make_graph(nodes, "flat", inputs, outputs, weights)
-    path = folder / "flat.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]), path)
-    path.with_suffix(".json").write_text(json.dumps(CARD))
-    return path
 
 
 def test_scores_that_are_not_finite_are_failures_that_name_the_tensor(tmp_path, seven):

@@ -6,8 +6,8 @@ import shutil
 
 import numpy as np
 import pytest
-from PIL import Image
 from support.digits import CARD, write_model, write_photo
+from support.left_behind import results, whole
 
 from onnxplain import InvalidInputError
 from onnxplain.engine.commands.explain import Options, explain_files
@@ -31,25 +31,6 @@ def photos(tmp_path):
 def run(model, images, folder, output=None, **options):
     chosen = Options(**{**CAM, **options})
     return explain_files(model, [str(path) for path in images], folder, chosen, output=output)
-
-
-def results(folder):
-    return json.loads((folder / "results.json").read_text(encoding="utf-8"))
-
-
-def whole(folder):
-    """The records in results.json, all of whose files are there and can be read."""
-    records = results(folder)
-    names = [name for record in records for name in record.get("files", [])]
-    assert len(set(names)) == len(names)
-    for name in names:
-        if name.endswith(".png"):
-            with Image.open(folder / name) as picture:
-                picture.load()
-        else:
-            with np.load(folder / name) as saved:
-                assert saved["attribution"].size and saved["input"].size
-    return records
 
 
 def test_later_runs_add(tmp_path, model, photos):

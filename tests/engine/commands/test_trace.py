@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 from support import networks, zoo
-from test_cli import command  # noqa: F401  (a fixture)
 
 import onnxplain
 from onnxplain.engine.commands.trace import total_loss, trace_delta, trace_rows
@@ -83,7 +82,7 @@ def test_wrong_arguments():
             trace_delta(model, x, **options)
 
 
-def test_command(command):  # noqa: F811
+def test_command(command):
     status, out, _ = command("inspect", demo_model(), "--trace-delta", demo_photos()[0])
     assert status == 0
     table, trace = out.split("lost of the sum")
@@ -91,7 +90,7 @@ def test_command(command):  # noqa: F811
     assert len(trace.splitlines()) == 11
 
 
-def test_command_as_json(command):  # noqa: F811
+def test_command_as_json(command):
     photo = demo_photos()[0]
     status, out, _ = command("inspect", demo_model(), "--trace-delta", photo, "--json")
     found = json.loads(out)
@@ -101,6 +100,6 @@ def test_command_as_json(command):  # noqa: F811
     assert "trace_delta" not in json.loads(out)
 
 
-def test_command_with_a_missing_image(command, tmp_path):  # noqa: F811
+def test_command_with_a_missing_image(command, tmp_path):
     status, out, err = command("inspect", demo_model(), "--trace-delta", tmp_path / "none.png")
     assert status == 2 and not out and "none.png" in err and len(err.splitlines()) == 1

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from support.digits import write_model
+from support.left_behind import limited
 
 import onnxplain
 from onnxplain.engine.files import writing
@@ -128,18 +129,6 @@ def test_a_failed_export_leaves_nothing(tmp_path):
         assert done.returncode == 2 and "File too large" in done.stderr, done.stderr
         assert done.stderr.count("\n") == 1 and name in done.stderr
     assert set(os.listdir(tmp_path)) == names and old.read_bytes() == b"old"
-
-
-def limited(size, *arguments):
-    """Run the command line where no file may be larger than this many bytes."""
-    script = (
-        "import resource, signal, sys\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))\n"
-        "from onnxplain.cli import main; main(sys.argv[1:])"
-    )
-    command = [sys.executable, "-c", script, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
 
 
 @POSIX

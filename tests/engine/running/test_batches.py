@@ -6,9 +6,11 @@ import numpy as np
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper
-from test_inputs import METHODS, model_of
+from support.small import model_of
 
 import onnxplain
+
+METHODS = ("integrated-gradients", "deeplift")
 
 FLOAT, DOUBLE = TensorProto.FLOAT, TensorProto.DOUBLE
 RANDOM = np.random.default_rng(5)

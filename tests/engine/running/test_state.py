@@ -13,8 +13,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from test_inputs import model_of
-from test_rules import run
+from support.small import model_of, run
 from torch import nn
 
 import onnxplain

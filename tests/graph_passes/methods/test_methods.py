@@ -15,7 +15,6 @@ import pytest
 from support import networks
 from support.digits import DATA, LABELS, digit, write_model, write_photo
 from support.folders import ROOT
-from test_cli import command  # noqa: F401
 
 import onnxplain
 from onnxplain.engine.running.settings import command_line_options
@@ -147,7 +146,7 @@ def test_a_pickle_gives_the_same(model, method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_drawn_and_recorded(command, tmp_path, model, method):  # noqa: F811
+def test_drawn_and_recorded(command, tmp_path, model, method):
     photo, out = write_photo(tmp_path / "seven.png", 7), tmp_path / "out"
     options = [part for name, v in few(method).items() for part in (f"--{name}", v)]
     status, printed, err = command("explain", model, photo, "-m", method, *options, "-o", out)
@@ -161,7 +160,7 @@ def test_drawn_and_recorded(command, tmp_path, model, method):  # noqa: F811
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_exported_by_the_command_line(command, tmp_path, model, method):  # noqa: F811
+def test_exported_by_the_command_line(command, tmp_path, model, method):
     status, out, err = command("export", model, "-m", method, "-o", tmp_path / "e.onnx")
     assert status == 0, err
     assert "attribution" in out
@@ -198,7 +197,7 @@ def test_inspected(model):
     assert not any(found.unsupported.values())
 
 
-def test_options_of_the_command_line(command, tmp_path, model):  # noqa: F811
+def test_options_of_the_command_line(command, tmp_path, model):
     """One of each name; those of no chosen method are refused."""
     offered = [option.name for option in command_line_options()]
     assert len(set(offered)) == len(offered)
@@ -220,7 +219,7 @@ def test_signatures():
         assert len(source.signature(method.unsupported).parameters) == 2
 
 
-def test_several_baselines_on_the_command_line(command, tmp_path, model):  # noqa: F811
+def test_several_baselines_on_the_command_line(command, tmp_path, model):
     photo, out = write_photo(tmp_path / "seven.png", 7), tmp_path / "out"
     other = write_photo(tmp_path / "three.png", 3)
     several = ["--baseline", "black", "--baseline", other]

@@ -20,7 +20,7 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 from support import torch_runner
-from test_rules import run
+from support.small import run
 
 import onnxplain
 from onnxplain.engine.inputs.image import image_to_tensor, read_image

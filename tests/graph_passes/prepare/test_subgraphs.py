@@ -7,10 +7,12 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper
-from test_inputs import METHODS, model_of
+from support.small import model_of
 
 import onnxplain
 from onnxplain.graph_passes.finish.split import split
+
+METHODS = ("integrated-gradients", "deeplift")
 
 FLOAT = TensorProto.FLOAT
 RANDOM = np.random.default_rng(6)

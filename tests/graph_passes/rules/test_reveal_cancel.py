@@ -12,8 +12,8 @@ from support import (
     rule_cases_structure,  # noqa: F401
     zoo,
 )
+from support.multipliers import check_summation_to_delta
 from support.rule_cases import CASES, Case, normal
-from test_rules_deeplift import check_summation_to_delta
 
 import onnxplain
 from onnxplain.graph_passes.methods.deeplift import RULES

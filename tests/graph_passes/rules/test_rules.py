@@ -6,7 +6,6 @@ import warnings
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from onnx.reference import ReferenceEvaluator
@@ -16,25 +15,13 @@ from support import (
     torch_runner,
 )
 from support.rule_cases import CASES, Case
+from support.small import run
 
 import onnxplain
 import onnxplain.graph_passes.rules
 from onnxplain.graph_passes.rules.registry import GRADIENTS, ZERO_DERIVATIVE, gradient
 
 DIRECTIONS = 3
-
-
-def run(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What stock ONNX Runtime makes of a model."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    names = [value.name for value in session.get_outputs()]
-    taken = {value.name: feeds[value.name] for value in session.get_inputs()}
-    return dict(zip(names, session.run(None, taken), strict=True))
 
 
 def evaluate(case: Case, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:

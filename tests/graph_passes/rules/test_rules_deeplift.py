@@ -3,75 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx
-import onnx_graphsurgeon as gs
 import pytest
 from support import (
     rule_cases_elementwise,  # noqa: F401  (importing registers the cases)
     rule_cases_structure,  # noqa: F401
 )
+from support.multipliers import check_summation_to_delta, multiplier_model
 from support.rule_cases import CASES, Case, Fixed, normal
-from test_rules import run
+from support.small import run
 
 import onnxplain.graph_passes.rules  # noqa: F401
-from onnxplain.graph_passes.backward.walk import backward, refusals
-from onnxplain.graph_passes.finish import finish
-from onnxplain.graph_passes.graph.reach import find_reach
-from onnxplain.graph_passes.graph.rewriting import rewrite_nodes
 from onnxplain.graph_passes.methods.deeplift import RULES
-from onnxplain.graph_passes.prepare.decompositions import FOR_DEEPLIFT
-from onnxplain.graph_passes.prepare.prepare import infer_shapes, prepare
-from onnxplain.graph_passes.rules.reveal_cancel import RevealCancelEmitter, collapsed
-
-
-def multiplier_model(case: Case, symbolic: bool, rule: str = "rescale") -> onnx.ModelProto | None:
-    """A model of inputs, baselines and cotangents that returns multipliers and both outputs."""
-    graph = prepare(case.model(symbolic=symbolic))
-    sources = [t for t in graph.inputs if t.dtype == np.float32]
-    path = find_reach(graph, sources, list(graph.outputs))
-    on_path = {id(node) for node in path.nodes}
-
-    def needs_it(node: gs.Node) -> bool:
-        return id(node) in on_path and (node.op != "Div" or len(path.operands(node)) == 2)
-
-    if rewrite_nodes(graph, FOR_DEEPLIFT, needs_it):
-        graph = infer_shapes(graph)
-    sources = [t for t in graph.inputs if t.dtype == np.float32]
-    results = [t for t in graph.outputs if t.dtype == np.float32]
-    table = RULES[rule]
-    emit = table.emitter(graph)
-    pairs, seeds = [], []
-    for source in sources:
-        baseline = gs.Variable(f"baseline_{source.name}", dtype=source.dtype, shape=source.shape)
-        graph.inputs.append(baseline)
-        pairs.append((source, baseline))
-    for result in results:
-        seed = gs.Variable(f"seed_{result.name}", dtype=result.dtype, shape=result.shape)
-        graph.inputs.append(seed)
-        seeds.append((result, seed))
-    emit.add_twins(pairs, results)
-    rules = table.rules(emit)
-    if refusals(find_reach(graph, sources, results), rules):
-        return None
-    multipliers = backward(emit, rules, seeds, sources)
-    if isinstance(emit, RevealCancelEmitter):
-        multipliers = [collapsed(emit, m, s) for s, m in zip(sources, multipliers, strict=True)]
-    named = {
-        f"multiplier_{s.name}": emit.filled_like(s, 0.0) if m is None else m
-        for s, m in zip(sources, multipliers, strict=True)
-    }
-    named |= {f"reference_{r.name}": emit.twin(r) for r in results}
-    return finish(graph, named)
-
-
-def baselines_for(case: Case) -> dict[str, np.ndarray]:
-    """Baselines in the case's own domain: its inputs, rolled and a little closer to their mean."""
-    feeds = case.feeds()
-    return {
-        name: np.asarray(0.9 * np.roll(x.ravel(), 1).reshape(x.shape) + 0.1 * x.mean(), np.float32)
-        for name, x in feeds.items()
-        if x.dtype == np.float32
-    }
 
 
 @pytest.mark.parametrize("symbolic", [False, True], ids=["static", "symbolic"])
@@ -80,53 +22,6 @@ def baselines_for(case: Case) -> dict[str, np.ndarray]:
 def test_summation_to_delta(case: Case, rule: str, symbolic: bool) -> None:
     """sum over inputs of m dx = sum over outputs of seed dy, whatever the seed."""
     check_summation_to_delta(case, symbolic, rule)
-
-
-def check_summation_to_delta(case: Case, symbolic: bool, rule: str) -> None:
-    """What the test above says, or a refusal of what may be refused."""
-    model = multiplier_model(case, symbolic, rule)
-    if model is None:
-        assert _may_be_refused(case, symbolic)
-        pytest.skip("refused, as it should be")
-    onnx.checker.check_model(model, full_check=True)
-    feeds, baselines = case.feeds(), baselines_for(case)
-    given = feeds | {f"baseline_{name}": value for name, value in baselines.items()}
-    random = np.random.default_rng(3)
-    outputs = [f"y{k}" for k in range(case.outputs) if k not in case.integers]
-    shapes = run(model, given | _unit_seeds(model, case, feeds))
-    seeds = {
-        f"seed_{y}": random.standard_normal(shapes[y].shape).astype(np.float32) for y in outputs
-    }
-    found = run(model, given | seeds)
-    left = right = size = 0.0
-    for name, baseline in baselines.items():
-        terms = found[f"multiplier_{name}"].astype(np.float64) * (feeds[name] - baseline)
-        left += terms.sum()
-        size += np.abs(terms).sum()
-    for y in outputs:
-        terms = seeds[f"seed_{y}"].astype(np.float64) * (found[y] - found[f"reference_{y}"])
-        right += terms.sum()
-        size += np.abs(terms).sum()
-    assert abs(left - right) <= 1e-5 * size + 1e-6
-
-
-def _may_be_refused(case: Case, symbolic: bool) -> bool:
-    """True for what DeepLIFT has no exact rule for; a refusal of anything else fails the gate."""
-    if case.static_only and symbolic:
-        return True
-    if case.op in ("Pow", "PRelu"):
-        return len(case.varying()) > 1
-    if case.op in ("ScatterElements", "ScatterND"):
-        return case.attributes.get("reduction") in ("mul", "min", "max")
-    if case.op == "ReduceProd":
-        return symbolic
-    return case.op == "TopK"
-
-
-def _unit_seeds(model: onnx.ModelProto, case: Case, feeds) -> dict[str, np.ndarray]:
-    """Seeds of ones, to learn the outputs' shapes."""
-    outputs = run(case.model(), feeds)
-    return {f"seed_{name}": np.ones(y.shape, np.float32) for name, y in outputs.items()}
 
 
 def multipliers(case: Case, x, baseline, seed) -> dict[str, np.ndarray]:
