@@ -12,7 +12,7 @@ import onnx_graphsurgeon as gs
 
 from ...graph_passes import rules  # noqa: F401  (registers the rules)
 from ...graph_passes.graph.limits import Limits, in_force
-from ...graph_passes.prepare.prepare import prepare
+from ...graph_passes.prepare.pipeline import prepare
 from . import session  # noqa: F401  (quietens ONNX Runtime while constants are folded)
 from .given import blamed_on_file
 from .locks import BUILDING

@@ -12,7 +12,7 @@ RESERVED = "onnxplain/"
 _FREED = "of_the_model/"
 
 
-def own_names(model: onnx.ModelProto) -> None:
+def own_names(model: onnx.ModelProto) -> onnx.ModelProto:
     """Rename, in place, what the model calls onnxplain/..., and all that its subgraphs define.
 
     Inputs and outputs of the model keep their names. Names inside If, Loop and Scan are unique in
@@ -28,6 +28,7 @@ def own_names(model: onnx.ModelProto) -> None:
         if name.startswith(RESERVED) and name not in kept and name not in scope:
             scope[name] = free_name(_FREED + name.removeprefix(RESERVED), taken)
     _rename(graph, scope, numbers)
+    return model
 
 
 def free_name(wanted: str, taken: set[str]) -> str:

@@ -14,8 +14,8 @@ from .tensors import operator_name
 Rewrite = Callable[[Emitter, gs.Node], "gs.Tensor | list[gs.Tensor | None] | None"]
 
 
-def rewrite_nodes(graph: gs.Graph, rewrites: Mapping[str, Rewrite], only=None) -> bool:
-    """Replace, in place, every node whose operator has a rewrite; True when anything changed.
+def rewrite_nodes(graph: gs.Graph, rewrites: Mapping[str, Rewrite], only=None) -> gs.Graph | None:
+    """Replace, in place, every node whose operator has a rewrite; returns the graph, or None.
 
     Args:
         graph: changed in place; the new nodes stand where the old one stood.
@@ -42,7 +42,7 @@ def rewrite_nodes(graph: gs.Graph, rewrites: Mapping[str, Rewrite], only=None) -
         graph.nodes[position : position + 1] = emitted
         position += len(emitted)
         changed = True
-    return changed
+    return graph if changed else None
 
 
 def _under_its_names(

@@ -42,7 +42,7 @@ from ..heads.asking import (
 )
 from ..heads.loop import looped, with_delta
 from ..prepare.decompositions import FOR_DEEPLIFT
-from ..prepare.prepare import infer_shapes
+from ..prepare.shapes import infer_shapes
 from ..rules.deeplift import RESCALE
 from ..rules.reveal_cancel import REVEAL_CANCEL
 from ..rules.table import Table

@@ -11,13 +11,15 @@ from ..graph.rewriting import rewrite_nodes
 from ..graph.tensors import is_constant
 
 
-def fold_batch_normalization(graph: gs.Graph) -> None:
+def fold_batch_normalization(graph: gs.Graph) -> gs.Graph | None:
     """Fold BatchNormalization into the Conv before it, or write it as y = a x + b."""
     outputs = {tensor.name for tensor in graph.outputs}
-    for node in [n for n in graph.nodes if n.op == "BatchNormalization"]:
+    found = [n for n in graph.nodes if n.op == "BatchNormalization"]
+    for node in found:
         if all(is_constant(t) for t in node.inputs[1:5]):
             _fold_into_conv(node, outputs)
     rewrite_nodes(graph, {"BatchNormalization": as_affine})
+    return graph if found else None
 
 
 def _affine(node: gs.Node) -> tuple[np.ndarray, np.ndarray]:

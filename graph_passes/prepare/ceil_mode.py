@@ -15,10 +15,10 @@ from ..graph.rewriting import Rewrite, rewrite_nodes
 _POOLS = ("MaxPool", "AveragePool", "LpPool")
 
 
-def exact_windows(graph: gs.Graph) -> bool:
-    """Rewrite, in place, the first pools with ceil_mode over known sizes; True when there were any.
+def exact_windows(graph: gs.Graph) -> gs.Graph | None:
+    """Rewrite the first pools with ceil_mode over known sizes.
 
-    What lies behind one has a wrong shape until shapes are inferred again: the caller repeats.
+    What lies behind one has a wrong shape until shapes are inferred again: to be repeated.
     """
     doubtful: set[str] = set()
     chosen: set[int] = set()

@@ -10,6 +10,7 @@ import onnx_graphsurgeon as gs
 from ... import UnsupportedModelError
 from ..graph.limits import ACTIVATIONS_PER_BYTE, bytes_of, hold, in_force
 from ..graph.names import bodies_of
+from .folding import budget
 
 _Key = tuple[str, str, str]
 # Operators whose results ONNX's shape inference carries as numbers.
@@ -52,12 +53,13 @@ def _check_operands(model: onnx.ModelProto) -> None:
             hold("operands", f"inputs or outputs of {node.op_type} (node {name!r})", most)
 
 
-def check_activations(graph: gs.Graph, weights: int) -> None:
+def check_activations(graph: gs.Graph) -> None:
     """Hold what lies between input and output to the limit, at the declared sizes.
+
+    The file's own size (see `spending`) adds to the limit.
 
     Args:
         graph: with inferred shapes.
-        weights: bytes of the file.
 
     Raises:
         UnsupportedModelError: naming the node that makes most.
@@ -68,7 +70,7 @@ def check_activations(graph: gs.Graph, weights: int) -> None:
         if isinstance(tensor, gs.Variable) and tensor.shape is not None
     }
     total = sum(sizes.values())
-    extra = ACTIVATIONS_PER_BYTE * weights
+    extra = ACTIVATIONS_PER_BYTE * budget().weights
     if total > in_force().activations_bytes + extra:
         most = max(sizes, key=lambda name: sizes[name])
         made = graph.tensors()[most].inputs
@@ -133,27 +135,28 @@ def _count(
     return total, deepest
 
 
-def check_carried(
-    graph: onnx.GraphProto, outer: Mapping[str, int] | None = None, total: int = 0
-) -> int:
-    """How many numbers shape inference would carry along the nodes, each a message of its own.
+def check_carried(model: onnx.ModelProto) -> None:
+    """Bound the numbers that shape inference would carry along nodes, each a message of its own.
 
     Args:
-        graph: without functions.
-        outer: lengths of the tensors around a subgraph.
-        total: numbers counted before.
+        model: without functions.
 
     Raises:
         UnsupportedModelError: millions.
     """
-    lengths = dict(outer or {}) | {
+    _carried(model.graph, {}, 0)
+
+
+def _carried(graph: onnx.GraphProto, outer: Mapping[str, int], total: int) -> int:
+    """The numbers counted before, and those of a graph, inside tensors of these lengths."""
+    lengths = dict(outer) | {
         tensor.name: max(1, tensor.dims[0] if tensor.dims else 1)
         for tensor in graph.initializer
         if len(tensor.dims) < 2
     }
     for node in graph.node:
         for body in bodies_of(node):
-            total = check_carried(body, lengths, total)
+            total = _carried(body, lengths, total)
         if node.op_type == "Shape":
             length = 16
         elif node.op_type == "Constant":

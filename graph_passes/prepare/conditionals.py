@@ -29,8 +29,8 @@ _MOST, _LONGEST = 64, 100
 Sizes = Any
 
 
-def resolve_conditionals(graph: gs.Graph) -> bool:
-    """Replace, in place, every If that needs none; True when there was one.
+def resolve_conditionals(graph: gs.Graph) -> gs.Graph | None:
+    """Replace every If that needs none.
 
     Where sizes that are known decide, the branch taken is written out. Where activations decide
     and the branches read activations, both are, and Where selects: an If has no derivative of its

@@ -12,14 +12,21 @@ from ..graph.tensors import is_constant
 _WINDOWED = ("Conv", "MaxPool", "AveragePool", "LpPool")
 
 
-def explicit_pads(graph: gs.Graph) -> None:
+def explicit_pads(graph: gs.Graph) -> gs.Graph | None:
     """Rewrite every auto_pad of a windowed operator, ConvTranspose's output_shape, and Pad's axes.
 
     SAME: the output has ceil(H / s) elements, so the pads sum to max((ceil(H / s) - 1) s + d (k -
     1) + 1 - H, 0), the odd one at the end (SAME_UPPER) or at the begin (SAME_LOWER).
     """
     rewrites = {op: _pad_same for op in _WINDOWED}
-    rewrite_nodes(graph, rewrites | {"ConvTranspose": _pad_transposed, "Pad": _pad_every_axis})
+    rewrites |= {"ConvTranspose": _pad_transposed, "Pad": _pad_every_axis}
+    implicit = [id(n) for n in graph.nodes if n.op in rewrites and _is_implicit(n)]
+    rewrite_nodes(graph, rewrites, lambda node: id(node) in implicit)
+    return graph if implicit else None
+
+
+def _is_implicit(node: gs.Node) -> bool:
+    return not {"auto_pad", "output_shape"}.isdisjoint(node.attrs) or node.op == "Pad"
 
 
 def _pad_every_axis(emit: Emitter, node: gs.Node) -> None:

@@ -13,11 +13,11 @@ _HALF = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
 _FLOAT32 = np.dtype(np.float32)
 
 
-def to_float32(graph: gs.Graph) -> None:
+def to_float32(graph: gs.Graph) -> gs.Graph | None:
     """Compute in float32; graph inputs and outputs keep their types, behind Casts."""
     tensors = graph.tensors()
     if not any(_is_half(tensor.dtype) for tensor in tensors.values()):
-        return
+        return None
     declared = {id(t): t.dtype for t in [*graph.inputs, *graph.outputs] if _is_half(t.dtype)}
     for tensor in tensors.values():
         if not _is_half(tensor.dtype):
@@ -38,6 +38,7 @@ def to_float32(graph: gs.Graph) -> None:
     for index, tensor in enumerate(list(graph.outputs)):
         if id(tensor) in declared:
             _cast_output(graph, index, declared[id(tensor)])
+    return graph
 
 
 def _is_half(dtype) -> bool:

@@ -6,7 +6,9 @@ onnx-graphsurgeon evaluates (in ONNX Runtime); what it is given are only the nod
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,10 +24,12 @@ from ..graph.ordering import prune, sort_nodes
 from ..graph.tensors import is_constant, operator_name
 from .training import RANDOM
 
-# Operators that stay: quantisers, which rules must see, and loops, which may never end.
+# Operators that stay: quantisers, which rules must see, loops, which may never end, and what is no
+# tensor.
 _NOT_FOLDED = {
     *("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"),
     *RANDOM,
+    "SequenceEmpty",
 }
 # No more elements come out than (some few times) go in, though how many depends on values.
 _DATA_DEPENDENT = {"NonZero", "Unique", "Compress", "NonMaxSuppression"}
@@ -42,19 +46,19 @@ class Budget:
     """What folding has computed so far, for the limits on all of it.
 
     Attributes:
-        extra: bytes that the file's own size adds to the limits.
+        weights: bytes of the file, which add to the limits.
         spent: bytes of the constants computed so far.
         work: multiplications that they took.
     """
 
-    extra: int
+    weights: int
     spent: int = 0
     work: int = 0
 
-    @classmethod
-    def of(cls, model: onnx.ModelProto) -> Budget:
-        """A budget for a model with its weights inside."""
-        return cls(CONSTANTS_PER_BYTE * model.ByteSize())
+    @property
+    def extra(self) -> int:
+        """Bytes that the file's own size adds to the limits on constants."""
+        return CONSTANTS_PER_BYTE * self.weights
 
     def spend(self, node: gs.Node, shapes: _Shapes) -> None:
         """Write down what a node will cost.
@@ -71,21 +75,40 @@ class Budget:
         hold("constant_work", f"multiplications for constants up to {what}", self.work)
 
 
-def fold(graph: gs.Graph, budget: Budget) -> None:
+_budget: ContextVar[Budget | None] = ContextVar("budget", default=None)
+
+
+def budget() -> Budget:
+    """The one that is drawn on now; outside `spending` a new one."""
+    return _budget.get() or Budget(0)
+
+
+@contextmanager
+def spending(model: onnx.ModelProto) -> Iterator[None]:
+    """Folding inside draws on one budget, of a model with its weights inside."""
+    before = _budget.set(Budget(model.ByteSize()))
+    try:
+        yield
+    finally:
+        _budget.reset(before)
+
+
+def fold(graph: gs.Graph) -> gs.Graph | None:
     """Compute what depends on constants only, and drop what nothing uses; sorts the graph.
 
     Random operators and those with subgraphs stay as they are, and so does what ONNX Runtime
-    cannot compute.
+    cannot compute. Where nodes are gone, something changed.
 
     Raises:
         UnsupportedModelError: it would take more than the limits allow.
     """
+    spent, before = budget(), len(graph.nodes)
     sort_nodes(graph)
     _fold_constant_nodes(graph)
     skipped: set[int] = set()
     for _ in range(_MOST_ROUNDS):
-        nodes = _foldable(graph, skipped)
-        ready = _affordable(graph, nodes, budget) if nodes else []
+        nodes = foldable(graph, skipped)
+        ready = _affordable(graph, nodes, spent) if nodes else []
         if not ready:
             break
         _evaluate(graph, ready, skipped)
@@ -97,8 +120,9 @@ def fold(graph: gs.Graph, budget: Budget) -> None:
     for node in graph.nodes:
         for value in node.attrs.values():
             if isinstance(value, gs.Graph):
-                fold(value, budget)
+                fold(value)
     prune(graph)
+    return graph if len(graph.nodes) < before else None
 
 
 def _fold_constant_nodes(graph: gs.Graph) -> None:
@@ -116,8 +140,8 @@ def _fold_constant_nodes(graph: gs.Graph) -> None:
                 node.outputs.clear()
 
 
-def _foldable(graph: gs.Graph, skipped: set[int]) -> list[gs.Node]:
-    """The nodes that depend on constants only, in their order."""
+def foldable(graph: gs.Graph, skipped: Collection[int] = ()) -> list[gs.Node]:
+    """The nodes that depend on constants only, in their order, without those skipped (by id)."""
     computed: set[int] = set()
     nodes = []
     for node in graph.nodes:

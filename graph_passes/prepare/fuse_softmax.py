@@ -9,12 +9,12 @@ from ..graph.rewriting import rewrite_nodes
 from ..graph.tensors import is_constant, producer_of
 
 
-def fuse_softmax(graph: gs.Graph) -> None:
+def fuse_softmax(graph: gs.Graph) -> gs.Graph | None:
     """Div(Exp(Sub(x, ReduceMax(x))), ReduceSum(Exp(...))) over one kept axis becomes Softmax(x).
 
     So exporters that write it out get their scores before the Softmax, and a rule that is stable.
     """
-    rewrite_nodes(graph, {"Div": _softmax})
+    return rewrite_nodes(graph, {"Div": _softmax})
 
 
 def _softmax(emit: Emitter, node: gs.Node) -> gs.Tensor | None:

@@ -9,7 +9,7 @@ from ... import UnsupportedModelError
 from ..graph.names import bodies_of
 
 
-def without_optionals(model: onnx.ModelProto) -> None:
+def without_optionals(model: onnx.ModelProto) -> onnx.ModelProto | None:
     """Rewrite, in place: Optional(x) and OptionalGetElement(x) are x, OptionalHasElement(x) true.
 
     Raises:
@@ -18,15 +18,17 @@ def without_optionals(model: onnx.ModelProto) -> None:
     for value in model.graph.input:
         if value.type.WhichOneof("value") == "optional_type":
             raise UnsupportedModelError(f"input {value.name!r} may be empty (an optional type)")
-    _rewrite(model.graph)
+    return model if _rewrite(model.graph) else None
 
 
-def _rewrite(graph: onnx.GraphProto) -> None:
+def _rewrite(graph: onnx.GraphProto) -> bool:
+    changed = False
     for value in graph.output:
         if value.type.WhichOneof("value") == "optional_type":
             inner = onnx.TypeProto()
             inner.CopyFrom(value.type.optional_type.elem_type)
             value.type.CopyFrom(inner)
+            changed = True
     for node in graph.node:
         if node.domain in ("", "ai.onnx") and node.op_type.startswith("Optional"):
             if not node.input or not node.input[0]:
@@ -34,6 +36,7 @@ def _rewrite(graph: onnx.GraphProto) -> None:
                     f"{node.op_type} (node {node.name or node.output[0]!r}): an optional that is "
                     "empty is not supported"
                 )
+            changed = True
             del node.attribute[:]
             if node.op_type == "OptionalHasElement":
                 del node.input[:]
@@ -43,4 +46,5 @@ def _rewrite(graph: onnx.GraphProto) -> None:
             else:
                 node.op_type = "Identity"
         for body in bodies_of(node):
-            _rewrite(body)
+            changed |= _rewrite(body)
+    return changed

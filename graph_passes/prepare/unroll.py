@@ -14,18 +14,22 @@ from .conditionals import resolve_conditionals
 from .decompositions.recurrent import slices
 
 
-def unroll(graph: gs.Graph) -> None:
+def unroll(graph: gs.Graph) -> gs.Graph | None:
     """Replace every Loop of constant trip count and Scan over a known length by its steps.
 
     And every If that needs none: see `resolve_conditionals`.
 
     Others stay as they are; the walk refuses them where they stand between input and score.
     """
+    changed = False
     while resolve_conditionals(graph):
         # What stands behind may be of a known size now, and decide the next.
         _learn_shapes(graph)
+        changed = True
     while rewrite_nodes(graph, {"Scan": _scan, "Loop": _loop}):
         _learn_shapes(graph)
+        changed = True
+    return graph if changed else None
 
 
 def _learn_shapes(graph: gs.Graph) -> None:

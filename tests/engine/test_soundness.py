@@ -15,7 +15,7 @@ import onnxplain
 from onnxplain.engine import soundness
 from onnxplain.engine.commands.explain import Options, explain_files
 from onnxplain.graph_passes.backward import walk
-from onnxplain.graph_passes.prepare.prepare import prepare
+from onnxplain.graph_passes.prepare.pipeline import prepare
 
 RANDOM = np.random.default_rng(21)
 W = RANDOM.standard_normal((3, 4)).astype(np.float32)

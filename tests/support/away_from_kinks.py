@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import torch
 from onnx import numpy_helper
+
 from support.torch_runner import as_dtype, constant, run_node
 
 _REACH = 0.01

@@ -14,7 +14,8 @@ from onnxplain.graph_passes.graph.reach import find_reach
 from onnxplain.graph_passes.graph.rewriting import rewrite_nodes
 from onnxplain.graph_passes.methods.deeplift import RULES
 from onnxplain.graph_passes.prepare.decompositions import FOR_DEEPLIFT
-from onnxplain.graph_passes.prepare.prepare import infer_shapes, prepare
+from onnxplain.graph_passes.prepare.pipeline import prepare
+from onnxplain.graph_passes.prepare.shapes import infer_shapes
 from onnxplain.graph_passes.rules.reveal_cancel import RevealCancelEmitter, collapsed
 from support import (
     rule_cases_elementwise,  # noqa: F401  (importing registers the cases)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from support.rule_cases import Fixed, add, away_from, normal, scalar, separated
 
 zero = away_from(0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from support.rule_cases import Fixed, add, floats, integers, normal, separated
 
 image = normal(2, 4, 7, 9)

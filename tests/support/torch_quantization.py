@@ -8,6 +8,7 @@ where x lies outside the range or at its ends, as ReLU6, which a quantiser may s
 from __future__ import annotations
 
 import torch
+
 from support.torch_operators_table import Node, operator
 from support.torch_spatial import convolution
 

@@ -8,7 +8,7 @@ import pytest
 from support.small import ask, f32, node, small, value
 
 import onnxplain
-from onnxplain.graph_passes.prepare.prepare import prepare
+from onnxplain.graph_passes.prepare.pipeline import prepare
 from onnxplain.graph_passes.select.subject import select
 from onnxplain.models.load import sha256
 

@@ -40,8 +40,8 @@ def quantised(*ops: str):
     return register
 
 
-def to_whole_floats(graph: gs.Graph) -> bool:
-    """Rewrite every quantised operator, and the tensors between them to float; True for any."""
+def to_whole_floats(graph: gs.Graph) -> gs.Graph | None:
+    """Rewrite every quantised operator, and the tensors between them to float."""
     carriers = {
         output.name
         for node in graph.nodes
@@ -50,7 +50,7 @@ def to_whole_floats(graph: gs.Graph) -> bool:
         if output.name
     }
     if not carriers:
-        return False
+        return None
     for node in graph.nodes:
         if operator_name(node) in QUANTISED:
             continue
@@ -64,7 +64,7 @@ def to_whole_floats(graph: gs.Graph) -> bool:
     for index, tensor in enumerate(list(graph.outputs)):
         if tensor.name in integers:
             _cast_output(graph, index, integers[tensor.name])
-    return True
+    return graph
 
 
 def _is_integer(tensor: gs.Tensor) -> bool:

@@ -29,11 +29,11 @@ def decomposition(*ops: str, table: dict[str, Rewrite] = ALWAYS):
     return register
 
 
-def decompose_other_domains(graph: gs.Graph) -> bool:
-    """Rewrite other domains' operators, whose shapes ONNX's inference cannot tell; True for any."""
+def decompose_other_domains(graph: gs.Graph) -> gs.Graph | None:
+    """Rewrite other domains' operators, whose shapes ONNX's inference cannot tell."""
     return rewrite_nodes(graph, {op: rewrite for op, rewrite in ALWAYS.items() if "." in op})
 
 
-def decompose(graph: gs.Graph) -> bool:
-    """Rewrite every operator that no method has a direct rule for; True when there were any."""
+def decompose(graph: gs.Graph) -> gs.Graph | None:
+    """Rewrite every operator that no method has a direct rule for."""
     return rewrite_nodes(graph, ALWAYS)

@@ -25,14 +25,14 @@ BY_SPECIFICATION = {
 }
 
 
-def expand_functions(model: onnx.ModelProto) -> onnx.ModelProto:
+def expand_functions(model: onnx.ModelProto) -> onnx.ModelProto | None:
     """Replace each of `BY_SPECIFICATION` by its body: as a function of its own, then inlined.
 
     Raises:
         UnsupportedModelError: a body depends on a type that shape inference cannot tell.
     """
     if not any(_is_expanded(node) for node in model.graph.node):
-        return model
+        return None
     version = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
     model = shape_inference.infer_shapes(model, data_prop=True)
     types = _types(model.graph)
@@ -47,7 +47,7 @@ def expand_functions(model: onnx.ModelProto) -> onnx.ModelProto:
     kept = [o for o in inlined.opset_import if o.domain != _DOMAIN]
     del inlined.opset_import[:]
     inlined.opset_import.extend(kept)
-    return expand_functions(inlined)
+    return expand_functions(inlined) or inlined
 
 
 def _is_expanded(node: onnx.NodeProto) -> bool:

@@ -17,7 +17,7 @@ from onnxplain.graph_passes.backward import polyphase
 from onnxplain.graph_passes.backward.polyphase import in_phases
 from onnxplain.graph_passes.graph.lowering import lowered_for
 from onnxplain.graph_passes.heads import along
-from onnxplain.graph_passes.prepare.prepare import prepare
+from onnxplain.graph_passes.prepare.pipeline import prepare
 
 FEW, MANY = 3, 8
 X = np.random.default_rng(1).standard_normal((2, FEW, 12, 18)).astype(np.float32)

@@ -8,7 +8,7 @@ import torch
 from support.small import FLOAT, ask, f32, node, small, value
 
 import onnxplain
-from onnxplain.graph_passes.prepare.prepare import prepare
+from onnxplain.graph_passes.prepare.pipeline import prepare
 from onnxplain.graph_passes.select.rows.follow import follow_rows
 from onnxplain.graph_passes.select.rows.places import Lost, Place, join_rows
 

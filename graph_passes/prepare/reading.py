@@ -1,0 +1,119 @@
+"""From a file to a graph: honest shapes, no functions, one opset, weights as initializers."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+from onnx import TensorProto, helper, inliner, numpy_helper, version_converter
+
+from ... import UnsupportedModelError
+from ..graph.names import own_dim
+from .old_resizing import hide_old_resizing
+from .shapes import with_shapes
+
+CANONICAL_OPSET = 21
+
+
+def imported(model: onnx.ModelProto) -> gs.Graph:
+    """The model as a graph with every shape and type that ONNX's inference can tell."""
+    return gs.import_onnx(with_shapes(model))
+
+
+def inline_functions(model: onnx.ModelProto) -> onnx.ModelProto | None:
+    """Local functions are written out where they are called."""
+    return inliner.inline_local_functions(model) if model.functions else None
+
+
+def default_opset(model: onnx.ModelProto) -> int:
+    """The version of ONNX's own operators that a model asks for."""
+    return next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 1)
+
+
+def with_honest_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy whose declared shapes claim nothing that may be false.
+
+    Intermediate and output shapes are dropped (they are inferred again), initializers are no
+    inputs, and unknown input dimensions (-1, 0, none, or a name used twice in one shape such as
+    '?') get names of their own.
+    """
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    graph = copy.graph
+    del graph.value_info[:]
+    initializers = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in initializers]
+    del graph.input[:]
+    graph.input.extend(inputs)
+    for value in graph.input:
+        if value.type.tensor_type.HasField("shape"):
+            dims = value.type.tensor_type.shape.dim
+            names = [dim.dim_param for dim in dims]
+            for index, dim in enumerate(dims):
+                named = names.count(dim.dim_param) == 1 and dim.dim_param not in ("", "?")
+                if not named and not dim.dim_value > 0:
+                    dim.dim_param = f"{value.name}?{index}"
+                elif named:
+                    dim.dim_param = own_dim(dim.dim_param)
+    for value in graph.output:
+        if value.type.HasField("tensor_type"):
+            value.type.tensor_type.ClearField("shape")
+    return copy
+
+
+def convert_opset(model: onnx.ModelProto) -> onnx.ModelProto | None:
+    """The model in `CANONICAL_OPSET`, if it is in an older one.
+
+    Raises:
+        UnsupportedModelError: ONNX's converter cannot do it.
+    """
+    version = default_opset(model)
+    if version >= CANONICAL_OPSET:
+        return None
+    if version < 9 and any(node.op_type == "Scan" for node in model.graph.node):
+        raise UnsupportedModelError("Scan of opset 8 (with a batch axis) is not supported")
+    # Below 4 the converter wants initializers among the inputs, where they are no longer.
+    model.ir_version = max(model.ir_version, 4)
+    hide_old_resizing(model, version)
+    try:
+        return version_converter.convert_version(model, CANONICAL_OPSET)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+        raise UnsupportedModelError(
+            f"the model's opset {version} cannot be converted to {CANONICAL_OPSET}: {reason}"
+        ) from error
+
+
+def constants_to_initializers(model: onnx.ModelProto) -> onnx.ModelProto | None:
+    """Constant nodes of the main graph become initializers, in their declared types."""
+    graph = model.graph
+    kept = []
+    for node in graph.node:
+        tensor = _constant_tensor(node) if node.op_type == "Constant" else None
+        if tensor is None:
+            kept.append(node)
+        else:
+            tensor.name = node.output[0]
+            graph.initializer.append(tensor)
+    if len(kept) == len(graph.node):
+        return None
+    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in kept]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return model
+
+
+def _constant_tensor(node: onnx.NodeProto) -> TensorProto | None:
+    if len(node.attribute) != 1:
+        return None
+    (attribute,) = node.attribute
+    value = helper.get_attribute_value(attribute)
+    if attribute.name == "value":
+        tensor = TensorProto()
+        tensor.CopyFrom(value)
+        return tensor
+    types = {"value_float": np.float32, "value_floats": np.float32}
+    types |= {"value_int": np.int64, "value_ints": np.int64}
+    if attribute.name in types:
+        return numpy_helper.from_array(np.asarray(value, types[attribute.name]))
+    return None

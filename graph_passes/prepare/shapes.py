@@ -1,0 +1,56 @@
+"""Shapes: inferred again by ONNX, and what is computed from known ones as constants."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+from onnx import shape_inference
+
+from ..graph.tensors import is_constant
+from .conditionals import resolve_conditionals
+from .folding import fold
+
+
+def infer_shapes(graph: gs.Graph) -> gs.Graph:
+    """The same graph with every shape and type that ONNX's inference can tell."""
+    for tensor in graph.tensors().values():
+        if isinstance(tensor, gs.Variable) and tensor.inputs:
+            tensor.shape = None
+    return gs.import_onnx(with_shapes(gs.export_onnx(graph, do_type_check=False)))
+
+
+def with_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same model with what ONNX's inference, following sizes as values too, can tell."""
+    return shape_inference.infer_shapes(model, data_prop=True)
+
+
+def fold_sizes(graph: gs.Graph) -> gs.Graph | None:
+    """Compute what follows from known shapes, and decide the Ifs that it decides.
+
+    One round: what it makes constant may have made further shapes known.
+    """
+    if not _sizes_to_constants(graph):
+        return None
+    fold(graph)
+    if resolve_conditionals(graph):
+        fold(graph)
+    return graph
+
+
+def _sizes_to_constants(graph: gs.Graph) -> bool:
+    """Replace Shape and Size of known shapes by constants; True when there were any."""
+    found = False
+    for node in graph.nodes:
+        if node.op not in ("Shape", "Size") or is_constant(node.inputs[0]):
+            continue
+        shape = node.inputs[0].shape
+        if shape is None or not all(isinstance(dim, int) for dim in shape):
+            continue
+        part = list(shape)[node.attrs.get("start", 0) : node.attrs.get("end")]
+        value = np.asarray(part if node.op == "Shape" else np.prod(shape), np.int64)
+        output = node.outputs[0]
+        node.outputs.clear()
+        output.to_constant(value)
+        found = True
+    return found
