@@ -46,19 +46,23 @@ ORDER = (
     "engine/inputs",
     "engine/pictures",
     "engine",
+    "engine/comparing",
     "engine/commands",
     ".",
 )
 # The files that may import a library; nobody else may.
 HOMES = {
-    "onnxruntime": {"engine/running/session.py"},
+    "onnxruntime": {"engine/running/session.py", "engine/running/optimised.py"},
     "PIL": {
         "engine/inputs/image.py",
+        "engine/pictures/heatmap.py",
         "engine/pictures/lettering.py",
         "engine/pictures/overlay.py",
+        "engine/pictures/panel.py",
+        "engine/pictures/panel_svg.py",
     },
     "filelock": {"engine/commands/journal.py"},
-    "cmap": {"engine/pictures/overlay.py"},
+    "cmap": {"engine/pictures/heatmap.py"},
     "click": {"cli.py", "engine/commands/terminal.py"},
     "rich": {"engine/commands/terminal.py"},
     "torch": set(),

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from ... import OnnxplainError
-from ..files.writing import is_full, reason_of, sweep
+from ..files.writing import is_full, reason_of, sweep, writable_folder
 from ..inspection import QUANTISED_RULE
 from ..running.stopping import check_stopped
 from ..running.stopwatch import measured, phase
 from .image_explainer import ImageExplainer, Options
 from .journal import Entry, Journal, JournalError
 from .records import failure_key, image_stat, key_of, real_path
-from .results import Output, Result, writable_folder, write_panel, write_result
+from .results import Output, Result, write_panel, write_result
 from .sources import find_images
 
 __all__ = ["Options", "Output", "Report", "explain_files"]

@@ -49,7 +49,8 @@ IsDone = Callable[[str, str, str], bool]
 class Options:
     """What to explain and how; see `onnxplain explain --help`.
 
-    `more`: further options of methods, by name; each goes to the methods that take it.
+    `more`: further options of methods, by name; each goes to the methods that take it. `lenient`:
+    methods that were asked for and do not serve the model are left out, too, with the reason.
     """
 
     methods: tuple[str, ...] = ()
@@ -58,11 +59,12 @@ class Options:
     baseline: str | Sequence[str] | None = None
     steps: int | None = None
     tolerance: float | None = None
-    card: str | None = None
+    card: str | ModelCard | None = None
     labels: str | None = None
     provider: str = "auto"
     rule: str | None = None
     more: Mapping[str, Any] = field(default_factory=dict)
+    lenient: bool = False
 
     @property
     def of_methods(self) -> dict[str, Any]:
@@ -104,11 +106,12 @@ class ImageExplainer:
         model: str | os.PathLike[str],
         options: Options,
         tell: Callable[[str], None] = lambda text: None,
+        file: Model | None = None,
     ):
         tell("reading the model")
         self._asked = options
         self.model = os.fspath(model)
-        self.file = opened(self.model)
+        self.file = file or opened(self.model)
         self.card = _card(self.file, options)
         self._baseline: Any = None
         if options.baseline is None:
@@ -149,7 +152,7 @@ class ImageExplainer:
                 self.file, method, output=self.card.output, providers=asked.provider, **options
             )
         except UnsupportedModelError as error:
-            if asked.methods:
+            if asked.methods and not asked.lenient:
                 raise
             self.skipped[method] = str(error)
 
@@ -274,6 +277,14 @@ class ImageExplainer:
         ones = each_target(explanation)
         return ones, (time.perf_counter() - began) / len(ones)
 
+    def top_class(self, tensor: np.ndarray, method: str) -> str:
+        """The top class of one input in words: its label, or its index."""
+        target = self.explainers[method].scores(tensor, None).target[0]
+        labels = self.card.labels
+        if np.ndim(target) or not labels or int(target) >= len(labels):
+            return f"class {target}"
+        return labels[int(target)]
+
     def _check_first(self, explainer: Explainer, tensor: np.ndarray, e: Explanation) -> None:
         """Compare the first image's outputs with the file's own; what was off stays refused.
 
@@ -363,7 +374,9 @@ def _asked_text(target: Target | _Rank) -> str:
 
 
 def _card(model: Model, options: Options) -> ModelCard:
-    card, note = card_or_assumption(model, options.card)
+    card, note = options.card, ""
+    if not isinstance(card, ModelCard):
+        card, note = card_or_assumption(model, card)
     if card is None:
         raise InvalidInputError(note)
     if options.labels is not None:

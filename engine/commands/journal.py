@@ -22,9 +22,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ... import InvalidInputError
-from ..files.writing import write_whole
+from ..files.writing import to_json, write_whole
 from ..running.stopping import uninterrupted
-from .records import key_of_record, question_in, short_hash, to_json
+from .records import key_of_record, question_in, short_hash
 
 JOURNAL_FILE = "results.jsonl"
 RESULTS_FILE = "results.json"

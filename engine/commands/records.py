@@ -14,7 +14,6 @@ import numpy as np
 
 from ...graph_passes.methods import find_method
 from ...models.card import ModelCard, card_to_json
-from ...models.text import shown_json
 from ..inputs.image import BASELINE_CHOICES
 
 FAILED = "failed"
@@ -119,11 +118,6 @@ def image_stat(path: str) -> list[int] | None:
     except (OSError, ValueError):
         return None
     return [found.st_size, found.st_mtime_ns]
-
-
-def to_json(value: Any, indent: int | None = None) -> bytes:
-    """JSON as UTF-8; control characters, and a file name's bytes that are no text, are escapes."""
-    return shown_json(json.dumps(value, indent=indent, ensure_ascii=False)).encode()
 
 
 def finite(values: np.ndarray | None) -> float | None:

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ... import InvalidInputError
 from ...graph_passes.methods import find_method
 from ..files.writing import Draft, drop, place, write_draft, write_whole
+from ..pictures.heatmap import save_png
 from ..pictures.lettering import drawable
-from ..pictures.overlay import PanelRow, overlay, panel, save_png
+from ..pictures.overlay import overlay
+from ..pictures.panel import PanelRow, panel
 from ..soundness import DOUBTFUL
 from .journal import Entry, Journal
 from .records import index_text
@@ -74,24 +75,6 @@ class Output:
     panel: str | None = None
     resume: bool = False
     recursive: bool = False
-
-
-def writable_folder(folder: str | os.PathLike[str]) -> Path:
-    """The folder, made if missing and tried.
-
-    Raises:
-        InvalidInputError: it cannot be made or written to.
-    """
-    directory = Path(folder)
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        drop(write_draft(directory, lambda file: None))
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InvalidInputError(
-            f"cannot write to the output folder {directory}: {reason}"
-        ) from error
-    return directory
 
 
 def write_result(result: Result, journal: Journal, pictures: bool = True) -> None:

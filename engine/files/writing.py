@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import secrets
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
+
+from ... import InvalidInputError
+from ...models.text import shown_json
 
 try:
     import fcntl
@@ -191,3 +195,26 @@ def _hold(descriptor: int) -> bool:
         except OSError:
             pass  # no locks on this file system: there, nothing is ever taken for abandoned
     return True
+
+
+def writable_folder(folder: str | os.PathLike[str]) -> Path:
+    """The folder, made if missing and tried.
+
+    Raises:
+        InvalidInputError: it cannot be made or written to.
+    """
+    directory = Path(folder)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        drop(write_draft(directory, lambda file: None))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InvalidInputError(
+            f"cannot write to the output folder {directory}: {reason}"
+        ) from error
+    return directory
+
+
+def to_json(value: Any, indent: int | None = None) -> bytes:
+    """JSON as UTF-8; control characters, and a file name's bytes that are no text, are escapes."""
+    return shown_json(json.dumps(value, indent=indent, ensure_ascii=False)).encode()

@@ -5,7 +5,8 @@ import pytest
 from PIL import Image, ImageChops
 
 from onnxplain import InvalidInputError
-from onnxplain.engine.pictures.overlay import PanelRow, overlay, panel
+from onnxplain.engine.pictures.overlay import overlay
+from onnxplain.engine.pictures.panel import PanelRow, panel
 
 PHOTO = Image.new("RGB", (90, 60), (120, 120, 120))
 CORNER = (20, 20)

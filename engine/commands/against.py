@@ -1,0 +1,211 @@
+"""Two files of one model by what they look at."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ... import InvalidInputError, OnnxplainError, UnsupportedModelError
+from ..comparing.drift import Drift, MapDrift, ScoreDrift, at_size, map_drift, worst_first
+from ..comparing.likeness import by_location
+from ..facts import versions
+from ..files.writing import reason_of
+from ..inspection import card_or_assumption
+from ..model import Model, opened
+from ..pictures.panel import PanelRow
+from ..running.stopping import check_stopped
+from .image_explainer import ImageExplainer, Options
+from .results import Result, drawn_score, drawn_target, target_name
+from .sources import find_images
+
+Progress = Callable[[str, float], None]
+# Pixels on the longer side of the photos that pictures are drawn from.
+_VIEW = 640
+
+
+def drift_files(
+    model: str | os.PathLike[str],
+    others: Sequence[str | os.PathLike[str]],
+    images: Sequence[str],
+    options: Options,
+    *,
+    recursive: bool = False,
+    progress: Progress | None = None,
+) -> Drift:
+    """Explain every image by several files of a model, and measure what changed.
+
+    Args:
+        model: path of the model that the others are compared with.
+        others: paths. Inputs and outputs are matched by name, else by order; where one has no card,
+            the first model's serves.
+        images: files, folders or patterns.
+        options: methods, the target and so on; the class is the first model's.
+        recursive: take folders in folders.
+        progress: called with a text and the part of the work that is done.
+
+    Raises:
+        UnsupportedModelError: a model cannot be read, or there is no method that serves all.
+        InvalidInputError: a wrong option, or models that do not take the same images.
+    """
+    tell = progress or (lambda text, done: None)
+    found = find_images(images, recursive)
+    asked = replace(options, lenient=True)
+    first = ImageExplainer(model, asked, lambda text: tell(text, 0.0))
+    work = _Drifting(first, tell)
+    for other in others:
+        work.against(os.fspath(other), asked)
+    for place, image in enumerate(found):
+        check_stopped()
+        tell(Path(image.path).name, place / len(found))
+        try:
+            if image.problem is not None:
+                raise InvalidInputError(image.problem)
+            work.add(image.path)
+        except OnnxplainError as error:
+            work.failed.append({"image": image.path, "error": str(error)})
+        except OSError as error:
+            work.failed.append({"image": image.path, "error": reason_of(error)})
+    return work.drift()
+
+
+class _Drifting:
+    """A comparison of files that is under way."""
+
+    def __init__(self, first: ImageExplainer, tell: Callable[[str, float], None]):
+        self._first, self._tell = first, tell
+        self._others: dict[str, ImageExplainer] = {}
+        self._matched: dict[str, str] = {}
+        self._left_out: dict[str, str] = dict(first.skipped)
+        self.maps: list[MapDrift] = []
+        self.scores: list[ScoreDrift] = []
+        self.panels: list[tuple[str, list[PanelRow]]] = []
+        self.failed: list[dict[str, str]] = []
+
+    def against(self, path: str, options: Options) -> None:
+        """Open one more model, and match its input and output with the first one's."""
+        file = opened(path)
+        own, _ = card_or_assumption(file, None) if file.card is not None else (None, "")
+        output, how = _matching_output(self._first, file)
+        card = replace(own or self._first.card, output=output)
+        explainer = ImageExplainer(
+            path, replace(options, card=card), lambda text: self._tell(text, 0.0), file
+        )
+        if explainer.card.tensor_shape[1:] != self._first.card.tensor_shape[1:]:
+            shapes = [list(c.tensor_shape) for c in (explainer.card, self._first.card)]
+            raise InvalidInputError(
+                f"{path}: its input is {shapes[0]}, that of {self._first.model} {shapes[1]}"
+            )
+        for method, reason in explainer.skipped.items():
+            self._left_out.setdefault(method, f"{Path(path).name}: {reason}")
+        if not set(explainer.explainers) & set(self._first.explainers):
+            reasons = "; ".join(dict.fromkeys(self._left_out.values()))
+            raise UnsupportedModelError(f"no method serves both models: {reasons}")
+        self._matched[path] = f"{Path(path).name}: {_matched_input(self._first, explainer)}; {how}"
+        self._others[path] = explainer
+
+    def add(self, path: str) -> None:
+        """Explain one image by all models."""
+        own = {r.record["method"]: r for r in self._first.explain(path)}
+        rows = [_panel_row(path, self._first, own)]
+        maps, scores = [], []
+        for name, explainer in self._others.items():
+            shared = [m for m in own if m in explainer.explainers]
+            target = own[shared[0]].record["target"]["index"]
+            asked: list[Any] = [tuple(target) if isinstance(target, list) else target]
+            theirs = {
+                r.record["method"]: r
+                for r in explainer.explain(path, targets={m: list(asked) for m in shared})
+            }
+            maps += [
+                map_drift(path, name, m, _place_map(own[m]), _place_map(theirs[m])) for m in shared
+            ]
+            scores.append(self._score(path, name, own[shared[0]], theirs[shared[0]]))
+            rows.append(_panel_row(path, explainer, theirs))
+            rows.append(_difference_row(own, theirs))
+        self.maps += maps
+        self.scores += scores
+        self.panels.append((path, rows))
+
+    def _score(self, path: str, name: str, own: Result, other: Result) -> ScoreDrift:
+        tops = []
+        for explainer, result in ((self._first, own), (self._others[name], other)):
+            tops.append(explainer.top_class(result.tensor, result.record["method"]))
+        record = own.record
+        target, label = record["target"]["index"], target_name(record)
+        numbers = record["score"], other.record["score"]
+        return ScoreDrift(path, name, target, label, *numbers, *tops)
+
+    def drift(self) -> Drift:
+        """What was found."""
+        if not self.panels:
+            raise InvalidInputError(self.failed[0]["error"] if self.failed else "no image")
+        first = self._first
+        return Drift(
+            maps=worst_first(self.maps),
+            scores=self.scores,
+            matched=self._matched,
+            failed=self.failed,
+            left_out=self._left_out,
+            model=first.model,
+            others=list(self._others),
+            sha256=[first.file.sha256, *(o.file.sha256 for o in self._others.values())],
+            settings={"methods": {m: first.options[m] for m in first.explainers}},
+            versions=versions(),
+            panels=self.panels,
+        )
+
+
+def _matching_output(first: ImageExplainer, file: Model) -> tuple[str, str]:
+    """The output of another model that stands for the explained one, and how it was found."""
+    subject = next(iter(first.explainers.values())).subject
+    name, names = subject.output.name, [value.name for value in file.proto.graph.output]
+    if name in names:
+        return name, f"output {name!r} by name"
+    place = [tensor.name for tensor in subject.graph.outputs].index(name)
+    if place >= len(names):
+        raise InvalidInputError(
+            f"{file.path}: expected an output {name!r} or {place + 1} outputs, got {names}"
+        )
+    return names[place], f"output {name!r} is {names[place]!r} there, by order"
+
+
+def _matched_input(first: ImageExplainer, other: ImageExplainer) -> str:
+    own, theirs = (
+        next(iter(explainer.explainers.values())).subject.input.name for explainer in (first, other)
+    )
+    if own == theirs:
+        return f"input {own!r} by name"
+    return f"input {own!r} is {theirs!r} there, by order"
+
+
+def _place_map(result: Result) -> np.ndarray:
+    return by_location(result.attribution[0], result.channel_axis)
+
+
+def _panel_row(path: str, explainer: ImageExplainer, results: dict[str, Result]) -> PanelRow:
+    one = next(iter(results.values()))
+    view = one.view.copy()
+    view.thumbnail((_VIEW, _VIEW))
+    return PanelRow(
+        view=view,
+        caption=f"{Path(explainer.model).name}, {Path(path).name}: {drawn_target(one.record)}",
+        keep=drawn_score(one.record),
+        attributions={m: _place_map(r).astype(np.float32) for m, r in results.items()},
+        notes={},
+    )
+
+
+def _difference_row(own: dict[str, Result], theirs: dict[str, Result]) -> PanelRow:
+    """The other maps less the first ones."""
+    view = next(iter(own.values())).view.copy()
+    view.thumbnail((_VIEW, _VIEW))
+    gaps = {}
+    for method, result in theirs.items():
+        before = _place_map(own[method])
+        gaps[method] = (at_size(_place_map(result), before.shape) - before).astype(np.float32)
+    return PanelRow(view, "difference: the second less the first", gaps, {}, difference=True)

@@ -1,0 +1,328 @@
+"""Methods side by side on one model and its images."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ... import InvalidInputError, OnnxplainError
+from ...graph_passes.methods import find_method
+from ..comparing.axioms import (
+    BORDER,
+    WITH_BORDER,
+    WRITTEN_OTHERWISE,
+    Alike,
+    alike,
+    dummy,
+    framed,
+    sensitivity,
+)
+from ..comparing.comparison import Agreement, Comparison, MethodFacts
+from ..comparing.likeness import by_location, spearman, top_overlap
+from ..facts import versions
+from ..files.writing import reason_of
+from ..inputs.image import BASELINE_CHOICES, baseline_arrays, read_image
+from ..pictures.panel import PanelRow
+from ..running.stopping import check_stopped
+from .image_explainer import ImageExplainer, Options
+from .results import Result, delta_text, drawn_score, drawn_target, target_name
+from .sources import find_images
+
+Progress = Callable[[str, float], None]
+# Of the work the part that is done image by image; the rest is about the model.
+_BY_IMAGE = 0.6
+# Images on which other baselines are tried.
+_MOST_BASELINED = 5
+# Pixels on the longer side of the photos that pictures are drawn from.
+_VIEW = 640
+
+
+@dataclass
+class _Seen:
+    """What is collected image by image, by method."""
+
+    maps: dict[str, np.ndarray] = field(default_factory=dict)
+    between: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    deltas: dict[str, list[float]] = field(default_factory=dict)
+    negative: dict[str, list[float]] = field(default_factory=dict)
+    passes: dict[str, list[float]] = field(default_factory=dict)
+    pairs: dict[tuple[str, str], list[tuple[float, float]]] = field(default_factory=dict)
+    baselines: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+
+
+def compare_files(
+    model: str | os.PathLike[str],
+    images: Sequence[str],
+    options: Options,
+    *,
+    baselines: Sequence[str] = (),
+    recursive: bool = False,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Explain every image by every method, and measure what the literature says of them.
+
+    Args:
+        model: path of the model.
+        images: files, folders or patterns.
+        options: methods (none: the three best known), the target and so on.
+        baselines: choices to compare, the first of which is used elsewhere, too; none: black,
+            white, mean and blur.
+        recursive: take folders in folders.
+        progress: called with a text and the part of the work that is done.
+
+    Raises:
+        UnsupportedModelError: the model cannot be read, or by none of the methods be explained.
+        InvalidInputError: a wrong option, or a model whose input is no image.
+    """
+    tell = progress or (lambda text, done: None)
+    found = find_images(images, recursive)
+    tried = tuple(dict.fromkeys(baselines or BASELINE_CHOICES))
+    asked = replace(options, baseline=baselines[0] if baselines else None, lenient=True)
+    explainer = ImageExplainer(model, asked, lambda text: tell(text, 0.0))
+    work = _Comparing(explainer, tried, tell)
+    for place, image in enumerate(found):
+        check_stopped()
+        tell(Path(image.path).name, _BY_IMAGE * place / len(found))
+        try:
+            if image.problem is not None:
+                raise InvalidInputError(image.problem)
+            work.add(image.path)
+        except OnnxplainError as error:
+            work.failed.append({"image": image.path, "error": str(error)})
+        except OSError as error:
+            work.failed.append({"image": image.path, "error": reason_of(error)})
+    return work.comparison()
+
+
+class _Comparing:
+    """A comparison that is under way."""
+
+    def __init__(self, explainer: ImageExplainer, baselines: Sequence[str], tell: Progress):
+        self._explainer, self._baselines, self._tell = explainer, baselines, tell
+        self._subject = next(iter(explainer.explainers.values())).subject
+        self._seen = _Seen()
+        self._first: tuple[np.ndarray, Any] | None = None
+        self.images: list[dict[str, Any]] = []
+        self.panels: list[PanelRow] = []
+        self.failed: list[dict[str, str]] = []
+
+    def add(self, path: str) -> None:
+        """Explain one image, and keep what its maps say."""
+        results: dict[str, list[Result]] = {}
+        for result in self._explainer.explain(path):
+            results.setdefault(result.record["method"], []).append(result)
+        maps = {}
+        for method, own in results.items():
+            maps[method] = _place_map(own[0])
+            self._keep(method, own, maps[method])
+        names = list(maps)
+        for a, first in enumerate(names):
+            for second in names[a + 1 :]:
+                pair = maps[first], maps[second]
+                found = spearman(*pair), top_overlap(*pair)
+                self._seen.pairs.setdefault((first, second), []).append(found)
+        one = next(iter(results.values()))
+        self._try_baselines(path, one[0], maps)
+        self.images.append(_described(path, one))
+        self.panels.append(_panel_row(path, {m: own[0] for m, own in results.items()}, maps))
+        if self._first is None:
+            index = one[0].record["target"]["index"]
+            self._first = one[0].tensor, tuple(index) if isinstance(index, list) else index
+
+    def _keep(self, method: str, own: Sequence[Result], found: np.ndarray) -> None:
+        seen, record = self._seen, own[0].record
+        size = float(np.abs(own[0].attribution).sum())
+        below = float(np.minimum(own[0].attribution, 0).sum())
+        seen.negative.setdefault(method, []).append(-below / size if size else 0.0)
+        if record["relative_delta"] is not None:
+            seen.deltas.setdefault(method, []).append(record["relative_delta"])
+        if record["steps"] is not None:
+            seen.passes.setdefault(method, []).append(record["steps"])
+        if len(own) > 1:
+            other = _place_map(own[1])
+            pair = spearman(found, other), top_overlap(found, other)
+            seen.between.setdefault(method, []).append(pair)
+
+    def _try_baselines(self, path: str, one: Result, maps: Mapping[str, np.ndarray]) -> None:
+        """The maps against other baselines beside those against the first."""
+        if len(self.images) >= _MOST_BASELINED:
+            return
+        index = one.record["target"]["index"]
+        target = tuple(index) if isinstance(index, list) else index
+        card = self._explainer.card
+        image = read_image(path)
+        for method in maps:
+            record = find_method(method)
+            if not record.takes("baseline") or record.baselines == "always":
+                continue
+            for choice in self._baselines[1:]:
+                baseline = baseline_arrays(choice, card, image)
+                e = self._explainer.explainers[method](one.tensor, target, baseline=baseline)
+                other = by_location(e.attribution[0], _channels(e.attribution, card))
+                found = self._seen.baselines.setdefault(method, {}).setdefault(choice, [])
+                found.append(spearman(maps[method], other))
+
+    def comparison(self) -> Comparison:
+        """What was found, with what is asked of the model on the first image."""
+        if self._first is None:
+            raise InvalidInputError(self.failed[0]["error"] if self.failed else "no image")
+        explainer = self._explainer
+        facts = []
+        for place, method in enumerate(explainer.explainers):
+            self._tell(method, _BY_IMAGE + (1 - _BY_IMAGE) * place / len(explainer.explainers))
+            facts.append(self._facts(method, *self._first))
+        facts += [
+            MethodFacts(name, find_method(name).title, False, reason)
+            for name, reason in explainer.skipped.items()
+        ]
+        return Comparison(
+            facts=facts,
+            agreement=self._agreement(),
+            images=self.images,
+            failed=self.failed,
+            settings={
+                "baselines": list(self._baselines),
+                "methods": {name: explainer.options[name] for name in explainer.explainers},
+            },
+            model=explainer.model,
+            model_sha256=explainer.file.sha256,
+            versions=versions(),
+            panels=self.panels,
+        )
+
+    def _agreement(self) -> Agreement:
+        names = list(self._explainer.explainers)
+        rank, top = (np.eye(len(names)) for _ in range(2))
+        each = {}
+        for (a, b), found in self._seen.pairs.items():
+            i, j = names.index(a), names.index(b)
+            rank[i, j] = rank[j, i] = _mean([r for r, _ in found])
+            top[i, j] = top[j, i] = _mean([t for _, t in found])
+            each[f"{a}, {b}"] = [r for r, _ in found]
+        return Agreement(names, rank, top, each)
+
+    def _facts(self, method: str, x: np.ndarray, target: Any) -> MethodFacts:
+        """One method's row."""
+        seen, record = self._seen, find_method(method)
+        explainer, card = self._explainer.explainers[method], self._explainer.card
+        between = seen.between.get(method, [])
+        baseline = baseline_arrays("black", card)
+        seconds = _seconds(lambda: explainer(x, target, **self._against(method, baseline)))
+        forward = _seconds(lambda: explainer.scores(x, target))
+        feature_map = explainer.feature_map
+        return MethodFacts(
+            method=method,
+            title=record.title,
+            applies=True,
+            reference="a baseline" if record.takes("baseline") else "",
+            between_classes=_mean([r for r, _ in between]) if between else None,
+            top_between_classes=_mean([t for _, t in between]) if between else None,
+            relative_delta=max(seen.deltas[method]) if method in seen.deltas else None,
+            sensitivity=sensitivity(explainer, x, target, baseline, card.channel_axis),
+            dummy=self._dummy(method, x, target, baseline),
+            invariance=self._invariance(method, x, target, baseline),
+            area=f"places of {feature_map}" if feature_map else _area(record),
+            negative=_mean(seen.negative[method]),
+            passes=_mean(seen.passes[method]) if method in seen.passes else None,
+            forwards=seconds / forward,
+            seconds=seconds,
+            baselines={k: _mean(v) for k, v in seen.baselines.get(method, {}).items()},
+        )
+
+    def _against(self, method: str, baseline: np.ndarray) -> dict[str, Any]:
+        return {"baseline": baseline} if find_method(method).takes("baseline") else {}
+
+    def _dummy(self, method: str, x: np.ndarray, target: Any, baseline: np.ndarray) -> float | None:
+        axis = self._explainer.card.channel_axis
+        name = self._subject.input.name
+        wide = [(0, 0) if a in (0, axis) else (BORDER, BORDER) for a in range(4)]
+        around = np.pad(x, wide, mode="edge")
+        black = np.broadcast_to(baseline, x.shape)
+        more = self._against(method, np.pad(black, wide, mode="edge"))
+        more["input"] = f"{name}{WITH_BORDER}"
+        try:
+            explainer = self._explainer.explainers[method].changed(
+                lambda model: framed(model, name, axis), **more
+            )
+            return dummy(explainer, around, target, axis)
+        except OnnxplainError:
+            return None
+
+    def _invariance(
+        self, method: str, x: np.ndarray, target: Any, baseline: np.ndarray
+    ) -> dict[str, Alike]:
+        how, explainer = self._against(method, baseline), self._explainer.explainers[method]
+        own = explainer(x, target, **how).attribution
+        found = {}
+        for name, write in WRITTEN_OTHERWISE.items():
+            try:
+                other = explainer.changed(write, **how)
+                found[name] = alike(own, other(x, target, **how).attribution)
+            except OnnxplainError as error:
+                found[name] = Alike(float("nan"), float("nan"), str(error))
+        return found
+
+
+def _area(record: Any) -> str:
+    return "places of the input" if record.per_location else "every element of the input"
+
+
+def _channels(attribution: np.ndarray, card: Any) -> int | None:
+    return card.channel_axis - 1 if attribution.ndim == 4 else None
+
+
+def _place_map(result: Result) -> np.ndarray:
+    return by_location(result.attribution[0], result.channel_axis)
+
+
+def _mean(values: Sequence[float]) -> float:
+    """The mean of those that are numbers."""
+    known = [v for v in values if not np.isnan(v)]
+    return float(np.mean(known)) if known else float("nan")
+
+
+def _seconds(run: Callable[[], Any]) -> float:
+    """Of a run, the better of two behind one that is not counted."""
+    run()
+    took = []
+    for _ in range(2):
+        began = time.perf_counter()
+        run()
+        took.append(time.perf_counter() - began)
+    return min(took)
+
+
+def _described(path: str, results: Sequence[Result]) -> dict[str, Any]:
+    """What is said of one image."""
+    targets = [
+        {
+            "index": r.record["target"]["index"],
+            "label": target_name(r.record),
+            "score": r.record["score"],
+            "probability": r.record["probability"],
+        }
+        for r in results
+    ]
+    return {"image": path, "targets": targets}
+
+
+def _panel_row(
+    path: str, results: Mapping[str, Result], maps: Mapping[str, np.ndarray]
+) -> PanelRow:
+    """What is drawn of one image: the maps of its first target."""
+    one = next(iter(results.values()))
+    view = one.view.copy()
+    view.thumbnail((_VIEW, _VIEW))
+    return PanelRow(
+        view=view,
+        caption=f"{Path(path).name}: {drawn_target(one.record)}",
+        keep=drawn_score(one.record),
+        attributions={method: found.astype(np.float32) for method, found in maps.items()},
+        notes={method: delta_text(r.record) for method, r in results.items()},
+    )

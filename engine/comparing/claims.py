@@ -1,0 +1,135 @@
+"""What the literature says of methods, confirmed or contradicted by what was measured, in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from .comparison import Comparison, MethodFacts
+
+# Correlations of ranks from which on maps are called alike, and down to which they differ.
+ALIKE, DIFFERENT = 0.8, 0.5
+_CAM, _IG, _LIFT = "grad-cam", "integrated-gradients", "deeplift"
+
+
+def verdict(holds: bool | None) -> str:
+    """Of a claim: None says that the numbers lie between."""
+    return {True: "Confirmed", False: "Contradicted", None: "In part"}[holds]
+
+
+def likeness_in_words(rank: float) -> str:
+    """What a correlation of ranks says of two maps."""
+    if np.isnan(rank):
+        return "cannot be compared"
+    if rank >= ALIKE:
+        return "very similar"
+    return "somewhat similar" if rank > DIFFERENT else "different"
+
+
+def claims_of(found: Comparison) -> list[str]:
+    """The sentences, each about what applies to this model."""
+    makers = (_similar, _efficient, _discriminative, _baselines, _implementation)
+    return [sentence for make in makers if (sentence := make(found))]
+
+
+def _images(found: Comparison) -> str:
+    count = len(found.images)
+    return "this image" if count == 1 else f"these {count} images"
+
+
+def _similar(found: Comparison) -> str:
+    names = found.agreement.methods
+    if not {_IG, _LIFT} <= set(names):
+        return ""
+    rank = float(found.agreement.rank[names.index(_IG), names.index(_LIFT)])
+    if np.isnan(rank):
+        return ""
+    holds = rank >= ALIKE or (None if rank > DIFFERENT else False)
+    return (
+        f'{verdict(holds)}: "DeepLIFT and Integrated Gradients produce very similar results". On '
+        f"{_images(found)} their maps correlate by {rank:.2f} (Spearman, by location): they are "
+        f"{likeness_in_words(rank)}."
+    )
+
+
+def _efficient(found: Comparison) -> str:
+    lift, ig = found.of(_LIFT), found.of(_IG)
+    if lift is None or ig is None or not lift.seconds or not ig.seconds:
+        return ""
+    ratio = ig.seconds / lift.seconds
+    holds = ratio >= 2 or (None if ratio > 1 else False)
+    delta = ""
+    if lift.relative_delta is not None and ig.relative_delta is not None:
+        delta = (
+            f" They leave {lift.relative_delta:.1%} and {ig.relative_delta:.1%} of the score's "
+            "difference unexplained, at the most."
+        )
+    return (
+        f'{verdict(holds)}: "DeepLIFT is usually preferable for its efficiency". It took '
+        f"{lift.seconds:.2g} s an image, Integrated Gradients {ig.seconds:.2g} s, {ratio:.1f} "
+        f"times as long.{delta}"
+    )
+
+
+def _discriminative(found: Comparison) -> str:
+    """Maps of two classes that differ discriminate between them."""
+    known = [one for one in found.facts if one.between_classes is not None]
+    if not known:
+        return ""
+    cam = next((one for one in known if one.method == _CAM), None)
+    others = [one for one in known if one.method in (_IG, _LIFT)]
+    numbers = ", ".join(f"{one.title} {_rank(one):.2f}" for one in known)
+    measured = (
+        f"The maps of the first and the second class correlate by: {numbers} (Spearman; low is "
+        "discriminative)."
+    )
+    if cam is None or not others:
+        return measured
+    best = min(_rank(one) for one in others)
+    holds: bool | None = None
+    if _rank(cam) <= DIFFERENT and best >= ALIKE:
+        holds = True
+    elif _rank(cam) >= best:
+        holds = False
+    return f'{verdict(holds)}: "Grad-CAM is class-discriminative, the others are not". {measured}'
+
+
+def _rank(one: MethodFacts) -> float:
+    return one.between_classes if one.between_classes is not None else float("nan")
+
+
+def _baselines(found: Comparison) -> str:
+    """What another baseline does to the maps."""
+    parts = []
+    for one in found.facts:
+        known = {k: v for k, v in one.baselines.items() if not np.isnan(v)}
+        if known:
+            name = min(known, key=lambda k: known[k])
+            parts.append(f"{one.title} least with {name} ({known[name]:.2f})")
+    if not parts:
+        return ""
+    first = found.settings.get("baselines", ["the first baseline"])[0]
+    return f"The baseline matters: maps agree with those against {first}: {'; '.join(parts)}."
+
+
+def _implementation(found: Comparison) -> str:
+    """Which maps change when the same function is written otherwise."""
+    changed = []
+    for one in found.facts:
+        gaps = [a.difference for a in one.invariance.values() if not np.isnan(a.difference)]
+        if gaps and max(gaps) > 1e-3:
+            changed.append(f"{one.title} by {max(gaps):.1%}")
+    known = any(one.invariance for one in found.facts)
+    if not known:
+        return ""
+    if not changed:
+        return (
+            "Implementation invariance: no map changes by more than 0.1 % when the model is "
+            "written as onnxplain prepares it or as ONNX Runtime optimises it."
+        )
+    return (
+        "Implementation invariance does not hold for "
+        f"{', '.join(changed)}: the same function, written otherwise, has another map."
+    )

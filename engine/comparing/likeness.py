@@ -1,0 +1,78 @@
+"""How alike two maps are, by location."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import stats
+
+# The part of all locations that counts as where a map points to.
+TOP = 0.1
+
+
+def by_location(attribution: np.ndarray, channel_axis: int | None) -> np.ndarray:
+    """One map as one number for each location: the signed sum over its channels.
+
+    Args:
+        attribution: [H, W], or three axes of which one holds the channels.
+        channel_axis: that axis; None: there is none.
+
+    Returns:
+        float64 [H, W].
+    """
+    found = np.asarray(attribution, np.float64)
+    return found if channel_axis is None or found.ndim < 3 else found.sum(axis=channel_axis)
+
+
+def spearman(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's rank correlation, ties by their mean rank; NaN where a map is the same everywhere.
+
+    Spearman: The Proof and Measurement of Association between Two Things (1904).
+    """
+    first, second = np.ravel(a), np.ravel(b)
+    if not np.ptp(first) or not np.ptp(second):
+        return float("nan")
+    return float(stats.spearmanr(first, second).statistic)
+
+
+def top_overlap(a: np.ndarray, b: np.ndarray, part: float = TOP) -> float:
+    """Of the locations that one map has on top, the part that the other has there, too.
+
+    What ties with the last one on top counts as much of it as there is room for.
+    """
+    first, second = (_weights_on_top(np.ravel(m), part) for m in (a, b))
+    return float(np.minimum(first, second).sum() / first.sum())
+
+
+def _weights_on_top(values: np.ndarray, part: float) -> np.ndarray:
+    """1 for what is on top, 0 for what is not; ties at the border share the room that is left."""
+    room = max(round(part * values.size), 1)
+    border = np.partition(values, -room)[-room]
+    above, ties = values > border, values == border
+    return above + ties * ((room - above.sum()) / ties.sum())
+
+
+def relative_difference(a: np.ndarray, b: np.ndarray) -> float:
+    """|a - b| / |a|, Euclidean; 0 where both are zero everywhere, infinite where `a` alone is."""
+    size = float(np.linalg.norm(a))
+    gap = float(np.linalg.norm(np.asarray(a, np.float64) - b))
+    return gap / size if size else (0.0 if not gap else float("inf"))
+
+
+def centre_of_mass(values: np.ndarray) -> tuple[float, float] | None:
+    """Where the positive part of a map [H, W] lies: (down, right), in parts of height and width."""
+    mass = np.maximum(values, 0.0)
+    total = float(mass.sum())
+    if not total:
+        return None
+    rows, columns = (np.arange(n) + 0.5 for n in values.shape)
+    down = float((mass.sum(axis=1) * rows).sum()) / total / values.shape[0]
+    return down, float((mass.sum(axis=0) * columns).sum()) / total / values.shape[1]
+
+
+def centre_moved(a: np.ndarray, b: np.ndarray) -> float:
+    """How far the centre of mass moved, as a part of the diagonal; NaN where there is none."""
+    first, second = centre_of_mass(a), centre_of_mass(b)
+    if first is None or second is None:
+        return float("nan")
+    gaps = [(q - p) * n for p, q, n in zip(first, second, a.shape, strict=True)]
+    return float(np.hypot(*gaps) / np.hypot(*a.shape))

@@ -1,0 +1,113 @@
+"""The literature's table of methods, with measured columns, as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .axioms import Kept
+from .claims import ALIKE, DIFFERENT
+
+if TYPE_CHECKING:
+    from .comparison import Comparison, MethodFacts
+
+# What each row of the table says of a method.
+ROWS: dict[str, Callable[[MethodFacts], str]] = {
+    "Applies to this model": lambda one: "yes" if one.applies else f"no: {one.reason}",
+    "Reference required": lambda one: one.reference or "no",
+    "Class-discriminative": lambda one: _discriminative(one),
+    "Completeness (largest relative delta)": lambda one: _percent(
+        one.relative_delta, "no sum owed"
+    ),
+    "Sensitivity (pixels that count, of those that move the score)": lambda one: _kept(
+        one.sensitivity
+    ),
+    "Dummy (attributed to pixels the model never sees)": lambda one: _percent(one.dummy, "unknown"),
+    "Implementation invariance (change of the map)": lambda one: _invariance(one),
+    "Operating area": lambda one: one.area,
+    "Attribution": lambda one: _sign(one),
+    "Gradient passes an image": lambda one: _number(one.passes, ".3g", "-"),
+    "Cost in forward passes": lambda one: _number(one.forwards, ".2g", "-"),
+    "Seconds an image": lambda one: _number(one.seconds, ".2g", "-"),
+    "Correlation with the map against another baseline": lambda one: _baselines(one),
+}
+
+
+def markdown_of(found: Comparison) -> str:
+    """The table, the methods' agreement and the claims."""
+    heads = ["", *(one.title for one in found.facts)]
+    rows = [
+        [name, *(say(one) if one.applies or k == 0 else "-" for one in found.facts)]
+        for k, (name, say) in enumerate(ROWS.items())
+    ]
+    parts = [f"# {found.model}: methods on {len(found.images)} image(s)", table(heads, rows)]
+    if len(found.agreement.methods) > 1:
+        parts += ["## Agreement: Spearman's correlation, by location", agreement(found)]
+    if found.claims:
+        parts += ["## What that says", "\n".join(f"- {claim}" for claim in found.claims)]
+    return "\n\n".join(parts) + "\n"
+
+
+def agreement(found: Comparison) -> str:
+    """The matrix of correlations as a Markdown table."""
+    both = found.agreement
+    titles = [found.of(name).title for name in both.methods]  # pyright: ignore
+    rows = [
+        [title, *(_number(float(v), ".2f", "-") for v in line)]
+        for title, line in zip(titles, both.rank, strict=True)
+    ]
+    return table(["", *titles], rows)
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A Markdown table; what stands in a cell is text."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    text = " ".join(str(value).split())
+    return text.replace("|", "\\|").replace("<", "&lt;")
+
+
+def _number(value: float | None, form: str, none: str) -> str:
+    return none if value is None or np.isnan(value) else format(value, form)
+
+
+def _percent(value: float | None, none: str) -> str:
+    return none if value is None or np.isnan(value) else f"{value:.2%}"
+
+
+def _discriminative(one: MethodFacts) -> str:
+    rank = one.between_classes
+    if rank is None or np.isnan(rank):
+        return "not measured: one class"
+    word = "yes" if rank <= DIFFERENT else "no" if rank >= ALIKE else "in part"
+    top = _number(one.top_between_classes, ".0%", "-")
+    return f"{word} (correlation of two classes' maps {rank:.2f}, overlap {top})"
+
+
+def _kept(found: Kept | None) -> str:
+    if found is None or not found.tried:
+        return "not measured: no pixel moves the score"
+    return f"{found.held} of {found.tried}"
+
+
+def _invariance(one: MethodFacts) -> str:
+    parts = []
+    for name, found in one.invariance.items():
+        parts.append(f"{name} {found.problem or f'{found.difference:.1%}'}")
+    return ", ".join(parts)
+
+
+def _sign(one: MethodFacts) -> str:
+    if one.negative is None:
+        return "-"
+    return f"signed ({one.negative:.0%} of it negative)" if one.negative else "never negative"
+
+
+def _baselines(one: MethodFacts) -> str:
+    known = [f"{name} {rank:.2f}" for name, rank in one.baselines.items() if not np.isnan(rank)]
+    return ", ".join(known) or ("-" if one.reference else "no baseline")

@@ -1,0 +1,133 @@
+"""A figure of several images and methods: for each image its maps side by side."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from ... import InvalidInputError
+from ...graph_passes.methods import find_method, methods
+from .heatmap import FAINT, INK, MARGIN, PAPER, Heatmap, blend, colour_bar, fit, heatmap_of
+from .lettering import wrap, write, write_lines
+
+_CELL_WIDTH, _CELL_HEIGHT, _GAP = 264, 320, 16
+
+
+@dataclass(frozen=True)
+class PanelRow:
+    """One row of a panel: a photo, and what the methods say about it.
+
+    - view: what the model sees of the photo, as `image_to_tensor` returns it.
+    - caption: the line above the row, such as the label and the score.
+    - attributions: for each method its map, [H, W], or with channels.
+    - notes: for each method a short line under its map, such as its delta; may lack any.
+    - channel_axis: the axis of the channels in maps of three axes.
+    - keep: the caption's end, which is always there in full.
+    - difference: whether the maps are differences between two, drawn around zero.
+    """
+
+    view: Image.Image
+    caption: str
+    attributions: dict[str, np.ndarray]
+    notes: dict[str, str]
+    channel_axis: int | None = None
+    keep: str = ""
+    difference: bool = False
+
+
+def panel(rows: Sequence[PanelRow]) -> Image.Image:
+    """Draw one figure: for each row the photo and its maps side by side, with a scale under each.
+
+    The columns are the methods that any row has. Under the figure stand the meaning of the colours
+    and how the maps were drawn.
+
+    Raises InvalidInputError when there is no row, or an attribution's shape is not a map's.
+    """
+    columns = columns_of(rows)
+    width = (1 + len(columns)) * (_CELL_WIDTH + _GAP) - _GAP
+    heading = Image.new("RGB", (width, 34), PAPER)
+    draw = ImageDraw.Draw(heading)
+    for column, name in enumerate(["Photo", *(find_method(m).title for m in columns)]):
+        middle = column * (_CELL_WIDTH + _GAP) + _CELL_WIDTH // 2
+        text = (wrap(name, 19, _CELL_WIDTH, 1) or [""])[0]
+        write(draw, (middle, 0), text, 19, INK, 0.5)
+    strips, drawing = [heading], {}
+    for row in rows:
+        heatmaps = heatmaps_of(row)
+        strips.append(_panel_row(row, heatmaps, columns, width))
+        drawing.update(dict.fromkeys(note for h in heatmaps.values() for note in h.drawing))
+    lines = wrap(meaning_of(columns, list(drawing)), 14, width, 4)
+    legend = Image.new("RGB", (width, 19 * len(lines)), PAPER)
+    write_lines(ImageDraw.Draw(legend), (0, 0), lines, 14, FAINT, 19)
+    strips.append(legend)
+    canvas_size = width + 2 * MARGIN, sum(strip.height for strip in strips) + 2 * MARGIN
+    canvas = Image.new("RGB", canvas_size, PAPER)
+    top = MARGIN
+    for strip in strips:
+        canvas.paste(strip, (MARGIN, top))
+        top += strip.height
+    return canvas
+
+
+def columns_of(rows: Sequence[PanelRow]) -> list[str]:
+    """The methods that any row has a map of.
+
+    Raises InvalidInputError when there is no row.
+    """
+    if not rows:
+        raise InvalidInputError("panel: expected at least one row, got none")
+    present = dict.fromkeys(method for row in rows for method in row.attributions)
+    return [name for name in methods() if name in present]
+
+
+def heatmaps_of(row: PanelRow) -> dict[str, Heatmap]:
+    """A row's maps, ready to be drawn, by method."""
+    how = row.channel_axis, row.difference
+    return {m: heatmap_of(values, m, *how) for m, values in row.attributions.items()}
+
+
+def meaning_of(columns: Sequence[str], drawing: Sequence[str]) -> str:
+    """What the colours of these methods mean, and how the maps were drawn."""
+    meaning = ["Each map has its own scale"]
+    signed, unsigned = (
+        ", ".join(find_method(m).title for m in columns if find_method(m).signed is sign)
+        for sign in (True, False)
+    )
+    if unsigned:
+        meaning.append(f"{unsigned}: bright is most evidence")
+    notes = "".join(f", {note}" for note in drawing)
+    if signed:
+        meaning.append(f"{signed}: red raises the score, blue lowers it{notes}")
+    elif notes:
+        meaning.append(notes.removeprefix(", "))
+    return "; ".join(meaning) + "."
+
+
+def _panel_row(
+    row: PanelRow, heatmaps: dict[str, Heatmap], columns: Sequence[str], width: int
+) -> Image.Image:
+    """Draw the caption, the photo and the maps of one row, [width] pixels wide."""
+    size = fit(row.view.size, _CELL_WIDTH, _CELL_HEIGHT)
+    caption = wrap(row.caption, 16, width, 2, row.keep)
+    texts = {}
+    for method, heatmap in heatmaps.items():
+        parts = [row.notes.get(method, ""), *heatmap.findings]
+        texts[method] = wrap("; ".join(filter(None, parts)), 13, _CELL_WIDTH, 3)
+    most_lines = max([len(lines) for lines in texts.values()], default=0)
+    top = 22 * len(caption) + 4
+    strip = Image.new("RGB", (width, top + size[1] + 42 + 17 * most_lines + 20), PAPER)
+    draw = ImageDraw.Draw(strip)
+    write_lines(draw, (0, 0), caption, 16, INK, 22)
+    indent = (_CELL_WIDTH - size[0]) // 2
+    photo = row.view.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+    strip.paste(photo, (indent, top))
+    for column, method in enumerate(columns, start=1):
+        if method not in heatmaps:
+            continue
+        left = column * (_CELL_WIDTH + _GAP)
+        strip.paste(blend(row.view, heatmaps[method], size), (left + indent, top))
+        below = top + size[1] + 8
+        colour_bar(strip, (left, below), (_CELL_WIDTH, 10), heatmaps[method], 13, ("", ""))
+        write_lines(draw, (left, below + 34), texts[method], 13, FAINT, 17)
+    return strip
