@@ -15,10 +15,9 @@ from ..graph_passes.graph.names import RESERVED
 from ..graph_passes.methods import find_method
 from .explanation import Explanation
 from .running.session import Session
+from .running.settings import DOUBTFUL
 
 logger = logging.getLogger("onnxplain")
-# A sum that misses more than this part of the score's difference is said.
-DOUBTFUL = 0.05
 # What float32 leaves over of sums of this size is no miss.
 NOISE = 1e-5
 # How far the explaining graph's outputs may be from the file's own, by what the file computes in.

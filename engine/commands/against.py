@@ -17,10 +17,11 @@ from ..facts import versions
 from ..files.writing import reason_of
 from ..inspection import card_or_assumption
 from ..model import Model, opened
+from ..pictures.captions import drawn_score, drawn_target, target_name
 from ..pictures.panel import PanelRow
 from ..running.stopping import check_stopped
 from .image_explainer import ImageExplainer, Options
-from .results import Result, drawn_score, drawn_target, target_name
+from .results import Result
 from .sources import find_images
 
 Progress = Callable[[str, float], None]

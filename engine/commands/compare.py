@@ -28,10 +28,11 @@ from ..comparing.likeness import by_location, spearman, top_overlap
 from ..facts import versions
 from ..files.writing import reason_of
 from ..inputs.image import BASELINE_CHOICES, baseline_arrays, read_image
+from ..pictures.captions import delta_text, drawn_score, drawn_target, target_name
 from ..pictures.panel import PanelRow
 from ..running.stopping import check_stopped
 from .image_explainer import ImageExplainer, Options
-from .results import Result, delta_text, drawn_score, drawn_target, target_name
+from .results import Result
 from .sources import find_images
 
 Progress = Callable[[str, float], None]

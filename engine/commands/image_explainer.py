@@ -22,9 +22,9 @@ from ..explanation import Explanation, each_target
 from ..inputs.image import baseline_arrays, image_to_tensor, is_of_the_image, read_image
 from ..inspection import card_or_assumption
 from ..model import Model, opened
+from ..probabilities import check_label_count, probability
 from ..running.settings import for_methods
 from ..running.stopwatch import phase
-from .probabilities import check_label_count, probability
 from .records import (
     finite,
     image_stat,

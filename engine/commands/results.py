@@ -13,13 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...graph_passes.methods import find_method
 from ..files.writing import Draft, drop, place, write_draft, write_whole
+from ..pictures.captions import (
+    delta_text,
+    drawn_score,
+    drawn_target,
+    score_texts,
+    subtitle_of,
+    target_name,
+)
 from ..pictures.heatmap import save_png
-from ..pictures.lettering import drawable
 from ..pictures.overlay import overlay
 from ..pictures.panel import PanelRow, panel
-from ..soundness import DOUBTFUL
 from .journal import Entry, Journal
 from .records import index_text
 
@@ -28,8 +33,6 @@ if TYPE_CHECKING:
 
 # File systems take 255 bytes, less what may be added: a hash and the kind.
 _LONGEST_NAME = 180
-# A space at which no line is broken.
-_HELD = "\N{NO-BREAK SPACE}"
 
 
 @dataclass(frozen=True)
@@ -213,74 +216,6 @@ def _flat(result: Result) -> np.ndarray:
     if result.channel_axis is None:
         return attribution
     return attribution.sum(axis=result.channel_axis)
-
-
-def target_name(record: dict[str, Any]) -> str:
-    """The target in words: its label, or its index."""
-    target = record["target"]
-    if isinstance(target["index"], list):
-        return f"{target['output']}{target['index']}"
-    return target["label"] or f"class {target['index']}"
-
-
-def drawn_target(record: dict[str, Any]) -> str:
-    """The target in words that a picture can show: its index where no font has its label."""
-    name = target_name(record)
-    return name if drawable(name) else f"class {record['target']['index']}"
-
-
-def drawn_score(record: dict[str, Any]) -> str:
-    """The score, and where it is known the probability, as they stand behind a picture's title."""
-    texts = score_texts(record, ".2f")
-    return " ".join(f"· {text}".replace(" ", _HELD) for text in texts)
-
-
-def score_texts(record: dict[str, Any], form: str) -> list[str]:
-    """The score in words, and where it is known the probability."""
-    texts = [f"score {number_text(record['score'], form)}"]
-    if record.get("probability") is not None:
-        texts.append(f"probability {record['probability']:.3g}")
-    return texts
-
-
-def subtitle_of(record: dict[str, Any], empty: bool = False) -> str:
-    """The method and how exactly it sums, as a picture's subtitle says them.
-
-    Args:
-        record: of results.json.
-        empty: whether the attribution is 0 everywhere.
-    """
-    method = find_method(record["method"])
-    parts = [method.title]
-    if empty:
-        parts.append("empty map: nothing speaks for this class")
-    if record["feature_map"] is not None:
-        parts.append(f"feature map {record['feature_map']}")
-    if record["steps"] is not None:
-        parts.append(f"{record['steps']} steps")
-    if method.takes("baseline") and method.sums_to is not None:
-        parts.append(f"baseline score {number_text(record['baseline_score'], '.2f')}")
-    if method.sums_to is not None:
-        parts.append(delta_text(record))
-    return " · ".join(parts)
-
-
-def delta_text(record: dict[str, Any]) -> str:
-    """Delta, and in percent of what was to be explained; empty where the method owes no sum."""
-    method = find_method(record["method"])
-    if method.sums_to is None:
-        return ""
-    relative = record["relative_delta"]
-    percent = "" if relative is None else f" ({100 * relative:.2g} %)"
-    much = method.owes and relative is not None and relative > DOUBTFUL
-    return (
-        f"delta {number_text(record['delta'], '.2g')}{percent}{', much is missing' if much else ''}"
-    )
-
-
-def number_text(value: float | None, form: str) -> str:
-    """The number as a text; JSON's stand-in for NaN and infinity is said in words."""
-    return "not finite" if value is None else format(value, form)
 
 
 def record_lines(records: Sequence[dict[str, Any]]) -> list[str]:

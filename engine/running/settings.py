@@ -17,6 +17,8 @@ from ...graph_passes.select.subject import Subject
 logger = logging.getLogger("onnxplain")
 # The arguments that every explainer has; a method leaves those of others alone, so that one call
 # serves several methods.
+# A sum that misses more than this part of the score's difference is said.
+DOUBTFUL = 0.05
 NAMED = ("layer", "baseline", "steps", "tolerance", "quadrature", "rule")
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageChops, ImageDraw, features
 
-from onnxplain.engine.commands.results import drawn_target
 from onnxplain.engine.pictures import lettering
+from onnxplain.engine.pictures.captions import drawn_target
 from onnxplain.engine.pictures.lettering import drawable, text_width, wrap, write
 from onnxplain.engine.pictures.overlay import overlay
 from onnxplain.engine.pictures.panel import PanelRow, panel

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ... import InvalidInputError
-from ...graph_passes.select.ending import ending_of
-from ...graph_passes.select.rows.places import Place
-from ...graph_passes.select.subject import Subject
-from ..explanation import Explanation
+from .. import InvalidInputError
+from ..graph_passes.select.ending import ending_of
+from ..graph_passes.select.rows.places import Place
+from ..graph_passes.select.subject import Subject
+from .explanation import Explanation
 
 _ONE = 1e-3
 

@@ -11,8 +11,9 @@ from support.digits import CARD, write_photo
 
 from onnxplain import InvalidInputError
 from onnxplain.engine.commands.explain import Options, explain_files
-from onnxplain.engine.commands.probabilities import check_label_count
-from onnxplain.engine.commands.results import record_lines, score_texts
+from onnxplain.engine.commands.results import record_lines
+from onnxplain.engine.pictures.captions import score_texts
+from onnxplain.engine.probabilities import check_label_count
 from onnxplain.models.shipped import demo_model, demo_photos
 
 
