@@ -225,6 +225,116 @@ def _explain(
     return report.status
 
 
+def _metric_names(
+    context: click.Context, parameter: click.Parameter, given: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Refuse a metric that nobody knows, before anything is read."""
+    from .engine.metrics import find_metrics
+
+    try:
+        find_metrics(given)
+    except OnnxplainError as error:
+        raise click.BadParameter(str(error), context, parameter) from error
+    return given
+
+
+@cli.command(
+    cls=ForMethods,
+    choose="several",
+    without=("seed",),
+    short_help="Measure how faithful each method is on this model.",
+    epilog=_examples(
+        "onnxplain evaluate model.onnx photos -o out",
+        "onnxplain evaluate model.onnx photos -o out -m grad-cam -m lrp --metric srg --metric road",
+        "onnxplain evaluate model.onnx photos -o out --boxes boxes.json",
+    ),
+)
+@_model
+@click.argument("images", nargs=-1, required=True, type=click.Path(), metavar="IMAGE...")
+@click.option("-o", "--output-dir", "folder", required=True, metavar="DIR", help="Where to write.")
+@click.option("-r", "--recursive", is_flag=True, help="Also take folders in folders.")
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    metavar="NAME",
+    callback=_metric_names,
+    help="Metric; repeatable. Default: all that apply. A wrong name lists them.",
+)
+@click.option(
+    "-t",
+    "--target",
+    default="top1",
+    show_default=True,
+    metavar="TARGET",
+    help="Class index, label, top1, top2 ..., or an index tuple such as 1,20,30.",
+)
+@click.option(
+    "--masks",
+    metavar="DIR",
+    help="Where objects are: a PNG for each photo, of its name and size, black elsewhere.",
+)
+@click.option(
+    "--boxes",
+    metavar="FILE",
+    help="The same as JSON, {photo's name: [[x0, y0, x1, y1], ...]} in the photo's pixels.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all that is drawn."
+)
+@click.option("--full", is_flag=True, help="Every metric on every image, however long it takes.")
+@_card
+@click.option("--labels", metavar="FILE", help="Text file of class labels, one a line.")
+@click.option(
+    "--provider",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    help="Where ONNX Runtime runs.",
+)
+@_limit
+@click.option("--json", "as_json", is_flag=True, help="Print the records as JSON.")
+def evaluate(
+    model: str,
+    images: tuple[str, ...],
+    *,
+    folder: str,
+    recursive: bool,
+    metrics: tuple[str, ...],
+    target: str,
+    masks: str | None,
+    boxes: str | None,
+    seed: int,
+    full: bool,
+    as_json: bool,
+    **chosen: Any,
+) -> int:
+    """Measure how faithful each method is on MODEL, beside a random map and an edge detector.
+
+    Writes evaluation.json and curves.svg.
+    """
+    from .engine.evaluating import Questions, evaluate_files
+    from .engine.evaluation import report_lines
+    from .engine.image_explainer import options_from
+    from .engine.results import writable_folder
+
+    writable_folder(folder)
+    questions = Questions(metrics, masks, boxes, seed, full, recursive)
+    options = options_from({**chosen, "targets": (target,)})
+    with progress_bar() as tell:
+        found = evaluate_files(model, images, options, questions, tell)
+    found.save(folder)
+    for note in found.notes:
+        complain(note)
+    if as_json:
+        records = found.to_dict()["records"]
+        click.echo(shown_json(json.dumps(records, indent=2, ensure_ascii=False)))
+    else:
+        for line in report_lines(found, folder):
+            click.echo(shown(line))
+    return found.status
+
+
 @cli.command(
     short_help="Say what would be explained, and by which methods.",
     epilog=_examples(
