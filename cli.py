@@ -33,6 +33,8 @@ from .engine.stopping import Stopped, stopping
 from .engine.terminal import (
     ForMethods,
     complain,
+    evaluation_options,
+    limit_option,
     log_to_stderr,
     print_table,
     progress_bar,
@@ -69,22 +71,15 @@ _card = click.option(
 )
 
 
-def _hold_to_limits(context: click.Context, _: click.Parameter, given: tuple[str, ...]) -> None:
-    """Put limits in force for the rest of the command."""
-    if given:
-        from .engine.settings import raised_limits
-
-        context.with_resource(raised_limits(given))
-
-
-_limit = click.option(
-    "--limit",
-    multiple=True,
-    metavar="NAME=N",
-    expose_value=False,
-    callback=_hold_to_limits,
-    help="Let a model cost more, for example nodes=100000; repeatable. A wrong name lists them.",
+_provider = click.option(
+    "--provider",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    help="Where ONNX Runtime runs.",
 )
+_labels = click.option("--labels", metavar="FILE", help="Text file of class labels, one a line.")
+_json = click.option("--json", "as_json", is_flag=True, help="Print the records as JSON.")
 _running = _options(
     click.option(
         "-o",
@@ -95,16 +90,10 @@ _running = _options(
         metavar="DIR",
         help="Folder for pictures, arrays and results.json.",
     ),
-    click.option(
-        "--provider",
-        default="auto",
-        show_default=True,
-        type=click.Choice(["auto", "cpu", "cuda"]),
-        help="Where ONNX Runtime runs.",
-    ),
-    _limit,
+    _provider,
+    limit_option,
     click.option("--profile", is_flag=True, help="Say where the time went (on stderr)."),
-    click.option("--json", "as_json", is_flag=True, help="Print the records as JSON."),
+    _json,
 )
 
 
@@ -151,7 +140,7 @@ def cli() -> None:
     help="Class index, label, top1, top2 ..., or an index tuple such as 1,20,30; repeatable.",
 )
 @_card
-@click.option("--labels", metavar="FILE", help="Text file of class labels, one a line.")
+@_labels
 @click.option("--no-pictures", is_flag=True, help="Write arrays and records only.")
 @click.option(
     "--resume",
@@ -225,19 +214,6 @@ def _explain(
     return report.status
 
 
-def _metric_names(
-    context: click.Context, parameter: click.Parameter, given: tuple[str, ...]
-) -> tuple[str, ...]:
-    """Refuse a metric that nobody knows, before anything is read."""
-    from .engine.metrics import find_metrics
-
-    try:
-        find_metrics(given)
-    except OnnxplainError as error:
-        raise click.BadParameter(str(error), context, parameter) from error
-    return given
-
-
 @cli.command(
     cls=ForMethods,
     choose="several",
@@ -245,22 +221,14 @@ def _metric_names(
     short_help="Measure how faithful each method is on this model.",
     epilog=_examples(
         "onnxplain evaluate model.onnx photos -o out",
-        "onnxplain evaluate model.onnx photos -o out -m grad-cam -m lrp --metric srg --metric road",
+        "onnxplain evaluate model.onnx photos -o out -m lrp --metric srg --metric road",
         "onnxplain evaluate model.onnx photos -o out --boxes boxes.json",
     ),
 )
 @_model
 @click.argument("images", nargs=-1, required=True, type=click.Path(), metavar="IMAGE...")
 @click.option("-o", "--output-dir", "folder", required=True, metavar="DIR", help="Where to write.")
-@click.option("-r", "--recursive", is_flag=True, help="Also take folders in folders.")
-@click.option(
-    "--metric",
-    "metrics",
-    multiple=True,
-    metavar="NAME",
-    callback=_metric_names,
-    help="Metric; repeatable. Default: all that apply. A wrong name lists them.",
-)
+@evaluation_options
 @click.option(
     "-t",
     "--target",
@@ -269,58 +237,26 @@ def _metric_names(
     metavar="TARGET",
     help="Class index, label, top1, top2 ..., or an index tuple such as 1,20,30.",
 )
-@click.option(
-    "--masks",
-    metavar="DIR",
-    help="Where objects are: a PNG for each photo, of its name and size, black elsewhere.",
-)
-@click.option(
-    "--boxes",
-    metavar="FILE",
-    help="The same as JSON, {photo's name: [[x0, y0, x1, y1], ...]} in the photo's pixels.",
-)
-@click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all that is drawn."
-)
-@click.option("--full", is_flag=True, help="Every metric on every image, however long it takes.")
 @_card
-@click.option("--labels", metavar="FILE", help="Text file of class labels, one a line.")
-@click.option(
-    "--provider",
-    default="auto",
-    show_default=True,
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    help="Where ONNX Runtime runs.",
-)
-@_limit
-@click.option("--json", "as_json", is_flag=True, help="Print the records as JSON.")
+@_labels
+@_provider
+@limit_option
+@_json
 def evaluate(
-    model: str,
-    images: tuple[str, ...],
-    *,
-    folder: str,
-    recursive: bool,
-    metrics: tuple[str, ...],
-    target: str,
-    masks: str | None,
-    boxes: str | None,
-    seed: int,
-    full: bool,
-    as_json: bool,
-    **chosen: Any,
+    model: str, images: tuple[str, ...], folder: str, target: str, as_json: bool, **chosen: Any
 ) -> int:
     """Measure how faithful each method is on MODEL, beside a random map and an edge detector.
 
     Writes evaluation.json and curves.svg.
     """
-    from .engine.evaluating import Questions, evaluate_files
+    from .engine.evaluating import evaluate_files, questions_from
     from .engine.evaluation import report_lines
     from .engine.image_explainer import options_from
     from .engine.results import writable_folder
 
     writable_folder(folder)
-    questions = Questions(metrics, masks, boxes, seed, full, recursive)
-    options = options_from({**chosen, "targets": (target,)})
+    questions, more = questions_from(chosen)
+    options = options_from({**more, "targets": (target,)})
     with progress_bar() as tell:
         found = evaluate_files(model, images, options, questions, tell)
     found.save(folder)
@@ -330,8 +266,7 @@ def evaluate(
         records = found.to_dict()["records"]
         click.echo(shown_json(json.dumps(records, indent=2, ensure_ascii=False)))
     else:
-        for line in report_lines(found, folder):
-            click.echo(shown(line))
+        click.echo("\n".join(map(shown, report_lines(found, folder))))
     return found.status
 
 
@@ -357,7 +292,7 @@ def evaluate(
     metavar="IMAGE",
     help="Run DeepLIFT on this image, too, and name the nodes that lose most of its sum.",
 )
-@_limit
+@limit_option
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def inspect(
     model: str,
@@ -405,7 +340,7 @@ def inspect(
 @click.option("-o", "--output-file", "file", required=True, metavar="FILE", help="File to write.")
 @click.option("--baseline-input", is_flag=True, help="Make the baseline an input of the file.")
 @_card
-@_limit
+@limit_option
 def export(model: str, file: str, **chosen: Any) -> int:
     """Write MODEL as one ONNX file that returns its prediction and its explanation."""
     from .engine.exporting import export_file

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,18 @@ class Questions:
         if not self.metrics and not regions:
             found = [metric for metric in found if not metric.needs_region]
         return Measurements(found, count, self.seed, self.full)
+
+
+def questions_from(chosen: Mapping[str, Any]) -> tuple[Questions, dict[str, Any]]:
+    """The command line's choices as questions, and those that are methods' own.
+
+    The seed is for both.
+    """
+    names = [one.name for one in fields(Questions)]
+    more = {name: value for name, value in chosen.items() if name not in names}
+    if any(find_method(method).takes("seed") for method in chosen.get("methods") or ()):
+        more["seed"] = chosen["seed"]
+    return Questions(**{name: chosen[name] for name in names}), more
 
 
 @dataclass
@@ -169,13 +181,13 @@ def evaluate(
         if regions is not None:
             raise InvalidInputError("regions are for arrays; image files take masks or boxes")
         paths = [images_or_arrays] if _is_path(images_or_arrays) else images_or_arrays
-        fields = {k: options.pop(k) for k in list(options) if k in Options.__dataclass_fields__}
+        named = {k: options.pop(k) for k in list(options) if k in Options.__dataclass_fields__}
         asked = Options(
             methods=_names(methods),
             targets=("top1" if target is None else str(target),),
             baseline=baseline,
             more=options,
-            **fields,
+            **named,
         )
         found = evaluate_files(model, [os.fspath(p) for p in paths], asked, questions, progress)
     else:

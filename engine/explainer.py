@@ -181,9 +181,9 @@ class Explainer:
         more = {"limits": self._limits, "card": self.card, "baseline": None if default else own}
         return {**self._arguments, **more}
 
-    def changed(self, change: Callable[[onnx.ModelProto], onnx.ModelProto]) -> Explainer:
-        """The same question, asked of a changed copy of the model: of other weights, say."""
-        return type(self)(change(self._file.proto), **self._given())
+    def changed(self, change: Callable[[onnx.ModelProto], onnx.ModelProto], **other) -> Explainer:
+        """The same question, with other options, asked of a changed copy of the model."""
+        return type(self)(change(self._file.proto), **{**self._given(), **other})
 
     def __copy__(self) -> Explainer:
         copy = object.__new__(type(self))

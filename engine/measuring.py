@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import OnnxplainError
 from .explainer import Explainer
-from .findings import interval
+from .metrics.intervals import interval
 from .metrics.metric import MOST_IMAGES, Metric
 from .metrics.references import EDGES, RANDOM, edge_map, random_map
 from .metrics.trial import Trial, trial_of

@@ -21,7 +21,7 @@ SOURCES = [ROOT / "__init__.py", ROOT / "cli.py"]
 SOURCES += sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 NAMES = [str(path.relative_to(ROOT)) for path in SOURCES]
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
-HEAVY = ("torch", "onnxruntime", "PIL", "rich", "click", "cmap", "onnx_graphsurgeon")
+HEAVY = ("torch", "onnxruntime", "PIL", "rich", "click", "cmap", "onnx_graphsurgeon", "scipy")
 MOST_LINES = 400
 
 # What each part may import of the package itself; everybody may have the errors in __init__.py.
@@ -39,6 +39,8 @@ HOMES = {
     "cmap": {"engine/pictures.py"},
     "click": {"cli.py", "engine/terminal.py"},
     "rich": {"engine/terminal.py"},
+    "scipy": {name for name in NAMES if name.startswith("engine/metrics/")},
+    "quantus": set(),
     "torch": set(),
     "captum": set(),
     "matplotlib": set(),

@@ -39,8 +39,21 @@ def curve(
     """
     rank = np.empty(trial.count, int)
     rank[order] = np.arange(trial.count)
-    gone = np.rint(fractions(steps) * trial.count)
-    return trial.values(trial.replaced(rank < gone[:, None], source, into), value)
+    gone = np.rint(fractions(steps)[1:-1] * trial.count)
+    between = trial.replaced(rank < gone[:, None], source, into)
+    ends = [_end(trial, one, value) for one in (source, into)]
+    values = trial.values(between, value) if len(between) else np.empty(0)
+    return np.concatenate([ends[0], values, ends[1]])
+
+
+def _end(trial: Trial, source: np.ndarray, value: str) -> np.ndarray:
+    """The value at an end of curves, [1], once for all maps of an input."""
+
+    def make() -> np.ndarray:
+        whole = np.broadcast_to(source, trial.x.shape).astype(trial.x.dtype)
+        return trial.values(whole, value)
+
+    return trial.once_of_input(("end", source.tobytes(), value), make)
 
 
 def removed(trial: Trial, most_first: bool, steps: int, value: str) -> np.ndarray:

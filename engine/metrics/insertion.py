@@ -96,5 +96,6 @@ METRIC = Metric(
     function=insertion,
     settings={"start": "blur", "steps": STEPS, "value": "probability"},
     higher_is_better=True,
+    cost="middle",
     curves=_curves,
 )

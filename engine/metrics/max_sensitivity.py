@@ -10,7 +10,7 @@ import numpy as np
 from ... import InvalidInputError
 from ..explainer import Explainer
 from .metric import Metric
-from .trial import Trial, over_rows, whole_number
+from .trial import Trial, over_rows, quiet, whole_number
 
 RADIUS = 0.02
 SAMPLES = 4
@@ -77,7 +77,8 @@ def _measure(trial: Trial, radius: float, samples: int, noise: np.ndarray | None
         if trial.x.dtype.kind in "iu":
             limits = np.iinfo(trial.x.dtype)
             near = np.clip(np.rint(near), limits.min, limits.max)
-        found = trial.explained(near.astype(trial.x.dtype))
+        with quiet():
+            found = trial.explained(near.astype(trial.x.dtype))
         worst = max(worst, float(np.linalg.norm(found - trial.attribution)) / size)
     return worst
 
@@ -91,5 +92,5 @@ METRIC = Metric(
     function=max_sensitivity,
     settings={"radius": RADIUS, "samples": SAMPLES, "noise": None},
     higher_is_better=False,
-    cost="high",
+    cost="highest",
 )

@@ -9,7 +9,7 @@ from typing import Any
 from .trial import Trial
 
 # Of how many images an evaluation measures it, at most; None: of all.
-MOST_IMAGES: dict[str, int | None] = {"low": None, "middle": 24, "high": 6}
+MOST_IMAGES: dict[str, int | None] = {"low": None, "middle": 20, "high": 6, "highest": 3}
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class Metric:
         higher_is_better: which way it is read.
         needs_region: whether it asks where the object is.
         needs_picture: whether it asks for an input with two spatial axes.
-        cost: "low", "middle" or "high"; see `MOST_IMAGES`.
+        cost: "low", "middle", "high" or "highest"; see `MOST_IMAGES`.
         before: (trials of one method, settings): does once what all of them share; None: nothing.
         curves: (trial, settings) -> curves by name, each (places of its points, its values).
     """

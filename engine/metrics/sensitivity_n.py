@@ -77,7 +77,7 @@ def correlation(sums: np.ndarray, falls: np.ndarray) -> float:
     """Pearson's correlation; 0 where the sums are all one, NaN where the falls are."""
     if _flat(falls):
         return np.nan
-    return 0.0 if _flat(sums) else float(stats.pearsonr(sums, falls)[0])
+    return 0.0 if _flat(sums) else float(np.asarray(stats.pearsonr(sums, falls))[0])
 
 
 def _flat(values: np.ndarray) -> bool:

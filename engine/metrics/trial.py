@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+import logging
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -298,6 +300,18 @@ def trials_of(
         asked = target if isinstance(target, tuple) else target[row : row + 1]
         found.append(trial_of(explainer, own, maps[row : row + 1], asked, baseline, **more))
     return found
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Leave warnings of what is explained for a metric's sake alone unsaid."""
+    logger = logging.getLogger("onnxplain")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _unknown(x: np.ndarray) -> np.ndarray:
