@@ -17,8 +17,12 @@ _AXES = {
     "least relevant first": ("least relevant features removed first", "higher is better"),
     "insertion": ("most relevant features put in first", "higher is better"),
     "ROAD": ("most relevant pixels imputed first", "lower is better"),
-    "randomised weights": ("part of the layers shuffled", "lower is better"),
+    "randomised weights": ("part of the layers shuffled", "rank correlation, lower is better"),
 }
+_NOTES = (
+    "Each line is a mean over images: of the class's probability, or of the score where the model",
+    "gives no probability. Across: which part of the features (or of the layers) it is, in percent.",
+)
 
 Curves = Mapping[str, Mapping[str, Mapping[str, np.ndarray]]]
 
@@ -35,7 +39,7 @@ def drawn_curves(curves: Curves) -> str:
     legend = _legend(methods)
     width = max(columns * (_WIDE + _GAP) + _LEFT, 560)
     start = 30 + 20 * -(-len(methods) // 3)
-    height = start + rows * (_TALL + _TOP + 44) + 24
+    height = start + rows * (_TALL + _TOP + 44) + 40
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
         f'viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">',
@@ -48,9 +52,9 @@ def drawn_curves(curves: Curves) -> str:
         top = start + _TOP - 20 + row * (_TALL + _TOP + 44)
         styles = [_style(methods.index(method)) for method in of]
         parts += _panel(name, of, styles, left, top)
-    note = "Each line is the mean over images of the model's probability, or of its score where it"
-    note += " gives none; across: 0 to 100 % of the features, or of the layers."
-    parts.append(f'<text x="{_LEFT}" y="{height - 10}" font-size="11" fill="#444">{note}</text>')
+    for number, text in enumerate(_NOTES):
+        y = height - 24 + 15 * number
+        parts.append(f'<text x="{_LEFT}" y="{y}" font-size="11" fill="#444">{text}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 

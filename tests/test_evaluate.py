@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import numpy as np
 import pytest
 from digits import digit, write_model, write_photo
 from faithful import convolutional, linear, pictures
 from PIL import Image
+from small import INT64, node, small, value
 from test_cli import command  # noqa: F401
 
 import onnxplain
@@ -18,6 +20,7 @@ from onnxplain import InvalidInputError, UnsupportedModelError
 from onnxplain.engine.findings import found_in
 from onnxplain.engine.images import image_to_tensor, read_image, region_of_input
 from onnxplain.engine.metrics.intervals import interval
+from onnxplain.engine.metrics.metric import MOST_IMAGES
 from onnxplain.models.card import find_card
 from onnxplain.models.shipped import demo_model, demo_photos
 
@@ -213,6 +216,31 @@ def test_inputs_that_are_no_pictures():
     best = next(row for row in found.table() if row["method"] == "input-x-gradient")
     assert best["sensitivity-n"] == pytest.approx(1, abs=1e-4) and w.size == 30
     assert best["infidelity"] == pytest.approx(0, abs=1e-6)
+
+
+def test_token_ids():
+    nodes = [
+        node("Gather", ["table", "ids"], ["rows"]),
+        node("ReduceMean", ["rows"], ["mean"], axes=[1], keepdims=0),
+        node("MatMul", ["mean", "w"], ["y"]),
+    ]
+    random = np.random.default_rng(0)
+    sizes = {"table": (9, 3), "w": (3, 2)}
+    weights = {name: random.normal(size=size).astype(np.float32) for name, size in sizes.items()}
+    ids = value("ids", ["N", 6], INT64)
+    model = small(nodes, [ids], [value("y", ["N", 2])], weights)
+    x = random.integers(1, 9, (3, 6))
+    found = onnxplain.evaluate(model, x, "input-x-gradient", target=0)
+    assert not found.failed and {"road", "max-sensitivity"} <= set(found.left_out)
+    assert "sensitivity-n" in found.metrics and "srg" in found.metrics
+
+
+def test_the_readme_says_what_is_measured_on_how_many():
+    text = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
+    told = dict(re.findall(r"^\| `([a-z-]+)` \|[^|]*\|[^|]*\| (\S+)[^|]*\| [A-Z][a-z]", text, re.M))
+    for name, metric in onnxplain.metrics.metrics().items():
+        most = MOST_IMAGES[metric.cost]
+        assert told[name] == ("all" if most is None else str(most))
 
 
 def test_what_costs_much_is_of_a_seeded_sample_that_is_told():

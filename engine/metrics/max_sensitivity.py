@@ -65,8 +65,9 @@ def _noisy(trial: Trial, radius: float, samples: int) -> np.ndarray:
 
 def _measure(trial: Trial, radius: float, samples: int, noise: np.ndarray | None) -> float:
     whole_number("samples", samples)
-    if trial.explainer.subject.sources[0].embedded:
-        raise InvalidInputError("max-sensitivity: token ids have no small changes")
+    reason = METRIC.unfit(trial)
+    if reason is not None:
+        raise InvalidInputError(reason)
     added = _noisy(trial, radius, samples) if noise is None else np.asarray(noise)
     size = float(np.linalg.norm(trial.attribution))
     if size == 0:
@@ -92,5 +93,6 @@ METRIC = Metric(
     function=max_sensitivity,
     settings={"radius": RADIUS, "samples": SAMPLES, "noise": None},
     higher_is_better=False,
+    needs_numbers=True,
     cost="highest",
 )

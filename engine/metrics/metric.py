@@ -28,6 +28,7 @@ class Metric:
         higher_is_better: which way it is read.
         needs_region: whether it asks where the object is.
         needs_picture: whether it asks for an input with two spatial axes.
+        needs_numbers: whether it asks for an input that can change a little: no token ids.
         cost: "low", "middle", "high" or "highest"; see `MOST_IMAGES`.
         before: (trials of one method, settings): does once what all of them share; None: nothing.
         curves: (trial, settings) -> curves by name, each (places of its points, its values).
@@ -43,6 +44,7 @@ class Metric:
     higher_is_better: bool
     needs_region: bool = False
     needs_picture: bool = False
+    needs_numbers: bool = False
     cost: str = "low"
     before: Callable[..., None] | None = None
     curves: Callable[..., Mapping[str, tuple[Any, Any]]] | None = None
@@ -53,4 +55,6 @@ class Metric:
             return f"{self.name} needs pictures, [N, C, H, W] or [N, H, W, C]"
         if self.needs_region and trial.region is None:
             return f"{self.name} needs to be told where the object is (masks or boxes)"
+        if self.needs_numbers and trial.explainer.subject.sources[0].embedded:
+            return f"{self.name} needs numbers; token ids have no small changes"
         return None

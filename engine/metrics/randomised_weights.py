@@ -11,7 +11,7 @@ import onnx
 from onnx import numpy_helper
 from scipy import stats
 
-from ... import OnnxplainError
+from ... import OnnxplainError, UnsupportedModelError
 from ...graph_passes.methods import find_method
 from ..explainer import Explainer
 from .metric import Metric
@@ -78,6 +78,9 @@ def shuffled(model: onnx.ModelProto, part: float, seed: int) -> onnx.ModelProto:
     A layer is a node of the main graph that reads weights: float tensors of more than one number,
     and 8-bit ones behind a DequantizeLinear or in an operator of quantised numbers. Each tensor's
     order depends on the seed and on its place among the weights alone.
+
+    Raises:
+        UnsupportedModelError: there are none.
     """
     changed = onnx.ModelProto()
     changed.CopyFrom(model)
@@ -86,6 +89,8 @@ def shuffled(model: onnx.ModelProto, part: float, seed: int) -> onnx.ModelProto:
         if node.op_type == "Constant" and node.attribute and node.attribute[0].HasField("t"):
             held[node.output[0]] = node.attribute[0].t
     layers = weights_by_layer(changed, held)
+    if not layers:
+        raise UnsupportedModelError("no weights were found in the model's main graph")
     first = len(layers) - round(part * len(layers))
     numbers = {name: k for k, name in enumerate(n for layer in layers for n in layer)}
     for name in (n for layer in layers[first:] for n in layer):
