@@ -21,7 +21,7 @@ _AXES = {
 }
 _NOTES = (
     "Each line is a mean over images: of the class's probability, or of the score where the model",
-    "gives no probability. Across: which part of the features (or of the layers) it is, in percent.",
+    "gives no probability. Across: which part of the features (or of the layers), in percent.",
 )
 
 Curves = Mapping[str, Mapping[str, Mapping[str, np.ndarray]]]
