@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 from .models.text import shown
 
 if TYPE_CHECKING:
+    from .engine import metrics
+    from .engine.evaluating import evaluate
+    from .engine.evaluation import Evaluation
     from .engine.explainer import Explainer
     from .engine.explanation import Explanation
     from .engine.inspection import Inspection, inspect
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
     from .graph_passes.methods import methods
 
 __all__ = [
+    "Evaluation",
     "Explainer",
     "Explanation",
     "Inspection",
@@ -21,8 +25,10 @@ __all__ = [
     "Limits",
     "OnnxplainError",
     "UnsupportedModelError",
+    "evaluate",
     "inspect",
     "methods",
+    "metrics",
     "vjp",
 ]
 __version__ = "0.1.0"
@@ -48,10 +54,12 @@ class InvalidInputError(OnnxplainError):
 
 # Imported on first use, so that `import onnxplain` stays far under 0.3 s.
 _HOMES = {
+    "Evaluation": ".engine.evaluation",
     "Explainer": ".engine.explainer",
     "Explanation": ".engine.explanation",
     "Inspection": ".engine.inspection",
     "Limits": ".graph_passes.graph.limits",
+    "evaluate": ".engine.evaluating",
     "inspect": ".engine.inspection",
     "methods": ".graph_passes.methods",
     "vjp": ".engine.vjp",
@@ -59,6 +67,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "metrics":
+        return import_module(".engine.metrics", __name__)
     if name in _HOMES:
         return getattr(import_module(_HOMES[name], __name__), name)
     raise AttributeError(f"module 'onnxplain' has no attribute {name!r}")

@@ -29,7 +29,15 @@ from typing import Any
 import click
 
 from . import OnnxplainError, __version__
-from .engine.commands.terminal import ForMethods, complain, log_to_stderr, print_table, progress_bar
+from .engine.commands.terminal import (
+    ForMethods,
+    complain,
+    evaluation_options,
+    limit_option,
+    log_to_stderr,
+    print_table,
+    progress_bar,
+)
 from .engine.files.writing import reason_of
 from .engine.running.stopping import Stopped, stopping
 from .models.text import shown, shown_json
@@ -63,22 +71,15 @@ _card = click.option(
 )
 
 
-def _hold_to_limits(context: click.Context, _: click.Parameter, given: tuple[str, ...]) -> None:
-    """Put limits in force for the rest of the command."""
-    if given:
-        from .engine.running.settings import raised_limits
-
-        context.with_resource(raised_limits(given))
-
-
-_limit = click.option(
-    "--limit",
-    multiple=True,
-    metavar="NAME=N",
-    expose_value=False,
-    callback=_hold_to_limits,
-    help="Let a model cost more, for example nodes=100000; repeatable. A wrong name lists them.",
+_provider = click.option(
+    "--provider",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    help="Where ONNX Runtime runs.",
 )
+_labels = click.option("--labels", metavar="FILE", help="Text file of class labels, one a line.")
+_json = click.option("--json", "as_json", is_flag=True, help="Print the records as JSON.")
 _running = _options(
     click.option(
         "-o",
@@ -89,16 +90,10 @@ _running = _options(
         metavar="DIR",
         help="Folder for pictures, arrays and results.json.",
     ),
-    click.option(
-        "--provider",
-        default="auto",
-        show_default=True,
-        type=click.Choice(["auto", "cpu", "cuda"]),
-        help="Where ONNX Runtime runs.",
-    ),
-    _limit,
+    _provider,
+    limit_option,
     click.option("--profile", is_flag=True, help="Say where the time went (on stderr)."),
-    click.option("--json", "as_json", is_flag=True, help="Print the records as JSON."),
+    _json,
 )
 
 
@@ -145,7 +140,7 @@ def cli() -> None:
     help="Class index, label, top1, top2 ..., or an index tuple such as 1,20,30; repeatable.",
 )
 @_card
-@click.option("--labels", metavar="FILE", help="Text file of class labels, one a line.")
+@_labels
 @click.option("--no-pictures", is_flag=True, help="Write arrays and records only.")
 @click.option(
     "--resume",
@@ -220,6 +215,62 @@ def _explain(
 
 
 @cli.command(
+    cls=ForMethods,
+    choose="several",
+    without=("seed",),
+    short_help="Measure how faithful each method is on this model.",
+    epilog=_examples(
+        "onnxplain evaluate model.onnx photos -o out",
+        "onnxplain evaluate model.onnx photos -o out -m lrp --metric srg --metric road",
+        "onnxplain evaluate model.onnx photos -o out --boxes boxes.json",
+    ),
+)
+@_model
+@click.argument("images", nargs=-1, required=True, type=click.Path(), metavar="IMAGE...")
+@click.option("-o", "--output-dir", "folder", required=True, metavar="DIR", help="Where to write.")
+@evaluation_options
+@click.option(
+    "-t",
+    "--target",
+    default="top1",
+    show_default=True,
+    metavar="TARGET",
+    help="Class index, label, top1, top2 ..., or an index tuple such as 1,20,30.",
+)
+@_card
+@_labels
+@_provider
+@limit_option
+@_json
+def evaluate(
+    model: str, images: tuple[str, ...], folder: str, target: str, as_json: bool, **chosen: Any
+) -> int:
+    """Measure how faithful each method is on MODEL, beside a random map and an edge detector.
+
+    Writes evaluation.json and curves.svg.
+    """
+    from .engine.evaluating import evaluate_files, questions_from
+    from .engine.evaluation import report_lines
+    from .engine.image_explainer import options_from
+    from .engine.results import writable_folder
+
+    writable_folder(folder)
+    questions, more = questions_from(chosen)
+    options = options_from({**more, "targets": (target,)})
+    with progress_bar() as tell:
+        found = evaluate_files(model, images, options, questions, tell)
+    found.save(folder)
+    for note in found.notes:
+        complain(note)
+    if as_json:
+        records = found.to_dict()["records"]
+        click.echo(shown_json(json.dumps(records, indent=2, ensure_ascii=False)))
+    else:
+        click.echo("\n".join(map(shown, report_lines(found, folder))))
+    return found.status
+
+
+@cli.command(
     short_help="Say what would be explained, and by which methods.",
     epilog=_examples(
         "onnxplain inspect model.onnx",
@@ -241,7 +292,7 @@ def _explain(
     metavar="IMAGE",
     help="Run DeepLIFT on this image, too, and name the nodes that lose most of its sum.",
 )
-@_limit
+@limit_option
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def inspect(
     model: str,
@@ -289,7 +340,7 @@ def inspect(
 @click.option("-o", "--output-file", "file", required=True, metavar="FILE", help="File to write.")
 @click.option("--baseline-input", is_flag=True, help="Make the baseline an input of the file.")
 @_card
-@_limit
+@limit_option
 def export(model: str, file: str, **chosen: Any) -> int:
     """Write MODEL as one ONNX file that returns its prediction and its explanation."""
     from .engine.commands.export import export_file

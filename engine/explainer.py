@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
@@ -48,6 +48,7 @@ from .running.rows import (
     with_rows,
 )
 from .running.settings import names_of_maps, settings_of
+from .scores import Scorer, Scores
 from .soundness import (
     Verification,
     not_finite,
@@ -147,6 +148,7 @@ class Explainer:
             self._default_plan = self._plan(self.subject.index_width, self._several)
         self._baselines = self._baselines_of(baseline, self._several)
         self._started_from = default_of(self.card, self.subject) if baseline is None else GIVEN
+        self._scorer = Scorer(self.subject, self._settings)
         self._untold = baseline is None and self._compares and black_of(self.card) is None
         if file is not model:
             file.let_go()
@@ -169,12 +171,19 @@ class Explainer:
         return f"Explainer({', '.join(parts)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
+        given = self._file.given
+        return restored, (type(self), sendable(given), self._file.sha256, self._given())
+
+    def _given(self) -> dict[str, Any]:
         names, given = self._default_plan.baseline_names, self._baselines
         default = self._started_from != GIVEN or not self._compares
         own = {names[k]: [*np.split(v, len(v))] if self._several else v for k, v in given.items()}
         more = {"limits": self._limits, "card": self.card, "baseline": None if default else own}
-        given = {**self._arguments, **more}
-        return restored, (type(self), sendable(self._file.given), self._file.sha256, given)
+        return {**self._arguments, **more}
+
+    def changed(self, change: Callable[[onnx.ModelProto], onnx.ModelProto], **other) -> Explainer:
+        """The same question, with other options, asked of a changed copy of the model."""
+        return type(self)(change(self._file.proto), **{**self._given(), **other})
 
     def __copy__(self) -> Explainer:
         copy = object.__new__(type(self))
@@ -269,6 +278,11 @@ class Explainer:
         warn_of_delta(e, self._settings.options.get("tolerance"))
         warn_of_empty_maps(e)
         return e
+
+    def scores(self, x: Any, target: Any = None) -> Scores:
+        """What is explained of N inputs, without an explanation; as in calling the explainer."""
+        with at_work(), within(self._limits):
+            return self._scorer(x, target)
 
     def verify(self, x: Any, target: Any = None) -> Verification:
         """Compare with the file itself, run by ONNX Runtime, for one input.

@@ -21,7 +21,7 @@ SOURCES = [ROOT / "__init__.py", ROOT / "cli.py"]
 SOURCES += sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 NAMES = [str(path.relative_to(ROOT)) for path in SOURCES]
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
-HEAVY = ("torch", "onnxruntime", "PIL", "rich", "click", "cmap", "onnx_graphsurgeon")
+HEAVY = ("torch", "onnxruntime", "PIL", "rich", "click", "cmap", "onnx_graphsurgeon", "scipy")
 MOST_LINES = 400
 MOST_OF_A_FUNCTION = 60
 
@@ -65,6 +65,8 @@ HOMES = {
     "cmap": {"engine/pictures/heatmap.py"},
     "click": {"cli.py", "engine/commands/terminal.py"},
     "rich": {"engine/commands/terminal.py"},
+    "scipy": {name for name in NAMES if name.startswith(("engine/metrics/", "engine/comparing/"))},
+    "quantus": set(),
     "torch": set(),
     "captum": set(),
     "matplotlib": set(),

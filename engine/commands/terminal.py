@@ -53,6 +53,74 @@ def complain(message: str) -> None:
     click.echo(f"onnxplain: {shown(' '.join(message.split()))}", err=True)
 
 
+def _hold_to_limits(context: click.Context, _: click.Parameter, given: tuple[str, ...]) -> None:
+    """Put limits in force for the rest of the command."""
+    if given:
+        from .settings import raised_limits
+
+        context.with_resource(raised_limits(given))
+
+
+limit_option = click.option(
+    "--limit",
+    multiple=True,
+    metavar="NAME=N",
+    expose_value=False,
+    callback=_hold_to_limits,
+    help="Let a model cost more, for example nodes=100000; repeatable. A wrong name lists them.",
+)
+
+
+def _metric_names(
+    context: click.Context, parameter: click.Parameter, given: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Refuse a metric that nobody knows, before anything is read."""
+    if given:
+        from .metrics import find_metrics
+
+        try:
+            find_metrics(given)
+        except InvalidInputError as error:
+            raise click.BadParameter(str(error), context, parameter) from error
+    return given
+
+
+_EVALUATION = (
+    click.option(
+        "--metric",
+        "metrics",
+        multiple=True,
+        metavar="NAME",
+        callback=_metric_names,
+        help="Metric; repeatable. Default: all that apply. A wrong name lists them.",
+    ),
+    click.option(
+        "--masks",
+        metavar="DIR",
+        help="Where objects are: a PNG for each photo, of its name and size, black elsewhere.",
+    ),
+    click.option(
+        "--boxes",
+        metavar="FILE",
+        help="The same as JSON, {photo's name: [[x0, y0, x1, y1], ...]} in the photo's pixels.",
+    ),
+    click.option(
+        "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all that is drawn."
+    ),
+    click.option(
+        "--full", is_flag=True, help="Every metric on every image, however long it takes."
+    ),
+    click.option("-r", "--recursive", is_flag=True, help="Also take folders in folders."),
+)
+
+
+def evaluation_options(command: Callable) -> Callable:
+    """Give a command what `evaluating.Questions` asks for, as options in that order."""
+    for option in reversed(_EVALUATION):
+        command = option(command)
+    return command
+
+
 class _OneLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         return f"onnxplain: {shown(' '.join(record.getMessage().split()))}"

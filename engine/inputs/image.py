@@ -3,6 +3,7 @@
 import os
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,16 @@ def _refuse_special(path: Path, what: str) -> None:
     """Refuse pipes and devices, whose reading may never end."""
     if path.exists() and not path.is_file() and not path.is_dir():
         raise InvalidInputError(f"{what} {path}: expected a regular file")
+
+
+def region_of_input(region: np.ndarray, card: ModelCard) -> np.ndarray:
+    """Where a region of a photo lies in the model's input: bool [H, W], cropped and resized alike.
+
+    region: bool [height, width] in the photo's pixels, upright.
+    """
+    pixels = Image.fromarray(np.where(region, 255, 0).astype(np.uint8)).convert("RGB")
+    plain = replace(card, interpolation="nearest", labels=None)
+    return np.asarray(_model_pixels(pixels, plain).convert("L")) > 127
 
 
 def image_extensions() -> frozenset[str]:
