@@ -7,8 +7,11 @@ from .models.text import shown
 
 if TYPE_CHECKING:
     from .engine import metrics
-    from .engine.evaluating import evaluate
-    from .engine.evaluation import Evaluation
+    from .engine.commands.compared import compare
+    from .engine.commands.evaluate import evaluate
+    from .engine.comparing.comparison import Comparison
+    from .engine.comparing.drift import Drift
+    from .engine.evaluating.evaluation import Evaluation
     from .engine.explainer import Explainer
     from .engine.explanation import Explanation
     from .engine.inspection import Inspection, inspect
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from .graph_passes.methods import methods
 
 __all__ = [
+    "Comparison",
+    "Drift",
     "Evaluation",
     "Explainer",
     "Explanation",
@@ -25,6 +30,7 @@ __all__ = [
     "Limits",
     "OnnxplainError",
     "UnsupportedModelError",
+    "compare",
     "evaluate",
     "inspect",
     "methods",
@@ -54,12 +60,15 @@ class InvalidInputError(OnnxplainError):
 
 # Imported on first use, so that `import onnxplain` stays far under 0.3 s.
 _HOMES = {
-    "Evaluation": ".engine.evaluation",
+    "Comparison": ".engine.comparing.comparison",
+    "Drift": ".engine.comparing.drift",
+    "Evaluation": ".engine.evaluating.evaluation",
     "Explainer": ".engine.explainer",
     "Explanation": ".engine.explanation",
     "Inspection": ".engine.inspection",
     "Limits": ".graph_passes.graph.limits",
-    "evaluate": ".engine.evaluating",
+    "compare": ".engine.commands.compared",
+    "evaluate": ".engine.commands.evaluate",
     "inspect": ".engine.inspection",
     "methods": ".graph_passes.methods",
     "vjp": ".engine.vjp",

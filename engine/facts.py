@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -93,3 +94,19 @@ def write_facts(
     if card is not None and not card.assumed:
         found[METADATA_KEY] = card_to_json(card)
     onnx.helper.set_model_props(model, found)
+
+
+def versions() -> dict[str, str]:
+    """The versions of onnxplain and of what it computes with."""
+    found = {"onnxplain": __version__}
+    for name in ("onnxruntime", "onnxruntime-gpu", "onnx", "numpy", "scipy"):
+        for known in _installed(name):
+            found[name.removesuffix("-gpu")] = known
+    return found
+
+
+def _installed(name: str) -> Iterator[str]:
+    try:
+        yield metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return

@@ -9,13 +9,13 @@ import numpy as np
 
 from .. import OnnxplainError
 from ..graph_passes import finish
-from ..graph_passes.heads import seeded
-from ..graph_passes.places import Place
-from ..graph_passes.subject import Subject
-from .arrays import check_inputs, check_target, if_out_of_range
-from .locks import BUILDING, Lock
-from .session import Session, open_session
-from .settings import Settings
+from ..graph_passes.heads.asking import seeded
+from ..graph_passes.select.rows.places import Place
+from ..graph_passes.select.subject import Subject
+from .checks import check_inputs, check_target, if_out_of_range
+from .running.locks import BUILDING, Lock
+from .running.session import Session, open_session
+from .running.settings import Settings
 
 # Rows in one pass. EfficientNet-Lite0 on 2 busy cores (load 4): 19 ms a row one by one, 17 in
 # fours, 14 in eights, 13.5 in sixteens, 16 in 32s, 18 in 64s.

@@ -37,7 +37,7 @@ import onnxplain.engine.commands.explain
 import onnxplain.engine.commands.export
 import onnxplain.engine.commands.trace
 from onnxplain import cli
-from onnxplain.engine.commands.terminal import log_to_stderr
+from onnxplain.engine.commandline.terminal import log_to_stderr
 from onnxplain.graph_passes.methods import default_methods
 
 SECONDS, BYTES = 60, 4 * 2**30

@@ -46,8 +46,11 @@ ORDER = (
     "engine/inputs",
     "engine/pictures",
     "engine",
+    "engine/metrics",
+    "engine/evaluating",
     "engine/comparing",
     "engine/commands",
+    "engine/commandline",
     ".",
 )
 # The files that may import a library; nobody else may.
@@ -63,8 +66,8 @@ HOMES = {
     },
     "filelock": {"engine/commands/journal.py"},
     "cmap": {"engine/pictures/heatmap.py"},
-    "click": {"cli.py", "engine/commands/terminal.py"},
-    "rich": {"engine/commands/terminal.py"},
+    "click": {"cli.py", *(n for n in NAMES if n.startswith("engine/commandline/"))},
+    "rich": {"engine/commandline/terminal.py"},
     "scipy": {name for name in NAMES if name.startswith(("engine/metrics/", "engine/comparing/"))},
     "quantus": set(),
     "torch": set(),

@@ -12,7 +12,7 @@ from ..comparing.comparison import Comparison
 from ..comparing.drift import Drift
 from .against import drift_files
 from .compare import compare_files
-from .image_explainer import Options
+from .image_explainer import Options, options_from
 
 Progress = Callable[[str, float], None]
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -104,3 +104,26 @@ def _listed(given: Paths) -> list[str]:
         if not isinstance(one, str | os.PathLike):
             raise InvalidInputError(f"expected paths, got {type(one).__name__}")
     return [os.fspath(one) for one in several]  # pyright: ignore[reportArgumentType]
+
+
+def compare_as_asked(
+    model: str, images: Sequence[str], chosen: dict[str, Any], progress: Progress | None = None
+) -> Comparison | Drift:
+    """What the command line asked for.
+
+    Args:
+        model: as for `compare`.
+        images: as for `compare`.
+        chosen: against, baselines, recursive, target, and what `Options` and methods take.
+        progress: as for `compare`.
+    """
+    own = dict(chosen)
+    against, baselines = own.pop("against"), own.pop("baselines")
+    how: dict[str, Any] = {"recursive": own.pop("recursive"), "progress": progress}
+    own["targets"] = (own.pop("target"),)
+    asked = options_from(own)
+    if not against:
+        return compare_files(model, images, asked, baselines=baselines, **how)
+    if baselines:
+        asked = replace(asked, baseline=baselines[0])
+    return drift_files(model, against, images, asked, **how)

@@ -13,7 +13,7 @@ import numpy as np
 from .axioms import Alike, Kept
 from .claims import claims_of
 from .saved import plain, write_all
-from .tables import markdown_of
+from .tables import failures, markdown_of, measured_lines
 
 if TYPE_CHECKING:
     from ..pictures.overlay import PanelRow
@@ -115,6 +115,21 @@ class Comparison:
     def status(self) -> int:
         """0: all images were compared; 1: some failed."""
         return 1 if self.failed else 0
+
+    @property
+    def notes(self) -> list[str]:
+        """What there is to say beside the numbers: what failed and what does not apply."""
+        lines = [f"{one.method} does not apply: {one.reason}" for one in self.facts if one.reason]
+        return lines + failures(self.failed)
+
+    def lines(self, folder: str) -> list[str]:
+        """What was found and where all of it lies, for people to read."""
+        return [*measured_lines(self), *self.claims, f"panel, table and numbers: {folder}"]
+
+    def verdict(self, fail_under: float | None = None) -> int:
+        """The exit status; `fail_under` is for files of a model."""
+        del fail_under
+        return self.status
 
     @cached_property
     def claims(self) -> list[str]:

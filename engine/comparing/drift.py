@@ -15,11 +15,13 @@ from ..metrics.intervals import interval
 from .claims import likeness_in_words
 from .likeness import centre_moved, relative_difference, spearman, top_overlap
 from .saved import plain, write_all
-from .tables import table
+from .tables import failures, table
 
 if TYPE_CHECKING:
     from ..pictures.panel import PanelRow
 
+# Maps that are named on the terminal.
+_MOST_LINES = 10
 # Of the numbers of a `MapDrift`: as they stand in tables.
 NUMBERS = {
     "spearman": "Spearman",
@@ -131,6 +133,27 @@ class Drift:
     def status(self) -> int:
         """0: all images were compared; 1: some failed."""
         return 1 if self.failed else 0
+
+    @property
+    def notes(self) -> list[str]:
+        """What there is to say beside the numbers: how files were matched, what was left out."""
+        lines = [*self.matched.values()]
+        lines += [f"left out {name}: {reason}" for name, reason in self.left_out.items()]
+        return lines + failures(self.failed)
+
+    def lines(self, folder: str) -> list[str]:
+        """What was found and where all of it lies, for people to read."""
+        worst = [
+            f"{Path(m.image).name}  {m.method}  Spearman {m.spearman:.3f}, top 10 % overlap "
+            f"{m.top_overlap:.2f}, centre moved {m.centre_moved:.1%}"
+            for m in self.maps[:_MOST_LINES]
+        ]
+        return [*worst, *self.findings, f"panel, table and numbers: {folder}"]
+
+    def verdict(self, fail_under: float | None = None) -> int:
+        """The exit status: 1 where an image failed, or the mean Spearman is lower than that."""
+        low = fail_under is not None and not self.mean_spearman >= fail_under
+        return 1 if low else self.status
 
     @property
     def methods(self) -> list[str]:

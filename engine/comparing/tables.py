@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,6 +48,28 @@ def markdown_of(found: Comparison) -> str:
     if found.claims:
         parts += ["## What that says", "\n".join(f"- {claim}" for claim in found.claims)]
     return "\n\n".join(parts) + "\n"
+
+
+def measured_lines(found: Comparison) -> list[str]:
+    """A line for each method, for people to read."""
+    width = max(len(one.method) for one in found.facts)
+    lines = []
+    for one in found.facts:
+        if one.applies:
+            parts = [f"{one.seconds:.2g} s", f"{one.forwards:.2g} forward passes"]
+            parts.append(f"class-discriminative: {_discriminative(one)}")
+            parts.append(f"delta {_percent(one.relative_delta, 'not owed')}")
+            lines.append(f"{one.method:{width}}  {', '.join(parts)}")
+    return lines
+
+
+def failures(failed: Sequence[Mapping[str, str]]) -> list[str]:
+    """A line for each image that failed."""
+    lines = []
+    for one in failed:
+        path, error = one["image"], one["error"]
+        lines.append(error if path in error else f"{path}: {error}")
+    return lines
 
 
 def agreement(found: Comparison) -> str:

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ... import InvalidInputError
-from ..arrays import check_inputs
 from ..baselines import black_of
+from ..checks import check_inputs
 from ..explainer import Explainer
 from ..explanation import Explanation
 from ..scores import Scores

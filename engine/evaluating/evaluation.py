@@ -11,11 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from .curves_svg import drawn_curves
+from ..files.writing import to_json, writable_folder, write_whole
+from ..pictures.curves_svg import drawn_curves
 from .findings import found_in
-from .records import to_json
-from .results import writable_folder
-from .writing import write_whole
 
 JSON_FILE, CURVES_FILE = "evaluation.json", "curves.svg"
 

@@ -1,73 +1,98 @@
-"""What the command line reads of the methods' options, and what it writes, a line for each thing.
-
-What comes from a file cannot command the terminal: control characters stand as escapes.
-"""
+"""Arguments and options that several commands share, and those that methods bring."""
 
 from __future__ import annotations
 
-import logging
-import shutil
-import sys
-import textwrap
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import click
 
 from ... import InvalidInputError
-from ...models.text import shown
 
 
-def print_table(rows: Sequence[tuple[str, str]]) -> None:
-    """Print rows of a name and a text; long texts are wrapped on terminals only."""
-    indent = 2 + max(len(name) for name, _ in rows)
-    width = shutil.get_terminal_size().columns - indent if sys.stdout.isatty() else sys.maxsize
-    for name, text in rows:
-        wrap = textwrap.TextWrapper(max(width, 20), subsequent_indent="  ").wrap
-        lines = [part for line in text.split("\n") for part in wrap(line) or [""]]
-        head = click.style(f"{name:{indent}}", bold=True)
-        click.echo(head + f"\n{'':{indent}}".join(lines))
+def examples(*lines: str) -> str:
+    """Examples for the end of a help text, one on each line."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
-@contextmanager
-def progress_bar() -> Iterator[Callable[[str, float], None]]:
-    """Yield what draws a progress bar on stderr where that is a terminal, and else nothing."""
-    if not sys.stderr.isatty():
-        yield lambda text, done: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+def options(*options: Callable) -> Callable:
+    """Several options as one decorator, in the order of the help text."""
 
-    columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn()
-    console = Console(stderr=True)
-    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bar:
-        task = bar.add_task("", total=1.0)
-        yield lambda text, done: bar.update(task, description=text, completed=done)
+    def decorate(command: Callable) -> Callable:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
 
 
-def complain(message: str) -> None:
-    """Print one line on stderr, whatever the message holds."""
-    click.echo(f"onnxplain: {shown(' '.join(message.split()))}", err=True)
+MODEL = click.argument("model", type=click.Path())
+CARD = click.option(
+    "--card",
+    metavar="FILE",
+    help="Model card (JSON): how an image becomes the input. Default: MODEL's name with .json, or "
+    "its metadata.",
+)
+
+
+PROVIDER = click.option(
+    "--provider",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    help="Where ONNX Runtime runs.",
+)
+LABELS = click.option("--labels", metavar="FILE", help="Text file of class labels, one a line.")
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the records as JSON.")
+TARGET = click.option(
+    "-t",
+    "--target",
+    default="top1",
+    show_default=True,
+    metavar="TARGET",
+    help="Class index, label, top1, top2 ..., or an index tuple such as 1,20,30.",
+)
+TARGET = click.option(
+    "-t",
+    "--target",
+    default="top1",
+    show_default=True,
+    metavar="TARGET",
+    help="Class index, label, top1, top2 ..., or an index tuple such as 1,20,30.",
+)
 
 
 def _hold_to_limits(context: click.Context, _: click.Parameter, given: tuple[str, ...]) -> None:
     """Put limits in force for the rest of the command."""
     if given:
-        from .settings import raised_limits
+        from ..running.settings import raised_limits
 
         context.with_resource(raised_limits(given))
 
 
-limit_option = click.option(
+LIMIT = click.option(
     "--limit",
     multiple=True,
     metavar="NAME=N",
     expose_value=False,
     callback=_hold_to_limits,
     help="Let a model cost more, for example nodes=100000; repeatable. A wrong name lists them.",
+)
+RUNNING = options(
+    click.option(
+        "-o",
+        "--output-dir",
+        "folder",
+        default="explanations",
+        show_default=True,
+        metavar="DIR",
+        help="Folder for pictures, arrays and results.json.",
+    ),
+    PROVIDER,
+    LIMIT,
+    click.option("--profile", is_flag=True, help="Say where the time went (on stderr)."),
+    AS_JSON,
 )
 
 
@@ -76,7 +101,7 @@ def _metric_names(
 ) -> tuple[str, ...]:
     """Refuse a metric that nobody knows, before anything is read."""
     if given:
-        from .metrics import find_metrics
+        from ..metrics import find_metrics
 
         try:
             find_metrics(given)
@@ -85,7 +110,7 @@ def _metric_names(
     return given
 
 
-_EVALUATION = (
+EVALUATION = options(
     click.option(
         "--metric",
         "metrics",
@@ -112,27 +137,6 @@ _EVALUATION = (
     ),
     click.option("-r", "--recursive", is_flag=True, help="Also take folders in folders."),
 )
-
-
-def evaluation_options(command: Callable) -> Callable:
-    """Give a command what `evaluating.Questions` asks for, as options in that order."""
-    for option in reversed(_EVALUATION):
-        command = option(command)
-    return command
-
-
-class _OneLine(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return f"onnxplain: {shown(' '.join(record.getMessage().split()))}"
-
-
-def log_to_stderr() -> None:
-    """Show what the package logs as such lines, and no warnings of libraries."""
-    if not sys.warnoptions:
-        warnings.simplefilter("ignore")
-    handler = logging.StreamHandler()
-    handler.setFormatter(_OneLine())
-    logging.getLogger("onnxplain").handlers = [handler]
 
 
 class ForMethods(click.Command):

@@ -6,8 +6,9 @@ import numpy as np
 import onnx
 import torch
 from onnx import numpy_helper
-from small import FLOAT, node, small, value
 from torch import nn
+
+from support.small import FLOAT, node, small, value
 
 SIDE, CLASSES = 12, 4
 
@@ -86,3 +87,30 @@ def linear(features: tuple[int, ...], seed: int = 3) -> tuple[onnx.ModelProto, n
     nodes = [node("Flatten", ["x"], ["f"], axis=1), node("Gemm", ["f", "w"], ["y"], transB=1)]
     model = small(nodes, [value("x", ["N", *features], FLOAT)], [value("y", ["N", 2])], {"w": w})
     return model, w[0].reshape(features)
+
+
+FEATURES = SIDE * SIDE
+X = pictures()
+TARGET = np.array([1, 0, 3])
+MODEL = convolutional()
+MODULE = Convolutional(MODEL).eval()
+
+
+def maps(seed=1):
+    return np.random.default_rng(seed).normal(size=X.shape)
+
+
+def softmax(x):
+    with torch.no_grad():
+        return MODULE(torch.tensor(np.asarray(x, np.float32))).softmax(1).numpy()
+
+
+def logits(x):
+    with torch.no_grad():
+        return MODULE(torch.tensor(np.asarray(x, np.float32))).double().numpy()
+
+
+def regions():
+    found = np.zeros((len(X), SIDE, SIDE), bool)
+    found[:, 2:9, 3:10] = True
+    return found

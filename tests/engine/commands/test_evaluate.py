@@ -9,16 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from digits import digit, write_model, write_photo
-from faithful import convolutional, linear, pictures
 from PIL import Image
-from small import INT64, node, small, value
-from test_cli import command  # noqa: F401
+from support.digits import digit, write_model, write_photo
+from support.faithful import convolutional, linear, pictures
+from support.small import INT64, node, small, value
 
 import onnxplain
 from onnxplain import InvalidInputError, UnsupportedModelError
-from onnxplain.engine.findings import found_in
-from onnxplain.engine.images import image_to_tensor, read_image, region_of_input
+from onnxplain.engine.evaluating.findings import found_in
+from onnxplain.engine.inputs.image import image_to_tensor, read_image, region_of_input
 from onnxplain.engine.metrics.intervals import interval
 from onnxplain.engine.metrics.metric import MOST_IMAGES
 from onnxplain.models.card import find_card
@@ -47,7 +46,7 @@ def read(folder):
     return json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
 
 
-def test_the_demo_by_command_line(tmp_path, command):  # noqa: F811
+def test_the_demo_by_command_line(tmp_path, command):
     out = tmp_path / "deep" / "out"
     arguments = ["-m", "grad-cam", "-m", "deeplift", "--metric", "srg", "--metric", "infidelity"]
     status, printed, err = command("evaluate", demo_model(), *demo_photos(), "-o", out, *arguments)
@@ -71,7 +70,7 @@ def test_the_demo_by_command_line(tmp_path, command):  # noqa: F811
         assert f"\n{row} " in printed and f"{asked['srg', row]['mean']:.3f}" in printed
 
 
-def test_all_metrics_of_a_small_model(tmp_path, command, model, photos):  # noqa: F811
+def test_all_metrics_of_a_small_model(tmp_path, command, model, photos):
     out = tmp_path / "out"
     status, printed, err = command("evaluate", model, *photos, "-o", out)
     assert (status, err) == (0, "")
@@ -119,7 +118,7 @@ def test_files_and_arrays_are_the_same(model, photos):
         assert a["mean"] == pytest.approx(b["mean"], rel=1e-4, abs=1e-5), a
 
 
-def test_a_corrupt_image_loses_no_other(tmp_path, command, model, photos):  # noqa: F811
+def test_a_corrupt_image_loses_no_other(tmp_path, command, model, photos):
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"no picture")
     out = tmp_path / "out"
@@ -146,7 +145,7 @@ def test_a_corrupt_image_loses_no_other(tmp_path, command, model, photos):  # no
         (["--baseline", "nowhere.png"], "nowhere.png"),
     ],
 )
-def test_wrong_usage(tmp_path, command, model, photos, arguments, said):  # noqa: F811
+def test_wrong_usage(tmp_path, command, model, photos, arguments, said):
     status, out, err = command("evaluate", model, *photos, "-o", tmp_path / "out", *arguments)
     assert (status, out, len(err.splitlines())) == (2, "", 1)
     assert said in err and err.startswith("onnxplain: ")
@@ -168,7 +167,7 @@ def test_wrong_arguments_in_python(model, photos):
         onnxplain.evaluate(b"no model", digit(3))
 
 
-def test_masks_and_boxes(tmp_path, command, model, photos):  # noqa: F811
+def test_masks_and_boxes(tmp_path, command, model, photos):
     masks = tmp_path / "masks"
     masks.mkdir()
     inside = np.zeros((8, 8), np.uint8)

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import InvalidInputError
-from ..models.card import ModelCard
-from ..models.files import read_text
-from .images import read_image, region_of_input
+from ... import InvalidInputError
+from ...models.card import ModelCard
+from ...models.files import read_text
+from .image import read_image, region_of_input
 
 Boxes = Mapping[str, Sequence[Sequence[float]]]
 

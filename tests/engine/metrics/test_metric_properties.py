@@ -5,12 +5,23 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from faithful import SIDE, convolutional, linear
-from test_metrics import FEATURES, MODEL, TARGET, X, logits, maps, regions, softmax
+from support.faithful import (
+    FEATURES,
+    MODEL,
+    SIDE,
+    TARGET,
+    X,
+    convolutional,
+    linear,
+    logits,
+    maps,
+    regions,
+    softmax,
+)
 
 import onnxplain
 from onnxplain import InvalidInputError, metrics
-from onnxplain.engine.measuring import references
+from onnxplain.engine.evaluating.measuring import references
 from onnxplain.engine.metrics.curves import fractions
 from onnxplain.engine.metrics.insertion import METRIC as INSERTION
 from onnxplain.engine.metrics.randomised_weights import shuffled, weights_by_layer

@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 
-from .. import InvalidInputError, OnnxplainError, UnsupportedModelError, __version__
-from ..graph_passes.methods import default_methods, find_method
-from .arrays import check_inputs
-from .evaluation import Evaluation
-from .explainer import Explainer
+from ... import InvalidInputError, OnnxplainError, UnsupportedModelError
+from ...graph_passes.methods import default_methods, find_method
+from ..checks import check_inputs
+from ..evaluating.evaluation import Evaluation
+from ..evaluating.measuring import Item, Measurements
+from ..explainer import Explainer
+from ..facts import versions
+from ..files.writing import reason_of
+from ..inputs.image import baseline_arrays, read_image
+from ..inputs.regions import Boxes, Regions
+from ..metrics import find_metrics
+from ..model import Model, opened
+from ..running.settings import for_methods
+from ..running.stopping import check_stopped
 from .image_explainer import ImageExplainer, Options
-from .images import baseline_arrays, read_image
-from .measuring import Item, Measurements
-from .metrics import find_metrics
-from .model import Model, opened
-from .regions import Boxes, Regions
-from .settings import for_methods
 from .sources import find_images
-from .stopping import check_stopped
-from .writing import reason_of
 
 Progress = Callable[[str, float], None]
 # The part of the work that is done image by image, and of that the part that explaining takes.
@@ -124,7 +124,7 @@ class _Work:
             settings={**settings, "seed": measured.seed, "full": measured.full},
             model="" if file.path is None else os.fspath(file.path),
             model_sha256=file.sha256,
-            versions=_versions(),
+            versions=versions(),
             failed=self.failed,
             left_out={**left_out, **measured.left_out},
         )
@@ -176,20 +176,11 @@ def evaluate(
     questions = Questions(metrics, masks, boxes, _checked_seed(seed), full)
     find_metrics(metrics)
     if _are_paths(images_or_arrays):
-        if isinstance(model, bytes | onnx.ModelProto):
-            raise InvalidInputError("of image files the model must be a path")
         if regions is not None:
             raise InvalidInputError("regions are for arrays; image files take masks or boxes")
-        paths = [images_or_arrays] if _is_path(images_or_arrays) else images_or_arrays
-        named = {k: options.pop(k) for k in list(options) if k in Options.__dataclass_fields__}
-        asked = Options(
-            methods=_names(methods),
-            targets=("top1" if target is None else str(target),),
-            baseline=baseline,
-            more=options,
-            **named,
-        )
-        found = evaluate_files(model, [os.fspath(p) for p in paths], asked, questions, progress)
+        named = {"targets": ("top1" if target is None else str(target),), "baseline": baseline}
+        named["methods"] = _names(methods)
+        found = _of_files(model, images_or_arrays, named, options, questions, progress)
     else:
         if masks is not None or boxes is not None:
             raise InvalidInputError("masks and boxes are for image files; arrays take regions")
@@ -198,6 +189,23 @@ def evaluate(
     if not found.images and found.failed:
         raise InvalidInputError(found.failed[0]["error"])
     return found
+
+
+def _of_files(
+    model: Any,
+    paths: Any,
+    named: dict[str, Any],
+    options: dict[str, Any],
+    questions: Questions,
+    progress: Progress | None,
+) -> Evaluation:
+    """Of image files, asked in Python; each option of a method goes to those that take it."""
+    if isinstance(model, bytes | onnx.ModelProto):
+        raise InvalidInputError("of image files the model must be a path")
+    paths = [paths] if _is_path(paths) else paths
+    own = {k: options.pop(k) for k in list(options) if k in Options.__dataclass_fields__}
+    asked = Options(more=options, **named, **own)
+    return evaluate_files(model, [os.fspath(p) for p in paths], asked, questions, progress)
 
 
 def evaluate_files(
@@ -338,18 +346,3 @@ def _checked_seed(seed: Any) -> int:
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise InvalidInputError(f"seed: expected a whole number of at least 0, got {seed!r}")
     return int(seed)
-
-
-def _versions() -> dict[str, str]:
-    found = {"onnxplain": __version__}
-    for name in ("onnxruntime", "onnxruntime-gpu", "onnx", "numpy", "scipy"):
-        for known in _installed(name):
-            found[name.removesuffix("-gpu")] = known
-    return found
-
-
-def _installed(name: str) -> Iterator[str]:
-    try:
-        yield metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return

@@ -8,7 +8,21 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
-from faithful import SIDE, Convolutional, convolutional, gradient, pictures
+from support.faithful import (
+    FEATURES,
+    MODEL,
+    MODULE,
+    SIDE,
+    TARGET,
+    Convolutional,
+    X,
+    gradient,
+    logits,
+    maps,
+    pictures,
+    regions,
+    softmax,
+)
 
 import onnxplain
 from onnxplain import metrics
@@ -19,11 +33,6 @@ from onnxplain.engine.metrics.road import curve_of, imputed
 from onnxplain.engine.metrics.sensitivity_n import drops, sets_of
 from onnxplain.engine.metrics.trial import trials_of
 
-FEATURES = SIDE * SIDE
-X = pictures()
-TARGET = np.array([1, 0, 3])
-MODEL = convolutional()
-MODULE = Convolutional(MODEL).eval()
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
 
@@ -35,20 +44,6 @@ def explainer():
 @pytest.fixture(scope="module")
 def quantus():
     return pytest.importorskip("quantus", reason="Quantus is not installed")
-
-
-def maps(seed=1):
-    return np.random.default_rng(seed).normal(size=X.shape)
-
-
-def softmax(x):
-    with torch.no_grad():
-        return MODULE(torch.tensor(np.asarray(x, np.float32))).softmax(1).numpy()
-
-
-def logits(x):
-    with torch.no_grad():
-        return MODULE(torch.tensor(np.asarray(x, np.float32))).double().numpy()
 
 
 def asked(quantus_metric, a, softmax=False, **more):
@@ -197,12 +192,6 @@ def oracle_randomised_weights(quantus, explainer):
         spearman = quantus.similarity_func.correlation_spearman
         theirs.append([spearman(p, q) for p, q in zip(own, changed, strict=True)])
     return metrics.randomised_weights(explainer, X, e), np.mean(theirs, axis=0)
-
-
-def regions():
-    found = np.zeros((len(X), SIDE, SIDE), bool)
-    found[:, 2:9, 3:10] = True
-    return found
 
 
 def oracle_pointing_game(quantus, explainer):

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from .. import OnnxplainError
-from .explainer import Explainer
-from .metrics.intervals import interval
-from .metrics.metric import MOST_IMAGES, Metric
-from .metrics.references import EDGES, RANDOM, edge_map, random_map
-from .metrics.trial import Trial, trial_of
-from .stopping import check_stopped
+from ... import OnnxplainError
+from ..explainer import Explainer
+from ..metrics.intervals import interval
+from ..metrics.metric import MOST_IMAGES, Metric
+from ..metrics.references import EDGES, RANDOM, edge_map, random_map
+from ..metrics.trial import Trial, trial_of
+from ..running.stopping import check_stopped
 
 logger = logging.getLogger("onnxplain")
 

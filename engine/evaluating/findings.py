@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .metrics.intervals import interval
-from .metrics.references import EDGES, RANDOM
+from ..metrics.intervals import interval
+from ..metrics.references import EDGES, RANDOM
 
 _REFERENCES = {RANDOM: "a random map", EDGES: "an edge detector"}
 # Images under which nothing is said of what differs.

@@ -1,0 +1,148 @@
+"""explain, demo and export: what the engine makes of a model."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from ...models.text import shown, shown_json
+from .options import (
+    CARD,
+    LABELS,
+    LIMIT,
+    MODEL,
+    RUNNING,
+    ForMethods,
+    examples,
+)
+from .terminal import complain, progress_bar
+
+
+@click.command(
+    cls=ForMethods,
+    choose="several",
+    epilog=examples(
+        "onnxplain explain model.onnx cat.jpg dog.jpg -o out",
+        "onnxplain explain model.onnx cat.jpg -m grad-cam -t 'tabby cat' -t top2",
+        "onnxplain explain model.onnx photos -r -m grad-cam --no-pictures --resume",
+    ),
+)
+@MODEL
+@click.argument("images", nargs=-1, required=True, type=click.Path(), metavar="IMAGE...")
+@click.option("-r", "--recursive", is_flag=True, help="Also take folders in folders.")
+@click.option(
+    "-t",
+    "--target",
+    "targets",
+    multiple=True,
+    default=("top1",),
+    show_default=True,
+    metavar="TARGET",
+    help="Class index, label, top1, top2 ..., or an index tuple such as 1,20,30; repeatable.",
+)
+@CARD
+@LABELS
+@click.option("--no-pictures", is_flag=True, help="Write arrays and records only.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Leave out what DIR has on record, unless its files are gone or its image has changed.",
+)
+@RUNNING
+def explain(model: str, images: tuple[str, ...], **chosen: Any) -> int:
+    """Explain what MODEL looked at in each IMAGE: a file, a folder, or a quoted pattern.
+
+    Writes a picture and an array for each image, method and target, and one results.json, to which
+    later runs add. What is finished is on record at once (results.jsonl), however a run ends.
+    """
+    return _explain(model, images, **chosen)
+
+
+@click.command(
+    cls=ForMethods,
+    without=("baseline", "layer"),
+    short_help="Explain the shipped model on its two photos.",
+    epilog=examples("onnxplain demo", "onnxplain demo -o out --steps 200"),
+)
+@RUNNING
+def demo(**chosen: Any) -> int:
+    """Explain the shipped model on its two photos, by all methods, and draw one panel."""
+    from ...models.shipped import demo_model, demo_photos
+
+    photos = [str(path) for path in demo_photos()]
+    return _explain(str(demo_model()), photos, panel="panel.png", **chosen)
+
+
+def _explain(
+    model: str,
+    images: Sequence[str],
+    *,
+    folder: str,
+    as_json: bool,
+    profile: bool,
+    no_pictures: bool = False,
+    panel: str | None = None,
+    resume: bool = False,
+    recursive: bool = False,
+    **chosen: Any,
+) -> int:
+    from ..commands.explain import Output, explain_files
+    from ..commands.image_explainer import options_from
+    from ..commands.results import closing_line, record_lines
+    from ..running.stopwatch import profile_rows
+
+    def show(records: list[dict[str, Any]]) -> None:
+        click.echo("".join(f"{shown(line)}\n" for line in record_lines(records)), nl=False)
+
+    # Where nobody sees a bar, each image's lines are there as soon as it is done.
+    at_once = not as_json and not sys.stdout.isatty()
+    output = Output(not no_pictures, panel, resume, recursive)
+    with progress_bar() as tell:
+        report = explain_files(
+            model, images, folder, options_from(chosen), tell, output, show if at_once else None
+        )
+    for note in report.notes:
+        complain(note)
+    if as_json:
+        click.echo(shown_json(json.dumps(report.records, indent=2, ensure_ascii=False)))
+    elif report.done:
+        if not at_once:
+            show(report.records)
+        click.echo(shown(closing_line(folder, output)))
+    if profile:
+        for name, text in profile_rows(report.seconds):
+            click.echo(f"{name:8}{text}", err=True)
+    return report.status
+
+
+@click.command(
+    cls=ForMethods,
+    choose="one",
+    # Points that are chosen on the way are no file's.
+    without=("tolerance",),
+    short_help="Write prediction and explanation as one ONNX file.",
+    epilog=examples(
+        "onnxplain export model.onnx -m grad-cam -o explained.onnx",
+        "onnxplain export model.onnx -m deeplift -o explained.onnx --baseline white",
+        "onnxplain export model.onnx -m integrated-gradients -o explained.onnx --baseline-input",
+    ),
+)
+@MODEL
+@click.option("-o", "--output-file", "file", required=True, metavar="FILE", help="File to write.")
+@click.option("--baseline-input", is_flag=True, help="Make the baseline an input of the file.")
+@CARD
+@LIMIT
+def export(model: str, file: str, **chosen: Any) -> int:
+    """Write MODEL as one ONNX file that returns its prediction and its explanation."""
+    from ..commands.export import export_file
+    from ..files.model_files import is_stdout
+
+    exported = export_file(model, file, **chosen)
+    inputs = ", ".join(value.name for value in exported.graph.input)
+    outputs = ", ".join(value.name for value in exported.graph.output)
+    click.echo(shown(f"{file}: inputs {inputs}; outputs {outputs}"), err=is_stdout(file))
+    return 0

@@ -1,0 +1,70 @@
+"""inspect: what would be explained, and how."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from ...models.text import shown_json
+from .options import (
+    CARD,
+    LIMIT,
+    MODEL,
+    examples,
+)
+from .terminal import print_table
+
+
+@click.command(
+    short_help="Say what would be explained, and by which methods.",
+    epilog=examples(
+        "onnxplain inspect model.onnx",
+        "onnxplain inspect model.onnx --json",
+        "onnxplain inspect model.onnx --trace-delta photo.jpg",
+    ),
+)
+@MODEL
+@click.option(
+    "--layer",
+    metavar="NAME",
+    help="Grad-CAM's feature map, by tensor or node name. Default: found.",
+)
+@click.option("--output", metavar="NAME", help="The output to explain. Default: found.")
+@CARD
+@click.option(
+    "--trace-delta",
+    "image",
+    metavar="IMAGE",
+    help="Run DeepLIFT on this image, too, and name the nodes that lose most of its sum.",
+)
+@LIMIT
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def inspect(
+    model: str,
+    layer: str | None,
+    output: str | None,
+    card: str | None,
+    image: str | None,
+    as_json: bool,
+) -> int:
+    """Say what would be explained in MODEL, and which methods support it."""
+    from dataclasses import asdict
+
+    from ...models.card import read_card
+    from ..inspection import inspect as inspect_model
+    from ..inspection import table
+
+    found = inspect_model(model, layer=layer, output=output, card=read_card(card) if card else None)
+    rows, record = table(found), asdict(found)
+    if image is not None:
+        from ..commands.trace import trace_image, trace_rows
+
+        traced = trace_image(model, image, card_file=card, output=output)
+        rows += trace_rows(traced)
+        record["trace_delta"] = [asdict(node) for node in traced]
+    if as_json:
+        click.echo(shown_json(json.dumps(record, indent=2, ensure_ascii=False)))
+    else:
+        print_table(rows)
+    return 0

@@ -1,0 +1,145 @@
+"""compare and evaluate: which map to believe, and what changed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from ...models.text import shown, shown_json
+from .options import (
+    AS_JSON,
+    CARD,
+    EVALUATION,
+    LABELS,
+    LIMIT,
+    MODEL,
+    PROVIDER,
+    TARGET,
+    ForMethods,
+    examples,
+)
+from .terminal import complain, progress_bar
+
+
+@click.command(
+    cls=ForMethods,
+    choose="several",
+    without=("seed",),
+    short_help="Measure how faithful each method is on this model.",
+    epilog=examples(
+        "onnxplain evaluate model.onnx photos -o out",
+        "onnxplain evaluate model.onnx photos -o out -m lrp --metric srg --metric road",
+        "onnxplain evaluate model.onnx photos -o out --boxes boxes.json",
+    ),
+)
+@MODEL
+@click.argument("images", nargs=-1, required=True, type=click.Path(), metavar="IMAGE...")
+@click.option("-o", "--output-dir", "folder", required=True, metavar="DIR", help="Where to write.")
+@EVALUATION
+@TARGET
+@CARD
+@LABELS
+@PROVIDER
+@LIMIT
+@AS_JSON
+def evaluate(
+    model: str, images: tuple[str, ...], folder: str, target: str, as_json: bool, **chosen: Any
+) -> int:
+    """Measure how faithful each method is on MODEL, beside a random map and an edge detector.
+
+    Writes evaluation.json and curves.svg.
+    """
+    from ..commands.evaluate import evaluate_files, questions_from
+    from ..commands.image_explainer import options_from
+    from ..evaluating.evaluation import report_lines
+    from ..files.writing import writable_folder
+
+    writable_folder(folder)
+    questions, more = questions_from(chosen)
+    options = options_from({**more, "targets": (target,)})
+    with progress_bar() as tell:
+        found = evaluate_files(model, images, options, questions, tell)
+    found.save(folder)
+    for note in found.notes:
+        complain(note)
+    if as_json:
+        records = found.to_dict()["records"]
+        click.echo(shown_json(json.dumps(records, indent=2, ensure_ascii=False)))
+    else:
+        click.echo("\n".join(map(shown, report_lines(found, folder))))
+    return found.status
+
+
+@click.command(
+    cls=ForMethods,
+    choose="several",
+    without=("baseline",),
+    short_help="Put methods side by side; or two files of a model.",
+    epilog=examples(
+        "onnxplain compare model.onnx cat.jpg dog.jpg -o out",
+        "onnxplain compare model.onnx cat.jpg -o out -m grad-cam -m lrp -m occlusion",
+        "onnxplain compare model.onnx photos -o out --against int8.onnx --fail-under 0.9",
+    ),
+)
+@MODEL
+@click.argument("images", nargs=-1, required=True, type=click.Path(), metavar="IMAGE...")
+@click.option("-o", "--output-dir", "folder", required=True, metavar="DIR", help="Where to write.")
+@click.option(
+    "--against",
+    multiple=True,
+    metavar="OTHER",
+    help="Another file of the model: what changed from MODEL to it; repeatable.",
+)
+@click.option(
+    "--fail-under",
+    type=click.FloatRange(-1, 1),
+    metavar="R",
+    help="With --against: status 1 where the mean Spearman of the maps is lower.",
+)
+@click.option(
+    "--baseline",
+    "baselines",
+    multiple=True,
+    metavar="CHOICE",
+    help="black, white, mean, blur or a file; the first is what maps are against, more are tried. "
+    "Default: those four.",
+)
+@TARGET
+@click.option("-r", "--recursive", is_flag=True, help="Also take folders in folders.")
+@CARD
+@LABELS
+@PROVIDER
+@LIMIT
+@AS_JSON
+def compare(
+    model: str,
+    images: tuple[str, ...],
+    folder: str,
+    against: tuple[str, ...],
+    fail_under: float | None,
+    as_json: bool,
+    **chosen: Any,
+) -> int:
+    """Put what methods say of MODEL side by side, and measure what the literature says of them.
+
+    With --against: what changed from MODEL to other files of it. Writes panel.png, panel.svg,
+    table.md and comparison.json.
+    """
+    from ..commands.compared import compare_as_asked
+    from ..files.writing import writable_folder
+
+    if fail_under is not None and not against:
+        raise click.UsageError("--fail-under goes with --against")
+    writable_folder(folder)
+    with progress_bar() as tell:
+        found = compare_as_asked(model, images, {**chosen, "against": against}, tell)
+    found.save(folder)
+    for note in found.notes:
+        complain(note)
+    if as_json:
+        click.echo(shown_json(json.dumps(found.to_dict(), indent=2, ensure_ascii=False)))
+    else:
+        click.echo("\n".join(map(shown, found.lines(folder))))
+    return found.verdict(fail_under)

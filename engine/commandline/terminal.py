@@ -1,0 +1,64 @@
+"""What the command line reads of the methods' options, and what it writes, a line for each thing.
+
+What comes from a file cannot command the terminal: control characters stand as escapes.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sys
+import textwrap
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import click
+
+from ...models.text import shown
+
+
+def print_table(rows: Sequence[tuple[str, str]]) -> None:
+    """Print rows of a name and a text; long texts are wrapped on terminals only."""
+    indent = 2 + max(len(name) for name, _ in rows)
+    width = shutil.get_terminal_size().columns - indent if sys.stdout.isatty() else sys.maxsize
+    for name, text in rows:
+        wrap = textwrap.TextWrapper(max(width, 20), subsequent_indent="  ").wrap
+        lines = [part for line in text.split("\n") for part in wrap(line) or [""]]
+        head = click.style(f"{name:{indent}}", bold=True)
+        click.echo(head + f"\n{'':{indent}}".join(lines))
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[str, float], None]]:
+    """Yield what draws a progress bar on stderr where that is a terminal, and else nothing."""
+    if not sys.stderr.isatty():
+        yield lambda text, done: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn()
+    console = Console(stderr=True)
+    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bar:
+        task = bar.add_task("", total=1.0)
+        yield lambda text, done: bar.update(task, description=text, completed=done)
+
+
+def complain(message: str) -> None:
+    """Print one line on stderr, whatever the message holds."""
+    click.echo(f"onnxplain: {shown(' '.join(message.split()))}", err=True)
+
+
+class _OneLine(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return f"onnxplain: {shown(' '.join(record.getMessage().split()))}"
+
+
+def log_to_stderr() -> None:
+    """Show what the package logs as such lines, and no warnings of libraries."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine())
+    logging.getLogger("onnxplain").handlers = [handler]

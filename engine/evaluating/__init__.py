@@ -1,0 +1,1 @@
+"""How faithful methods are on a model: what is measured of each input, and what that says."""
