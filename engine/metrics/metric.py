@@ -9,7 +9,7 @@ from typing import Any
 from .trial import Trial
 
 # Of how many images an evaluation measures it, at most; None: of all.
-MOST_IMAGES: dict[str, int | None] = {"low": None, "middle": 20, "high": 6, "highest": 3}
+MOST_IMAGES: dict[str, int | None] = {"low": None, "middle": 16, "high": 6, "highest": 3}
 
 
 @dataclass(frozen=True, eq=False)

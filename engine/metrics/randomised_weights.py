@@ -168,7 +168,8 @@ def _cheaper(explainer: Explainer) -> dict[str, Any]:
     """What makes a method cheaper without another map: a fixed rule instead of adaptive points.
 
     A shuffled network bends wherever one looks: EfficientNet-Lite0's took Integrated Gradients all
-    of its 200 passes to miss 13 to 21 %, 17 s an image, and ranks of features need no such sums.
+    of its 200 passes to miss 13 and 21 % on two photos. This metric took 108 s for two images and
+    three methods so, and 52 s for three images by the fixed rule, on 2 busy cores.
     """
     method = find_method(explainer.method)
     return (

@@ -114,7 +114,8 @@ class Trial:
         places = features.reshape(-1, *self.lengths)
         if self.channel_axis is not None:
             places = np.expand_dims(places, self.channel_axis)
-        return np.where(places, into, source).astype(self.x.dtype)
+        kind = self.x.dtype
+        return np.where(places, np.asarray(into, kind), np.asarray(source, kind))
 
     def scores(self, inputs: np.ndarray) -> Scores:
         """What is explained, of inputs [K, ...]."""
