@@ -24,10 +24,12 @@ from ..comparing.axioms import (
     sensitivity,
 )
 from ..comparing.comparison import Agreement, Comparison, MethodFacts
-from ..comparing.likeness import by_location, spearman, top_overlap
+from ..comparing.likeness import by_location, by_region, spearman, top_overlap
+from ..explainer import Explainer
 from ..facts import versions
 from ..files.writing import reason_of
 from ..inputs.image import BASELINE_CHOICES, baseline_arrays, read_image
+from ..model import opened
 from ..pictures.captions import delta_text, drawn_score, drawn_target, target_name
 from ..pictures.panel import PanelRow
 from ..running.stopping import check_stopped
@@ -53,7 +55,7 @@ class _Seen:
     deltas: dict[str, list[float]] = field(default_factory=dict)
     negative: dict[str, list[float]] = field(default_factory=dict)
     passes: dict[str, list[float]] = field(default_factory=dict)
-    pairs: dict[tuple[str, str], list[tuple[float, float]]] = field(default_factory=dict)
+    pairs: dict[tuple[str, str], list[tuple[float, float, float]]] = field(default_factory=dict)
     baselines: dict[str, dict[str, list[float]]] = field(default_factory=dict)
 
 
@@ -85,7 +87,7 @@ def compare_files(
     found = find_images(images, recursive)
     tried = tuple(dict.fromkeys(baselines or BASELINE_CHOICES))
     asked = replace(options, baseline=baselines[0] if baselines else None, lenient=True)
-    explainer = ImageExplainer(model, asked, lambda text: tell(text, 0.0))
+    explainer = _with_two_classes(model, asked, lambda text: tell(text, 0.0))
     work = _Comparing(explainer, tried, tell)
     for place, image in enumerate(found):
         check_stopped()
@@ -99,6 +101,20 @@ def compare_files(
         except OSError as error:
             work.failed.append({"image": image.path, "error": reason_of(error)})
     return work.comparison()
+
+
+def _with_two_classes(
+    model: str | os.PathLike[str], options: Options, tell: Callable[[str], None]
+) -> ImageExplainer:
+    """An explainer of the target that was asked for and of another class, where there is one."""
+    file = opened(os.fspath(model))
+    explainer = ImageExplainer(model, options, tell, file)
+    subject = next(iter(explainer.explainers.values())).subject
+    if subject.needs_index or subject.is_map or subject.classes == 1:
+        return explainer
+    asked = options.targets[0]
+    explainer.ask((asked, "top2" if asked == "top1" else "top1"))
+    return explainer
 
 
 class _Comparing:
@@ -126,7 +142,7 @@ class _Comparing:
         for a, first in enumerate(names):
             for second in names[a + 1 :]:
                 pair = maps[first], maps[second]
-                found = spearman(*pair), top_overlap(*pair)
+                found = spearman(*map(by_region, pair)), top_overlap(*pair), spearman(*pair)
                 self._seen.pairs.setdefault((first, second), []).append(found)
         one = next(iter(results.values()))
         self._try_baselines(path, one[0], maps)
@@ -147,7 +163,7 @@ class _Comparing:
             seen.passes.setdefault(method, []).append(record["steps"])
         if len(own) > 1:
             other = _place_map(own[1])
-            pair = spearman(found, other), top_overlap(found, other)
+            pair = spearman(by_region(found), by_region(other)), top_overlap(found, other)
             seen.between.setdefault(method, []).append(pair)
 
     def _try_baselines(self, path: str, one: Result, maps: Mapping[str, np.ndarray]) -> None:
@@ -167,7 +183,7 @@ class _Comparing:
                 e = self._explainer.explainers[method](one.tensor, target, baseline=baseline)
                 other = by_location(e.attribution[0], _channels(e.attribution, card))
                 found = self._seen.baselines.setdefault(method, {}).setdefault(choice, [])
-                found.append(spearman(maps[method], other))
+                found.append(spearman(by_region(maps[method]), by_region(other)))
 
     def comparison(self) -> Comparison:
         """What was found, with what is asked of the model on the first image."""
@@ -199,14 +215,14 @@ class _Comparing:
 
     def _agreement(self) -> Agreement:
         names = list(self._explainer.explainers)
-        rank, top = (np.eye(len(names)) for _ in range(2))
+        rank, top, pixels = (np.eye(len(names)) for _ in range(3))
         each = {}
         for (a, b), found in self._seen.pairs.items():
             i, j = names.index(a), names.index(b)
-            rank[i, j] = rank[j, i] = _mean([r for r, _ in found])
-            top[i, j] = top[j, i] = _mean([t for _, t in found])
-            each[f"{a}, {b}"] = [r for r, _ in found]
-        return Agreement(names, rank, top, each)
+            for matrix, values in zip((rank, top, pixels), zip(*found, strict=True), strict=True):
+                matrix[i, j] = matrix[j, i] = _mean(values)
+            each[f"{a}, {b}"] = [r for r, *_ in found]
+        return Agreement(names, rank, top, pixels, each)
 
     def _facts(self, method: str, x: np.ndarray, target: Any) -> MethodFacts:
         """One method's row."""
@@ -225,7 +241,9 @@ class _Comparing:
             between_classes=_mean([r for r, _ in between]) if between else None,
             top_between_classes=_mean([t for _, t in between]) if between else None,
             relative_delta=max(seen.deltas[method]) if method in seen.deltas else None,
-            sensitivity=sensitivity(explainer, x, target, baseline, card.channel_axis),
+            sensitivity=sensitivity(
+                self._in_few_passes(method), x, target, baseline, card.channel_axis
+            ),
             dummy=self._dummy(method, x, target, baseline),
             invariance=self._invariance(method, x, target, baseline),
             area=f"places of {feature_map}" if feature_map else _area(record),
@@ -235,6 +253,16 @@ class _Comparing:
             seconds=seconds,
             baselines={k: _mean(v) for k, v in seen.baselines.get(method, {}).items()},
         )
+
+    def _in_few_passes(self, method: str) -> Explainer:
+        """The method with few fixed points, where it would look for many: for yes or no, not much.
+
+        Against a baseline that differs in a pixel, no path is close to its sum: 200 passes each.
+        """
+        explainer = self._explainer.explainers[method]
+        if not find_method(method).takes("tolerance"):
+            return explainer
+        return explainer.changed(lambda model: model, tolerance=None, steps=4, quadrature=None)
 
     def _against(self, method: str, baseline: np.ndarray) -> dict[str, Any]:
         return {"baseline": baseline} if find_method(method).takes("baseline") else {}

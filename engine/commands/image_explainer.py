@@ -140,7 +140,11 @@ class ImageExplainer:
         self.options = {name: options_of(name, asked, self.card) for name in self.explainers}
         self._subject = next(iter(self.explainers.values())).subject
         self._check_card()
-        self._targets = list(dict.fromkeys(self._target(text) for text in options.targets))
+        self.ask(options.targets)
+
+    def ask(self, targets: Sequence[str]) -> None:
+        """Explain these targets from now on, as the command line names them."""
+        self._targets = list(dict.fromkeys(self._target(text) for text in targets))
 
     def _add(self, method: str) -> None:
         asked = self._asked

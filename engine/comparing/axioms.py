@@ -18,6 +18,7 @@ from onnx import helper, numpy_helper
 from ...graph_passes.methods import find_method
 from ...graph_passes.prepare.pipeline import prepare
 from ..explainer import Explainer
+from ..metrics.trial import quiet
 from ..running.optimised import optimised
 from .likeness import relative_difference, spearman
 
@@ -83,7 +84,8 @@ def sensitivity(
         change = abs(score - explainer.scores(other, target).score[0])
         if change <= _ROUNDING * max(abs(score), 1e-3):
             continue
-        found = explainer(x, target, baseline=other).attribution if own is None else own
+        with quiet():
+            found = explainer(x, target, baseline=other).attribution if own is None else own
         here = (
             pixel if found.ndim == 4 else tuple(p for k, p in enumerate(pixel) if k != channel_axis)
         )

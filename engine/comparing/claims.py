@@ -46,10 +46,12 @@ def _similar(found: Comparison) -> str:
     rank = float(found.agreement.rank[names.index(_IG), names.index(_LIFT)])
     if np.isnan(rank):
         return ""
+    pixels = float(found.agreement.pixels[names.index(_IG), names.index(_LIFT)])
     holds = rank >= ALIKE or (None if rank > DIFFERENT else False)
     return (
         f'{verdict(holds)}: "DeepLIFT and Integrated Gradients produce very similar results". On '
-        f"{_images(found)} their maps correlate by {rank:.2f} (Spearman, by location): they are "
+        f"{_images(found)} their maps correlate by {rank:.2f} (Spearman, by region; by pixel "
+        f"{pixels:.2f}): they are "
         f"{likeness_in_words(rank)}."
     )
 

@@ -28,7 +28,8 @@ class MethodFacts:
         applies: whether it can explain this model.
         reason: why not, or "".
         reference: what it compares with: a baseline, or "" for nothing.
-        between_classes: Spearman's correlation of the maps of the first and the second class.
+        between_classes: Spearman's correlation, by region, of the maps of the first and the second
+            class.
         top_between_classes: of the tenth of all locations that is highest in the first class's map,
             the part that is among the second's.
         relative_delta: the largest |delta| as a part of the score's difference; None: no sum is
@@ -69,14 +70,16 @@ class Agreement:
 
     Attributes:
         methods: in the order of the axes.
-        rank: float64 [M, M], Spearman's correlations.
+        rank: float64 [M, M], Spearman's correlations by region.
         top: float64 [M, M], the overlap of the highest tenth of all locations.
+        pixels: float64 [M, M], Spearman's correlations by location.
         each: "a, b" -> the correlation for each image.
     """
 
     methods: list[str]
     rank: np.ndarray
     top: np.ndarray
+    pixels: np.ndarray
     each: dict[str, list[float]]
 
 

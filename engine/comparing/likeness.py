@@ -7,6 +7,8 @@ from scipy import stats
 
 # The part of all locations that counts as where a map points to.
 TOP = 0.1
+# Regions along an axis, where maps are compared by region.
+GRID = 14
 
 
 def by_location(attribution: np.ndarray, channel_axis: int | None) -> np.ndarray:
@@ -21,6 +23,20 @@ def by_location(attribution: np.ndarray, channel_axis: int | None) -> np.ndarray
     """
     found = np.asarray(attribution, np.float64)
     return found if channel_axis is None or found.ndim < 3 else found.sum(axis=channel_axis)
+
+
+def by_region(values: np.ndarray, grid: int = GRID) -> np.ndarray:
+    """A map [H, W] as the means of a grid of regions, at most so many along an axis.
+
+    Maps of single pixels are noise at their own scale: two of them may rank pixels quite otherwise
+    and still point to the same things.
+    """
+    for axis in (0, 1):
+        length = values.shape[axis]
+        edges = np.linspace(0, length, min(grid, length) + 1).astype(int)
+        sums = np.add.reduceat(values, edges[:-1], axis=axis)
+        values = sums / np.diff(edges).reshape([-1 if a == axis else 1 for a in (0, 1)])
+    return values
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> float:

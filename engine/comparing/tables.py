@@ -44,7 +44,7 @@ def markdown_of(found: Comparison) -> str:
     ]
     parts = [f"# {found.model}: methods on {len(found.images)} image(s)", table(heads, rows)]
     if len(found.agreement.methods) > 1:
-        parts += ["## Agreement: Spearman's correlation, by location", agreement(found)]
+        parts += ["## Agreement: Spearman's correlation, by region", agreement(found)]
     if found.claims:
         parts += ["## What that says", "\n".join(f"- {claim}" for claim in found.claims)]
     return "\n\n".join(parts) + "\n"
