@@ -6,9 +6,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, NamedTuple
 
-import onnx_graphsurgeon as gs
-
-from ..graph.tensors import operator_name
+from ..graph.tensors import Node, operator_name
 
 Rule = Callable[..., Any]
 
@@ -42,7 +40,7 @@ def gradient(*ops: str, operand: int | None = 0, family: Family, broadcasts: boo
 
     `operand=None` registers it for every operand.
 
-    A rule is called as `rule(emit, node, dy)` with one cotangent for each output of the node (None
+    A rule is called as `rule(op, node, dy)` with one cotangent for each output of the node (None
     where none arrives), and with `operand=k` too when it serves every operand. It returns the
     operand's cotangent.
 
@@ -61,12 +59,12 @@ def gradient(*ops: str, operand: int | None = 0, family: Family, broadcasts: boo
     return register
 
 
-def gradient_entry(node: gs.Node, operand: int) -> Entry | None:
+def gradient_entry(node: Node, operand: int) -> Entry | None:
     """The entry for one operand of a node, or None."""
     name = operator_name(node)
     return GRADIENTS.get((name, operand)) or GRADIENTS.get((name, None))
 
 
-def serves_every_operand(node: gs.Node, operand: int) -> bool:
+def serves_every_operand(node: Node, operand: int) -> bool:
     """True when the rule for this operand is the operator's one rule for all operands."""
     return (operator_name(node), operand) not in GRADIENTS
