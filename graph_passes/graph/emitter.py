@@ -177,28 +177,6 @@ class Emitter:
             return numpy_type(attributes["dtype"])
         return inputs[_TYPED_BY_OPERAND.get(op, 0)].dtype if inputs else None
 
-    # Arithmetic, by its usual names.
-
-    def add(self, a: Any, b: Any):
-        """a + b."""
-        return self("Add", a, b)
-
-    def sub(self, a: Any, b: Any):
-        """a - b."""
-        return self("Sub", a, b)
-
-    def mul(self, a: Any, b: Any):
-        """a * b."""
-        return self("Mul", a, b)
-
-    def div(self, a: Any, b: Any):
-        """a / b."""
-        return self("Div", a, b)
-
-    def neg(self, a: Any):
-        """-a."""
-        return self("Neg", a)
-
     def mean(self, a: Value, b: Value) -> Any:
         """(a + b) / 2."""
         return (self.term(a) + b) * 0.5

@@ -26,14 +26,12 @@ from .pooling import (
     scatter_to_positions,
 )
 from .reductions import extremum_share, keep_axes
-from .registry import ZERO_DERIVATIVE, Family, Rule, gradient_entry
+from .registry import ZERO_DERIVATIVE, Family, Rule, Trait, gradient_entry, has
 from .table import Resolved, Table, gradient_rules
 
 # Differences below this part of the values are rounding: there the derivative stands in for the
 # quotient.
 RELATIVE_TINY = 1e-6
-# Operators whose slope may be infinite at a number that they take.
-_MAY_BE_STEEP = {"Sqrt", "Log", "Reciprocal", "Pow", "Div", "Asin", "Acos", "Acosh", "Atanh"}
 
 
 def deeplift_rules(op: TwinEmitter):
@@ -111,7 +109,7 @@ def slope_at_baseline(
     slope = derivative(op, twin, op.filled_like(twin.y, times))
     if slope is None:
         return op.constant(0.0, node.y.dtype)
-    if node.op not in _MAY_BE_STEEP:
+    if not has(node.op, Trait.STEEP):
         return slope
     most = float(np.finfo(node.y.dtype).max)
     return op.Where(abs(slope) <= most, slope, 0)

@@ -13,18 +13,20 @@ import numpy as np
 from ..graph.names import STRAIGHT_THROUGH, is_marked
 from ..graph.tensors import is_constant, optional_input
 from .masks import above, below, binds
-from .registry import Family, gradient
+from .registry import Family, Trait, gradient
 
 elementwise = partial(gradient, family=Family.ELEMENTWISE)
 
 
-@elementwise("Relu")
+@elementwise(
+    "Relu", traits=Trait.REVEALED | Trait.RECTIFIES | Trait.NEVER_NEGATIVE | Trait.KEEPS_CHANNELS
+)
 def relu(op, node, dy):
     """dx = dy [y > 0]."""
     return op.gated(dy, above(op, node.y, 0.0))
 
 
-@elementwise("LeakyRelu")
+@elementwise("LeakyRelu", traits=Trait.REVEALED | Trait.KEEPS_CHANNELS)
 def leaky_relu(op, node, dy):
     """dx = dy (1 where x > 0, else alpha)."""
     alpha = node.attrs.get("alpha", 0.01)
@@ -32,7 +34,7 @@ def leaky_relu(op, node, dy):
     return op.gated(dy, positive * (1.0 - alpha) + alpha)
 
 
-@elementwise("PRelu", broadcasts=True)
+@elementwise("PRelu", broadcasts=True, traits=Trait.REVEALED | Trait.KEEPS_PLACES | Trait.ALIGNS)
 def prelu(op, node, dy):
     """dx = dy (1 where x > 0, else slope)."""
     x, slope = node.inputs
@@ -53,7 +55,7 @@ def thresholded_relu(op, node, dy):
     return op.keep_where(dy, node.x > alpha)
 
 
-@elementwise("Elu")
+@elementwise("Elu", traits=Trait.REVEALED | Trait.KEEPS_CHANNELS)
 def elu(op, node, dy):
     """dx = dy (1 where x > 0, else alpha e^x)."""
     alpha = node.attrs.get("alpha", 1.0)
@@ -63,14 +65,14 @@ def elu(op, node, dy):
     return dy * (positive + (1 - positive) * below)
 
 
-@elementwise("Celu")
+@elementwise("Celu", traits=Trait.REVEALED)
 def celu(op, node, dy):
     """dx = dy e^(min(x, 0) / alpha)."""
     alpha = node.attrs.get("alpha", 1.0)
     return dy * op.Exp(op.Min(node.x, 0) / alpha)
 
 
-@elementwise("Selu")
+@elementwise("Selu", traits=Trait.REVEALED)
 def selu(op, node, dy):
     """dx = dy gamma (1 where x > 0, else alpha e^x)."""
     alpha = node.attrs.get("alpha", 1.67326319217681884765625)
@@ -82,7 +84,7 @@ def selu(op, node, dy):
     return dy * slope * gamma
 
 
-@elementwise("Clip")
+@elementwise("Clip", traits=Trait.REVEALED | Trait.ALIGNS | Trait.KEEPS_CHANNELS)
 def clip(op, node, dy):
     """dx = dy [min < y < max]; a bound that is not given does not bind.
 
@@ -115,21 +117,26 @@ def clip_high(op, node, dy):
     return op.keep_where(dy, raised > high)
 
 
-@elementwise("Sigmoid")
+@elementwise(
+    "Sigmoid", traits=Trait.REVEALED | Trait.RECTIFIES | Trait.POSITIVE | Trait.KEEPS_CHANNELS
+)
 def sigmoid(op, node, dy):
     """dx = dy y (1 - y)."""
     y = node.y
     return dy * (y * (1 - y))
 
 
-@elementwise("Tanh")
+@elementwise("Tanh", traits=Trait.REVEALED | Trait.KEEPS_CHANNELS)
 def tanh(op, node, dy):
     """dx = dy (1 - y^2)."""
     y = node.y
     return dy * (1 - y * y)
 
 
-@elementwise("HardSigmoid")
+@elementwise(
+    "HardSigmoid",
+    traits=Trait.REVEALED | Trait.RECTIFIES | Trait.NEVER_NEGATIVE | Trait.KEEPS_CHANNELS,
+)
 def hard_sigmoid(op, node, dy):
     """dx = dy alpha [0 < y < 1]."""
     y = node.y
@@ -137,7 +144,7 @@ def hard_sigmoid(op, node, dy):
     return op.gated(dy * node.attrs.get("alpha", 0.2), inside)
 
 
-@elementwise("HardSwish")
+@elementwise("HardSwish", traits=Trait.REVEALED | Trait.KEEPS_CHANNELS)
 def hard_swish(op, node, dy):
     """y = x h(x), h = clip(x/6 + 1/2, 0, 1): dx = dy (h + x/6 [0 < h < 1])."""
     x = node.x
@@ -146,20 +153,22 @@ def hard_swish(op, node, dy):
     return dy * (h + x * (1 / 6) * inside)
 
 
-@elementwise("Softplus")
+@elementwise(
+    "Softplus", traits=Trait.REVEALED | Trait.RECTIFIES | Trait.POSITIVE | Trait.KEEPS_CHANNELS
+)
 def softplus(op, node, dy):
     """dx = dy sigmoid(x)."""
     return dy * op.Sigmoid(node.x)
 
 
-@elementwise("Softsign")
+@elementwise("Softsign", traits=Trait.REVEALED)
 def softsign(op, node, dy):
     """dx = dy / (1 + |x|)^2."""
     denominator = abs(node.x) + 1
     return dy / (denominator * denominator)
 
 
-@elementwise("Mish")
+@elementwise("Mish", traits=Trait.REVEALED)
 def mish(op, node, dy):
     """y = x t, t = tanh(softplus(x)): dx = dy (t + x (1 - t^2) sigmoid(x))."""
     x = node.x
@@ -168,7 +177,7 @@ def mish(op, node, dy):
     return dy * (t + x * slope)
 
 
-@elementwise("Swish")
+@elementwise("Swish", traits=Trait.REVEALED)
 def swish(op, node, dy):
     """y = x s, s = sigmoid(alpha x): dx = dy (s + alpha y (1 - s))."""
     alpha = node.attrs.get("alpha", 1.0)
@@ -176,7 +185,7 @@ def swish(op, node, dy):
     return dy * (s + node.y * alpha * (1 - s))
 
 
-@elementwise("Gelu")
+@elementwise("Gelu", traits=Trait.REVEALED | Trait.KEEPS_CHANNELS)
 def gelu(op, node, dy):
     """Exact: dx = dy (Phi(x) + x phi(x)); tanh form: with t = tanh(u), u = c (x + 0.044715 x^3).
 
@@ -202,57 +211,57 @@ def shrink(op, node, dy):
     return op.keep_where(dy, outside)
 
 
-@elementwise("Abs")
+@elementwise("Abs", traits=Trait.REVEALED | Trait.RECTIFIES | Trait.NEVER_NEGATIVE)
 def absolute(op, node, dy):
     """dx = dy sign(x)."""
     return op.gated(dy, op.Sign(node.x))
 
 
-@elementwise("Exp")
+@elementwise("Exp", traits=Trait.RECTIFIES | Trait.POSITIVE | Trait.KEEPS_CHANNELS)
 def exp(op, node, dy):
     """dx = dy y."""
     return dy * node.y
 
 
-@elementwise("Log")
+@elementwise("Log", traits=Trait.STEEP | Trait.KEEPS_CHANNELS)
 def log(op, node, dy):
     """dx = dy / x."""
     return dy / node.x
 
 
-@elementwise("Sqrt")
+@elementwise("Sqrt", traits=Trait.RECTIFIES | Trait.STEEP | Trait.KEEPS_SIGN)
 def sqrt(op, node, dy):
     """dx = dy / (2 y)."""
     return dy * 0.5 / node.y
 
 
-@elementwise("Reciprocal")
+@elementwise("Reciprocal", traits=Trait.STEEP)
 def reciprocal(op, node, dy):
     """dx = -dy y^2."""
     y = node.y
     return -(dy * (y * y))
 
 
-@elementwise("Erf")
+@elementwise("Erf", traits=Trait.REVEALED | Trait.KEEPS_CHANNELS)
 def erf(op, node, dy):
     """dx = dy (2 / sqrt(pi)) e^(-x^2)."""
     x = node.x
     return dy * (op.Exp(-(x * x)) * (2 / math.sqrt(math.pi)))
 
 
-@elementwise("Round")
+@elementwise("Round", traits=Trait.ALIGNS)
 def round_(op, node, dy):
     """dx = 0; dx = dy for a quantiser's rounding (Bengio et al. 2013, straight-through)."""
     return dy if is_marked(node.name, STRAIGHT_THROUGH) else None
 
 
-@elementwise("Sin")
+@elementwise("Sin", traits=Trait.REVEALED)
 def sin(op, node, dy):
     """dx = dy cos(x)."""
     return dy * op.Cos(node.x)
 
 
-@elementwise("Cos")
+@elementwise("Cos", traits=Trait.REVEALED)
 def cos(op, node, dy):
     """dx = -dy sin(x)."""
     return -(dy * op.Sin(node.x))
@@ -265,20 +274,20 @@ def tan(op, node, dy):
     return dy * (y * y + 1)
 
 
-@elementwise("Asin")
+@elementwise("Asin", traits=Trait.STEEP)
 def asin(op, node, dy):
     """dx = dy / sqrt(1 - x^2)."""
     x = node.x
     return dy / op.Sqrt(1 - x * x)
 
 
-@elementwise("Acos")
+@elementwise("Acos", traits=Trait.STEEP)
 def acos(op, node, dy):
     """dx = -dy / sqrt(1 - x^2)."""
     return -asin(op, node, dy)
 
 
-@elementwise("Atan")
+@elementwise("Atan", traits=Trait.REVEALED)
 def atan(op, node, dy):
     """dx = dy / (1 + x^2)."""
     x = node.x
@@ -291,34 +300,34 @@ def sinh(op, node, dy):
     return dy * op.Cosh(node.x)
 
 
-@elementwise("Cosh")
+@elementwise("Cosh", traits=Trait.POSITIVE)
 def cosh(op, node, dy):
     """dx = dy sinh(x)."""
     return dy * op.Sinh(node.x)
 
 
-@elementwise("Asinh")
+@elementwise("Asinh", traits=Trait.REVEALED)
 def asinh(op, node, dy):
     """dx = dy / sqrt(x^2 + 1)."""
     x = node.x
     return dy / op.Sqrt(x * x + 1)
 
 
-@elementwise("Acosh")
+@elementwise("Acosh", traits=Trait.STEEP)
 def acosh(op, node, dy):
     """dx = dy / sqrt(x^2 - 1)."""
     x = node.x
     return dy / op.Sqrt(x * x - 1)
 
 
-@elementwise("Atanh")
+@elementwise("Atanh", traits=Trait.STEEP)
 def atanh(op, node, dy):
     """dx = dy / (1 - x^2)."""
     x = node.x
     return dy / (1 - x * x)
 
 
-@elementwise("Pow", broadcasts=True)
+@elementwise("Pow", broadcasts=True, traits=Trait.STEEP | Trait.ALIGNS | Trait.KEEPS_CHANNELS)
 def power(op, node, dy):
     """dx = dy b x^(b - 1), and 0 where b = 0, as PyTorch has it, also at x = 0."""
     x, exponent = node.inputs

@@ -9,12 +9,15 @@ import numpy as np
 from ..graph.emitter import Emitter
 from ..graph.tensors import Value, rank_of
 from ..graph.terms import NodeView, Term
-from .registry import Family, gradient
+from .registry import Family, Trait, gradient
 
 composite = partial(gradient, family=Family.COMPOSITE)
 
 
-@composite("Softmax")
+@composite(
+    "Softmax",
+    traits=Trait.RECTIFIES | Trait.NEVER_NEGATIVE | Trait.KEEPS_PLACES | Trait.KEEPS_CHANNELS,
+)
 def softmax(op, node, dy):
     """dx = y (dy - sum(dy y)).
 
@@ -37,7 +40,7 @@ def _may_be_replaced(y: Value) -> bool:
     return False
 
 
-@composite("LogSoftmax")
+@composite("LogSoftmax", traits=Trait.KEEPS_PLACES | Trait.KEEPS_CHANNELS)
 def log_softmax(op, node, dy):
     """dx = dy - e^y sum(dy)."""
     axis = node.attrs.get("axis", -1)
@@ -45,7 +48,7 @@ def log_softmax(op, node, dy):
     return dy - op.Exp(node.y) * total
 
 
-@composite("LayerNormalization")
+@composite("LayerNormalization", traits=Trait.KEEPS_PLACES)
 def layer_normalization(op, node, dy, dmean=None, dinverse=None):
     """z = (x - mean) r, y = z scale + bias, g = dy scale: dx = r (g - mean(g) - z mean(g z)).
 

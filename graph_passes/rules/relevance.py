@@ -25,17 +25,12 @@ import onnx_graphsurgeon as gs
 from ..graph.emitter import Emitter
 from ..graph.tensors import Value, is_constant, operator_name, optional_input, producer_of
 from ..graph.terms import NodeView, Term
-from .registry import ZERO_DERIVATIVE, Family, Rule, gradient_entry
+from .registry import ZERO_DERIVATIVE, Family, Rule, Trait, gradient_entry, has
 from .table import Resolved, RuleTable, Table, gradient_rules
 
 # Layers with weights of their own; all but convolutions are called dense.
 _CONVOLUTIONS, _DENSE = ("Conv", "ConvTranspose"), ("Gemm", "MatMul")
 _LAYERS = (*_CONVOLUTIONS, *_DENSE)
-# Each output element is one element of the operand, or many are.
-_MOVING = {"Identity", "Cast", "Neg", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"}
-_MOVING |= {"Concat", "Split", "Slice", "Gather", "GatherElements", "GatherND", "Tile", "Expand"}
-_MOVING |= {"Pad", "DepthToSpace", "SpaceToDepth", "Trilu", "Where", "Dropout", "Compress"}
-_POSITIVE = {"Relu", "Sigmoid", "Softplus", "Exp", "Abs", "Softmax", "HardSigmoid", "Sqrt"}
 
 
 class Strengths(NamedTuple):
@@ -73,7 +68,7 @@ def _table(rule: str, strengths: Strengths, emit: Emitter) -> RuleTable:
         if _is_layer(node, varying):
             layer = _layer_rule(rule, node, id(node) in first)
             return Resolved(partial(shared, rule=layer), False)
-        if node.op in _MOVING:
+        if _moves(node.op):
             return Resolved(moved_back if node.op == "Neg" else resolved.rule, resolved.broadcasts)
         if node.op in ("Mul", "Div") and operand in (0, 1):
             share = 1.0 if node.op == "Div" or not others else 0.5
@@ -122,6 +117,11 @@ def _first_layers(graph: gs.Graph) -> set[int]:
         if layer or late:
             behind.update(t.name for t in node.outputs)
     return first
+
+
+def _moves(op: str) -> bool:
+    """A Dropout too, which DeepLIFT does not see any more."""
+    return has(op, Trait.MOVES) or op == "Dropout"
 
 
 def _layer_rule(rule: str, node: gs.Node, first: bool) -> LayerRule:
@@ -195,14 +195,18 @@ def _negative(op: Emitter, value: Term) -> Term:
 def _never_negative(tensor: Value) -> bool:
     """Whether a tensor is what a rectifier makes, perhaps moved or pooled."""
     node = producer_of(tensor)
-    while node is not None and node.op in ("MaxPool", "AveragePool", "GlobalAveragePool", *_MOVING):
+    while (node is not None and node.op in ("MaxPool", "AveragePool", "GlobalAveragePool")) or (
+        node is not None and _moves(node.op)
+    ):
         if node.op in ("Neg", "Concat", "Where", "Pad"):
             return False
         node = producer_of(node.inputs[0])
     if node is None:
         return False
     low = optional_input(node, 1) if node.op == "Clip" else None
-    return node.op in _POSITIVE or (low is not None and is_constant(low) and low.values.min() >= 0)
+    return has(node.op, Trait.RECTIFIES) or (
+        low is not None and is_constant(low) and low.values.min() >= 0
+    )
 
 
 def _signed_parts(op: Emitter, node: NodeView, up: bool) -> list[_Part]:

@@ -29,28 +29,11 @@ from ..graph.tensors import Node, Value, is_constant, operator_name
 from ..graph.terms import NodeView, Term
 from ..graph.twins import TwinEmitter
 from .deeplift import RELATIVE_TINY, deeplift_rules
-from .registry import Rule
+from .registry import Rule, Trait, has
 from .table import Resolved, Table, gradient_rules
 
-# Each output element comes from one element of one operand.
-_MOVING = {"Identity", "Cast", "Neg", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"}
-_MOVING |= {"Concat", "Split", "Slice", "Gather", "GatherElements", "GatherND", "Tile", "Compress"}
-_MOVING |= {"Expand", "Pad", "DepthToSpace", "SpaceToDepth", "Trilu", "Where"}
-# Sums: these move elements where only one operand varies.
-_SUMS = {"Add", "Sub", "Sum", "Mean"}
-# Sums with weights of both signs, the operand that does not vary.
-_WEIGHTED = {"Conv", "ConvTranspose", "MatMul", "Gemm", "Einsum"}
-# Sums with weights above zero.
-_AVERAGES = {"AveragePool", "GlobalAveragePool", "ReduceSum", "ReduceMean", "CumSum"}
-# Functions that the formula fits: defined everywhere, continuous, of bounded slope. f(x' + dx+)
-# may not exist for others (Log), overflow (Exp) or land on the wrong side of a jump (Round).
-REVEALED = {"Relu", "LeakyRelu", "PRelu", "Elu", "Celu", "Selu", "Clip", "HardSigmoid", "HardSwish"}
-REVEALED |= {"Sigmoid", "Tanh", "Softplus", "Softsign", "Mish", "Swish", "Gelu", "Erf", "Abs"}
-REVEALED |= {"Sin", "Cos", "Atan", "Asinh"}
-
-# The operands that a linear operator adds: to omit, or to replace by zeros, for its linear part.
+# The operand that a linear operator adds, to omit for its linear part.
 _OMITTED = {"Conv": 2, "ConvTranspose": 2, "Gemm": 2, "Pad": 2}
-_ZEROED = {"Concat", "Where", *_SUMS}
 
 
 class _Kind(Enum):
@@ -151,15 +134,16 @@ def reveal_cancel_rules(op: RevealCancelEmitter):
 
 def _kind_of(node: Node, varying: Sequence[int]) -> _Kind:
     name, alone = operator_name(node), len(varying) == 1
-    if name in _MOVING or (alone and (name in _SUMS or name == "Mul")):
+    if has(name, Trait.MOVES) or (alone and (has(name, Trait.SUMS) or name == "Mul")):
         return _Kind.MOVE
     if name == "Div" and list(varying) == [0]:
         return _Kind.MOVE
-    if name in _SUMS or name in _AVERAGES or (alone and name in _WEIGHTED and varying[0] < 2):
+    weighted = alone and has(name, Trait.WEIGHTED) and varying[0] < 2
+    if has(name, Trait.SUMS | Trait.AVERAGES) or weighted:
         return _Kind.MIX
     if name == "Round" and is_marked(node.name, STRAIGHT_THROUGH):
         return _Kind.ROUND
-    return _Kind.REVEAL if name in REVEALED and list(varying) == [0] else _Kind.BY_SIGN
+    return _Kind.REVEAL if has(name, Trait.REVEALED) and list(varying) == [0] else _Kind.BY_SIGN
 
 
 def _spreads(op: RevealCancelEmitter, node: NodeView) -> list[Term]:
@@ -203,7 +187,7 @@ def _linear_part(op: Emitter, node: NodeView, values: Mapping[int, Term]) -> lis
             operands[k] = values[k]
         elif _OMITTED.get(node.op) == k:
             operands[k] = None
-        elif node.op in _ZEROED and not (node.op == "Where" and k == 0):
+        elif has(node.op, Trait.SUMS) or node.op == "Concat" or (node.op == "Where" and k > 0):
             operands[k] = _zeros(op, operand)
     return op.many(node.op, len(node.outputs), *operands, **node.attrs)
 
@@ -217,7 +201,7 @@ def _zeros(op: Emitter, like: Term) -> Term:
 def _with_positive_weights(op: Emitter, node: NodeView, varying: Sequence[int]) -> NodeView:
     """A linear node whose weights are the magnitudes of this one's: |L| in the place of L."""
     inputs = list(node.inputs)
-    if node.op in _WEIGHTED and len(node.inputs) > 1:
+    if has(node.op, Trait.WEIGHTED) and len(node.inputs) > 1:
         other = 1 - varying[0]
         weight = inputs[other]
         if is_constant(weight):
