@@ -8,6 +8,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import onnx
 import pytest
 from support.folders import ROOT
 
@@ -225,3 +226,31 @@ def _copy(source, target):
     else:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
+
+
+# Tables of operators that are no traits of a rule: what a pass of that name alone asks.
+TABLES = {
+    "graph_passes/graph/emitter.py",  # types and shapes of what is emitted; below the rules
+    "graph_passes/finish/cuda_opset.py",  # what changed between opsets
+    "graph_passes/heads/along.py",  # one question, asked at one place
+    "graph_passes/backward/polyphase.py",  # arithmetic that treats pixels alike, beside activations
+    "graph_passes/select/ending.py",  # what may follow the scores
+    "graph_passes/select/feature_map.py",  # what may follow a product, and what only moves a map
+    "graph_passes/select/rows/follow.py",  # what reads sizes alone
+    "graph_passes/select/rows/through.py",  # one function each, registered by its operators
+    "graph_passes/select/positions/by_operator.py",  # the same
+    "graph_passes/select/logits.py",  # what may stand in a tail
+    "engine/commands/probabilities.py",  # what leaves classes where they are behind the scores
+}
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in TABLES])
+def test_traits_stand_at_the_rules(name):
+    if name.startswith(("graph_passes/rules/", "graph_passes/prepare/")):
+        pytest.skip("rules hold traits; prepare runs before there are rules")
+    known = {schema.name for schema in onnx.defs.get_all_schemas() if not schema.domain}
+    tree = ast.parse((ROOT / name).read_text(encoding="utf-8"))
+    sets = [n for n in ast.walk(tree) if isinstance(n, ast.Set | ast.Tuple | ast.List)]
+    for found in sets:
+        named = [e.value for e in found.elts if isinstance(e, ast.Constant) and e.value in known]
+        assert len(named) < 3, f"line {found.lineno}: {named}"

@@ -10,6 +10,8 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from ..graph.emitter import Emitter
+from ..graph.tensors import Value
+from ..graph.terms import NodeView
 from ..graph.twins import TwinEmitter
 from ..rules.reveal_cancel import Multipliers, RevealCancelEmitter
 from ..rules.table import Resolved, RuleTable, Table
@@ -19,8 +21,8 @@ class Entry(NamedTuple):
     """One node of the walk, with (tensor, multiplier) pairs."""
 
     node: gs.Node
-    given: list[tuple[gs.Tensor, Any]]
-    passed: list[tuple[gs.Tensor, Any]]
+    given: list[tuple[Value, Any]]
+    passed: list[tuple[Value, Any]]
 
 
 class Ledger:
@@ -51,14 +53,14 @@ class Ledger:
             if isinstance(resolved, str):
                 return resolved
 
-            def rule(emit: Emitter, node: gs.Node, *ms):
-                m = resolved.rule(emit, node, *ms)
-                source = node.inputs[operand]
+            def rule(op: Emitter, view: NodeView, *ms):
+                m = resolved.rule(op, view, *ms)
+                source = view.inputs[operand]
                 if m is not None and resolved.broadcasts:
-                    m = emit.sum_to(m, node.outputs[0].shape, source)
+                    m = op.sum_to(m, view.y.shape, source)
                 # A rule may have given the node a further output, which nothing arrived at.
                 given = [
-                    (y, m_y) for y, m_y in zip(node.outputs, ms, strict=False) if m_y is not None
+                    (y, m_y) for y, m_y in zip(view.outputs, ms, strict=False) if m_y is not None
                 ]
                 entry = self._entries.setdefault(id(node), Entry(node, given, []))
                 if m is not None:
@@ -69,28 +71,28 @@ class Ledger:
 
         return table
 
-    def losses(self, emit: TwinEmitter) -> gs.Tensor:
+    def losses(self, emit: TwinEmitter) -> Any:
         """For each of `nodes`: sum(m_y dy) - sum(m_x dx), float64 [nodes], over the whole batch."""
         if not self._entries:
             return emit.constant(np.zeros(0))
         losses = []
         for entry in self._entries.values():
             given = [_worth(emit, tensor, m) for tensor, m in entry.given]
-            passed = [emit.neg(_worth(emit, tensor, m)) for tensor, m in entry.passed]
-            losses.append(emit("Sum", *given, *passed))
-        return emit("Concat", *losses, axis=0)
+            passed = [-_worth(emit, tensor, m) for tensor, m in entry.passed]
+            losses.append(emit.Sum(*given, *passed))
+        return emit.Concat(*losses, axis=0)
 
 
-def _worth(emit: TwinEmitter, tensor: gs.Tensor, m: gs.Tensor | Multipliers) -> gs.Tensor:
+def _worth(emit: TwinEmitter, tensor: Value, m: Any) -> Any:
     """sum(m dx), and the parts' sum(2 half s) where they have multipliers of their own; [1]."""
-    dx = emit.sub(tensor, emit.twin(tensor))
+    dx = emit.term(tensor) - emit.twin(tensor)
     if not isinstance(m, Multipliers):
         return _product_sum(emit, m, dx)
     assert isinstance(emit, RevealCancelEmitter)
     parts = _product_sum(emit, m.half, emit.spread(tensor))
-    return emit.add(_product_sum(emit, m.mean, dx), emit.mul(parts, 2.0))
+    return _product_sum(emit, m.mean, dx) + parts * 2
 
 
-def _product_sum(emit: Emitter, a: gs.Tensor, b: gs.Tensor) -> gs.Tensor:
-    a, b = (emit("Cast", value, to=onnx.TensorProto.DOUBLE) for value in (a, b))
-    return emit("Reshape", emit("ReduceSum", emit.mul(a, b), keepdims=0), [1])
+def _product_sum(emit: Emitter, *factors: Value) -> Any:
+    a, b = (emit.Cast(value, to=onnx.TensorProto.DOUBLE) for value in factors)
+    return emit.Reshape(emit.ReduceSum(a * b, keepdims=0), [1])

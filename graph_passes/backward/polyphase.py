@@ -93,8 +93,7 @@ def _by_phases(emit: Emitter, node: gs.Node, kept: Collection[str]) -> gs.Tensor
         if part is None:
             continue
         taps = emit.constant(weight[(..., *part.taps)])
-        filtered = emit(
-            "Conv",
+        filtered = emit.Conv(
             _repeated(emit, nodes, few),
             taps,
             *bias,
@@ -208,10 +207,10 @@ def _phases(emit: Emitter, x: gs.Tensor, window: Window) -> Sequence[gs.Tensor]:
     rows, columns = window.strides
     low, narrow = x.shape[2] // rows, x.shape[3] // columns
     # Zero stands for an axis that stays as it is.
-    grid = emit("Reshape", x, [0, 0, low, rows, narrow, columns])
+    grid = emit.Reshape(x, [0, 0, low, rows, narrow, columns])
     grid.shape = [*x.shape[:2], low, rows, narrow, columns]
     parts = [part for row in _cut(emit, grid, 3) for part in _cut(emit, row, 5)]
-    phases = [emit("Reshape", part, [0, 0, low, narrow]) for part in parts]
+    phases = [emit.Reshape(part, [0, 0, low, narrow]) for part in parts]
     for phase in phases:
         phase.shape = [*x.shape[:2], low, narrow]
     return phases

@@ -14,6 +14,7 @@ from ... import UnsupportedModelError
 from ..graph.emitter import Emitter
 from ..graph.reach import Reach, find_reach
 from ..graph.tensors import captured, is_constant, operator_name
+from ..graph.terms import NodeView, lowered
 from ..rules.singular import doubtful
 from ..rules.table import Resolved, RuleTable
 
@@ -115,11 +116,16 @@ def _passed_back(
     dys: Sequence[gs.Tensor | None],
     varying: Sequence[int],
 ) -> Iterator[tuple[int, gs.Tensor | None]]:
-    """For each varying operand of a node what its rule makes of the outputs' cotangents."""
+    """For each varying operand of a node what its rule makes of the outputs' cotangents.
+
+    Here rules are given terms, and what they return becomes tensors again.
+    """
+    view = NodeView(emit, node)
+    terms = [emit.term(dy) if isinstance(dy, gs.Tensor) else dy for dy in dys]
     for operand in varying:
         resolved = rules(node, operand, varying)
         assert isinstance(resolved, Resolved)
-        cotangent, source = resolved.rule(emit, node, *dys), node.inputs[operand]
+        cotangent, source = lowered(resolved.rule(emit, view, *terms)), node.inputs[operand]
         if cotangent is not None:
             if resolved.broadcasts:
                 cotangent = emit.sum_to(cotangent, node.outputs[0].shape, source)

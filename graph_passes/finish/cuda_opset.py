@@ -104,9 +104,9 @@ def _gelu(emit: Emitter, node: gs.Node) -> gs.Tensor:
     """x Phi(x), new in opset 20, in the form that ONNX Runtime fuses into one kernel again."""
     x = node.inputs[0]
     if node.attrs.get("approximate", "none") == "tanh":
-        cube = emit.mul(emit.mul(x, x), x)
-        inner = emit.mul(emit.add(x, emit.mul(cube, 0.044715)), math.sqrt(2 / math.pi))
-        gate = emit.add(emit("Tanh", inner), 1.0)
+        cube = emit.Mul(emit.Mul(x, x), x)
+        inner = emit.Mul(emit.Add(x, emit.Mul(cube, 0.044715)), math.sqrt(2 / math.pi))
+        gate = emit.Add(emit.Tanh(inner), 1.0)
     else:
-        gate = emit.add(emit("Erf", emit.div(x, math.sqrt(2))), 1.0)
-    return emit.mul(emit.mul(x, gate), 0.5)
+        gate = emit.Add(emit.Erf(emit.Div(x, math.sqrt(2))), 1.0)
+    return emit.Mul(emit.Mul(x, gate), 0.5)

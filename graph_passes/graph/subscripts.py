@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import string
 
-import onnx_graphsurgeon as gs
-
-from .tensors import rank_of
+from .tensors import Node, rank_of
 
 
-def subscripts(node: gs.Node) -> tuple[list[str], str]:
+def subscripts(node: Node) -> tuple[list[str], str]:
     """The letters of each operand of an Einsum, and those of its result.
 
     An ellipsis becomes letters of its own, aligned at the right. An implied result has these, then

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
 from ... import UnsupportedModelError
+from .terms import NodeView, Term, lowered
+
+# What may stand where a formula has a tensor: one of the file, or a term.
+Value: TypeAlias = "gs.Tensor | Term"
+Node: TypeAlias = "gs.Node | NodeView"
 
 
 def onnx_type(dtype: Any) -> int:
@@ -25,7 +30,7 @@ def numpy_type(dtype: Any) -> np.dtype:
     )
 
 
-def is_float(tensor: gs.Tensor) -> bool:
+def is_float(tensor: Value) -> bool:
     """True for tensors that can carry a derivative; an unknown type counts as float."""
     if tensor.dtype is None:
         return True
@@ -37,15 +42,15 @@ def is_float(tensor: gs.Tensor) -> bool:
     )
 
 
-def is_constant(tensor: gs.Tensor) -> bool:
+def is_constant(tensor: Any) -> bool:
     """True for initializers."""
-    return isinstance(tensor, gs.Constant)
+    return isinstance(lowered(tensor), gs.Constant)
 
 
-def optional_input(node: gs.Node, index: int) -> gs.Tensor | None:
+def optional_input(node: Node, index: int) -> Any:
     """A node's input, or None where it is omitted."""
-    present = len(node.inputs) > index and node.inputs[index].name
-    return node.inputs[index] if present else None
+    tensor = node.inputs[index] if len(node.inputs) > index else None
+    return tensor if tensor is not None and tensor.name else None
 
 
 def captured(node: gs.Node) -> set[str]:
@@ -65,12 +70,12 @@ def read_by(node: gs.Node) -> set[str]:
     return {tensor.name for tensor in node.inputs} | captured(node)
 
 
-def producer_of(tensor: gs.Tensor) -> gs.Node | None:
+def producer_of(tensor: Value) -> gs.Node | None:
     """The node that makes a tensor, or None for graph inputs and initializers."""
     return tensor.inputs[0] if tensor.inputs else None
 
 
-def rank_of(tensor: gs.Tensor) -> int:
+def rank_of(tensor: Value) -> int:
     """How many axes a tensor has.
 
     Raises:
@@ -81,6 +86,6 @@ def rank_of(tensor: gs.Tensor) -> int:
     return len(tensor.shape)
 
 
-def operator_name(node: gs.Node) -> str:
+def operator_name(node: Node) -> str:
     """`Conv`, or `com.microsoft.FusedConv` for another domain than ONNX's own."""
     return node.op if node.domain in (None, "", "ai.onnx") else f"{node.domain}.{node.op}"

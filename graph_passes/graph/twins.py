@@ -6,12 +6,14 @@ Each tensor's twin is its value at the baseline.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import onnx_graphsurgeon as gs
 
 from ... import UnsupportedModelError
 from .emitter import Emitter
-from .tensors import captured, read_by
+from .tensors import Value, captured, read_by
+from .terms import Emitted, NodeView
 
 
 class TwinEmitter(Emitter):
@@ -51,7 +53,7 @@ class TwinEmitter(Emitter):
                     f"the subgraph of {node.op} (node {node.name or 'unnamed'!r}) reads "
                     f"{inside[0]!r}, which depends on the input"
                 )
-            inputs = [self.twin(t) for t in node.inputs]
+            inputs: list[Any] = [self._tensors.get(t.name, t) for t in node.inputs]
             outputs = [_twin_variable(self, t) for t in node.outputs]
             twin = gs.Node(
                 node.op,
@@ -67,15 +69,16 @@ class TwinEmitter(Emitter):
                 {t.name: twin_t for t, twin_t in zip(node.outputs, outputs, strict=True) if t.name}
             )
 
-    def twin(self, tensor: gs.Tensor) -> gs.Tensor:
+    def twin(self, tensor: Value) -> Any:
         """The tensor's value at the baseline; itself where it does not depend on the input."""
-        return self._tensors.get(tensor.name, tensor)
+        return self.term(self._tensors.get(tensor.name, tensor))
 
-    def twin_node(self, node: gs.Node) -> gs.Node:
+    def twin_node(self, node: NodeView) -> NodeView:
         """The node's copy at the baseline; itself where it does not depend on the input."""
-        return self._nodes.get(id(node), node)
+        twin = self._nodes.get(id(node.node))
+        return node if twin is None else NodeView(self, twin)
 
-    def depends(self, tensor: gs.Tensor) -> bool:
+    def depends(self, tensor: Value) -> bool:
         """True when the tensor's value changes with the input's."""
         return tensor.name in self._changing and tensor.name in self._tensors
 
@@ -83,7 +86,7 @@ class TwinEmitter(Emitter):
 def _twin_variable(emit: Emitter, tensor: gs.Tensor) -> gs.Variable:
     if not tensor.name:
         return gs.Variable.empty()
-    return gs.Variable(emit.name("baseline"), dtype=tensor.dtype, shape=tensor.shape)
+    return Emitted(emit, emit.name("baseline"), tensor.dtype, tensor.shape)
 
 
 def changing_names(graph: gs.Graph, starts: Sequence[gs.Tensor]) -> set[str]:

@@ -93,7 +93,7 @@ def gradient_refusals(subject: Subject, wrt: Sequence[gs.Tensor]) -> list[Refusa
 
 def per_token(emit: Emitter, source: Source, attribution: gs.Tensor) -> gs.Tensor:
     """Summed over each embedding's row, where the input is token ids; as it is otherwise."""
-    return emit("ReduceSum", attribution, [-1], keepdims=0) if source.embedded else attribution
+    return emit.ReduceSum(attribution, [-1], keepdims=0) if source.embedded else attribution
 
 
 def add_baseline_input(
@@ -128,12 +128,12 @@ def delta_of(emit: Emitter, attributions: Sequence[gs.Tensor], score, baseline_s
     """sum(attributions) - (score - baseline score), float [N]; summed in float64."""
 
     def wide(tensor: gs.Tensor) -> gs.Tensor:
-        return emit("Cast", tensor, to=onnx.TensorProto.DOUBLE)
+        return emit.Cast(tensor, to=onnx.TensorProto.DOUBLE)
 
-    flat = [wide(emit("Flatten", attribution, axis=1)) for attribution in attributions]
-    total = emit.sum([emit("ReduceSum", rows, [1], keepdims=0) for rows in flat])
-    gap = wide(emit.sub(score, baseline_score))
-    return emit("Cast", emit.sub(total, gap), to=onnx.TensorProto.FLOAT)
+    flat = [wide(emit.Flatten(attribution, axis=1)) for attribution in attributions]
+    total = emit.sum([emit.ReduceSum(rows, [1], keepdims=0) for rows in flat])
+    gap = wide(emit.Sub(score, baseline_score))
+    return emit.Cast(emit.Sub(total, gap), to=onnx.TensorProto.FLOAT)
 
 
 def seeded(subject: Subject, width: int | None, from_logits: bool = False) -> onnx.ModelProto:
@@ -158,6 +158,6 @@ def added_up(emit: Emitter, parts: Mapping[str, gs.Tensor]) -> dict[str, gs.Tens
     """Each part added to its total."""
     outputs = {}
     for name, part in parts.items():
-        outputs[name] = emit.add(part, total_input(emit, name, part))
+        outputs[name] = emit.Add(part, total_input(emit, name, part))
         outputs[name].shape = part.shape
     return outputs

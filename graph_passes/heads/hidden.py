@@ -82,9 +82,9 @@ def with_parts_hidden(
         shares = seen(emit, [emit.dims(start, axis, axis + 1) for axis in axes], numbers)
         made.append(shares)
         others = [axis + 1 for axis in range(len(start.shape)) if axis not in axes]
-        share = emit("Unsqueeze", emit.cast_like(shares, start), others)
-        hidden = emit.mul(emit.sub(1.0, share), emit("Unsqueeze", baseline, [0]))
-        return emit.add(emit.mul(share, emit("Unsqueeze", start, [0])), hidden), None
+        share = emit.Unsqueeze(emit.cast_like(shares, start), others)
+        hidden = emit.Mul(emit.Sub(1.0, share), emit.Unsqueeze(baseline, [0]))
+        return emit.Add(emit.Mul(share, emit.Unsqueeze(start, [0])), hidden), None
 
     at = moved(subject, [numbers], mover, None, from_logits=True)
     forget_inputs(at)
@@ -93,13 +93,13 @@ def with_parts_hidden(
 
 def flat(emit: Emitter, shares: gs.Tensor) -> gs.Tensor:
     """[K, lengths...] as [K, places]."""
-    return emit("Flatten", shares, axis=1)
+    return emit.Flatten(shares, axis=1)
 
 
 def in_places(at: Moved, values: gs.Tensor) -> gs.Tensor:
     """[N, places] as [N, lengths...]."""
     emit, source = at.emit, at.subject.sources[0]
     sizes = [emit.dims(source.start, axis, axis + 1) for axis in places_of(source)]
-    result = emit("Reshape", values, emit("Concat", [-1], *sizes, axis=0))
+    result = emit.Reshape(values, emit.Concat([-1], *sizes, axis=0))
     result.shape = [source.start.shape[axis] for axis in (0, *places_of(source))]
     return result

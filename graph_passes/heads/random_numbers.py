@@ -36,19 +36,19 @@ def hashed(emit: Emitter, samples: gs.Tensor, places: gs.Tensor, seed: int) -> g
         places: numbers i of what each sample has numbers for, int64 [n].
         seed: from 0 to P - 1.
     """
-    column = emit("Unsqueeze", emit.mul(samples, np.int64(_SAMPLE)), [1])
-    first = emit.add(emit.mul(places, np.int64(_PLACE)), np.int64(seed * _SEED + _FIRST))
+    column = emit.Unsqueeze(emit.Mul(samples, np.int64(_SAMPLE)), [1])
+    first = emit.Add(emit.Mul(places, np.int64(_PLACE)), np.int64(seed * _SEED + _FIRST))
     # Each part below P before they meet: their sum is then far below 2^63.
-    value = emit.add(_mod(emit, column), _mod(emit, first))
+    value = emit.Add(_mod(emit, column), _mod(emit, first))
     for more in (_SECOND, _THIRD, _FIRST):
-        value = _fifth_power(emit, _mod(emit, emit.add(value, np.int64(more))))
+        value = _fifth_power(emit, _mod(emit, emit.Add(value, np.int64(more))))
     return value
 
 
 def uniform(emit: Emitter, samples: gs.Tensor, places: gs.Tensor, seed: int, dtype: Any):
     """Numbers between 0 and 1, [K, n]: (h + 1/2) / P."""
-    wide = emit("Cast", hashed(emit, samples, places, seed), to=onnx.TensorProto.DOUBLE)
-    return emit("Cast", emit.mul(emit.add(wide, 0.5), 1.0 / P), to=onnx_type(dtype))
+    wide = emit.Cast(hashed(emit, samples, places, seed), to=onnx.TensorProto.DOUBLE)
+    return emit.Cast(emit.Mul(emit.Add(wide, 0.5), 1.0 / P), to=onnx_type(dtype))
 
 
 def normal(emit: Emitter, samples: gs.Tensor, count: gs.Tensor, seed: int, dtype: Any):
@@ -64,22 +64,22 @@ def normal(emit: Emitter, samples: gs.Tensor, count: gs.Tensor, seed: int, dtype
         seed: from 0 to P - 1.
         dtype: of what comes out.
     """
-    half = emit.div(emit.add(count, np.int64(1)), np.int64(2))
-    places = emit("Range", np.int64(0), half, np.int64(1))
-    u = uniform(emit, samples, emit.mul(places, np.int64(2)), seed, dtype)
-    v = uniform(emit, samples, emit.add(emit.mul(places, np.int64(2)), np.int64(1)), seed, dtype)
-    radius = emit("Sqrt", emit.mul(emit("Log", u), -2.0))
-    angle = emit.mul(v, 2 * math.pi)
-    both = [emit.mul(radius, emit(op, angle)) for op in ("Cos", "Sin")]
-    numbers = emit("Concat", *both, axis=1)
-    return emit("Slice", numbers, [0], emit("Unsqueeze", count, [0]), [1])
+    half = emit.Div(emit.Add(count, np.int64(1)), np.int64(2))
+    places = emit.Range(np.int64(0), half, np.int64(1))
+    u = uniform(emit, samples, emit.Mul(places, np.int64(2)), seed, dtype)
+    v = uniform(emit, samples, emit.Add(emit.Mul(places, np.int64(2)), np.int64(1)), seed, dtype)
+    radius = emit.Sqrt(emit.Mul(emit.Log(u), -2.0))
+    angle = emit.Mul(v, 2 * math.pi)
+    both = [emit.Mul(radius, emit(op, angle)) for op in ("Cos", "Sin")]
+    numbers = emit.Concat(*both, axis=1)
+    return emit.Slice(numbers, [0], emit.Unsqueeze(count, [0]), [1])
 
 
 def _fifth_power(emit: Emitter, value: gs.Tensor) -> gs.Tensor:
-    square = _mod(emit, emit.mul(value, value))
-    fourth = _mod(emit, emit.mul(square, square))
-    return _mod(emit, emit.mul(fourth, value))
+    square = _mod(emit, emit.Mul(value, value))
+    fourth = _mod(emit, emit.Mul(square, square))
+    return _mod(emit, emit.Mul(fourth, value))
 
 
 def _mod(emit: Emitter, value: gs.Tensor) -> gs.Tensor:
-    return emit("Mod", value, np.int64(P))
+    return emit.Mod(value, np.int64(P))

@@ -115,7 +115,7 @@ def one_of_a_set(subject: Subject, target_width: int | None, table: Table) -> on
     weights = gs.Variable(WEIGHTS, dtype=subject.start.dtype, shape=[1])
     baselines = [
         emit.expand_like(
-            emit("Gather", add_set_input(emit, subject, source), which, axis=0), source.start
+            emit.Gather(add_set_input(emit, subject, source), which, axis=0), source.start
         )
         for source in subject.sources
     ]
@@ -124,7 +124,7 @@ def one_of_a_set(subject: Subject, target_width: int | None, table: Table) -> on
     parts[BASELINE_SCORE] = score
     for name, part in parts.items():
         shape = part.shape
-        parts[name] = emit.mul(part, emit.cast_like(weights, part))
+        parts[name] = emit.Mul(part, emit.cast_like(weights, part))
         parts[name].shape = ["?"] if name == BASELINE_SCORE else shape
     return finish(emit.graph, added_up(emit, parts), own_outputs=False)
 
@@ -140,8 +140,8 @@ def _shared_out(
     multipliers = walk_back(asked, subject.starts, "DeepLIFT")
     outputs = {}
     for source, baseline, multiplier in zip(subject.sources, baselines, multipliers, strict=True):
-        difference = emit.sub(source.start, baseline)
-        attribution = emit.mul(0.0 if multiplier is None else multiplier, difference)
+        difference = emit.Sub(source.start, baseline)
+        attribution = emit.Mul(0.0 if multiplier is None else multiplier, difference)
         attribution.shape = source.start.shape
         part = per_token(emit, source, attribution)
         part.shape = source.start.shape[: len(source.start.shape) - source.embedded]

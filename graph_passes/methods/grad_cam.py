@@ -105,8 +105,8 @@ def found_maps(subject: Subject, layer: str | Sequence[str] | None) -> list[Feat
 
 def _of_its_maximum(emit: Emitter, image: gs.Tensor) -> gs.Tensor:
     """Each row [H, W] as parts of its maximum; 0 where that is 0."""
-    most = emit("ReduceMax", image, [1, 2], keepdims=1)
-    return emit.div(image, emit.add(most, emit.cast_like(emit("Equal", most, 0.0), most)))
+    most = emit.ReduceMax(image, [1, 2], keepdims=1)
+    return emit.Div(image, emit.Add(most, emit.cast_like(emit.Equal(most, 0.0), most)))
 
 
 def _class_activation(
@@ -125,22 +125,22 @@ def _class_activation(
     alpha = weights.of(emit, values, slope, layout)
     in_order = order == list(range(len(found.tensor.shape))) and layout.tokens is None
     if in_order and weights.by_channel:
-        row = emit("Reshape", emit("Flatten", alpha, axis=1), [0, 1, -1])
-        total = emit("MatMul", row, emit("Reshape", values, [0, 0, -1]))
-        shape = emit("Concat", [0, 1], emit.dims(values, 2), axis=0)
-        return emit("Relu", emit("Reshape", total, shape))
-    weighted = emit.mul(values, alpha)
-    total = emit("Relu", emit("ReduceSum", weighted, [layout.channels], keepdims=1))
+        row = emit.Reshape(emit.Flatten(alpha, axis=1), [0, 1, -1])
+        total = emit.MatMul(row, emit.Reshape(values, [0, 0, -1]))
+        shape = emit.Concat([0, 1], emit.dims(values, 2), axis=0)
+        return emit.Relu(emit.Reshape(total, shape))
+    weighted = emit.Mul(values, alpha)
+    total = emit.Relu(emit.ReduceSum(weighted, [layout.channels], keepdims=1))
     order += [axis for axis in range(len(found.tensor.shape)) if axis not in order]
     if layout.tokens is None:
-        turned, kept = emit("Transpose", total, perm=order), len(layout.spatial) + 2
-        return emit("Squeeze", turned, list(range(kept, len(order)))) if order[kept:] else turned
+        turned, kept = emit.Transpose(total, perm=order), len(layout.spatial) + 2
+        return emit.Squeeze(turned, list(range(kept, len(order)))) if order[kept:] else turned
     sizes = [*layout.sizes]
     if found.sized_by is not None:
         tensor, axes = found.sized_by
-        sizes = emit("Concat", *(emit.dims(tensor, a, a + 1) for a in axes), axis=0)
-    turned = emit("Transpose", total, perm=order)
-    return emit("Reshape", turned, emit("Concat", [0, 1], sizes, axis=0))
+        sizes = emit.Concat(*(emit.dims(tensor, a, a + 1) for a in axes), axis=0)
+    turned = emit.Transpose(total, perm=order)
+    return emit.Reshape(turned, emit.Concat([0, 1], sizes, axis=0))
 
 
 def _patches(emit: Emitter, found: FeatureMap, tensor: gs.Tensor) -> gs.Tensor:
@@ -148,12 +148,12 @@ def _patches(emit: Emitter, found: FeatureMap, tensor: gs.Tensor) -> gs.Tensor:
     tokens, axis = found.layout.tokens, found.layout.spatial[0]
     assert tokens is not None
     if (np.diff(tokens) != 1).any():
-        return emit("Gather", tensor, tokens, axis=axis)
+        return emit.Gather(tensor, tokens, axis=axis)
     if not found.others:
         return tensor
     first = int(tokens[0])
     behind = found.others - first
-    return emit("Slice", tensor, [first], [-behind or np.iinfo(np.int64).max], [axis])
+    return emit.Slice(tensor, [first], [-behind or np.iinfo(np.int64).max], [axis])
 
 
 def _mean_over(emit: Emitter, slope: gs.Tensor, layout: Layout) -> gs.Tensor:
@@ -170,7 +170,7 @@ def _mean_over(emit: Emitter, slope: gs.Tensor, layout: Layout) -> gs.Tensor:
         as_many = same_rank and same_dim(value.shape[channels], slope.shape[channels])
         if as_many and all(value.shape[axis] == 1 for axis in axes):
             return value
-    return emit("ReduceMean", slope, axes, keepdims=1)
+    return emit.ReduceMean(slope, axes, keepdims=1)
 
 
 def _gradient_weights(emit: Emitter, values: gs.Tensor, slope: gs.Tensor, layout: Layout):
@@ -185,21 +185,21 @@ def _plus_plus_weights(emit: Emitter, values: gs.Tensor, slope: gs.Tensor, layou
     Grad-CAM++, equations 10 and 19, of a score's exponential; 0 where g or the denominator is 0.
     """
     axes = list(layout.spatial)
-    square = emit.mul(slope, slope)
-    total = emit("ReduceSum", values, axes, keepdims=1)
-    below = emit.add(emit.mul(square, 2.0), emit.mul(emit.mul(square, slope), total))
-    none = emit.cast_like(emit("Equal", below, 0.0), below)
-    share = emit.div(square, emit.add(below, none))
-    return emit("ReduceSum", emit.mul(emit("Relu", slope), share), axes, keepdims=1)
+    square = emit.Mul(slope, slope)
+    total = emit.ReduceSum(values, axes, keepdims=1)
+    below = emit.Add(emit.Mul(square, 2.0), emit.Mul(emit.Mul(square, slope), total))
+    none = emit.cast_like(emit.Equal(below, 0.0), below)
+    share = emit.Div(square, emit.Add(below, none))
+    return emit.ReduceSum(emit.Mul(emit.Relu(slope), share), axes, keepdims=1)
 
 
 def _axiom_weights(emit: Emitter, values: gs.Tensor, slope: gs.Tensor, layout: Layout):
     """w_k = sum over space of g A / sum over space of A (XGrad-CAM, equation 8); 0 for 0 / 0."""
     axes = list(layout.spatial)
-    owed = emit("ReduceSum", emit.mul(slope, values), axes, keepdims=1)
-    total = emit("ReduceSum", values, axes, keepdims=1)
-    none = emit.cast_like(emit("Equal", total, 0.0), total)
-    return emit.div(owed, emit.add(total, none))
+    owed = emit.ReduceSum(emit.Mul(slope, values), axes, keepdims=1)
+    total = emit.ReduceSum(values, axes, keepdims=1)
+    none = emit.cast_like(emit.Equal(total, 0.0), total)
+    return emit.Div(owed, emit.Add(total, none))
 
 
 def _each_weight(emit: Emitter, values: gs.Tensor, slope: gs.Tensor, layout: Layout):
@@ -211,7 +211,7 @@ def _each_weight(emit: Emitter, values: gs.Tensor, slope: gs.Tensor, layout: Lay
 def _each_positive_weight(emit: Emitter, values: gs.Tensor, slope: gs.Tensor, layout: Layout):
     """w = relu(g), for each element (LayerCAM, equation 5)."""
     del values, layout
-    return emit("Relu", slope)
+    return emit.Relu(slope)
 
 
 GRAD_CAM = Weights("Grad-CAM", _gradient_weights, True)
@@ -223,16 +223,15 @@ def _to_input_size(
     """[N, 1, h, w] resized to the input's [N, H, W]; [N, h, w] where no picture came in."""
     layout, picture = found.layout, found.picture
     if picture is None or len(picture) != len(layout.sizes):
-        return emit("Squeeze", activation, [1])
+        return emit.Squeeze(activation, [1])
     small = layout.sizes if found.fixed else ()
     large = [subject.start.shape[axis] for axis in picture]
     if len(picture) == len(small) == 2 and is_static([*small, *large]) and max(small) <= _SMALL:
-        return _stretched(emit, emit("Squeeze", activation, [1]), small, large)
+        return _stretched(emit, emit.Squeeze(activation, [1]), small, large)
     parts = [emit.dims(subject.start, axis, axis + 1) for axis in picture]
-    batch_and_one = emit("Shape", activation, start=0, end=2)
-    sizes = emit("Concat", batch_and_one, *parts, axis=0)
-    resized = emit(
-        "Resize",
+    batch_and_one = emit.Shape(activation, start=0, end=2)
+    sizes = emit.Concat(batch_and_one, *parts, axis=0)
+    resized = emit.Resize(
         activation,
         None,
         None,
@@ -240,7 +239,7 @@ def _to_input_size(
         mode="linear",
         coordinate_transformation_mode="half_pixel",
     )
-    return emit("Squeeze", resized, [1])
+    return emit.Squeeze(resized, [1])
 
 
 def _stretched(
@@ -253,8 +252,8 @@ def _stretched(
     rows, columns = (
         half_pixel_weights(length, wanted) for length, wanted in zip(small, large, strict=True)
     )
-    wide = emit("MatMul", image, emit.constant(columns.T, image.dtype))
-    return emit("MatMul", emit.constant(rows, image.dtype), wide)
+    wide = emit.MatMul(image, emit.constant(columns.T, image.dtype))
+    return emit.MatMul(emit.constant(rows, image.dtype), wide)
 
 
 def half_pixel_weights(length: int, wanted: int) -> np.ndarray:

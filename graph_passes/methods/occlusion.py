@@ -62,13 +62,13 @@ class _Axis:
     def emitted(self, emit: Emitter, length: gs.Tensor) -> tuple[Any, Any, gs.Tensor]:
         """w, s and n in the graph, int64 [1] each."""
         one = emit.constant(np.ones(1, np.int64))
-        whole: Any = emit("Max", emit.div(length, np.array([_PARTS])), one)
+        whole: Any = emit.Max(emit.Div(length, np.array([_PARTS])), one)
         whole = whole if self.window is None else emit.constant(np.array([self.window]))
-        window = emit("Min", whole, length)
-        stride: Any = emit("Max", emit.div(window, np.array([2])), one)
+        window = emit.Min(whole, length)
+        stride: Any = emit.Max(emit.Div(window, np.array([2])), one)
         stride = stride if self.stride is None else emit.constant(np.array([self.stride]))
-        over = emit.add(emit.sub(length, window), emit.sub(stride, one))
-        return window, stride, emit.add(emit.div(over, stride), one)
+        over = emit.Add(emit.Sub(length, window), emit.Sub(stride, one))
+        return window, stride, emit.Add(emit.Div(over, stride), one)
 
 
 def axes_of(subject: Subject, options: Chosen) -> list[_Axis]:
@@ -108,41 +108,40 @@ def occlusion_chunk(subject: Subject, options: Chosen) -> onnx.ModelProto:
         inside, left = [], numbers
         for place in range(len(axes) - 1, -1, -1):
             window, stride, count = axes[place].emitted(emit, lengths[place])
-            start = emit.mul(emit("Mod", left, count), stride)
-            left = emit.div(left, count)
+            start = emit.Mul(emit.Mod(left, count), stride)
+            left = emit.Div(left, count)
             ranks = [1] * place, [1] * (len(axes) - 1 - place)
             shape = np.array([-1, *ranks[0], 1, *ranks[1]])
-            length = emit("Squeeze", lengths[place], [0])
-            at = emit("Range", np.int64(0), length, np.int64(1))
-            starts, ats = emit("Reshape", start, shape), emit("Unsqueeze", at, _behind(ranks))
-            hidden = emit(
-                "And",
-                emit("GreaterOrEqual", ats, starts),
-                emit("Less", ats, emit.add(starts, window)),
+            length = emit.Squeeze(lengths[place], [0])
+            at = emit.Range(np.int64(0), length, np.int64(1))
+            starts, ats = emit.Reshape(start, shape), emit.Unsqueeze(at, _behind(ranks))
+            hidden = emit.And(
+                emit.GreaterOrEqual(ats, starts),
+                emit.Less(ats, emit.Add(starts, window)),
             )
             inside.append(hidden)
             covered.append(
-                emit("Unsqueeze", _covering(emit, at, window, stride, count), _behind(ranks))
+                emit.Unsqueeze(_covering(emit, at, window, stride, count), _behind(ranks))
             )
         hidden = inside[0]
         for other in inside[1:]:
-            hidden = emit("And", hidden, other)
-        return emit("Not", hidden)
+            hidden = emit.And(hidden, other)
+        return emit.Not(hidden)
 
     at, _, shown = with_parts_hidden(subject, _TITLE, seen)
     emit, start = at.emit, at.subject.start
     weights = gs.Variable(WEIGHTS, dtype=start.dtype, shape=[POINTS])
     score = gs.Variable(SCORE, dtype=at.subject.logits.dtype, shape=["scores"])
     emit.graph.inputs += [weights, score]
-    falls = emit.sub(emit("Unsqueeze", emit.cast_like(score, start), [0]), scores_at(at))
-    falls = emit.mul(falls, emit("Unsqueeze", weights, [1]))
-    hidden = emit.cast_like(emit("Not", shown), start)
-    total = emit("MatMul", emit("Transpose", falls, perm=[1, 0]), flat(emit, hidden))
+    falls = emit.Sub(emit.Unsqueeze(emit.cast_like(score, start), [0]), scores_at(at))
+    falls = emit.Mul(falls, emit.Unsqueeze(weights, [1]))
+    hidden = emit.cast_like(emit.Not(shown), start)
+    total = emit.MatMul(emit.Transpose(falls, perm=[1, 0]), flat(emit, hidden))
     times = covered[0]
     for other in covered[1:]:
-        times = emit.mul(times, other)
-    times = emit("Flatten", emit.cast_like(times, start), axis=1)
-    part = in_places(at, emit.div(total, times))
+        times = emit.Mul(times, other)
+    times = emit.Flatten(emit.cast_like(times, start), axis=1)
+    part = in_places(at, emit.Div(total, times))
     return finish(emit.graph, added_up(emit, {ATTRIBUTION: part}), own_outputs=False)
 
 
@@ -155,10 +154,10 @@ def _behind(ranks: tuple[list[int], list[int]]) -> list[int]:
 def _covering(emit: Emitter, at: gs.Tensor, window, stride, count) -> gs.Tensor:
     """How many windows hide each place p: min(p // s, n - 1) - ceil(max(p - w + 1, 0) / s) + 1."""
     one = emit.constant(np.ones(1, np.int64))
-    last = emit("Min", emit.div(at, stride), emit.sub(count, one))
-    beyond = emit("Max", emit.add(emit.sub(at, window), one), np.zeros(1, np.int64))
-    first = emit.div(emit.add(beyond, emit.sub(stride, one)), stride)
-    return emit.add(emit.sub(last, first), one)
+    last = emit.Min(emit.Div(at, stride), emit.Sub(count, one))
+    beyond = emit.Max(emit.Add(emit.Sub(at, window), one), np.zeros(1, np.int64))
+    first = emit.Div(emit.Add(beyond, emit.Sub(stride, one)), stride)
+    return emit.Add(emit.Sub(last, first), one)
 
 
 def _rows(count: int, size: int, dtype: np.dtype) -> dict[str, np.ndarray]:

@@ -41,41 +41,41 @@ def masks(emit: Emitter, lengths: Sequence[gs.Tensor], numbers: gs.Tensor, seed:
     and shifted by a random part of a cell (section 3.2). Else each place is seen or not by itself.
     """
     if len(lengths) != 2:
-        sizes = emit("Concat", *lengths, axis=0)
-        count = emit("ReduceProd", sizes, keepdims=0)
-        bits = _bits(emit, numbers, emit("Range", np.int64(0), count, np.int64(1)), seed)
-        return emit("Reshape", bits, emit("Concat", [-1], sizes, axis=0))
+        sizes = emit.Concat(*lengths, axis=0)
+        count = emit.ReduceProd(sizes, keepdims=0)
+        bits = _bits(emit, numbers, emit.Range(np.int64(0), count, np.int64(1)), seed)
+        return emit.Reshape(bits, emit.Concat([-1], sizes, axis=0))
     nodes = CELLS + 2
     bits = _bits(emit, numbers, emit.constant(np.arange(nodes * nodes)), seed)
-    grid = emit("Reshape", bits, [-1, nodes, nodes])
+    grid = emit.Reshape(bits, [-1, nodes, nodes])
     # Numbers that no cell has.
     places = emit.constant(np.array([nodes * nodes, nodes * nodes + 1]))
     shifts = uniform(emit, numbers, places, seed, np.float32)
     rows, columns = (
-        _interpolation(emit, length, emit("Slice", shifts, [axis], [axis + 1], [1]), nodes)
+        _interpolation(emit, length, emit.Slice(shifts, [axis], [axis + 1], [1]), nodes)
         for axis, length in enumerate(lengths)
     )
-    wide = emit("MatMul", grid, emit("Transpose", columns, perm=[0, 2, 1]))
-    return emit("MatMul", rows, wide)
+    wide = emit.MatMul(grid, emit.Transpose(columns, perm=[0, 2, 1]))
+    return emit.MatMul(rows, wide)
 
 
 def _bits(emit: Emitter, numbers: gs.Tensor, places: gs.Tensor, seed: int) -> gs.Tensor:
     drawn = uniform(emit, numbers, places, seed, np.float32)
-    return emit("Cast", emit("Less", drawn, SEEN), to=onnx.TensorProto.FLOAT)
+    return emit.Cast(emit.Less(drawn, SEEN), to=onnx.TensorProto.FLOAT)
 
 
 def _interpolation(emit: Emitter, length: gs.Tensor, shift: gs.Tensor, nodes: int) -> gs.Tensor:
     """Linear weights [K, length, nodes]: max(0, 1 - |(p + 1/2) cells / length + shift - node|)."""
-    at = emit("Range", np.int64(0), emit("Squeeze", length, [0]), np.int64(1))
-    cell = emit.div(np.array([float(CELLS)], np.float32), _float(emit, length))
-    steps = emit.mul(emit.add(_float(emit, at), 0.5), cell)
-    where = emit.add(emit("Unsqueeze", steps, [0]), shift)
-    apart = emit.sub(emit("Unsqueeze", where, [2]), np.arange(nodes, dtype=np.float32))
-    return emit("Relu", emit.sub(1.0, emit("Abs", apart)))
+    at = emit.Range(np.int64(0), emit.Squeeze(length, [0]), np.int64(1))
+    cell = emit.Div(np.array([float(CELLS)], np.float32), _float(emit, length))
+    steps = emit.Mul(emit.Add(_float(emit, at), 0.5), cell)
+    where = emit.Add(emit.Unsqueeze(steps, [0]), shift)
+    apart = emit.Sub(emit.Unsqueeze(where, [2]), np.arange(nodes, dtype=np.float32))
+    return emit.Relu(emit.Sub(1.0, emit.Abs(apart)))
 
 
 def _float(emit: Emitter, value: gs.Tensor) -> gs.Tensor:
-    return emit("Cast", value, to=onnx.TensorProto.FLOAT)
+    return emit.Cast(value, to=onnx.TensorProto.FLOAT)
 
 
 def rise_chunk(subject: Subject, options: Chosen) -> onnx.ModelProto:
@@ -95,25 +95,25 @@ def rise_chunk(subject: Subject, options: Chosen) -> onnx.ModelProto:
     weights = gs.Variable(WEIGHTS, dtype=start.dtype, shape=[POINTS])
     share = gs.Variable(SHARE, dtype=start.dtype, shape=[])
     emit.graph.inputs += [weights, share]
-    row = emit("Unsqueeze", weights, [0])
+    row = emit.Unsqueeze(weights, [0])
     scores, shown = scores_at(at), flat(emit, emit.cast_like(shares, start))
-    score, mask = emit("MatMul", row, scores), emit("MatMul", row, shown)
-    weighed = emit.mul(emit.sub(scores, score), emit("Unsqueeze", weights, [1]))
-    apart = emit("Transpose", weighed, perm=[1, 0])
-    part = in_places(at, emit.div(emit("MatMul", apart, emit.sub(shown, mask)), SEEN))
-    score, mask = emit("Transpose", score, perm=[1, 0]), in_places(at, mask)
+    score, mask = emit.MatMul(row, scores), emit.MatMul(row, shown)
+    weighed = emit.Mul(emit.Sub(scores, score), emit.Unsqueeze(weights, [1]))
+    apart = emit.Transpose(weighed, perm=[1, 0])
+    part = in_places(at, emit.Div(emit.MatMul(apart, emit.Sub(shown, mask)), SEEN))
+    score, mask = emit.Transpose(score, perm=[1, 0]), in_places(at, mask)
     score.shape, mask.shape = ["?", 1], [1, *part.shape[1:]]
     names = (ATTRIBUTION, _MEAN_SCORE, _MEAN_MASK)
     before, score_before, mask_before = (
         total_input(emit, name, like) for name, like in zip(names, (part, score, mask), strict=True)
     )
-    rest = emit.sub(1.0, share)
-    score_gap, mask_gap = emit.sub(score, score_before), emit.sub(mask, mask_before)
-    column = emit("Reshape", score_gap, [-1] + [1] * (len(part.shape) - 1))
-    both = emit.mul(emit.div(emit.mul(rest, share), SEEN), emit.mul(column, mask_gap))
-    now = emit.add(emit.add(emit.mul(before, rest), emit.mul(part, share)), both)
-    score = emit.add(score_before, emit.mul(score_gap, share))
-    mask = emit.add(mask_before, emit.mul(mask_gap, share))
+    rest = emit.Sub(1.0, share)
+    score_gap, mask_gap = emit.Sub(score, score_before), emit.Sub(mask, mask_before)
+    column = emit.Reshape(score_gap, [-1] + [1] * (len(part.shape) - 1))
+    both = emit.Mul(emit.Div(emit.Mul(rest, share), SEEN), emit.Mul(column, mask_gap))
+    now = emit.Add(emit.Add(emit.Mul(before, rest), emit.Mul(part, share)), both)
+    score = emit.Add(score_before, emit.Mul(score_gap, share))
+    mask = emit.Add(mask_before, emit.Mul(mask_gap, share))
     now.shape, score.shape, mask.shape = part.shape, ["?", 1], [1, *part.shape[1:]]
     return finish(emit.graph, dict(zip(names, (now, score, mask), strict=True)), own_outputs=False)
 

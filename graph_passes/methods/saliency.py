@@ -49,18 +49,18 @@ def slope_head(
 def magnitude(emit: Emitter, slope: gs.Tensor, start: gs.Tensor) -> gs.Tensor:
     """|d score / dx|."""
     del start
-    return emit("Abs", slope)
+    return emit.Abs(slope)
 
 
 def itself(emit: Emitter, slope: gs.Tensor, start: gs.Tensor) -> gs.Tensor:
     """d score / dx."""
     del start
-    return emit("Identity", slope)
+    return emit.Identity(slope)
 
 
 def times_input(emit: Emitter, slope: gs.Tensor, start: gs.Tensor) -> gs.Tensor:
     """x d score / dx."""
-    return emit.mul(slope, start)
+    return emit.Mul(slope, start)
 
 
 def unsupported(subject: Subject, options: Chosen) -> list[Refusal]:

@@ -40,17 +40,17 @@ def noisy(numbers: gs.Variable, noise: float, seed: int) -> Mover:
         start, rank = source.start, len(source.start.shape)
         axes = list(range(1, rank))
         most, least = (emit(op, start, axes, keepdims=1) for op in ("ReduceMax", "ReduceMin"))
-        width = emit.mul(emit.sub(most, least), noise)
+        width = emit.Mul(emit.Sub(most, least), noise)
         sizes = emit.dims(start, 1)
-        count = emit("ReduceProd", sizes, keepdims=0)
+        count = emit.ReduceProd(sizes, keepdims=0)
         # Inputs that are explained together have noise of their own.
         own = (
             seed + 7919 * [s.input.name for s in subject.sources].index(source.input.name)
         ) % 2**31
         numbers_of = normal(emit, numbers, count, own, start.dtype)
-        ahead = emit("Concat", emit("Shape", numbers), [1], sizes, axis=0)
-        shift = emit.mul(emit("Reshape", numbers_of, ahead), emit("Unsqueeze", width, [0]))
-        return emit.add(emit("Unsqueeze", start, [0]), shift), None
+        ahead = emit.Concat(emit.Shape(numbers), [1], sizes, axis=0)
+        shift = emit.Mul(emit.Reshape(numbers_of, ahead), emit.Unsqueeze(width, [0]))
+        return emit.Add(emit.Unsqueeze(start, [0]), shift), None
 
     return mover
 
@@ -92,19 +92,19 @@ def variance_chunk(subject: Subject, options: Chosen) -> onnx.ModelProto:
     outputs = {}
     for slope, place in zip(slopes, at.places, strict=True):
         rank = len(place.source.start.shape)
-        column = emit("Reshape", weights, [-1] + [1] * rank)
-        mean = emit("ReduceSum", emit.mul(slope, column), [0], keepdims=0)
-        apart = emit.sub(slope, mean)
-        squares = emit.mul(emit.mul(apart, apart), column)
-        variance = emit("ReduceSum", squares, [0], keepdims=0)
+        column = emit.Reshape(weights, [-1] + [1] * rank)
+        mean = emit.ReduceSum(emit.Mul(slope, column), [0], keepdims=0)
+        apart = emit.Sub(slope, mean)
+        squares = emit.Mul(emit.Mul(apart, apart), column)
+        variance = emit.ReduceSum(squares, [0], keepdims=0)
         mean, variance = (_shaped(at, place.source, part) for part in (mean, variance))
         names = [at.subject.name_of(kind, place.source) for kind in (ATTRIBUTION, _MEAN)]
         before, mean_before = (total_input(emit, name, mean) for name in names)
-        gap, rest = emit.sub(mean, mean_before), emit.sub(1.0, share)
-        moved_by = emit.mul(emit.mul(emit.mul(gap, gap), rest), share)
-        now = emit.add(emit.mul(before, rest), emit.mul(variance, share))
-        outputs[names[0]] = emit.add(now, moved_by)
-        outputs[names[1]] = emit.add(mean_before, emit.mul(gap, share))
+        gap, rest = emit.Sub(mean, mean_before), emit.Sub(1.0, share)
+        moved_by = emit.Mul(emit.Mul(emit.Mul(gap, gap), rest), share)
+        now = emit.Add(emit.Mul(before, rest), emit.Mul(variance, share))
+        outputs[names[0]] = emit.Add(now, moved_by)
+        outputs[names[1]] = emit.Add(mean_before, emit.Mul(gap, share))
         for name in names:
             outputs[name].shape = mean.shape
     return finish(emit.graph, outputs, own_outputs=False)

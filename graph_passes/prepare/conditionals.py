@@ -60,7 +60,7 @@ def _resolved(emit: Emitter, node: gs.Node) -> list[gs.Tensor | None] | None:
     results = zip(*(write_out(emit, branch) for branch in branches), strict=True)
     selected: list[gs.Tensor | None] = []
     for (a, b), (outer, _) in zip(results, pairs, strict=True):
-        chosen = emit("Where", condition, a, b)
+        chosen = emit.Where(condition, a, b)
         chosen.shape = outer.shape
         selected.append(chosen)
     _forget(branches)

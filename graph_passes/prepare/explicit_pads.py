@@ -90,14 +90,14 @@ def _pad_at_run_time(emit: Emitter, node: gs.Node, reach, strides, lower: bool) 
     x = node.inputs[0]
     axes = list(range(2, 2 + len(reach)))
     lengths = emit.dims(x, 2)
-    windows = emit.div(emit.add(lengths, [s - 1 for s in strides]), list(strides))
-    spans = emit.add(
-        emit.mul(emit.sub(windows, [1] * len(axes)), list(strides)), [r + 1 for r in reach]
+    windows = emit.Div(emit.Add(lengths, [s - 1 for s in strides]), list(strides))
+    spans = emit.Add(
+        emit.Mul(emit.Sub(windows, [1] * len(axes)), list(strides)), [r + 1 for r in reach]
     )
-    total = emit("Max", emit.sub(spans, lengths), [0])
-    half = emit.div(total, [2])
-    rest = emit.sub(total, half)
-    amounts = emit("Concat", *((rest, half) if lower else (half, rest)), axis=0)
+    total = emit.Max(emit.Sub(spans, lengths), [0])
+    half = emit.Div(total, [2])
+    rest = emit.Sub(total, half)
+    amounts = emit.Concat(*((rest, half) if lower else (half, rest)), axis=0)
     attributes = {k: v for k, v in node.attrs.items() if k not in ("auto_pad", "pads")}
 
     def run(value, fill):
@@ -109,7 +109,7 @@ def _pad_at_run_time(emit: Emitter, node: gs.Node, reach, strides, lower: bool) 
         return run(x, float(np.finfo(x.dtype).min))
     if node.op == "AveragePool" and not attributes.get("count_include_pad", 0):
         ones = emit.filled_like(x, 1.0)
-        return emit.div(run(x, 0.0), run(ones, 0.0))
+        return emit.Div(run(x, 0.0), run(ones, 0.0))
     return run(x, 0.0)
 
 

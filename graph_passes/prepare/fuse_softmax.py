@@ -35,7 +35,7 @@ def _softmax(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
         return None
     if axis % rank != (_one_kept_axis(top) or 0) % rank:
         return None
-    return emit("Softmax", x, axis=axis)
+    return emit.Softmax(x, axis=axis)
 
 
 def _one_kept_axis(node: gs.Node) -> int | None:

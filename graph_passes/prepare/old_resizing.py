@@ -53,8 +53,7 @@ def old_resize(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
     mode = mode.decode() if isinstance(mode, bytes) else mode
 
     def resize(value, factors, nearest):
-        return emit(
-            "Resize",
+        return emit.Resize(
             value,
             None,
             factors,

@@ -78,7 +78,7 @@ def _has_subgraph(body: gs.Graph) -> bool:
 
 
 def _stacked(emit: Emitter, values: list[gs.Tensor], axis: int) -> gs.Tensor:
-    return emit("Concat", *(emit("Unsqueeze", v, [axis]) for v in values), axis=axis)
+    return emit.Concat(*(emit.Unsqueeze(v, [axis]) for v in values), axis=axis)
 
 
 def _scan(emit: Emitter, node: gs.Node) -> list[gs.Tensor | None] | None:

@@ -4,7 +4,7 @@ Shrikumar, Greenside, Kundaje: Learning Important Features Through Propagating A
 Differences (2017).
 
 A multiplier m_x obeys sum(m_x dx) = sum(m_y dy) for every operator, with d meaning value at the
-input minus value at the baseline. `emit.twin(t)` is t at the baseline.
+input minus value at the baseline. `op.twin(t)` is t at the baseline.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from ..graph.tensors import operator_name
+from ..graph.terms import NodeView, Term
 from ..graph.twins import TwinEmitter
 from .arithmetic import extremum_shares
 from .pooling import (
@@ -25,18 +26,16 @@ from .pooling import (
     scatter_to_positions,
 )
 from .reductions import extremum_share, keep_axes
-from .registry import ZERO_DERIVATIVE, Family, Rule, gradient_entry
+from .registry import ZERO_DERIVATIVE, Family, Rule, Trait, gradient_entry, has
 from .table import Resolved, Table, gradient_rules
 
 # Differences below this part of the values are rounding: there the derivative stands in for the
 # quotient.
 RELATIVE_TINY = 1e-6
-# Operators whose slope may be infinite at a number that they take.
-_MAY_BE_STEEP = {"Sqrt", "Log", "Reciprocal", "Pow", "Div", "Asin", "Acos", "Acosh", "Atanh"}
 
 
-def deeplift_rules(emit: TwinEmitter):
-    """The rule table of DeepLIFT with the rescale rule, for a graph whose twins `emit` holds."""
+def deeplift_rules(op: TwinEmitter):
+    """The rule table of DeepLIFT with the rescale rule, for a graph whose twins `op` holds."""
 
     def table(node: gs.Node, operand: int, varying: Sequence[int]) -> Resolved | str:
         resolved = gradient_rules(node, operand, varying)
@@ -47,9 +46,7 @@ def deeplift_rules(emit: TwinEmitter):
         entry = gradient_entry(node, operand)
         assert entry is not None
         others = [k for k in varying if k != operand]
-        steering = [
-            t.name for k, t in enumerate(node.inputs) if k not in varying and emit.depends(t)
-        ]
+        steering = [t.name for k, t in enumerate(node.inputs) if k not in varying and op.depends(t)]
         if steering:
             return f"its operand {steering[0]!r} depends on the input without a derivative"
         if node.attrs.get("reduction", "none") not in ("none", "add"):
@@ -83,41 +80,39 @@ def deeplift_rules(emit: TwinEmitter):
     return table
 
 
-def zero(emit: TwinEmitter, node: gs.Node, m: gs.Tensor) -> gs.Tensor:
+def zero(op: TwinEmitter, node: NodeView, m: Term) -> Term:
     """The derivative of a piecewise constant operator."""
-    return emit.mul(m, 0.0)
+    return m * 0
 
 
-def rescale(emit: TwinEmitter, node: gs.Node, m, *_, operand: int, derivative: Rule) -> gs.Tensor:
+def rescale(op: TwinEmitter, node: NodeView, m, *_, operand: int, derivative: Rule) -> Term:
     """Rescale (section 3.5.1): m_x = m_y dy / dx, and m_y f'(x') where dx is only rounding.
 
     What concerns the baseline alone (f'(x'), the size below which dx is rounding) is asked of the
     twin, so that it is computed once for each baseline.
     """
-    x, y = node.inputs[operand], node.outputs[0]
-    reference = emit.twin(x)
-    dx, dy = emit.sub(x, reference), emit.sub(y, emit.twin(y))
-    rounding = emit.mul(emit("Abs", reference), RELATIVE_TINY)
+    x, y = node.inputs[operand], node.y
+    reference = op.twin(x)
+    dx, dy = x - reference, y - op.twin(y)
+    rounding = abs(reference) * RELATIVE_TINY
     # Infinity minus itself, of an attention mask say, is not a number, and no difference either.
-    tiny = emit("Not", emit("Greater", emit("Abs", dx), rounding))
+    tiny = ~(abs(dx) > rounding)
     # 0 / 0 is not a number, and not chosen.
-    return emit.mul(
-        m, emit("Where", tiny, slope_at_baseline(emit, node, derivative), emit.div(dy, dx))
-    )
+    return m * op.Where(tiny, slope_at_baseline(op, node, derivative), dy / dx)
 
 
 def slope_at_baseline(
-    emit: TwinEmitter, node: gs.Node, derivative: Rule, times: float = 1.0
-) -> gs.Tensor:
+    op: TwinEmitter, node: NodeView, derivative: Rule, times: float = 1.0
+) -> Term:
     """f'(x') times a number, in y's shape; 0 where it is infinite: there dx = 0 owes nothing."""
-    twin = emit.twin_node(node)
-    slope = derivative(emit, twin, emit.filled_like(twin.outputs[0], times))
+    twin = op.twin_node(node)
+    slope = derivative(op, twin, op.filled_like(twin.y, times))
     if slope is None:
-        return emit.constant(0.0, node.outputs[0].dtype)
-    if node.op not in _MAY_BE_STEEP:
+        return op.constant(0.0, node.y.dtype)
+    if not has(node.op, Trait.STEEP):
         return slope
-    most = float(np.finfo(node.outputs[0].dtype).max)
-    return emit("Where", emit("LessOrEqual", emit("Abs", slope), most), slope, 0.0)
+    most = float(np.finfo(node.y.dtype).max)
+    return op.Where(abs(slope) <= most, slope, 0)
 
 
 def _is_plain_clip(node: gs.Node) -> bool:
@@ -126,7 +121,7 @@ def _is_plain_clip(node: gs.Node) -> bool:
     return all(bound == 0 or abs(bound) > 1e-20 for bound in bounds)
 
 
-def rescale_relu(emit: TwinEmitter, node: gs.Node, m, *_) -> gs.Tensor:
+def rescale_relu(op: TwinEmitter, node: NodeView, m, *_) -> Term:
     """Rescale for max(x, 0): m_x = m_y a / (a - b), with a = max(x, y') and b = min(x, x', -tiny).
 
     The part of the way from x' to x that lies above 0, as a / (a - b): of max(x, x', 0) to
@@ -134,28 +129,28 @@ def rescale_relu(emit: TwinEmitter, node: gs.Node, m, *_) -> gs.Tensor:
     x = x' too, where dy / dx is 0 / 0, it is the derivative. Five operators for each activation
     instead of ten: activations are most of what DeepLIFT costs beside its convolutions.
     """
-    x = node.inputs[0]
-    below = emit("Min", emit.twin(x), -float(np.finfo(x.dtype).tiny))
-    top, bottom = emit("Max", x, emit.twin(node.outputs[0])), emit("Min", x, below)
+    x = node.x
+    below = op.Min(op.twin(x), -float(np.finfo(x.dtype).tiny))
+    top, bottom = op.Max(x, op.twin(node.y)), op.Min(x, below)
     top.shape = bottom.shape = x.shape
-    return emit.mul(m, emit.div(top, emit.sub(top, bottom)))
+    return m * (top / (top - bottom))
 
 
-def rescale_clip(emit: TwinEmitter, node: gs.Node, m, *_, derivative: Rule) -> gs.Tensor:
+def rescale_clip(op: TwinEmitter, node: NodeView, m, *_, derivative: Rule) -> Term:
     """Rescale for a Clip of fixed bounds: m_x = m_y (dy + tiny f'(x')) / (dx + tiny).
 
     dx and dy are exact where they are small (both are differences of close numbers, and inside the
     bounds the same ones), so only dx = 0 needs the derivative: tiny f' / tiny. Elsewhere tiny, the
     smallest normal number, is lost in rounding.
     """
-    x, y = node.inputs[0], node.outputs[0]
+    x, y = node.x, node.y
     tiny = float(np.finfo(x.dtype).tiny)
-    dx, dy = emit.sub(x, emit.twin(x)), emit.sub(y, emit.twin(y))
-    rise = emit.add(dy, slope_at_baseline(emit, node, derivative, tiny))
-    return emit.mul(m, emit.div(rise, emit.add(dx, tiny)))
+    dx, dy = x - op.twin(x), y - op.twin(y)
+    rise = dy + slope_at_baseline(op, node, derivative, tiny)
+    return m * (rise / (dx + tiny))
 
 
-def quotient(emit: TwinEmitter, node: gs.Node, m, *_, operand: int) -> gs.Tensor:
+def quotient(op: TwinEmitter, node: NodeView, m, *_, operand: int) -> Term:
     """y = a / b, both varying: m_a = m / b_, m_b = -m y_ / b_, with the means b_ = (b + b') / 2.
 
     It is the symmetric split of a = y b, da = dy b_ + db y_, solved for dy, so it sums exactly, and
@@ -164,75 +159,67 @@ def quotient(emit: TwinEmitter, node: gs.Node, m, *_, operand: int) -> gs.Tensor
     Where the sign changes b_ may be 0: there a (1 / b) is split,
     m_a = m (1 / b + 1 / b') / 2 and m_b = -m a_ / (b b').
     """
-    (a, b), y = node.inputs, node.outputs[0]
-    other_b = emit.twin(b)
-    middle = emit.mean(b, other_b)
-    crossing = emit("Less", emit.mul(emit("Sign", b), emit("Sign", other_b)), 0.0)
-    safe = emit("Where", crossing, 1.0, middle)
+    (a, b), y = node.inputs, node.y
+    other_b = op.twin(b)
+    middle = op.mean(b, other_b)
+    crossing = op.Sign(b) * op.Sign(other_b) < 0
+    safe = op.Where(crossing, 1, middle)
     if operand == 0:
-        split = emit.mul(emit.add(emit("Reciprocal", b), emit("Reciprocal", other_b)), 0.5)
-        return emit.mul(m, emit("Where", crossing, split, emit("Reciprocal", safe)))
-    split = emit.div(emit.div(emit.mean(a, emit.twin(a)), b), other_b)
-    bounded = emit.div(emit.mean(y, emit.twin(y)), safe)
-    return emit.neg(emit.mul(m, emit("Where", crossing, split, bounded)))
+        split = (op.Reciprocal(b) + op.Reciprocal(other_b)) * 0.5
+        return m * op.Where(crossing, split, op.Reciprocal(safe))
+    split = op.mean(a, op.twin(a)) / b / other_b
+    bounded = op.mean(y, op.twin(y)) / safe
+    return -(m * op.Where(crossing, split, bounded))
 
 
-def product(
-    emit: TwinEmitter, node: gs.Node, m, *_, others: list[int], derivative: Rule
-) -> gs.Tensor:
+def product(op: TwinEmitter, node: NodeView, m, *_, others: list[int], derivative: Rule) -> Term:
     """The symmetric split d(a b) = da (b + b') / 2 + db (a + a') / 2, for every bilinear operator.
 
     It is the gradient rule with the other operands in the middle between input and baseline.
     """
     inputs = list(node.inputs)
     for other in others:
-        inputs[other] = _middle(emit, inputs[other])
-    y = gs.Variable("shape_only", dtype=node.outputs[0].dtype, shape=node.outputs[0].shape)
-    stand_in = gs.Node(node.op, node.name, node.attrs, inputs, [y], domain=node.domain)
-    multiplier = derivative(emit, stand_in, m)
-    stand_in.inputs.clear()
-    return multiplier
+        inputs[other] = _middle(op, inputs[other])
+    return derivative(op, node.with_inputs(inputs), m)
 
 
-def _middle(emit: TwinEmitter, tensor: gs.Tensor) -> gs.Tensor:
-    middle = emit.mean(tensor, emit.twin(tensor))
+def _middle(op: TwinEmitter, tensor: Term) -> Term:
+    middle = op.mean(tensor, op.twin(tensor))
     middle.shape = tensor.shape
     return middle
 
 
-def maximum(emit: TwinEmitter, node: gs.Node, m, *_, operand: int, derivative: Rule) -> gs.Tensor:
+def maximum(op: TwinEmitter, node: NodeView, m, *_, operand: int, derivative: Rule) -> Term:
     """Through t = max(y, y'): shares of m_y for the argmax at x and for the one at x'.
 
     m_y (t - y') goes to the argmax at x, m_y (y - t) to the one at x', each over dx. For a minimum
     t = min(y, y'). Windows that overlap add up. Where dx = 0 nothing is owed and the derivative
     stands in.
     """
-    y, y_reference = node.outputs[0], emit.twin(node.outputs[0])
-    top = emit("Min" if node.op in ("Min", "ReduceMin") else "Max", y, y_reference)
-    gain = emit.mul(m, emit.sub(top, y_reference))
-    loss = emit.mul(m, emit.sub(y, top))
-    owed = emit.add(
-        _to_extremum(emit, node, gain, operand),
-        _to_extremum(emit, emit.twin_node(node), loss, operand),
-    )
+    y, y_reference = node.y, op.twin(node.y)
+    top = op("Min" if node.op in ("Min", "ReduceMin") else "Max", y, y_reference)
+    gain = m * (top - y_reference)
+    loss = m * (y - top)
+    owed = _to_extremum(op, node, gain, operand)
+    owed = owed + _to_extremum(op, op.twin_node(node), loss, operand)
     x = node.inputs[operand]
-    dx = emit.sub(x, emit.twin(x))
+    dx = x - op.twin(x)
     # Not a number where both are the same infinity: that is no difference either.
-    still = emit("Not", emit("Greater", emit("Abs", dx), 0.0))
-    share = emit.div(owed, emit.add(dx, emit.cast_like(still, dx)))
-    return emit("Where", still, derivative(emit, node, m), share)
+    still = ~(abs(dx) > 0)
+    share = owed / (dx + op.cast_like(still, dx))
+    return op.Where(still, derivative(op, node, m), share)
 
 
-def _to_extremum(emit: TwinEmitter, node: gs.Node, value: gs.Tensor, operand: int) -> gs.Tensor:
+def _to_extremum(op: TwinEmitter, node: NodeView, value: Term, operand: int) -> Term:
     """`value` (in y's shape) placed at the elements of the operand that the node picked."""
     if node.op == "MaxPool":
-        return scatter_to_positions(emit, value, max_positions(emit, node), node.inputs[0])
+        return scatter_to_positions(op, value, max_positions(op, node), node.x)
     if node.op == "GlobalMaxPool":
-        flat, positions = global_positions(emit, node)
-        return scatter_globally(emit, node, value, positions, flat)
+        flat, positions = global_positions(op, node)
+        return scatter_globally(op, node, value, positions, flat)
     if node.op in ("ReduceMax", "ReduceMin"):
-        return emit.mul(keep_axes(emit, node, value), extremum_share(emit, node))
-    return emit.mul(value, extremum_shares(emit, node.inputs, node.outputs[0])[operand])
+        return keep_axes(op, node, value) * extremum_share(op, node)
+    return value * extremum_shares(op, node.inputs, node.y)[operand]
 
 
 RESCALE = Table("rescale", TwinEmitter, deeplift_rules)

@@ -13,332 +13,340 @@ import numpy as np
 from ..graph.names import STRAIGHT_THROUGH, is_marked
 from ..graph.tensors import is_constant, optional_input
 from .masks import above, below, binds
-from .registry import Family, gradient
+from .registry import Family, Trait, gradient
 
 elementwise = partial(gradient, family=Family.ELEMENTWISE)
 
 
-@elementwise("Relu")
-def relu(emit, node, dy):
+@elementwise(
+    "Relu", traits=Trait.REVEALED | Trait.RECTIFIES | Trait.NEVER_NEGATIVE | Trait.KEEPS_CHANNELS
+)
+def relu(op, node, dy):
     """dx = dy [y > 0]."""
-    return emit.gated(dy, above(emit, node.outputs[0], 0.0))
+    return op.gated(dy, above(op, node.y, 0.0))
 
 
-@elementwise("LeakyRelu")
-def leaky_relu(emit, node, dy):
+@elementwise("LeakyRelu", traits=Trait.REVEALED | Trait.KEEPS_CHANNELS)
+def leaky_relu(op, node, dy):
     """dx = dy (1 where x > 0, else alpha)."""
     alpha = node.attrs.get("alpha", 0.01)
-    positive = above(emit, node.inputs[0], 0.0)
-    return emit.gated(dy, emit.add(emit.mul(positive, 1.0 - alpha), alpha))
+    positive = above(op, node.x, 0.0)
+    return op.gated(dy, positive * (1.0 - alpha) + alpha)
 
 
-@elementwise("PRelu", broadcasts=True)
-def prelu(emit, node, dy):
+@elementwise("PRelu", broadcasts=True, traits=Trait.REVEALED | Trait.KEEPS_PLACES | Trait.ALIGNS)
+def prelu(op, node, dy):
     """dx = dy (1 where x > 0, else slope)."""
     x, slope = node.inputs
-    positive = above(emit, x, 0.0)
-    return emit.gated(dy, emit.add(emit.mul(positive, emit.sub(1.0, slope)), slope))
+    positive = above(op, x, 0.0)
+    return op.gated(dy, positive * (1 - slope) + slope)
 
 
 @gradient("PRelu", operand=1, family=Family.COMPOSITE, broadcasts=True)
-def prelu_slope(emit, node, dy):
+def prelu_slope(op, node, dy):
     """dslope = dy min(x, 0)."""
-    return emit.mul(dy, emit("Min", node.inputs[0], 0.0))
+    return dy * op.Min(node.x, 0)
 
 
 @elementwise("ThresholdedRelu")
-def thresholded_relu(emit, node, dy):
+def thresholded_relu(op, node, dy):
     """dx = dy [x > alpha]."""
     alpha = node.attrs.get("alpha", 1.0)
-    return emit.keep_where(dy, emit("Greater", node.inputs[0], alpha))
+    return op.keep_where(dy, node.x > alpha)
 
 
-@elementwise("Elu")
-def elu(emit, node, dy):
+@elementwise("Elu", traits=Trait.REVEALED | Trait.KEEPS_CHANNELS)
+def elu(op, node, dy):
     """dx = dy (1 where x > 0, else alpha e^x)."""
     alpha = node.attrs.get("alpha", 1.0)
-    x = node.inputs[0]
-    below = emit.mul(emit("Exp", emit("Min", x, 0.0)), alpha)
-    positive = emit.cast_like(emit("Greater", x, 0.0), dy)
-    return emit.mul(dy, emit.add(positive, emit.mul(emit.sub(1.0, positive), below)))
+    x = node.x
+    below = op.Exp(op.Min(x, 0)) * alpha
+    positive = op.cast_like(x > 0, dy)
+    return dy * (positive + (1 - positive) * below)
 
 
-@elementwise("Celu")
-def celu(emit, node, dy):
+@elementwise("Celu", traits=Trait.REVEALED)
+def celu(op, node, dy):
     """dx = dy e^(min(x, 0) / alpha)."""
     alpha = node.attrs.get("alpha", 1.0)
-    return emit.mul(dy, emit("Exp", emit.div(emit("Min", node.inputs[0], 0.0), alpha)))
+    return dy * op.Exp(op.Min(node.x, 0) / alpha)
 
 
-@elementwise("Selu")
-def selu(emit, node, dy):
+@elementwise("Selu", traits=Trait.REVEALED)
+def selu(op, node, dy):
     """dx = dy gamma (1 where x > 0, else alpha e^x)."""
     alpha = node.attrs.get("alpha", 1.67326319217681884765625)
     gamma = node.attrs.get("gamma", 1.05070102214813232421875)
-    x = node.inputs[0]
-    below = emit.mul(emit("Exp", emit("Min", x, 0.0)), alpha)
-    positive = emit.cast_like(emit("Greater", x, 0.0), dy)
-    slope = emit.add(positive, emit.mul(emit.sub(1.0, positive), below))
-    return emit.mul(emit.mul(dy, slope), gamma)
+    x = node.x
+    below = op.Exp(op.Min(x, 0)) * alpha
+    positive = op.cast_like(x > 0, dy)
+    slope = positive + (1 - positive) * below
+    return dy * slope * gamma
 
 
-@elementwise("Clip")
-def clip(emit, node, dy):
+@elementwise("Clip", traits=Trait.REVEALED | Trait.ALIGNS | Trait.KEEPS_CHANNELS)
+def clip(op, node, dy):
     """dx = dy [min < y < max]; a bound that is not given does not bind.
 
     Read off y, not x, so that ONNX Runtime can still fuse the Clip into the Conv before it.
     """
-    y = node.outputs[0]
+    y = node.y
     low, high = (optional_input(node, k) for k in (1, 2))
-    masks = [above(emit, y, low)] if low is not None and binds(low, -math.inf) else []
+    masks = [above(op, y, low)] if low is not None and binds(low, -math.inf) else []
     if high is not None and binds(high, math.inf):
-        masks.append(below(emit, y, high))
+        masks.append(below(op, y, high))
     if not masks:
         return dy
-    return emit.gated(dy, masks[0] if len(masks) == 1 else emit.mul(*masks))
+    return op.gated(dy, masks[0] if len(masks) == 1 else masks[0] * masks[1])
 
 
 @gradient("Clip", operand=1, family=Family.COMPOSITE, broadcasts=True)
-def clip_low(emit, node, dy):
+def clip_low(op, node, dy):
     """dmin = dy [x < min], where max does not bind instead."""
     x, low = node.inputs[:2]
-    bound = emit.keep_where(dy, emit("Less", x, low))
-    if len(node.inputs) > 2 and node.inputs[2].name:
-        bound = emit.keep_where(bound, emit("Less", low, node.inputs[2]))
-    return bound
+    bound = op.keep_where(dy, x < low)
+    high = optional_input(node, 2)
+    return bound if high is None else op.keep_where(bound, low < high)
 
 
 @gradient("Clip", operand=2, family=Family.COMPOSITE, broadcasts=True)
-def clip_high(emit, node, dy):
+def clip_high(op, node, dy):
     """dmax = dy [max(x, min) > max]."""
     x, low, high = node.inputs
-    raised = emit("Max", x, low) if low.name else x
-    return emit.keep_where(dy, emit("Greater", raised, high))
+    raised = x if low is None else op.Max(x, low)
+    return op.keep_where(dy, raised > high)
 
 
-@elementwise("Sigmoid")
-def sigmoid(emit, node, dy):
+@elementwise(
+    "Sigmoid", traits=Trait.REVEALED | Trait.RECTIFIES | Trait.POSITIVE | Trait.KEEPS_CHANNELS
+)
+def sigmoid(op, node, dy):
     """dx = dy y (1 - y)."""
-    y = node.outputs[0]
-    return emit.mul(dy, emit.mul(y, emit.sub(1.0, y)))
+    y = node.y
+    return dy * (y * (1 - y))
 
 
-@elementwise("Tanh")
-def tanh(emit, node, dy):
+@elementwise("Tanh", traits=Trait.REVEALED | Trait.KEEPS_CHANNELS)
+def tanh(op, node, dy):
     """dx = dy (1 - y^2)."""
-    y = node.outputs[0]
-    return emit.mul(dy, emit.sub(1.0, emit.mul(y, y)))
+    y = node.y
+    return dy * (1 - y * y)
 
 
-@elementwise("HardSigmoid")
-def hard_sigmoid(emit, node, dy):
+@elementwise(
+    "HardSigmoid",
+    traits=Trait.REVEALED | Trait.RECTIFIES | Trait.NEVER_NEGATIVE | Trait.KEEPS_CHANNELS,
+)
+def hard_sigmoid(op, node, dy):
     """dx = dy alpha [0 < y < 1]."""
-    y = node.outputs[0]
-    inside = emit.mul(above(emit, y, 0.0), below(emit, y, 1.0))
-    return emit.gated(emit.mul(dy, node.attrs.get("alpha", 0.2)), inside)
+    y = node.y
+    inside = above(op, y, 0.0) * below(op, y, 1.0)
+    return op.gated(dy * node.attrs.get("alpha", 0.2), inside)
 
 
-@elementwise("HardSwish")
-def hard_swish(emit, node, dy):
+@elementwise("HardSwish", traits=Trait.REVEALED | Trait.KEEPS_CHANNELS)
+def hard_swish(op, node, dy):
     """y = x h(x), h = clip(x/6 + 1/2, 0, 1): dx = dy (h + x/6 [0 < h < 1])."""
-    x = node.inputs[0]
-    h = emit("HardSigmoid", x, alpha=1 / 6, beta=0.5)
-    inside = emit.mul(above(emit, h, 0.0), below(emit, h, 1.0))
-    return emit.mul(dy, emit.add(h, emit.mul(emit.mul(x, 1 / 6), inside)))
+    x = node.x
+    h = op.HardSigmoid(x, alpha=1 / 6, beta=0.5)
+    inside = above(op, h, 0.0) * below(op, h, 1.0)
+    return dy * (h + x * (1 / 6) * inside)
 
 
-@elementwise("Softplus")
-def softplus(emit, node, dy):
+@elementwise(
+    "Softplus", traits=Trait.REVEALED | Trait.RECTIFIES | Trait.POSITIVE | Trait.KEEPS_CHANNELS
+)
+def softplus(op, node, dy):
     """dx = dy sigmoid(x)."""
-    return emit.mul(dy, emit("Sigmoid", node.inputs[0]))
+    return dy * op.Sigmoid(node.x)
 
 
-@elementwise("Softsign")
-def softsign(emit, node, dy):
+@elementwise("Softsign", traits=Trait.REVEALED)
+def softsign(op, node, dy):
     """dx = dy / (1 + |x|)^2."""
-    denominator = emit.add(emit("Abs", node.inputs[0]), 1.0)
-    return emit.div(dy, emit.mul(denominator, denominator))
+    denominator = abs(node.x) + 1
+    return dy / (denominator * denominator)
 
 
-@elementwise("Mish")
-def mish(emit, node, dy):
+@elementwise("Mish", traits=Trait.REVEALED)
+def mish(op, node, dy):
     """y = x t, t = tanh(softplus(x)): dx = dy (t + x (1 - t^2) sigmoid(x))."""
-    x = node.inputs[0]
-    t = emit("Tanh", emit("Softplus", x))
-    slope = emit.mul(emit.sub(1.0, emit.mul(t, t)), emit("Sigmoid", x))
-    return emit.mul(dy, emit.add(t, emit.mul(x, slope)))
+    x = node.x
+    t = op.Tanh(op.Softplus(x))
+    slope = (1 - t * t) * op.Sigmoid(x)
+    return dy * (t + x * slope)
 
 
-@elementwise("Swish")
-def swish(emit, node, dy):
+@elementwise("Swish", traits=Trait.REVEALED)
+def swish(op, node, dy):
     """y = x s, s = sigmoid(alpha x): dx = dy (s + alpha y (1 - s))."""
     alpha = node.attrs.get("alpha", 1.0)
-    s = emit("Sigmoid", emit.mul(node.inputs[0], alpha))
-    return emit.mul(dy, emit.add(s, emit.mul(emit.mul(node.outputs[0], alpha), emit.sub(1.0, s))))
+    s = op.Sigmoid(node.x * alpha)
+    return dy * (s + node.y * alpha * (1 - s))
 
 
-@elementwise("Gelu")
-def gelu(emit, node, dy):
+@elementwise("Gelu", traits=Trait.REVEALED | Trait.KEEPS_CHANNELS)
+def gelu(op, node, dy):
     """Exact: dx = dy (Phi(x) + x phi(x)); tanh form: with t = tanh(u), u = c (x + 0.044715 x^3).
 
     dx = dy ((1 + t) / 2 + x (1 - t^2) c (1 + 0.134145 x^2) / 2), c = sqrt(2 / pi).
     """
-    x = node.inputs[0]
-    square = emit.mul(x, x)
+    x = node.x
+    square = x * x
     if node.attrs.get("approximate", "none") == "tanh":
         c = math.sqrt(2 / math.pi)
-        t = emit("Tanh", emit.mul(x, emit.mul(emit.add(emit.mul(square, 0.044715), 1.0), c)))
-        inner = emit.mul(emit.add(emit.mul(square, 3 * 0.044715), 1.0), 0.5 * c)
-        slope = emit.mul(emit.mul(x, emit.sub(1.0, emit.mul(t, t))), inner)
-        return emit.mul(dy, emit.add(emit.mul(emit.add(t, 1.0), 0.5), slope))
-    phi = emit.mul(emit("Exp", emit.mul(square, -0.5)), 1 / math.sqrt(2 * math.pi))
-    cdf = emit.mul(emit.add(emit("Erf", emit.mul(x, math.sqrt(0.5))), 1.0), 0.5)
-    return emit.mul(dy, emit.add(cdf, emit.mul(x, phi)))
+        t = op.Tanh(x * ((square * 0.044715 + 1) * c))
+        inner = (square * (3 * 0.044715) + 1) * (0.5 * c)
+        slope = x * (1 - t * t) * inner
+        return dy * ((t + 1) * 0.5 + slope)
+    phi = op.Exp(square * -0.5) * (1 / math.sqrt(2 * math.pi))
+    cdf = (op.Erf(x * math.sqrt(0.5)) + 1) * 0.5
+    return dy * (cdf + x * phi)
 
 
 @elementwise("Shrink")
-def shrink(emit, node, dy):
+def shrink(op, node, dy):
     """dx = dy [|x| > lambd]."""
-    outside = emit("Greater", emit("Abs", node.inputs[0]), node.attrs.get("lambd", 0.5))
-    return emit.keep_where(dy, outside)
+    outside = abs(node.x) > node.attrs.get("lambd", 0.5)
+    return op.keep_where(dy, outside)
 
 
-@elementwise("Abs")
-def absolute(emit, node, dy):
+@elementwise("Abs", traits=Trait.REVEALED | Trait.RECTIFIES | Trait.NEVER_NEGATIVE)
+def absolute(op, node, dy):
     """dx = dy sign(x)."""
-    return emit.gated(dy, emit("Sign", node.inputs[0]))
+    return op.gated(dy, op.Sign(node.x))
 
 
-@elementwise("Exp")
-def exp(emit, node, dy):
+@elementwise("Exp", traits=Trait.RECTIFIES | Trait.POSITIVE | Trait.KEEPS_CHANNELS)
+def exp(op, node, dy):
     """dx = dy y."""
-    return emit.mul(dy, node.outputs[0])
+    return dy * node.y
 
 
-@elementwise("Log")
-def log(emit, node, dy):
+@elementwise("Log", traits=Trait.STEEP | Trait.KEEPS_CHANNELS)
+def log(op, node, dy):
     """dx = dy / x."""
-    return emit.div(dy, node.inputs[0])
+    return dy / node.x
 
 
-@elementwise("Sqrt")
-def sqrt(emit, node, dy):
+@elementwise("Sqrt", traits=Trait.RECTIFIES | Trait.STEEP | Trait.KEEPS_SIGN)
+def sqrt(op, node, dy):
     """dx = dy / (2 y)."""
-    return emit.div(emit.mul(dy, 0.5), node.outputs[0])
+    return dy * 0.5 / node.y
 
 
-@elementwise("Reciprocal")
-def reciprocal(emit, node, dy):
+@elementwise("Reciprocal", traits=Trait.STEEP)
+def reciprocal(op, node, dy):
     """dx = -dy y^2."""
-    y = node.outputs[0]
-    return emit.neg(emit.mul(dy, emit.mul(y, y)))
+    y = node.y
+    return -(dy * (y * y))
 
 
-@elementwise("Erf")
-def erf(emit, node, dy):
+@elementwise("Erf", traits=Trait.REVEALED | Trait.KEEPS_CHANNELS)
+def erf(op, node, dy):
     """dx = dy (2 / sqrt(pi)) e^(-x^2)."""
-    x = node.inputs[0]
-    return emit.mul(dy, emit.mul(emit("Exp", emit.neg(emit.mul(x, x))), 2 / math.sqrt(math.pi)))
+    x = node.x
+    return dy * (op.Exp(-(x * x)) * (2 / math.sqrt(math.pi)))
 
 
-@elementwise("Round")
-def round_(emit, node, dy):
+@elementwise("Round", traits=Trait.ALIGNS)
+def round_(op, node, dy):
     """dx = 0; dx = dy for a quantiser's rounding (Bengio et al. 2013, straight-through)."""
     return dy if is_marked(node.name, STRAIGHT_THROUGH) else None
 
 
-@elementwise("Sin")
-def sin(emit, node, dy):
+@elementwise("Sin", traits=Trait.REVEALED)
+def sin(op, node, dy):
     """dx = dy cos(x)."""
-    return emit.mul(dy, emit("Cos", node.inputs[0]))
+    return dy * op.Cos(node.x)
 
 
-@elementwise("Cos")
-def cos(emit, node, dy):
+@elementwise("Cos", traits=Trait.REVEALED)
+def cos(op, node, dy):
     """dx = -dy sin(x)."""
-    return emit.neg(emit.mul(dy, emit("Sin", node.inputs[0])))
+    return -(dy * op.Sin(node.x))
 
 
 @elementwise("Tan")
-def tan(emit, node, dy):
+def tan(op, node, dy):
     """dx = dy (1 + y^2)."""
-    y = node.outputs[0]
-    return emit.mul(dy, emit.add(emit.mul(y, y), 1.0))
+    y = node.y
+    return dy * (y * y + 1)
 
 
-@elementwise("Asin")
-def asin(emit, node, dy):
+@elementwise("Asin", traits=Trait.STEEP)
+def asin(op, node, dy):
     """dx = dy / sqrt(1 - x^2)."""
-    x = node.inputs[0]
-    return emit.div(dy, emit("Sqrt", emit.sub(1.0, emit.mul(x, x))))
+    x = node.x
+    return dy / op.Sqrt(1 - x * x)
 
 
-@elementwise("Acos")
-def acos(emit, node, dy):
+@elementwise("Acos", traits=Trait.STEEP)
+def acos(op, node, dy):
     """dx = -dy / sqrt(1 - x^2)."""
-    return emit.neg(asin(emit, node, dy))
+    return -asin(op, node, dy)
 
 
-@elementwise("Atan")
-def atan(emit, node, dy):
+@elementwise("Atan", traits=Trait.REVEALED)
+def atan(op, node, dy):
     """dx = dy / (1 + x^2)."""
-    x = node.inputs[0]
-    return emit.div(dy, emit.add(emit.mul(x, x), 1.0))
+    x = node.x
+    return dy / (x * x + 1)
 
 
 @elementwise("Sinh")
-def sinh(emit, node, dy):
+def sinh(op, node, dy):
     """dx = dy cosh(x)."""
-    return emit.mul(dy, emit("Cosh", node.inputs[0]))
+    return dy * op.Cosh(node.x)
 
 
-@elementwise("Cosh")
-def cosh(emit, node, dy):
+@elementwise("Cosh", traits=Trait.POSITIVE)
+def cosh(op, node, dy):
     """dx = dy sinh(x)."""
-    return emit.mul(dy, emit("Sinh", node.inputs[0]))
+    return dy * op.Sinh(node.x)
 
 
-@elementwise("Asinh")
-def asinh(emit, node, dy):
+@elementwise("Asinh", traits=Trait.REVEALED)
+def asinh(op, node, dy):
     """dx = dy / sqrt(x^2 + 1)."""
-    x = node.inputs[0]
-    return emit.div(dy, emit("Sqrt", emit.add(emit.mul(x, x), 1.0)))
+    x = node.x
+    return dy / op.Sqrt(x * x + 1)
 
 
-@elementwise("Acosh")
-def acosh(emit, node, dy):
+@elementwise("Acosh", traits=Trait.STEEP)
+def acosh(op, node, dy):
     """dx = dy / sqrt(x^2 - 1)."""
-    x = node.inputs[0]
-    return emit.div(dy, emit("Sqrt", emit.sub(emit.mul(x, x), 1.0)))
+    x = node.x
+    return dy / op.Sqrt(x * x - 1)
 
 
-@elementwise("Atanh")
-def atanh(emit, node, dy):
+@elementwise("Atanh", traits=Trait.STEEP)
+def atanh(op, node, dy):
     """dx = dy / (1 - x^2)."""
-    x = node.inputs[0]
-    return emit.div(dy, emit.sub(1.0, emit.mul(x, x)))
+    x = node.x
+    return dy / (1 - x * x)
 
 
-@elementwise("Pow", broadcasts=True)
-def power(emit, node, dy):
+@elementwise("Pow", broadcasts=True, traits=Trait.STEEP | Trait.ALIGNS | Trait.KEEPS_CHANNELS)
+def power(op, node, dy):
     """dx = dy b x^(b - 1), and 0 where b = 0, as PyTorch has it, also at x = 0."""
     x, exponent = node.inputs
     if is_constant(exponent) and np.all(exponent.values == 2):
-        return emit.mul(dy, emit.mul(x, 2.0))
+        return dy * (x * 2)
     if is_constant(exponent):
         b = np.asarray(exponent.values).astype(x.dtype)
-        factor, less = emit.constant(b), emit.constant(np.where(b == 0, 1, b - 1))
+        factor, less = op.constant(b), op.constant(np.where(b == 0, 1, b - 1))
     else:
-        factor = emit.cast_like(exponent, x)
-        none = emit.cast_like(emit("Equal", factor, 0.0), x)
-        less = emit.add(emit.sub(factor, 1.0), emit.mul(none, 2.0))
-    return emit.gated(dy, emit.mul(factor, emit("Pow", x, less)))
+        factor = op.cast_like(exponent, x)
+        none = op.cast_like(op.Equal(factor, 0), x)
+        less = factor - 1 + none * 2
+    return op.gated(dy, factor * op.Pow(x, less))
 
 
 @gradient("Pow", operand=1, family=Family.ELEMENTWISE, broadcasts=True)
-def power_exponent(emit, node, dy):
+def power_exponent(op, node, dy):
     """db = dy y ln(x), and 0 where x = 0, as PyTorch has it."""
-    x = node.inputs[0]
-    zero = emit("Equal", x, 0.0)
-    safe = emit.add(x, emit.cast_like(zero, x))
-    return emit.mul(dy, emit.mul(node.outputs[0], emit("Log", safe)))
+    x = node.x
+    zero = op.Equal(x, 0)
+    safe = x + op.cast_like(zero, x)
+    return dy * (node.y * op.Log(safe))

@@ -8,7 +8,8 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from ..graph.emitter import Emitter
-from ..graph.tensors import is_constant
+from ..graph.tensors import Value, is_constant
+from ..graph.terms import Term
 
 # Every normal float32 above 0 times this is over 1.
 _STEEP = 3e38
@@ -16,17 +17,17 @@ _STEEP = 3e38
 _LEAST = 2.0**-100
 
 
-def above(emit: Emitter, y: gs.Tensor, low: gs.Tensor | float) -> gs.Tensor:
+def above(op: Emitter, y: Term, low: Term | float) -> Term:
     """[y > low] in y's type."""
-    return _step(emit, y, low, 1.0)
+    return _step(op, y, low, 1.0)
 
 
-def below(emit: Emitter, y: gs.Tensor, high: gs.Tensor | float) -> gs.Tensor:
+def below(op: Emitter, y: Term, high: Term | float) -> Term:
     """[y < high] in y's type."""
-    return _step(emit, y, high, -1.0)
+    return _step(op, y, high, -1.0)
 
 
-def _step(emit: Emitter, y: gs.Tensor, bound: gs.Tensor | float, sign: float) -> gs.Tensor:
+def _step(op: Emitter, y: Term, bound: Term | float, sign: float) -> Term:
     """clip(a (y - bound), 0, 1) with a so steep that it is exact, as one HardSigmoid.
 
     Exact: a is a power of two, so a y and a bound are, and their difference is where y is near the
@@ -37,14 +38,14 @@ def _step(emit: Emitter, y: gs.Tensor, bound: gs.Tensor | float, sign: float) ->
     """
     value = _number(bound)
     if value is None or y.dtype != np.float32 or not _has_steepness(value):
-        return emit.cast_like(emit("Greater" if sign > 0 else "Less", y, bound), y)
+        return op.cast_like(y > bound if sign > 0 else y < bound, y)
     slope = sign * steepness(value)
-    mask = emit("HardSigmoid", y, alpha=slope, beta=-slope * value)
+    mask = op.HardSigmoid(y, alpha=slope, beta=-slope * value)
     mask.shape = y.shape
     return mask
 
 
-def binds(bound: gs.Tensor, never: float) -> bool:
+def binds(bound: Value, never: float) -> bool:
     """False for a bound that is the infinity which no number lies beyond."""
     return not (is_constant(bound) and np.all(bound.values == never))
 
@@ -54,8 +55,8 @@ def _has_steepness(value: float) -> bool:
     return value == 0 or _LEAST <= abs(value) < math.inf
 
 
-def _number(bound: gs.Tensor | float) -> float | None:
-    if isinstance(bound, gs.Tensor):
+def _number(bound: Value | float) -> float | None:
+    if isinstance(bound, gs.Tensor | Term):
         single = is_constant(bound) and bound.values.size == 1
         return float(bound.values.item()) if single else None
     return float(bound)

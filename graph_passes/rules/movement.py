@@ -5,157 +5,157 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
-import onnx_graphsurgeon as gs
 
 from ..graph.dims import is_static
 from ..graph.emitter import Emitter
-from ..graph.tensors import is_constant, rank_of
+from ..graph.tensors import is_constant, optional_input, rank_of
+from ..graph.terms import NodeView, Term
 from .pooling import scatter_to_positions
-from .registry import Family, gradient
+from .registry import Family, Trait, give, gradient
 
 linear = partial(gradient, family=Family.LINEAR)
 
 
-@linear("Reshape", "Flatten", "Squeeze", "Unsqueeze")
-def reshape(emit, node, dy):
+@linear("Reshape", "Flatten", "Squeeze", "Unsqueeze", traits=Trait.MOVES | Trait.KEEPS_SIGN)
+def reshape(op, node, dy):
     """dx = dy in x's shape."""
-    return emit.reshape_like(dy, node.inputs[0])
+    return op.reshape_like(dy, node.x)
 
 
-@linear("Transpose")
-def transpose(emit, node, dy):
+@linear("Transpose", traits=Trait.MOVES | Trait.KEEPS_SIGN)
+def transpose(op, node, dy):
     """dx = dy with the axes put back."""
-    rank = rank_of(node.inputs[0])
+    rank = rank_of(node.x)
     perm = node.attrs.get("perm") or list(range(rank))[::-1]
-    return emit("Transpose", dy, perm=[int(axis) for axis in np.argsort(perm)])
+    return op.Transpose(dy, perm=[int(axis) for axis in np.argsort(perm)])
 
 
-@linear("Concat", operand=None)
-def concat(emit, node, dy, operand):
+@linear("Concat", operand=None, traits=Trait.MOVES | Trait.KEEPS_SIGN)
+def concat(op, node, dy, operand):
     """dx_k = the part of dy that x_k became."""
-    axis = node.attrs["axis"] % rank_of(node.outputs[0])
+    axis = node.attrs["axis"] % rank_of(node.y)
     dims = [None if x.shape is None else x.shape[axis] for x in node.inputs[: operand + 1]]
     known = [dim for dim in dims if isinstance(dim, int)]
     if len(known) == len(dims):
         end = sum(known)
-        return emit("Slice", dy, [end - known[-1]], [end], [axis])
-    lengths = [emit.dims(x, axis, axis + 1) for x in node.inputs[: operand + 1]]
-    start = emit.constant(np.zeros(1, np.int64))
+        return op.Slice(dy, [end - known[-1]], [end], [axis])
+    lengths = [op.dims(x, axis, axis + 1) for x in node.inputs[: operand + 1]]
+    start = op.constant(np.zeros(1, np.int64))
     for length in lengths[:-1]:
-        start = emit.add(start, length)
-    return emit("Slice", dy, start, emit.add(start, lengths[-1]), [axis])
+        start = start + length
+    return op.Slice(dy, start, start + lengths[-1], [axis])
 
 
-@linear("Split")
-def split(emit, node, *dys):
+@linear("Split", traits=Trait.MOVES | Trait.KEEPS_SIGN | Trait.DROPS)
+def split(op, node, *dys):
     """dx = the parts' cotangents joined, zeros where none arrived."""
     parts = [
-        emit.filled_like(part, 0.0) if dy is None else dy
+        op.filled_like(part, 0.0) if dy is None else dy
         for part, dy in zip(node.outputs, dys, strict=True)
     ]
-    return emit("Concat", *parts, axis=node.attrs.get("axis", 0))
+    return op.Concat(*parts, axis=node.attrs.get("axis", 0))
 
 
-@linear("Slice")
-def slice_(emit, node, dy):
+@linear("Slice", traits=Trait.MOVES | Trait.KEEPS_SIGN | Trait.DROPS)
+def slice_(op, node, dy):
     """dx = dy at the elements that were taken, 0 elsewhere."""
     starts = node.inputs[1]
-    steps = node.inputs[4] if len(node.inputs) > 4 and node.inputs[4].name else None
-    axes = node.inputs[3] if len(node.inputs) > 3 and node.inputs[3].name else None
+    axes, steps = optional_input(node, 3), optional_input(node, 4)
     plain = is_constant(starts) and (
         steps is None or (is_constant(steps) and np.all(steps.values == 1))
     )
-    if not plain or node.inputs[0].shape is None or not (axes is None or is_constant(axes)):
-        return selection(emit, node, dy)
-    x, y = node.inputs[0], node.outputs[0]
+    if not plain or node.x.shape is None or not (axes is None or is_constant(axes)):
+        return selection(op, node, dy)
+    x, y = node.x, node.y
     rank = rank_of(x)
     numbers = range(len(starts.values)) if axes is None else axes.values
     begins, ends, padded = [], [], []
     for start, axis in zip(starts.values.tolist(), numbers, strict=True):
         axis = int(axis) % rank
-        length = emit.dims(x, axis, axis + 1)
-        begin = emit.constant(np.asarray([start], np.int64))
+        length = op.dims(x, axis, axis + 1)
+        begin = op.constant(np.asarray([start], np.int64))
         if start < 0:
-            begin = emit("Max", emit.add(length, begin), [0])
+            begin = op.Max(length + begin, [0])
         padded.append(axis)
         begins.append(begin)
-        ends.append(emit.sub(emit.sub(length, begin), emit.dims(y, axis, axis + 1)))
-    amounts = emit("Concat", *begins, *ends, axis=0)
-    return emit.pad(dy, amounts, padded, rank)
+        ends.append(length - begin - op.dims(y, axis, axis + 1))
+    amounts = op.Concat(*begins, *ends, axis=0)
+    return op.pad(dy, amounts, padded, rank)
 
 
-def selection(emit: Emitter, node: gs.Node, dy: gs.Tensor) -> gs.Tensor:
+def selection(op: Emitter, node: NodeView, dy: Term) -> Term:
     """Any operator whose outputs are copies of x's elements: dx[i] sums dy over those of x[i].
 
     Which element became which is read off the operator itself, by running it on x's positions.
     """
-    x = node.inputs[0]
+    x = node.x
     if is_static(x.shape):
-        positions = emit.constant(np.arange(int(np.prod(x.shape)), dtype=np.int64).reshape(x.shape))
+        positions = op.constant(np.arange(int(np.prod(x.shape)), dtype=np.int64).reshape(x.shape))
     else:
-        count = emit("Size", x)
-        positions = emit("Reshape", emit("Range", np.int64(0), count, np.int64(1)), emit.shape(x))
-    taken = emit(node.op, positions, *node.inputs[1:], **node.attrs)
-    return scatter_to_positions(emit, dy, taken, x)
+        count = op.Size(x)
+        positions = op.Reshape(op.Range(np.int64(0), count, np.int64(1)), op.shape(x))
+    taken = op(node.op, positions, *node.inputs[1:], **node.attrs)
+    return scatter_to_positions(op, dy, taken, x)
+
+
+give("Gather", traits=Trait.MOVES | Trait.KEEPS_SIGN | Trait.DROPS)
+give("GatherElements", "GatherND", "Compress", traits=Trait.MOVES | Trait.DROPS)
+give("Tile", traits=Trait.MOVES | Trait.KEEPS_SIGN)
 
 
 @linear("Gather", "GatherElements", "GatherND", "Tile", "Compress")
-def take(emit, node, dy):
+def take(op, node, dy):
     """dx[i] = sum of dy over the copies of x[i]."""
-    return selection(emit, node, dy)
+    return selection(op, node, dy)
 
 
-@linear("Expand")
-def expand(emit, node, dy):
+@linear("Expand", traits=Trait.MOVES | Trait.KEEPS_SIGN | Trait.ALIGNS)
+def expand(op, node, dy):
     """dx = dy summed over the repeated axes."""
-    return emit.sum_to(dy, node.outputs[0].shape, node.inputs[0])
+    return op.sum_to(dy, node.y.shape, node.x)
 
 
-@linear("Pad")
-def pad(emit, node, dy):
+@linear("Pad", traits=Trait.MOVES | Trait.DROPS | Trait.KEEPS_CHANNELS)
+def pad(op, node, dy):
     """Constant mode: dx = dy without the border.
 
     Other modes repeat elements, whose dy are summed.
     """
     if node.attrs.get("mode", "constant") != "constant":
         x = node.inputs
-        inner = gs.Node("Pad", "positions", node.attrs, [*x[:2], gs.Variable.empty(), *x[3:]])
-        result = selection(emit, inner, dy)
-        inner.inputs.clear()
-        return result
-    amounts = emit("Neg", node.inputs[1])
-    axes = node.inputs[3] if len(node.inputs) > 3 else None
-    return emit("Pad", dy, amounts, emit.constant(0.0, dy.dtype), axes)
+        return selection(op, node.with_inputs([*x[:2], None, *x[3:]]), dy)
+    amounts = -node.inputs[1]
+    return op.Pad(dy, amounts, op.constant(0.0, dy.dtype), optional_input(node, 3))
 
 
-@linear("DepthToSpace")
-def depth_to_space(emit, node, dy):
+@linear("DepthToSpace", traits=Trait.MOVES | Trait.BY_IMAGE | Trait.CHANNELS_SECOND)
+def depth_to_space(op, node, dy):
     """dx = dy put back."""
     if node.attrs.get("mode", "DCR") == "DCR":
-        return emit("SpaceToDepth", dy, blocksize=node.attrs["blocksize"])
+        return op.SpaceToDepth(dy, blocksize=node.attrs["blocksize"])
     # Column-row-depth: [N, C, b, b, H, W] became [N, C, H, b, W, b].
-    x, size = node.inputs[0], [node.attrs["blocksize"]]
-    height, width = emit.dims(x, 2, 3), emit.dims(x, 3, 4)
-    blocks = emit("Concat", emit("Shape", dy, end=2), height, size, width, size, axis=0)
-    moved = emit("Transpose", emit("Reshape", dy, blocks), perm=[0, 1, 3, 5, 2, 4])
-    return emit.reshape_like(moved, x)
+    x, size = node.x, [node.attrs["blocksize"]]
+    height, width = op.dims(x, 2, 3), op.dims(x, 3, 4)
+    blocks = op.Concat(op.Shape(dy, end=2), height, size, width, size, axis=0)
+    moved = op.Transpose(op.Reshape(dy, blocks), perm=[0, 1, 3, 5, 2, 4])
+    return op.reshape_like(moved, x)
 
 
-@linear("SpaceToDepth")
-def space_to_depth(emit, node, dy):
+@linear("SpaceToDepth", traits=Trait.MOVES | Trait.BY_IMAGE | Trait.CHANNELS_SECOND)
+def space_to_depth(op, node, dy):
     """dx = dy put back."""
-    return emit("DepthToSpace", dy, blocksize=node.attrs["blocksize"], mode="DCR")
+    return op.DepthToSpace(dy, blocksize=node.attrs["blocksize"], mode="DCR")
 
 
-@linear("Trilu")
-def trilu(emit, node, dy):
+@linear("Trilu", traits=Trait.MOVES | Trait.KEEPS_PLACES)
+def trilu(op, node, dy):
     """dx = the same triangle of dy."""
-    return emit("Trilu", dy, *node.inputs[1:], **node.attrs)
+    return op.Trilu(dy, *node.inputs[1:], **node.attrs)
 
 
-@linear("CumSum")
-def cumsum(emit, node, dy):
+@linear("CumSum", traits=Trait.AVERAGES | Trait.KEEPS_PLACES)
+def cumsum(op, node, dy):
     """dx[i] = sum of dy[j] over the j that x[i] was added to: the same sum from the other end."""
     attributes = dict(node.attrs)
     attributes["reverse"] = 1 - attributes.get("reverse", 0)
-    return emit("CumSum", dy, node.inputs[1], **attributes)
+    return op.CumSum(dy, node.inputs[1], **attributes)

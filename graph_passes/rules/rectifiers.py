@@ -12,6 +12,7 @@ import onnx_graphsurgeon as gs
 
 from ..graph.emitter import Emitter
 from ..graph.tensors import is_constant, operator_name
+from ..graph.terms import NodeView, Term
 from .registry import Rule
 from .table import Resolved, RuleTable, Table, gradient_rules
 
@@ -26,15 +27,15 @@ def is_rectifier(node: gs.Node) -> bool:
     return is_constant(low) and low.values.size == 1 and float(low.values.item()) == 0.0
 
 
-def guided(emit: Emitter, node: gs.Node, dy: gs.Tensor, *, derivative: Rule) -> gs.Tensor:
+def guided(op: Emitter, node: NodeView, dy: Term, *, derivative: Rule) -> Term:
     """dx = relu(dy) [x > 0] (Springenberg et al. 2015, section 3.4)."""
-    return derivative(emit, node, emit("Relu", dy))
+    return derivative(op, node, op.Relu(dy))
 
 
-def deconvolved(emit: Emitter, node: gs.Node, dy: gs.Tensor, *, derivative: Rule) -> gs.Tensor:
+def deconvolved(op: Emitter, node: NodeView, dy: Term, *, derivative: Rule) -> Term:
     """dx = relu(dy), whatever went forward (Zeiler, Fergus 2014, section 2.1)."""
     del node, derivative
-    return emit("Relu", dy)
+    return op.Relu(dy)
 
 
 def _with(rule: Rule, emit: Emitter) -> RuleTable:

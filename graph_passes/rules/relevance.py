@@ -23,18 +23,14 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from ..graph.emitter import Emitter
-from ..graph.tensors import is_constant, operator_name, optional_input, producer_of
-from .registry import ZERO_DERIVATIVE, Family, Rule, gradient_entry
+from ..graph.tensors import Value, is_constant, operator_name, optional_input, producer_of
+from ..graph.terms import NodeView, Term
+from .registry import ZERO_DERIVATIVE, Family, Rule, Trait, gradient_entry, has
 from .table import Resolved, RuleTable, Table, gradient_rules
 
 # Layers with weights of their own; all but convolutions are called dense.
 _CONVOLUTIONS, _DENSE = ("Conv", "ConvTranspose"), ("Gemm", "MatMul")
 _LAYERS = (*_CONVOLUTIONS, *_DENSE)
-# Each output element is one element of the operand, or many are.
-_MOVING = {"Identity", "Cast", "Neg", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"}
-_MOVING |= {"Concat", "Split", "Slice", "Gather", "GatherElements", "GatherND", "Tile", "Expand"}
-_MOVING |= {"Pad", "DepthToSpace", "SpaceToDepth", "Trilu", "Where", "Dropout", "Compress"}
-_POSITIVE = {"Relu", "Sigmoid", "Softplus", "Exp", "Abs", "Softmax", "HardSigmoid", "Sqrt"}
 
 
 class Strengths(NamedTuple):
@@ -45,8 +41,8 @@ class Strengths(NamedTuple):
     alpha: float
 
 
-# (emit, node, relevance, the node's gradient rule, the strengths) -> the operand's relevance.
-LayerRule = Callable[[Emitter, gs.Node, gs.Tensor, Rule, Strengths], gs.Tensor]
+# (op, node, relevance, the node's gradient rule, the strengths) -> the operand's relevance.
+LayerRule = Callable[[Emitter, NodeView, Term, Rule, Strengths], Term]
 
 
 def relevance_table(rule: str, strengths: Strengths) -> Table:
@@ -72,7 +68,7 @@ def _table(rule: str, strengths: Strengths, emit: Emitter) -> RuleTable:
         if _is_layer(node, varying):
             layer = _layer_rule(rule, node, id(node) in first)
             return Resolved(partial(shared, rule=layer), False)
-        if node.op in _MOVING:
+        if _moves(node.op):
             return Resolved(moved_back if node.op == "Neg" else resolved.rule, resolved.broadcasts)
         if node.op in ("Mul", "Div") and operand in (0, 1):
             share = 1.0 if node.op == "Div" or not others else 0.5
@@ -92,16 +88,16 @@ def _table(rule: str, strengths: Strengths, emit: Emitter) -> RuleTable:
 
 
 def _with(
-    emit: Emitter,
-    node: gs.Node,
-    relevance: gs.Tensor,
+    op: Emitter,
+    node: NodeView,
+    relevance: Term,
     *_,
     rule: Any,
     derivative: Rule,
     strengths: Strengths,
     **more: Any,
 ):
-    return rule(emit, node, relevance, derivative, strengths, **more)
+    return rule(op, node, relevance, derivative, strengths, **more)
 
 
 def _is_layer(node: gs.Node, varying: Sequence[int]) -> bool:
@@ -123,6 +119,11 @@ def _first_layers(graph: gs.Graph) -> set[int]:
     return first
 
 
+def _moves(op: str) -> bool:
+    """A Dropout too, which DeepLIFT does not see any more."""
+    return has(op, Trait.MOVES) or op == "Dropout"
+
+
 def _layer_rule(rule: str, node: gs.Node, first: bool) -> LayerRule:
     """The rule of one layer; the composite: flat, then z-plus and, where dense, epsilon."""
     if rule != "composite":
@@ -132,27 +133,27 @@ def _layer_rule(rule: str, node: gs.Node, first: bool) -> LayerRule:
     return z_plus if node.op in _CONVOLUTIONS else epsilon
 
 
-def stabilised(emit: Emitter, value: gs.Tensor, strengths: Strengths) -> gs.Tensor:
+def stabilised(op: Emitter, value: Term, strengths: Strengths) -> Term:
     """s(y) = y + epsilon where y >= 0, y - epsilon elsewhere."""
-    up = emit.cast_like(emit("GreaterOrEqual", value, 0.0), value)
-    return emit.add(value, emit.mul(emit.sub(up, 0.5), 2 * strengths.epsilon))
+    up = op.cast_like(value >= 0, value)
+    return value + (up - 0.5) * (2 * strengths.epsilon)
 
 
 def epsilon(
-    emit: Emitter,
-    node: gs.Node,
-    relevance: gs.Tensor,
+    op: Emitter,
+    node: NodeView,
+    relevance: Term,
     derivative: Rule,
     strengths: Strengths,
     operand: int = 0,
     share: float = 1.0,
-) -> gs.Tensor:
+) -> Term:
     """R_x = x L'(R_y / s(y)), the bias taking its part; of a product of two, half for each."""
-    ratio = emit.div(relevance, stabilised(emit, node.outputs[0], strengths))
+    ratio = relevance / stabilised(op, node.y, strengths)
     if share != 1.0:
-        ratio = emit.mul(ratio, share)
-    ratio.shape = node.outputs[0].shape
-    return emit.mul(node.inputs[operand], derivative(emit, node, ratio))
+        ratio = ratio * share
+    ratio.shape = node.y.shape
+    return node.inputs[operand] * derivative(op, node, ratio)
 
 
 class _Part(NamedTuple):
@@ -163,126 +164,130 @@ class _Part(NamedTuple):
         node: the product itself.
     """
 
-    x: gs.Tensor
-    node: gs.Node
+    x: Term
+    node: NodeView
 
 
-def _part(emit: Emitter, node: gs.Node, x: gs.Tensor, weight: gs.Tensor, bias: Any) -> _Part:
+def _part(op: Emitter, node: NodeView, x: Term, weight: Term, bias: Any) -> _Part:
     """The layer's operator on other values; `bias` None: without one."""
     weight.shape = node.inputs[1].shape
-    x.shape = node.inputs[0].shape
-    y = emit(node.op, x, weight, *([] if bias is None else [bias]), **node.attrs)
-    y.shape = node.outputs[0].shape
+    x.shape = node.x.shape
+    y = op(node.op, x, weight, *([] if bias is None else [bias]), **node.attrs)
+    y.shape = node.y.shape
     (made,) = y.inputs
-    return _Part(x, made)
+    return _Part(x, NodeView(op, made))
 
 
-def _back(emit: Emitter, part: _Part, ratio: gs.Tensor, derivative: Rule) -> gs.Tensor:
+def _back(op: Emitter, part: _Part, ratio: Term, derivative: Rule) -> Term:
     """x L'(ratio) of one part."""
-    ratio.shape = part.node.outputs[0].shape
-    return emit.mul(part.x, derivative(emit, part.node, ratio))
+    ratio.shape = part.node.y.shape
+    return part.x * derivative(op, part.node, ratio)
 
 
-def _positive(emit: Emitter, value: gs.Tensor) -> gs.Tensor:
-    return emit("Relu", value)
+def _positive(op: Emitter, value: Term) -> Term:
+    return op.Relu(value)
 
 
-def _negative(emit: Emitter, value: gs.Tensor) -> gs.Tensor:
-    return emit("Min", value, 0.0)
+def _negative(op: Emitter, value: Term) -> Term:
+    return op.Min(value, 0)
 
 
-def _never_negative(tensor: gs.Tensor) -> bool:
+def _never_negative(tensor: Value) -> bool:
     """Whether a tensor is what a rectifier makes, perhaps moved or pooled."""
     node = producer_of(tensor)
-    while node is not None and node.op in ("MaxPool", "AveragePool", "GlobalAveragePool", *_MOVING):
+    while (node is not None and node.op in ("MaxPool", "AveragePool", "GlobalAveragePool")) or (
+        node is not None and _moves(node.op)
+    ):
         if node.op in ("Neg", "Concat", "Where", "Pad"):
             return False
         node = producer_of(node.inputs[0])
     if node is None:
         return False
     low = optional_input(node, 1) if node.op == "Clip" else None
-    return node.op in _POSITIVE or (low is not None and is_constant(low) and low.values.min() >= 0)
+    return has(node.op, Trait.RECTIFIES) or (
+        low is not None and is_constant(low) and low.values.min() >= 0
+    )
 
 
-def _signed_parts(emit: Emitter, node: gs.Node, up: bool) -> list[_Part]:
+def _signed_parts(op: Emitter, node: NodeView, up: bool) -> list[_Part]:
     """L+ x+ + L- x- + b+, or with `up` false L- x+ + L+ x- + b-."""
     x, weight = node.inputs[:2]
     bias = optional_input(node, 2)
     same, other = (_positive, _negative) if up else (_negative, _positive)
-    bias = None if bias is None else same(emit, bias)
-    parts = [_part(emit, node, _positive(emit, x), same(emit, weight), bias)]
+    bias = None if bias is None else same(op, bias)
+    parts = [_part(op, node, _positive(op, x), same(op, weight), bias)]
     if not _never_negative(x):
-        parts.append(_part(emit, node, _negative(emit, x), other(emit, weight), None))
+        parts.append(_part(op, node, _negative(op, x), other(op, weight), None))
     return parts
 
 
 def _shared_by(
-    emit: Emitter,
+    op: Emitter,
     parts: Sequence[_Part],
-    relevance: gs.Tensor,
+    relevance: Term,
     derivative: Rule,
     strengths: Strengths,
-) -> gs.Tensor:
+) -> Term:
     """The parts' shares in relevance over their stabilised sum."""
-    total = emit.sum([part.node.outputs[0] for part in parts])
-    ratio = emit.div(relevance, stabilised(emit, total, strengths))
-    return emit.sum([_back(emit, part, ratio, derivative) for part in parts])
+    total = op.sum([part.node.y for part in parts])
+    ratio = relevance / stabilised(op, total, strengths)
+    return op.sum([_back(op, part, ratio, derivative) for part in parts])
 
 
-def z_plus(emit: Emitter, node: gs.Node, relevance, derivative: Rule, strengths: Strengths):
+def z_plus(op: Emitter, node: NodeView, relevance, derivative: Rule, strengths: Strengths):
     """Positive parts only: x and w of one sign, and a positive bias."""
-    parts = _signed_parts(emit, node, True)
-    return _shared_by(emit, parts, relevance, derivative, strengths)
+    parts = _signed_parts(op, node, True)
+    return _shared_by(op, parts, relevance, derivative, strengths)
 
 
-def alpha_beta(emit: Emitter, node: gs.Node, relevance, derivative: Rule, strengths: Strengths):
+def alpha_beta(op: Emitter, node: NodeView, relevance, derivative: Rule, strengths: Strengths):
     """alpha of the positive parts' shares less beta = alpha - 1 of the negative parts'."""
     up, down = (
-        _shared_by(emit, _signed_parts(emit, node, sign), relevance, derivative, strengths)
+        _shared_by(op, _signed_parts(op, node, sign), relevance, derivative, strengths)
         for sign in (True, False)
     )
-    weighed = emit.mul(up, strengths.alpha)
+    weighed = up * strengths.alpha
     if strengths.alpha == 1:
         return weighed
-    return emit.sub(weighed, emit.mul(down, strengths.alpha - 1))
+    return weighed - down * (strengths.alpha - 1)
 
 
-def gamma(emit: Emitter, node: gs.Node, relevance, derivative: Rule, strengths: Strengths):
+def gamma(op: Emitter, node: NodeView, relevance, derivative: Rule, strengths: Strengths):
     """The parts that go y's way, stronger by gamma: w + gamma w+ for x+, w + gamma w- for x-."""
     x, weight = node.inputs[:2]
-    bias, y = optional_input(node, 2), node.outputs[0]
+    bias, y = optional_input(node, 2), node.y
 
-    def stronger(value: gs.Tensor, up: bool) -> gs.Tensor:
-        part = _positive(emit, value) if up else _negative(emit, value)
-        return emit.add(value, emit.mul(part, strengths.gamma))
+    def stronger(value: Term, up: bool) -> Any:
+        part = _positive(op, value) if up else _negative(op, value)
+        return value + part * strengths.gamma
 
     found = []
-    for up, op in ((True, "GreaterOrEqual"), (False, "Less")):
+    for up in (True, False):
         own = None if bias is None else stronger(bias, up)
-        parts = [_part(emit, node, _positive(emit, x), stronger(weight, up), own)]
+        parts = [_part(op, node, _positive(op, x), stronger(weight, up), own)]
         if not _never_negative(x):
-            parts.append(_part(emit, node, _negative(emit, x), stronger(weight, not up), None))
-        mine = emit.mul(relevance, emit.cast_like(emit(op, y, 0.0), relevance))
-        found.append(_shared_by(emit, parts, mine, derivative, strengths))
-    return emit.sum(found)
+            parts.append(_part(op, node, _negative(op, x), stronger(weight, not up), None))
+        mine = relevance * op.cast_like(y >= 0 if up else y < 0, relevance)
+        found.append(_shared_by(op, parts, mine, derivative, strengths))
+    return op.sum(found)
 
 
-def flat(emit: Emitter, node: gs.Node, relevance, derivative: Rule, strengths: Strengths):
+def flat(op: Emitter, node: NodeView, relevance, derivative: Rule, strengths: Strengths):
     """As if all inputs and weights were 1: the same for each input that reaches an output."""
     x, weight = node.inputs[:2]
-    ones = emit.filled_like(x, 1.0)
-    fill = gs.Constant(emit.name("one"), np.ones(1, weight.dtype))
-    shape = emit.constant(np.asarray(weight.shape, np.int64))
-    part = _part(emit, node, ones, emit("ConstantOfShape", shape, value=fill), None)
-    return _shared_by(emit, [part], relevance, derivative, strengths)
+    ones = op.filled_like(x, 1.0)
+    fill = op.single(1, weight.dtype, "one")
+    shape = op.constant(np.asarray(weight.shape, np.int64))
+    part = _part(op, node, ones, op.ConstantOfShape(shape, value=fill), None)
+    return _shared_by(op, [part], relevance, derivative, strengths)
 
 
-def handed_on(emit: Emitter, node: gs.Node, relevance, *_, share: float) -> gs.Tensor:
+def handed_on(op: Emitter, node: NodeView, relevance, *_, share: float) -> Term:
     """R_x = R_y: an activation's, a scale's; of a product of two, half for each."""
-    return relevance if share == 1.0 else emit.mul(relevance, share)
+    return relevance if share == 1.0 else relevance * share
 
 
-def moved_back(emit: Emitter, node: gs.Node, relevance, *_) -> gs.Tensor:
+def moved_back(op: Emitter, node: NodeView, relevance, *_) -> Term:
     """R_x = R_y, whatever the sign."""
     return relevance
 

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import partial
+from operator import add, sub
 from typing import Any
 
 import numpy as np
@@ -24,31 +25,15 @@ import onnx_graphsurgeon as gs
 from ..graph.dims import Shape
 from ..graph.emitter import Emitter
 from ..graph.names import STRAIGHT_THROUGH, is_marked
-from ..graph.tensors import is_constant, operator_name
+from ..graph.tensors import Node, Value, is_constant, operator_name
+from ..graph.terms import NodeView, Term
 from ..graph.twins import TwinEmitter
 from .deeplift import RELATIVE_TINY, deeplift_rules
-from .registry import Rule
+from .registry import Rule, Trait, has
 from .table import Resolved, Table, gradient_rules
 
-# Each output element comes from one element of one operand.
-_MOVING = {"Identity", "Cast", "Neg", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"}
-_MOVING |= {"Concat", "Split", "Slice", "Gather", "GatherElements", "GatherND", "Tile", "Compress"}
-_MOVING |= {"Expand", "Pad", "DepthToSpace", "SpaceToDepth", "Trilu", "Where"}
-# Sums: these move elements where only one operand varies.
-_SUMS = {"Add", "Sub", "Sum", "Mean"}
-# Sums with weights of both signs, the operand that does not vary.
-_WEIGHTED = {"Conv", "ConvTranspose", "MatMul", "Gemm", "Einsum"}
-# Sums with weights above zero.
-_AVERAGES = {"AveragePool", "GlobalAveragePool", "ReduceSum", "ReduceMean", "CumSum"}
-# Functions that the formula fits: defined everywhere, continuous, of bounded slope. f(x' + dx+)
-# may not exist for others (Log), overflow (Exp) or land on the wrong side of a jump (Round).
-REVEALED = {"Relu", "LeakyRelu", "PRelu", "Elu", "Celu", "Selu", "Clip", "HardSigmoid", "HardSwish"}
-REVEALED |= {"Sigmoid", "Tanh", "Softplus", "Softsign", "Mish", "Swish", "Gelu", "Erf", "Abs"}
-REVEALED |= {"Sin", "Cos", "Atan", "Asinh"}
-
-# The operands that a linear operator adds: to omit, or to replace by zeros, for its linear part.
+# The operand that a linear operator adds, to omit for its linear part.
 _OMITTED = {"Conv": 2, "ConvTranspose": 2, "Gemm": 2, "Pad": 2}
-_ZEROED = {"Concat", "Where", *_SUMS}
 
 
 class _Kind(Enum):
@@ -65,8 +50,8 @@ class _Kind(Enum):
 class Multipliers:
     """The two multipliers of one tensor, m+ = mean + half and m- = mean - half."""
 
-    mean: gs.Tensor
-    half: gs.Tensor
+    mean: Term
+    half: Term
 
     @property
     def shape(self):
@@ -85,36 +70,37 @@ class RevealCancelEmitter(TwinEmitter):
 
     def __init__(self, graph: gs.Graph, prefix: str = "explain"):
         super().__init__(graph, prefix)
-        self._spreads: dict[str, gs.Tensor] = {}
+        self._spreads: dict[str, Any] = {}
 
-    def difference(self, tensor: gs.Tensor) -> gs.Tensor:
+    def difference(self, tensor: Value) -> Any:
         """dx = x - x'."""
-        dx = self.sub(tensor, self.twin(tensor))
+        dx = self.term(tensor) - self.twin(tensor)
         dx.shape = tensor.shape
         return dx
 
-    def spread(self, tensor: gs.Tensor) -> gs.Tensor:
+    def spread(self, tensor: Value) -> Any:
         """(dx+ - dx-) / 2, in the tensor's shape."""
         if tensor.name not in self._spreads:
             outputs, spreads = [tensor], []
             if tensor.name not in self._starts:
-                outputs, spreads = tensor.inputs[0].outputs, _spreads(self, tensor.inputs[0])
+                maker = NodeView(self, tensor.inputs[0])
+                outputs, spreads = maker.outputs, _spreads(self, maker)
             if not spreads:
                 outputs = [tensor]
-                spreads = [self.mul(self("Abs", self.difference(tensor)), 0.5)]
+                spreads = [abs(self.difference(tensor)) * 0.5]
             for output, spread in zip(outputs, spreads, strict=True):
                 spread.shape = output.shape
                 self._spreads[output.name] = spread
         return self._spreads[tensor.name]
 
-    def sum(self, terms: Sequence[gs.Tensor | Multipliers]) -> Any:
+    def sum(self, terms: Sequence[Value | Multipliers]) -> Any:
         """t0 + t1 + ..., mean by mean and half by half."""
         halves = [term.half for term in terms if isinstance(term, Multipliers)]
         means = [term.mean if isinstance(term, Multipliers) else term for term in terms]
         mean = super().sum(means)
         return Multipliers(mean, super().sum(halves)) if halves else mean
 
-    def sum_to(self, value: gs.Tensor | Multipliers, value_shape: Shape, like: gs.Tensor) -> Any:
+    def sum_to(self, value: Value | Multipliers, value_shape: Shape, like: Value) -> Any:
         """Undo a broadcast, for both of a pair."""
         if not isinstance(value, Multipliers):
             return super().sum_to(value, value_shape, like)
@@ -122,9 +108,9 @@ class RevealCancelEmitter(TwinEmitter):
         return Multipliers(mean, super().sum_to(value.half, value_shape, like))
 
 
-def reveal_cancel_rules(emit: RevealCancelEmitter):
+def reveal_cancel_rules(op: RevealCancelEmitter):
     """The rule table of DeepLIFT with RevealCancel: rescale's, for tensors that come in parts."""
-    plain = deeplift_rules(emit)
+    plain = deeplift_rules(op)
 
     def table(node: gs.Node, operand: int, varying: Sequence[int]) -> Resolved | str:
         resolved = plain(node, operand, varying)
@@ -146,164 +132,154 @@ def reveal_cancel_rules(emit: RevealCancelEmitter):
     return table
 
 
-def _kind_of(node: gs.Node, varying: Sequence[int]) -> _Kind:
-    op, alone = operator_name(node), len(varying) == 1
-    if op in _MOVING or (alone and (op in _SUMS or op == "Mul")):
+def _kind_of(node: Node, varying: Sequence[int]) -> _Kind:
+    name, alone = operator_name(node), len(varying) == 1
+    if has(name, Trait.MOVES) or (alone and (has(name, Trait.SUMS) or name == "Mul")):
         return _Kind.MOVE
-    if op == "Div" and list(varying) == [0]:
+    if name == "Div" and list(varying) == [0]:
         return _Kind.MOVE
-    if op in _SUMS or op in _AVERAGES or (alone and op in _WEIGHTED and varying[0] < 2):
+    weighted = alone and has(name, Trait.WEIGHTED) and varying[0] < 2
+    if has(name, Trait.SUMS | Trait.AVERAGES) or weighted:
         return _Kind.MIX
-    if op == "Round" and is_marked(node.name, STRAIGHT_THROUGH):
+    if name == "Round" and is_marked(node.name, STRAIGHT_THROUGH):
         return _Kind.ROUND
-    return _Kind.REVEAL if op in REVEALED and list(varying) == [0] else _Kind.BY_SIGN
+    return _Kind.REVEAL if has(name, Trait.REVEALED) and list(varying) == [0] else _Kind.BY_SIGN
 
 
-def _spreads(emit: RevealCancelEmitter, node: gs.Node) -> list[gs.Tensor]:
+def _spreads(op: RevealCancelEmitter, node: NodeView) -> list[Term]:
     """The spreads of a node's outputs, where they are not split by sign.
 
     Moved elements take theirs along, s_y = L s. A linear sum is split by the signs of its terms:
     dy+ - dy- = sum |w_i dx_i|, so s_y = |L| |dx| / 2. For an f see `reveal`.
     """
-    varying = [k for k, t in enumerate(node.inputs) if t.name and emit.depends(t)]
+    varying = [k for k, t in enumerate(node.inputs) if t is not None and op.depends(t)]
     kind = _kind_of(node, varying)
     if kind is _Kind.BY_SIGN:
         return []
     if kind is _Kind.REVEAL:
-        high, low = (_at(emit, node, value) for value in _virtual_points(emit, node.inputs[0]))
-        return [emit.mul(emit.sub(high, low), 0.5)]
+        high, low = (_at(op, node, value) for value in _virtual_points(op, node.x))
+        return [(high - low) * 0.5]
     if kind is _Kind.ROUND:
-        return [emit("Identity", emit.spread(node.inputs[0]))]
+        return [op.Identity(op.spread(node.x))]
     if kind is _Kind.MOVE:
-        return _linear_part(emit, node, {k: emit.spread(node.inputs[k]) for k in varying})
-    sizes = {k: emit("Abs", emit.difference(node.inputs[k])) for k in varying}
-    positive = _with_positive_weights(emit, node, varying)
-    spreads = _linear_part(emit, positive, sizes)
-    _forget(positive, node)
-    return [emit.mul(spread, 0.5) for spread in spreads]
+        return _linear_part(op, node, {k: op.spread(node.inputs[k]) for k in varying})
+    sizes = {k: abs(op.difference(node.inputs[k])) for k in varying}
+    positive = _with_positive_weights(op, node, varying)
+    return [spread * 0.5 for spread in _linear_part(op, positive, sizes)]
 
 
-def _virtual_points(emit: RevealCancelEmitter, x: gs.Tensor) -> list[gs.Tensor]:
+def _virtual_points(op: RevealCancelEmitter, x: Term) -> list[Term]:
     """x' + dx+ and x' + dx-: the middle of x and x', plus and minus the spread."""
-    middle, spread = emit.mean(x, emit.twin(x)), emit.spread(x)
-    return [emit.add(middle, spread), emit.sub(middle, spread)]
+    middle, spread = op.mean(x, op.twin(x)), op.spread(x)
+    return [middle + spread, middle - spread]
 
 
-def _at(emit: Emitter, node: gs.Node, value: gs.Tensor) -> gs.Tensor:
+def _at(op: Emitter, node: NodeView, value: Term) -> Term:
     """The node's function of another value."""
-    return emit(node.op, value, *node.inputs[1:], **node.attrs)
+    return op(node.op, value, *node.inputs[1:], **node.attrs)
 
 
-def _linear_part(emit: Emitter, node: gs.Node, values: Mapping[int, gs.Tensor]) -> list[gs.Tensor]:
+def _linear_part(op: Emitter, node: NodeView, values: Mapping[int, Term]) -> list[Term]:
     """The node applied to these values of its varying operands, without what else it adds."""
-    operands: list[gs.Tensor | None] = list(node.inputs)
+    operands = list(node.inputs)
     for k, operand in enumerate(node.inputs):
         if k in values:
             operands[k] = values[k]
         elif _OMITTED.get(node.op) == k:
             operands[k] = None
-        elif node.op in _ZEROED and not (node.op == "Where" and k == 0):
-            operands[k] = _zeros(emit, operand)
-    return emit.many(node.op, len(node.outputs), *operands, **node.attrs)
+        elif has(node.op, Trait.SUMS) or node.op == "Concat" or (node.op == "Where" and k > 0):
+            operands[k] = _zeros(op, operand)
+    return op.many(node.op, len(node.outputs), *operands, **node.attrs)
 
 
-def _zeros(emit: Emitter, like: gs.Tensor) -> gs.Tensor:
+def _zeros(op: Emitter, like: Term) -> Term:
     if is_constant(like):
-        return emit.constant(np.zeros_like(like.values))
-    return emit.filled_like(like, 0.0)
+        return op.constant(np.zeros_like(like.values))
+    return op.filled_like(like, 0.0)
 
 
-def _with_positive_weights(emit: Emitter, node: gs.Node, varying: Sequence[int]) -> gs.Node:
+def _with_positive_weights(op: Emitter, node: NodeView, varying: Sequence[int]) -> NodeView:
     """A linear node whose weights are the magnitudes of this one's: |L| in the place of L."""
     inputs = list(node.inputs)
-    if node.op in _WEIGHTED and len(node.inputs) > 1:
+    if has(node.op, Trait.WEIGHTED) and len(node.inputs) > 1:
         other = 1 - varying[0]
         weight = inputs[other]
         if is_constant(weight):
-            inputs[other] = emit.constant(np.abs(weight.values))
+            inputs[other] = op.constant(np.abs(weight.values))
         else:
-            inputs[other] = emit("Abs", weight)
+            inputs[other] = abs(weight)
             inputs[other].shape = weight.shape
     elif node.op != "Sub":
         return node
-    y = [gs.Variable("shape_only", dtype=t.dtype, shape=t.shape) for t in node.outputs]
-    op = "Add" if node.op == "Sub" else node.op
-    return gs.Node(op, node.name, node.attrs, inputs, y, domain=node.domain)
+    return node.with_inputs(inputs, "Add" if node.op == "Sub" else node.op)
 
 
-def _forget(stand_in: gs.Node, node: gs.Node) -> None:
-    """Cut a stand-in off the graph's tensors again."""
-    if stand_in is not node:
-        stand_in.inputs.clear()
-
-
-def collapsed(emit: RevealCancelEmitter, m, x: gs.Tensor):
+def collapsed(op: RevealCancelEmitter, m, x: Term):
     """The one multiplier of a tensor that is split by sign: mean + half sign(dx)."""
     if not isinstance(m, Multipliers):
         return m
-    return emit.add(m.mean, emit.mul(m.half, emit("Sign", emit.difference(x))))
+    return m.mean + m.half * op.Sign(op.difference(x))
 
 
-def by_sign(emit: RevealCancelEmitter, node: gs.Node, *ms, linear: Rule):
+def by_sign(op: RevealCancelEmitter, node: NodeView, *ms, linear: Rule):
     """Any other operator: rescale's rule for the one multiplier of each output."""
-    singles = [collapsed(emit, m, y) for m, y in zip(ms, node.outputs, strict=True)]
-    return linear(emit, node, *singles)
+    singles = [collapsed(op, m, y) for m, y in zip(ms, node.outputs, strict=True)]
+    return linear(op, node, *singles)
 
 
-def move(emit: RevealCancelEmitter, node: gs.Node, *ms, linear: Rule):
+def move(op: RevealCancelEmitter, node: NodeView, *ms, linear: Rule):
     """y = L x, one x for each y: both multipliers pass alike, m_x+- = L^T m_y+-."""
     pairs = [m if isinstance(m, Multipliers) else None for m in ms]
     means = [m if pair is None else pair.mean for m, pair in zip(ms, pairs, strict=True)]
-    mean = linear(emit, node, *means)
+    mean = linear(op, node, *means)
     if mean is None or not any(pairs):
         return mean
-    half = linear(emit, node, *(None if pair is None else pair.half for pair in pairs))
+    half = linear(op, node, *(None if pair is None else pair.half for pair in pairs))
     return Multipliers(mean, half)
 
 
-def round_through(emit: RevealCancelEmitter, node: gs.Node, m, *, rescaled: Rule):
+def round_through(op: RevealCancelEmitter, node: NodeView, m, *, rescaled: Rule):
     """A quantiser's rounding: the difference is rescaled, and the spread passes as it is."""
     if not isinstance(m, Multipliers):
-        return rescaled(emit, node, m)
-    return Multipliers(rescaled(emit, node, m.mean), m.half)
+        return rescaled(op, node, m)
+    return Multipliers(rescaled(op, node, m.mean), m.half)
 
 
-def mix(emit: RevealCancelEmitter, node: gs.Node, m, *, operand: int, varying, linear: Rule):
+def mix(op: RevealCancelEmitter, node: NodeView, m, *, operand: int, varying, linear: Rule):
     """The linear rule (3.5.1): m_x = L+^T m_y+ + L-^T m_y- where dx > 0, exchanged where dx < 0.
 
     And half of each where dx = 0: with |L| = L+ - L-, m_x = L^T mean + sign(dx) |L|^T half.
     """
     if not isinstance(m, Multipliers):
-        return linear(emit, node, m)
-    positive = _with_positive_weights(emit, node, varying)
+        return linear(op, node, m)
+    positive = _with_positive_weights(op, node, varying)
     resolved = gradient_rules(positive, operand, varying)
     assert isinstance(resolved, Resolved)
-    half = resolved.rule(emit, positive, m.half)
-    _forget(positive, node)
-    sign = emit("Sign", emit.difference(node.inputs[operand]))
-    return emit.add(linear(emit, node, m.mean), emit.mul(half, sign))
+    half = resolved.rule(op, positive, m.half)
+    sign = op.Sign(op.difference(node.inputs[operand]))
+    return linear(op, node, m.mean) + half * sign
 
 
-def reveal(emit: RevealCancelEmitter, node: gs.Node, m, *, derivative: Rule) -> Multipliers:
+def reveal(op: RevealCancelEmitter, node: NodeView, m, *, derivative: Rule) -> Multipliers:
     """m_x+- = m_y+- dy+- / dx+-, and m_y+- f'(x) where dx+- is only rounding.
 
     dy+- = [f(x' + dx+-) - f(x')] / 2 + [f(x) - f(x' + dx-+)] / 2 = dy / 2 +- s_y, with the spread
     s_y = [f(x' + dx+) - f(x' + dx-)] / 2.
     """
-    x, y = node.inputs[0], node.outputs[0]
-    size = emit.mul(emit("Max", emit("Abs", x), emit("Abs", emit.twin(x))), RELATIVE_TINY)
-    dx, dy = (emit.mul(emit.difference(t), 0.5) for t in (x, y))
-    slope = derivative(emit, node, emit.constant(1.0, y.dtype))
+    x, y = node.x, node.y
+    size = op.Max(abs(x), abs(op.twin(x))) * RELATIVE_TINY
+    dx, dy = (op.difference(t) * 0.5 for t in (x, y))
+    slope = derivative(op, node, op.constant(1.0, y.dtype))
     means = m.mean if isinstance(m, Multipliers) else m
     passed = []
-    for part in (emit.add, emit.sub):
-        dx_part, dy_part = part(dx, emit.spread(x)), part(dy, emit.spread(y))
-        tiny = emit("LessOrEqual", emit("Abs", dx_part), size)
-        quotient = emit.div(dy_part, emit.add(dx_part, emit.cast_like(tiny, dx_part)))
+    for part in (add, sub):
+        dx_part, dy_part = part(dx, op.spread(x)), part(dy, op.spread(y))
+        tiny = abs(dx_part) <= size
+        quotient = dy_part / (dx_part + op.cast_like(tiny, dx_part))
         own = part(means, m.half) if isinstance(m, Multipliers) else means
-        passed.append(emit.mul(own, emit("Where", tiny, slope, quotient)))
+        passed.append(own * op.Where(tiny, slope, quotient))
     high, low = passed
-    return Multipliers(emit.mean(high, low), emit.mul(emit.sub(high, low), 0.5))
+    return Multipliers(op.mean(high, low), (high - low) * 0.5)
 
 
 REVEAL_CANCEL = Table("reveal-cancel", RevealCancelEmitter, reveal_cancel_rules, False, collapsed)

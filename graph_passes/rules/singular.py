@@ -14,15 +14,10 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from ..graph.tensors import is_constant
+from .registry import Trait, has
 
 # Infinite slopes at some finite value, whatever stands before.
 _ALWAYS = {"Asin", "Acos", "Acosh", "Atanh"}
-_MOVING = {"Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Expand"}
-_MOVING |= {"Tile", "Slice", "Gather", "Split", "Sqrt", "Concat", "Min", "Mul", "Div", "Mean"}
-_MOVING |= {"ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd"}
-_NEVER_NEGATIVE = {"Relu", "Abs", "Softmax", "HardSigmoid", "ReduceL1", "ReduceL2"}
-_NEVER_NEGATIVE |= {"ReduceSumSquare"}
-_POSITIVE = {"Exp", "Softplus", "Cosh", "Sigmoid"}
 
 
 class Sign(IntEnum):
@@ -54,12 +49,12 @@ class Signs:
 
     def _of_output(self, node: gs.Node) -> Sign:
         operands = [tensor for tensor in node.inputs if tensor.name]
-        if node.op in _POSITIVE:
+        if has(node.op, Trait.POSITIVE):
             return Sign.POSITIVE
         if not operands:
             return Sign.ANY
         signs = [self.of(tensor) for tensor in operands]
-        own = Sign.NEVER_NEGATIVE if node.op in _NEVER_NEGATIVE else Sign.ANY
+        own = Sign.NEVER_NEGATIVE if has(node.op, Trait.NEVER_NEGATIVE) else Sign.ANY
         if node.op in ("Add", "Sum"):
             own = max(signs) if min(signs) else Sign.ANY
         elif node.op == "Max":
@@ -77,7 +72,7 @@ class Signs:
             exponent = np.asarray(operands[1].values) if is_constant(operands[1]) else None
             even = exponent is not None and bool(np.all(exponent % 2 == 0))
             own = max(signs[0], Sign.NEVER_NEGATIVE if even else Sign.ANY)
-        elif node.op in _MOVING:
+        elif has(node.op, Trait.KEEPS_SIGN):
             several = node.op in ("Concat", "Min", "Mul", "Div", "Mean")
             own = min(signs) if several else signs[0]
         return own

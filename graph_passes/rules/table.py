@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import onnx_graphsurgeon as gs
 
 from ..graph.emitter import Emitter
-from ..graph.tensors import operator_name
+from ..graph.tensors import Node, Value, operator_name
 from .registry import ZERO_DERIVATIVE, Rule, gradient_entry, serves_every_operand
 
 
@@ -29,7 +29,7 @@ def no_cotangent(*_) -> None:
     """The rule of piecewise constant operators: dx = 0, so nothing is passed on."""
 
 
-def gradient_rules(node: gs.Node, operand: int, varying: Sequence[int]) -> Resolved | str:
+def gradient_rules(node: Node, operand: int, varying: Sequence[int]) -> Resolved | str:
     """The plain gradient's table."""
     del varying
     if operator_name(node) in ZERO_DERIVATIVE:
@@ -45,7 +45,7 @@ def gradient_rules(node: gs.Node, operand: int, varying: Sequence[int]) -> Resol
     return Resolved(rule, entry.broadcasts)
 
 
-def _as_it_came(emit: Emitter, cotangent: Any, tensor: gs.Tensor) -> Any:
+def _as_it_came(emit: Emitter, cotangent: Any, tensor: Value) -> Any:
     del emit, tensor
     return cotangent
 
@@ -66,7 +66,7 @@ class Table(NamedTuple):
     emitter: Callable[..., Any]
     rules: Callable[[Any], RuleTable]
     linear: bool = True
-    collapse: Callable[[Any, Any, gs.Tensor], gs.Tensor] = _as_it_came
+    collapse: Callable[[Any, Any, Any], Any] = _as_it_came
 
 
 GRADIENT = Table("gradient", Emitter, lambda emit: gradient_rules)

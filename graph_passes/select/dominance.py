@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_graphsurgeon as gs
 
 from ..graph.reach import Reach
-from .positions.flow import WEIGHTED
+from ..rules.registry import Trait, has
 
 
 def dominators(path: Reach, start: gs.Variable) -> list[gs.Variable]:
@@ -33,14 +33,14 @@ def behind_weights(path: Reach) -> set[str]:
     """Names of the tensors that a Conv, Gemm or the like stands before: the rest is the image."""
     learnt: set[str] = set()
     for node in path.nodes:
-        if node.op in WEIGHTED or any(t.name in learnt for t in node.inputs):
+        if has(node.op, Trait.WEIGHTED) or any(t.name in learnt for t in node.inputs):
             learnt.update(t.name for t in node.outputs)
     return learnt
 
 
 def feeds_weights(tensor: gs.Variable, path: Reach) -> bool:
     """True when a Conv, Gemm or the like stands between this tensor and the score."""
-    return any(node.op in WEIGHTED for node in nodes_behind(tensor, path))
+    return any(has(node.op, Trait.WEIGHTED) for node in nodes_behind(tensor, path))
 
 
 def nodes_behind(tensor: gs.Variable, path: Reach) -> list[gs.Node]:

@@ -18,6 +18,7 @@ from ... import InvalidInputError, UnsupportedModelError
 from ..graph.dims import Shape, describe
 from ..graph.reach import Reach, find_reach
 from ..graph.tensors import operator_name
+from ..rules.registry import Trait, has
 from .dominance import (
     behind_weights,
     dominators,
@@ -25,7 +26,7 @@ from .dominance import (
     nodes_behind,
 )
 from .map_layout import Layout, layout_of, picture_axes
-from .positions.flow import BY_ATTENTION, WEIGHTED, Flow, follow
+from .positions.flow import BY_ATTENTION, Flow, follow
 from .subject import Subject
 from .typical import typical_graph
 
@@ -172,7 +173,7 @@ def _is_product(tensor: gs.Variable) -> bool:
         if len(varying) > 1:
             return False
         node = varying[0].inputs[0]
-    return node.op in WEIGHTED
+    return has(node.op, Trait.WEIGHTED)
 
 
 def _before_moving(tensor: gs.Variable, fitting: Sequence[gs.Variable]) -> gs.Variable:
@@ -320,7 +321,7 @@ def _too_early(sight: _Sight, tensor: gs.Variable) -> str | None:
     weighing = [
         id(node)
         for index, node in enumerate(path.nodes)
-        if node.op in WEIGHTED
+        if has(node.op, Trait.WEIGHTED)
         and len(path.operands(node)) == 1
         and (index, path.operands(node)[0]) in flow.carried
     ]

@@ -11,16 +11,9 @@ from ... import UnsupportedModelError
 from ..graph.dims import Dim, Shape, describe, is_static, same_dim
 from ..graph.emitter import Emitter
 from ..graph.tensors import is_constant, producer_of
+from ..rules.registry import Trait, has
 from .ending import AFFINE, TAIL, Ending, ending_of, varying_operand
 from .rows.places import Lost, Place, Rows
-
-# Their results have channels on the second axis, and the others leave axes where they are.
-_CHANNELS_SECOND = {"Conv", "ConvTranspose", "BatchNormalization", "InstanceNormalization", "LRN"}
-_CHANNELS_SECOND |= {"DepthToSpace", "SpaceToDepth", "GlobalAveragePool", "GlobalMaxPool"}
-_CHANNELS_SECOND |= {"MaxPool", "AveragePool", "LpPool"}
-_STAYING = {"Identity", "Cast", "Dropout", "Add", "Sub", "Mul", "Div", "Relu", "Sigmoid", "Tanh"}
-_STAYING |= {"Clip", "LeakyRelu", "Softmax", "LogSoftmax", "Resize", "Pad", "Max", "Min", "Pow"}
-_STAYING |= {"Exp", "Log", "Softplus", "HardSigmoid", "HardSwish", "Elu", "Gelu", "Erf", "Sum"}
 
 
 def before_activation(
@@ -84,7 +77,7 @@ def channel_axis(tensor: gs.Tensor) -> int | None:
     while (node := producer_of(tensor)) is not None:
         rank = None if tensor.shape is None else len(tensor.shape)
         axis = None
-        if node.op in _CHANNELS_SECOND:
+        if has(node.op, Trait.CHANNELS_SECOND):
             axis = 1
         elif node.op in ("MatMul", "Gemm") and is_constant(node.inputs[1]) and rank:
             axis = rank - 1
@@ -93,7 +86,7 @@ def channel_axis(tensor: gs.Tensor) -> int | None:
                 axis = _axis_behind(move, axis)
             return axis
         varying = [t for t in node.inputs if t.name and not is_constant(t)]
-        if node.op in _STAYING:
+        if has(node.op, Trait.KEEPS_CHANNELS):
             varying = [t for t in varying if t.shape is not None and len(t.shape) == rank]
         elif node.op in TAIL:
             moves.append(node)
@@ -174,8 +167,8 @@ def _moved(
         parts = [emit.dims(logits, 0, place.axis)] if place.axis else []
         asked = emit.constant([d or -1 for d in inner], "int64")
         rest = [emit.dims(logits, place.axis + 1)] if place.axis + 1 < len(shape) else []
-        target = emit("Concat", *parts, asked, *rest, axis=0)
-        logits = emit("Reshape", logits, target)
+        target = emit.Concat(*parts, asked, *rest, axis=0)
+        logits = emit.Reshape(logits, target)
         if axis is not None:
             gained = len(inner) - 1
             axis = axis + gained if axis > place.axis else (None if axis == place.axis else axis)
@@ -185,6 +178,6 @@ def _moved(
     if place.axis == 0:
         return logits, axis
     perm = [place.axis, *(a for a in range(len(shape)) if a != place.axis)]
-    moved = emit("Transpose", logits, perm=perm)
+    moved = emit.Transpose(logits, perm=perm)
     moved.shape = [shape[a] for a in perm]
     return moved, None if axis is None else perm.index(axis)

@@ -41,8 +41,8 @@ def make_seed(emit: Emitter, subject: Subject, target: gs.Tensor) -> Seed:
 
 def score_of(emit: Emitter, logits: gs.Tensor, seed: gs.Tensor) -> gs.Tensor:
     """score[n] = sum of seed[n] * logits[n]; float [N]."""
-    flat = emit("Flatten", emit.mul(logits, seed), axis=1)
-    return emit("ReduceSum", flat, [1], keepdims=0)
+    flat = emit.Flatten(emit.Mul(logits, seed), axis=1)
+    return emit.ReduceSum(flat, [1], keepdims=0)
 
 
 class LastLayer(NamedTuple):
@@ -94,17 +94,17 @@ def first_cotangent(emit: Emitter, subject: Subject, seed: Seed) -> gs.Tensor:
     if layer is None:
         return seed.weights
     if len(seed.target.shape or [0, 0]) == 1:
-        picked = emit("Gather", layer.weights, seed.target, axis=0 if layer.transposed else 1)
-        picked = picked if layer.transposed else emit("Transpose", picked, perm=[1, 0])
+        picked = emit.Gather(layer.weights, seed.target, axis=0 if layer.transposed else 1)
+        picked = picked if layer.transposed else emit.Transpose(picked, perm=[1, 0])
     else:
-        picked = emit("Gemm", seed.weights, layer.weights, transB=int(not layer.transposed))
+        picked = emit.Gemm(seed.weights, layer.weights, transB=int(not layer.transposed))
     picked.shape = layer.features.shape
     return picked
 
 
 def _resolve(emit: Emitter, target: gs.Tensor, best: gs.Tensor) -> gs.Tensor:
     """The target, with -1 replaced by the best class."""
-    resolved = emit("Where", emit("Less", target, 0), best, target)
+    resolved = emit.Where(emit.Less(target, 0), best, target)
     resolved.shape = target.shape
     return resolved
 
@@ -125,15 +125,15 @@ def _class_seed(emit: Emitter, subject: Subject, target: gs.Tensor) -> Seed:
     Scattered, since ScatterElements fails on a class that is out of range where OneHot is silent.
     """
     logits = subject.logits
-    flat = emit("Flatten", logits, axis=1)
+    flat = emit.Flatten(logits, axis=1)
     decided = _decided(emit, subject)
-    rows = flat if decided is logits else emit("Flatten", decided, axis=1)
-    best = emit("ArgMax", rows, axis=1, keepdims=0)
+    rows = flat if decided is logits else emit.Flatten(decided, axis=1)
+    best = emit.ArgMax(rows, axis=1, keepdims=0)
     resolved = _resolve(emit, target, best)
-    places = emit("Unsqueeze", resolved, [1])
+    places = emit.Unsqueeze(resolved, [1])
     one = gs.Constant(emit.name("one"), np.ones(1, logits.dtype))
-    ones = emit("ConstantOfShape", emit("Shape", places), value=one)
-    hot = emit("ScatterElements", emit.filled_like(flat, 0.0), places, ones, axis=1)
+    ones = emit.ConstantOfShape(emit.Shape(places), value=one)
+    hot = emit.ScatterElements(emit.filled_like(flat, 0.0), places, ones, axis=1)
     return Seed(emit.reshape_like(hot, logits), resolved)
 
 
@@ -144,25 +144,25 @@ def _map_seed(emit: Emitter, subject: Subject, target: gs.Tensor) -> Seed:
     """
     logits, axis = subject.logits, subject.class_axis
     pixels = [a for a in (1, 2, 3) if a != axis]
-    predicted = emit("ArgMax", _decided(emit, subject), axis=axis, keepdims=0)
+    predicted = emit.ArgMax(_decided(emit, subject), axis=axis, keepdims=0)
     classes = emit.dims(logits, axis, axis + 1)
     values = emit.constant(np.array([0, 1], logits.dtype))
-    hot = emit("OneHot", predicted, classes, values, axis=axis)
-    best = emit("ArgMax", emit("ReduceSum", hot, pixels, keepdims=0), axis=1, keepdims=0)
+    hot = emit.OneHot(predicted, classes, values, axis=axis)
+    best = emit.ArgMax(emit.ReduceSum(hot, pixels, keepdims=0), axis=1, keepdims=0)
     resolved = _resolve(emit, target, best)
-    wanted = emit("Unsqueeze", emit("OneHot", resolved, classes, values), pixels)
-    weights = emit.mul(hot, wanted)
+    wanted = emit.Unsqueeze(emit.OneHot(resolved, classes, values), pixels)
+    weights = emit.Mul(hot, wanted)
     weights.shape = logits.shape
     return Seed(weights, resolved)
 
 
 def _index_seed(emit: Emitter, logits: gs.Tensor, target: gs.Tensor) -> Seed:
     """seed[n, i...] = [i = target[n]]."""
-    count = emit("Squeeze", emit("Shape", target, start=0, end=1), [0])
-    rows = emit("Unsqueeze", emit("Range", np.int64(0), count, np.int64(1)), [1])
-    positions = emit("Concat", rows, target, axis=1)
+    count = emit.Squeeze(emit.Shape(target, start=0, end=1), [0])
+    rows = emit.Unsqueeze(emit.Range(np.int64(0), count, np.int64(1)), [1])
+    positions = emit.Concat(rows, target, axis=1)
     one = gs.Constant(emit.name("one"), np.ones(1, logits.dtype))
-    ones = emit("ConstantOfShape", emit("Shape", target, start=0, end=1), value=one)
-    weights = emit("ScatterND", emit.filled_like(logits, 0.0), positions, ones)
+    ones = emit.ConstantOfShape(emit.Shape(target, start=0, end=1), value=one)
+    weights = emit.ScatterND(emit.filled_like(logits, 0.0), positions, ones)
     weights.shape = logits.shape
     return Seed(weights, target)

@@ -326,7 +326,7 @@ def _cast_first(graph: gs.Graph, source: gs.Variable, cast: gs.Node) -> gs.Varia
     if all(node.op in ("Cast", "Identity") for node in moves):
         return cast.outputs[0]
     emit = Emitter(graph, "first")
-    start = emit("Cast", source, to=cast.attrs["to"])
+    start = emit.Cast(source, to=cast.attrs["to"])
     start.shape = source.shape
     moved = start
     for node in reversed(moves):

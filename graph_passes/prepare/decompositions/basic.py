@@ -21,10 +21,10 @@ def vector_product(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
     ranks = [None if t.shape is None else len(t.shape) for t in (a, b)]
     if 1 not in ranks:
         return None
-    left = emit("Unsqueeze", a, [0]) if ranks[0] == 1 else a
-    right = emit("Unsqueeze", b, [1]) if ranks[1] == 1 else b
+    left = emit.Unsqueeze(a, [0]) if ranks[0] == 1 else a
+    right = emit.Unsqueeze(b, [1]) if ranks[1] == 1 else b
     dropped = [axis for axis, rank in zip((-2, -1), ranks, strict=True) if rank == 1]
-    return emit("Squeeze", emit("MatMul", left, right), dropped)
+    return emit.Squeeze(emit.MatMul(left, right), dropped)
 
 
 @decomposition("Mul", table=FOR_DEEPLIFT)
@@ -38,7 +38,7 @@ def division(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
     for value, inverse in (node.inputs, node.inputs[::-1]):
         divisor = _divisor(emit, inverse)
         if divisor is not None and not is_constant(value):
-            return emit.div(value, divisor)
+            return emit.Div(value, divisor)
     return None
 
 
@@ -53,7 +53,7 @@ def _divisor(emit: Emitter, tensor: gs.Tensor) -> gs.Tensor | None:
         return node.inputs[1]
     if node.op == "Pow" and is_constant(node.inputs[1]) and np.all(node.inputs[1].values < 0):
         exponent = -np.asarray(node.inputs[1].values)
-        return emit("Pow", node.inputs[0], emit.constant(exponent))
+        return emit.Pow(node.inputs[0], emit.constant(exponent))
     if node.op in ("Identity", "Cast") and is_float(node.inputs[0]):
         return _divisor(emit, node.inputs[0])
     return None
@@ -63,69 +63,69 @@ def _divisor(emit: Emitter, tensor: gs.Tensor) -> gs.Tensor | None:
 def softmax(emit: Emitter, node: gs.Node) -> gs.Tensor:
     """y = e / sum(e), e = exp(x - max x)."""
     x, axis = node.inputs[0], node.attrs.get("axis", -1)
-    exponential = emit("Exp", emit.sub(x, emit("ReduceMax", x, [axis], keepdims=1)))
-    total = emit("ReduceSum", exponential, [axis], keepdims=1)
-    return emit.mul(exponential, emit("Reciprocal", total))
+    exponential = emit.Exp(emit.Sub(x, emit.ReduceMax(x, [axis], keepdims=1)))
+    total = emit.ReduceSum(exponential, [axis], keepdims=1)
+    return emit.Mul(exponential, emit.Reciprocal(total))
 
 
 @decomposition("LogSoftmax", table=FOR_DEEPLIFT)
 def log_softmax(emit: Emitter, node: gs.Node) -> gs.Tensor:
     """y = (x - max x) - ln sum exp(x - max x)."""
     x, axis = node.inputs[0], node.attrs.get("axis", -1)
-    shifted = emit.sub(x, emit("ReduceMax", x, [axis], keepdims=1))
-    total = emit("ReduceSum", emit("Exp", shifted), [axis], keepdims=1)
-    return emit.sub(shifted, emit("Log", total))
+    shifted = emit.Sub(x, emit.ReduceMax(x, [axis], keepdims=1))
+    total = emit.ReduceSum(emit.Exp(shifted), [axis], keepdims=1)
+    return emit.Sub(shifted, emit.Log(total))
 
 
 def _reduced(emit: Emitter, node: gs.Node, x: gs.Tensor) -> gs.Tensor:
     """ReduceSum of x over what the node reduces."""
-    return emit("ReduceSum", x, *node.inputs[1:], **node.attrs)
+    return emit.ReduceSum(x, *node.inputs[1:], **node.attrs)
 
 
 @decomposition("ReduceL1", table=FOR_DEEPLIFT)
 def reduce_l1(emit: Emitter, node: gs.Node) -> gs.Tensor:
     """y = sum |x|."""
-    return _reduced(emit, node, emit("Abs", node.inputs[0]))
+    return _reduced(emit, node, emit.Abs(node.inputs[0]))
 
 
 @decomposition("ReduceSumSquare", table=FOR_DEEPLIFT)
 def reduce_sum_square(emit: Emitter, node: gs.Node) -> gs.Tensor:
     """y = sum x^2."""
-    return _reduced(emit, node, emit.mul(node.inputs[0], node.inputs[0]))
+    return _reduced(emit, node, emit.Mul(node.inputs[0], node.inputs[0]))
 
 
 @decomposition("ReduceL2", table=FOR_DEEPLIFT)
 def reduce_l2(emit: Emitter, node: gs.Node) -> gs.Tensor:
     """y = sqrt(sum x^2)."""
-    return emit("Sqrt", reduce_sum_square(emit, node))
+    return emit.Sqrt(reduce_sum_square(emit, node))
 
 
 @decomposition("ReduceLogSum", table=FOR_DEEPLIFT)
 def reduce_log_sum(emit: Emitter, node: gs.Node) -> gs.Tensor:
     """y = ln sum x."""
-    return emit("Log", _reduced(emit, node, node.inputs[0]))
+    return emit.Log(_reduced(emit, node, node.inputs[0]))
 
 
 @decomposition("ReduceLogSumExp", table=FOR_DEEPLIFT)
 def reduce_log_sum_exp(emit: Emitter, node: gs.Node) -> gs.Tensor:
     """y = m + ln sum e^(x - m), m = max x."""
     x = node.inputs[0]
-    top = emit("ReduceMax", x, *node.inputs[1:], **node.attrs)
-    shifted = emit.sub(x, keep_axes(emit, node, top))
-    return emit.add(top, emit("Log", _reduced(emit, node, emit("Exp", shifted))))
+    top = emit.ReduceMax(x, *node.inputs[1:], **node.attrs)
+    shifted = emit.Sub(x, keep_axes(emit, node, top))
+    return emit.Add(top, emit.Log(_reduced(emit, node, emit.Exp(shifted))))
 
 
 @decomposition("LpPool", table=FOR_DEEPLIFT)
 def lp_pool(emit: Emitter, node: gs.Node) -> gs.Tensor:
     """y = (sum over the window of |x|^p)^(1/p)."""
     p = emit.constant(float(node.attrs.get("p", 2)), node.inputs[0].dtype)
-    powers = emit("Pow", emit("Abs", node.inputs[0]), p)
+    powers = emit.Pow(emit.Abs(node.inputs[0]), p)
     powers.shape = node.inputs[0].shape
     # The node itself will be gone: another tells how many windows there are.
-    pooled = emit("LpPool", node.inputs[0], **node.attrs)
+    pooled = emit.LpPool(node.inputs[0], **node.attrs)
     pooled.shape = node.outputs[0].shape
     total = sum_over_windows(emit, powers, pooled, pooling_window(node))
-    return emit("Pow", total, emit("Reciprocal", p))
+    return emit.Pow(total, emit.Reciprocal(p))
 
 
 @decomposition("GlobalLpPool")
@@ -136,8 +136,8 @@ def global_lp_pool(emit: Emitter, node: gs.Node) -> gs.Tensor:
     if p in (1, 2):
         return emit(f"ReduceL{p}", x, axes, keepdims=1)
     exponent = emit.constant(float(p), x.dtype)
-    total = emit("ReduceSum", emit("Pow", emit("Abs", x), exponent), axes, keepdims=1)
-    return emit("Pow", total, emit("Reciprocal", exponent))
+    total = emit.ReduceSum(emit.Pow(emit.Abs(x), exponent), axes, keepdims=1)
+    return emit.Pow(total, emit.Reciprocal(exponent))
 
 
 @decomposition("Det")
@@ -151,19 +151,19 @@ def determinant(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
 
 def _determinant(emit: Emitter, matrix: gs.Tensor, size: int) -> gs.Tensor:
     if size == 1:
-        return emit("Squeeze", matrix, [-1, -2])
+        return emit.Squeeze(matrix, [-1, -2])
     total = None
     for column in range(size):
-        row_element = emit("Gather", matrix, np.asarray(0), axis=-2)
-        element = emit("Gather", row_element, np.asarray(column), axis=-1)
-        below = emit("Gather", matrix, np.arange(1, size), axis=-2)
+        row_element = emit.Gather(matrix, np.asarray(0), axis=-2)
+        element = emit.Gather(row_element, np.asarray(column), axis=-1)
+        below = emit.Gather(matrix, np.arange(1, size), axis=-2)
         others = np.asarray([k for k in range(size) if k != column])
-        minor = _determinant(emit, emit("Gather", below, others, axis=-1), size - 1)
-        term = emit.mul(element, minor)
+        minor = _determinant(emit, emit.Gather(below, others, axis=-1), size - 1)
+        term = emit.Mul(element, minor)
         if total is None:
             total = term
         else:
-            total = emit.sub(total, term) if column % 2 else emit.add(total, term)
+            total = emit.Sub(total, term) if column % 2 else emit.Add(total, term)
     assert total is not None
     return total
 
@@ -181,7 +181,7 @@ def einsum(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
         later = set(result).union(*letters[k + 1 :])
         kept = "".join(c for c in dict.fromkeys(left + term) if c in later)
         kept = result if k == len(letters) - 1 else kept
-        value = emit("Einsum", value, operand, equation=f"{left},{term}->{kept}")
+        value = emit.Einsum(value, operand, equation=f"{left},{term}->{kept}")
         left = kept
     return value
 
@@ -191,17 +191,17 @@ def tensor_scatter(emit: Emitter, node: gs.Node) -> gs.Tensor:
     """Each update written from its batch's own index on, round the end where circular."""
     past, update = node.inputs[:2]
     axis = node.attrs.get("axis", -2) % rank_of(past)
-    length = emit("Squeeze", emit.dims(update, axis, axis + 1), [0])
-    places = emit("Range", np.int64(0), length, np.int64(1))
+    length = emit.Squeeze(emit.dims(update, axis, axis + 1), [0])
+    places = emit.Range(np.int64(0), length, np.int64(1))
     column = [-1 if a == axis else 1 for a in range(rank_of(past))]
-    places = emit("Reshape", places, column)
+    places = emit.Reshape(places, column)
     if len(node.inputs) > 2 and node.inputs[2].name:
         first = [-1 if a == 0 else 1 for a in range(rank_of(past))]
-        places = emit.add(places, emit("Reshape", node.inputs[2], first))
+        places = emit.Add(places, emit.Reshape(node.inputs[2], first))
     if node.attrs.get("mode", "linear") == "circular":
-        places = emit("Mod", places, emit.dims(past, axis, axis + 1))
-    indices = emit("Expand", places, emit.shape(update))
-    return emit("ScatterElements", past, indices, update, axis=axis)
+        places = emit.Mod(places, emit.dims(past, axis, axis + 1))
+    indices = emit.Expand(places, emit.shape(update))
+    return emit.ScatterElements(past, indices, update, axis=axis)
 
 
 @decomposition("Clip", table=FOR_DEEPLIFT)

@@ -34,7 +34,7 @@ def _activated(emit: Emitter, node: gs.Node, x: gs.Tensor) -> gs.Tensor | None:
         alpha, beta = parameters if len(parameters) == 2 else (0.2, 0.5)
         return emit(name, x, alpha=alpha, beta=beta)
     if name == "Clip" and len(parameters) == 2:
-        return emit("Clip", x, float(parameters[0]), float(parameters[1]))
+        return emit.Clip(x, float(parameters[0]), float(parameters[1]))
     return None
 
 
@@ -46,27 +46,27 @@ def _plain(node: gs.Node) -> dict:
 @contrib("FusedConv")
 def fused_conv(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
     """y = activation(W * x + b [+ z])."""
-    y = emit("Conv", *node.inputs[:3], **_plain(node))
+    y = emit.Conv(*node.inputs[:3], **_plain(node))
     if optional_input(node, 3) is not None:
-        y = emit.add(y, node.inputs[3])
+        y = emit.Add(y, node.inputs[3])
     return _activated(emit, node, y)
 
 
 @contrib("NhwcFusedConv", "NhwcConv")
 def nhwc_conv(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
     """The same over images with channels last, in x, y and z."""
-    x = emit("Transpose", node.inputs[0], perm=[0, 3, 1, 2])
-    y = emit("Conv", x, *node.inputs[1:3], **_plain(node))
-    y = emit("Transpose", y, perm=[0, 2, 3, 1])
+    x = emit.Transpose(node.inputs[0], perm=[0, 3, 1, 2])
+    y = emit.Conv(x, *node.inputs[1:3], **_plain(node))
+    y = emit.Transpose(y, perm=[0, 2, 3, 1])
     if optional_input(node, 3) is not None:
-        y = emit.add(y, node.inputs[3])
+        y = emit.Add(y, node.inputs[3])
     return _activated(emit, node, y)
 
 
 @contrib("FusedGemm")
 def fused_gemm(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
     """y = activation(alpha A B + beta C)."""
-    return _activated(emit, node, emit("Gemm", *node.inputs, **_plain(node)))
+    return _activated(emit, node, emit.Gemm(*node.inputs, **_plain(node)))
 
 
 @contrib("FusedMatMul", "TransposeMatMul")
@@ -75,10 +75,10 @@ def fused_matmul(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
     if node.attrs.get("transBatchA", 0) or node.attrs.get("transBatchB", 0):
         return None
     operands = [
-        emit("Einsum", tensor, equation="...ij->...ji") if node.attrs.get(flag, 0) else tensor
+        emit.Einsum(tensor, equation="...ij->...ji") if node.attrs.get(flag, 0) else tensor
         for tensor, flag in zip(node.inputs, ("transA", "transB"), strict=True)
     ]
-    return emit.mul(emit("MatMul", *operands), float(node.attrs.get("alpha", 1.0)))
+    return emit.Mul(emit.MatMul(*operands), float(node.attrs.get("alpha", 1.0)))
 
 
 @contrib("MatMulNBits")
@@ -99,8 +99,8 @@ def matmul_of_few_bits(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
         points = _unpacked(points, bits) if points.dtype == np.uint8 else points.astype(np.float32)
         zero = points.reshape(rows, -1)[:, :blocks, None]
     weight = (scale * (q - zero)).reshape(rows, -1)[:, :columns]
-    y = emit("MatMul", node.inputs[0], emit.constant(np.ascontiguousarray(weight.T)))
-    return y if optional_input(node, 5) is None else emit.add(y, node.inputs[5])
+    y = emit.MatMul(node.inputs[0], emit.constant(np.ascontiguousarray(weight.T)))
+    return y if optional_input(node, 5) is None else emit.Add(y, node.inputs[5])
 
 
 def _unpacked(packed: np.ndarray, bits: int) -> np.ndarray:
@@ -118,12 +118,12 @@ def gelu(emit: Emitter, node: gs.Node) -> gs.Tensor:
 @contrib("BiasGelu")
 def bias_gelu(emit: Emitter, node: gs.Node) -> gs.Tensor:
     """y = gelu(x + bias)."""
-    return _gelu(emit, emit.add(node.inputs[0], node.inputs[1]))
+    return _gelu(emit, emit.Add(node.inputs[0], node.inputs[1]))
 
 
 def _gelu(emit: Emitter, x: gs.Tensor) -> gs.Tensor:
-    cdf = emit.mul(emit.add(emit("Erf", emit.mul(x, math.sqrt(0.5))), 1.0), 0.5)
-    return emit.mul(x, cdf)
+    cdf = emit.Mul(emit.Add(emit.Erf(emit.Mul(x, math.sqrt(0.5))), 1.0), 0.5)
+    return emit.Mul(x, cdf)
 
 
 @contrib("FastGelu")
@@ -131,17 +131,17 @@ def fast_gelu(emit: Emitter, node: gs.Node) -> gs.Tensor:
     """y = v (1 + tanh(sqrt(2 / pi) (v + 0.044715 v^3))) / 2, v = x [+ bias]."""
     x = node.inputs[0]
     if optional_input(node, 1) is not None:
-        x = emit.add(x, node.inputs[1])
-    cube = emit.mul(emit.mul(x, x), x)
-    inner = emit.mul(emit.add(x, emit.mul(cube, 0.044715)), math.sqrt(2 / math.pi))
-    return emit.mul(x, emit.mul(emit.add(emit("Tanh", inner), 1.0), 0.5))
+        x = emit.Add(x, node.inputs[1])
+    cube = emit.Mul(emit.Mul(x, x), x)
+    inner = emit.Mul(emit.Add(x, emit.Mul(cube, 0.044715)), math.sqrt(2 / math.pi))
+    return emit.Mul(x, emit.Mul(emit.Add(emit.Tanh(inner), 1.0), 0.5))
 
 
 @contrib("QuickGelu")
 def quick_gelu(emit: Emitter, node: gs.Node) -> gs.Tensor:
     """y = x sigmoid(alpha x)."""
     x = node.inputs[0]
-    return emit.mul(x, emit("Sigmoid", emit.mul(x, float(node.attrs.get("alpha", 1.702)))))
+    return emit.Mul(x, emit.Sigmoid(emit.Mul(x, float(node.attrs.get("alpha", 1.702)))))
 
 
 @decomposition("SimplifiedLayerNormalization")
@@ -150,12 +150,12 @@ def simplified_layer_normalization(emit: Emitter, node: gs.Node) -> gs.Tensor:
     rank = rank_of(node.inputs[0])
     axes = list(range(node.attrs.get("axis", -1) % rank, rank))
     x = _root_mean_square(emit, node.inputs[0], axes, node.attrs.get("epsilon", 1e-5))
-    return emit.mul(x, node.inputs[1])
+    return emit.Mul(x, node.inputs[1])
 
 
 def _root_mean_square(emit: Emitter, x: gs.Tensor, axes: list[int], epsilon: float) -> gs.Tensor:
-    mean = emit("ReduceMean", emit.mul(x, x), axes, keepdims=1)
-    return emit.mul(x, emit("Reciprocal", emit("Sqrt", emit.add(mean, epsilon))))
+    mean = emit.ReduceMean(emit.Mul(x, x), axes, keepdims=1)
+    return emit.Mul(x, emit.Reciprocal(emit.Sqrt(emit.Add(mean, epsilon))))
 
 
 @contrib("SkipLayerNormalization", "SkipSimplifiedLayerNormalization")
@@ -168,12 +168,12 @@ def skip_layer_normalization(emit: Emitter, node: gs.Node) -> list[gs.Tensor | N
         if simplified
         else (optional_input(node, 3), optional_input(node, 4))
     )
-    total = emit.add(x, skip)
+    total = emit.Add(x, skip)
     if bias is not None:
-        total = emit.add(total, bias)
+        total = emit.Add(total, bias)
     last, epsilon = [-1], node.attrs.get("epsilon", 1e-5)
     normal = _root_mean_square if simplified else standardised
-    y = emit.mul(normal(emit, total, last, epsilon), scale)
+    y = emit.Mul(normal(emit, total, last, epsilon), scale)
     if beta is not None:
-        y = emit.add(y, beta)
+        y = emit.Add(y, beta)
     return [y, None, None, total][: len(node.outputs)]

@@ -18,7 +18,7 @@ def scaler(emit: Emitter, node: gs.Node) -> gs.Tensor:
         emit.constant(np.asarray(node.attrs.get(key, [default]), np.float32))
         for key, default in (("offset", 0.0), ("scale", 1.0))
     )
-    return emit.mul(emit.sub(node.inputs[0], offset), scale)
+    return emit.Mul(emit.Sub(node.inputs[0], offset), scale)
 
 
 @decomposition(f"{_DOMAIN}.LinearRegressor")
@@ -28,6 +28,6 @@ def linear_regressor(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
         return None
     targets = int(node.attrs.get("targets", 1))
     weight = np.asarray(node.attrs["coefficients"], np.float32).reshape(targets, -1)
-    y = emit("MatMul", node.inputs[0], emit.constant(weight.T))
+    y = emit.MatMul(node.inputs[0], emit.constant(weight.T))
     bias = node.attrs.get("intercepts")
-    return y if bias is None else emit.add(y, emit.constant(np.asarray(bias, np.float32)))
+    return y if bias is None else emit.Add(y, emit.constant(np.asarray(bias, np.float32)))

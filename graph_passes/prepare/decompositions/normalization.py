@@ -23,27 +23,26 @@ def lrn(emit: Emitter, node: gs.Node) -> gs.Tensor:
     """
     x, size = node.inputs[0], node.attrs["size"]
     before = (size - 1) // 2
-    square = emit.mul(x, x)
-    flat = emit("Unsqueeze", emit("Reshape", square, [0, 0, -1]), [1])
-    mean = emit(
-        "AveragePool",
+    square = emit.Mul(x, x)
+    flat = emit.Unsqueeze(emit.Reshape(square, [0, 0, -1]), [1])
+    mean = emit.AveragePool(
         flat,
         kernel_shape=[size, 1],
         strides=[1, 1],
         pads=[before, 0, size - 1 - before, 0],
         count_include_pad=1,
     )
-    mean = emit.reshape_like(emit("Squeeze", mean, [1]), x)
-    scale = emit.add(emit.mul(mean, node.attrs.get("alpha", 1e-4)), node.attrs.get("bias", 1.0))
-    return emit.div(x, emit("Pow", scale, emit.constant(node.attrs.get("beta", 0.75), x.dtype)))
+    mean = emit.reshape_like(emit.Squeeze(mean, [1]), x)
+    scale = emit.Add(emit.Mul(mean, node.attrs.get("alpha", 1e-4)), node.attrs.get("bias", 1.0))
+    return emit.Div(x, emit.Pow(scale, emit.constant(node.attrs.get("beta", 0.75), x.dtype)))
 
 
 def standardised(emit: Emitter, x: gs.Tensor, axes: list[int], epsilon: float) -> gs.Tensor:
     """(x - mean) / sqrt(var + epsilon) over the axes."""
-    centred = emit.sub(x, emit("ReduceMean", x, axes, keepdims=1))
-    variance = emit("ReduceMean", emit.mul(centred, centred), axes, keepdims=1)
-    deviation = emit("Sqrt", emit.add(variance, epsilon))
-    return emit.div(centred, deviation)
+    centred = emit.Sub(x, emit.ReduceMean(x, axes, keepdims=1))
+    variance = emit.ReduceMean(emit.Mul(centred, centred), axes, keepdims=1)
+    deviation = emit.Sqrt(emit.Add(variance, epsilon))
+    return emit.Div(centred, deviation)
 
 
 @decomposition("LayerNormalization", table=FOR_DEEPLIFT)
@@ -54,9 +53,9 @@ def layer_normalization(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
     x = node.inputs[0]
     rank = rank_of(x)
     axes = list(range(node.attrs.get("axis", -1) % rank, rank))
-    y = emit.mul(standardised(emit, x, axes, node.attrs.get("epsilon", 1e-5)), node.inputs[1])
+    y = emit.Mul(standardised(emit, x, axes, node.attrs.get("epsilon", 1e-5)), node.inputs[1])
     has_bias = len(node.inputs) > 2 and node.inputs[2].name
-    return emit.add(y, node.inputs[2]) if has_bias else y
+    return emit.Add(y, node.inputs[2]) if has_bias else y
 
 
 @decomposition("InstanceNormalization")
@@ -66,17 +65,17 @@ def instance_normalization(emit: Emitter, node: gs.Node) -> gs.Tensor:
     rank = rank_of(x)
     column = [-1] + [1] * (rank - 2)
     z = standardised(emit, x, list(range(2, rank)), node.attrs.get("epsilon", 1e-5))
-    y = emit.mul(z, emit("Reshape", scale, column))
-    return emit.add(y, emit("Reshape", bias, column))
+    y = emit.Mul(z, emit.Reshape(scale, column))
+    return emit.Add(y, emit.Reshape(bias, column))
 
 
 @decomposition("MeanVarianceNormalization")
 def mean_variance_normalization(emit: Emitter, node: gs.Node) -> gs.Tensor:
     """y = (x - mean) / (sqrt(var) + 1e-9)."""
     x, axes = node.inputs[0], list(node.attrs.get("axes", [0, 2, 3]))
-    centred = emit.sub(x, emit("ReduceMean", x, axes, keepdims=1))
-    variance = emit("ReduceMean", emit.mul(centred, centred), axes, keepdims=1)
-    return emit.div(centred, emit.add(emit("Sqrt", variance), 1e-9))
+    centred = emit.Sub(x, emit.ReduceMean(x, axes, keepdims=1))
+    variance = emit.ReduceMean(emit.Mul(centred, centred), axes, keepdims=1)
+    return emit.Div(centred, emit.Add(emit.Sqrt(variance), 1e-9))
 
 
 @decomposition("LpNormalization")
@@ -84,7 +83,7 @@ def lp_normalization(emit: Emitter, node: gs.Node) -> gs.Tensor:
     """y = x / |x|_p along an axis; where the norm is 0, so is y."""
     x = node.inputs[0]
     norm = emit(f"ReduceL{node.attrs.get('p', 2)}", x, [node.attrs.get("axis", -1)], keepdims=1)
-    return emit.div(x, emit("Max", norm, float(np.finfo(x.dtype).tiny)))
+    return emit.Div(x, emit.Max(norm, float(np.finfo(x.dtype).tiny)))
 
 
 @decomposition("BatchNormalization")
@@ -98,17 +97,17 @@ def training_batch_normalization(emit: Emitter, node: gs.Node) -> list[gs.Tensor
     x, scale, bias, running_mean, running_variance = node.inputs
     rank = rank_of(x)
     axes, column = [0, *range(2, rank)], [-1] + [1] * (rank - 2)
-    mean = emit("ReduceMean", x, axes, keepdims=0)
+    mean = emit.ReduceMean(x, axes, keepdims=0)
     mean.inputs[0].name = marked(BATCH_STATISTICS, node.name or node.outputs[0].name)
-    centred = emit.sub(x, emit("Reshape", mean, column))
-    variance = emit("ReduceMean", emit.mul(centred, centred), axes, keepdims=0)
-    deviation = emit("Sqrt", emit.add(variance, node.attrs.get("epsilon", 1e-5)))
-    standard = emit.div(centred, emit("Reshape", deviation, column))
-    y = emit.mul(standard, emit("Reshape", scale, column))
-    y = emit.add(y, emit("Reshape", bias, column))
+    centred = emit.Sub(x, emit.Reshape(mean, column))
+    variance = emit.ReduceMean(emit.Mul(centred, centred), axes, keepdims=0)
+    deviation = emit.Sqrt(emit.Add(variance, node.attrs.get("epsilon", 1e-5)))
+    standard = emit.Div(centred, emit.Reshape(deviation, column))
+    y = emit.Mul(standard, emit.Reshape(scale, column))
+    y = emit.Add(y, emit.Reshape(bias, column))
     momentum = node.attrs.get("momentum", 0.9)
     moved: list[gs.Tensor | None] = [
-        emit.add(emit.mul(old, momentum), emit.mul(new, 1 - momentum))
+        emit.Add(emit.Mul(old, momentum), emit.Mul(new, 1 - momentum))
         for old, new in ((running_mean, mean), (running_variance, variance))
     ]
     return [y, *moved][: len(node.outputs)]

@@ -99,7 +99,7 @@ def _whole(emit: Emitter, tensor: gs.Tensor) -> gs.Tensor:
     """A quantised tensor or parameter as float32 (it may be one already)."""
     if is_constant(tensor):
         return emit.constant(np.asarray(tensor.values).astype(np.float32))
-    return emit("Cast", tensor, to=onnx.TensorProto.FLOAT)
+    return emit.Cast(tensor, to=onnx.TensorProto.FLOAT)
 
 
 def _along(
@@ -111,14 +111,14 @@ def _along(
     """
     value = _whole(emit, parameter)
     if parameter.shape is None or len(parameter.shape) == 0 or list(parameter.shape) == [1]:
-        return emit("Reshape", value, emit.constant(np.zeros(0, np.int64)))
+        return emit.Reshape(value, emit.constant(np.zeros(0, np.int64)))
     rank = rank_of(x)
     if block:
         places = list(x.shape or [])[axis % rank]
         if not isinstance(places, int):
             raise UnsupportedModelError("quantisation in blocks along an axis of unknown length")
-        return emit("Gather", value, np.arange(places) // block, axis=axis % rank)
-    return emit("Reshape", value, [-1 if a == axis % rank else 1 for a in range(rank)])
+        return emit.Gather(value, np.arange(places) // block, axis=axis % rank)
+    return emit.Reshape(value, [-1 if a == axis % rank else 1 for a in range(rank)])
 
 
 def _limits(zero: gs.Tensor | None, node: gs.Node) -> tuple[float, float]:
@@ -138,14 +138,14 @@ def _limits(zero: gs.Tensor | None, node: gs.Node) -> tuple[float, float]:
 
 def quantise(emit: Emitter, scaled: gs.Tensor, zero, limits: tuple[float, float]) -> gs.Tensor:
     """round(clip(x / s, qmin - z, qmax - z)) + z, for x / s."""
-    low, high = (emit.sub(limit, zero) for limit in limits)
-    clipped = emit("Min", emit("Max", scaled, low), high)
+    low, high = (emit.Sub(limit, zero) for limit in limits)
+    clipped = emit.Min(emit.Max(scaled, low), high)
     if is_constant(zero) and zero.values.size == 1:
         number = float(zero.values.reshape(-1)[0])
-        clipped = emit("Clip", scaled, limits[0] - number, limits[1] - number)
-    rounded = emit("Round", clipped)
+        clipped = emit.Clip(scaled, limits[0] - number, limits[1] - number)
+    rounded = emit.Round(clipped)
     rounded.inputs[0].name = marked(STRAIGHT_THROUGH, emit.name("Round"))
-    return emit.add(rounded, zero)
+    return emit.Add(rounded, zero)
 
 
 def _quantise_to(emit: Emitter, node: gs.Node, y, scale: int, zero: int) -> gs.Tensor:
@@ -153,14 +153,14 @@ def _quantise_to(emit: Emitter, node: gs.Node, y, scale: int, zero: int) -> gs.T
     zero_point = optional_input(node, zero)
     limits = _limits(zero_point, node)
     point = emit.constant(0.0) if zero_point is None else _single(emit, zero_point)
-    return quantise(emit, emit.div(y, _single(emit, node.inputs[scale])), point, limits)
+    return quantise(emit, emit.Div(y, _single(emit, node.inputs[scale])), point, limits)
 
 
 def _single(emit: Emitter, parameter: gs.Tensor) -> gs.Tensor:
     """A parameter that is one number, as a float of rank 0."""
     if is_constant(parameter):
         return emit.constant(float(np.asarray(parameter.values).reshape(-1)[0]))
-    return emit("Reshape", _whole(emit, parameter), emit.constant(np.zeros(0, np.int64)))
+    return emit.Reshape(_whole(emit, parameter), emit.constant(np.zeros(0, np.int64)))
 
 
 def _dequantised(emit: Emitter, node: gs.Node, index: int) -> gs.Tensor:
@@ -169,8 +169,8 @@ def _dequantised(emit: Emitter, node: gs.Node, index: int) -> gs.Tensor:
     assert q is not None and scale is not None
     value = _whole(emit, q)
     if zero is not None:
-        value = emit.sub(value, _single(emit, zero))
-    return emit.mul(value, _single(emit, scale))
+        value = emit.Sub(value, _single(emit, zero))
+    return emit.Mul(value, _single(emit, scale))
 
 
 @quantised("QuantizeLinear", f"{_MICROSOFT}QuantizeLinear")
@@ -181,7 +181,7 @@ def quantize_linear(emit: Emitter, node: gs.Node) -> gs.Tensor:
     point = emit.constant(0.0) if zero is None else _along(emit, zero, x, axis, block)
     if zero is not None and is_constant(zero) and zero.values.size == 1:
         point = _single(emit, zero)
-    steps = emit.div(x, _along(emit, scale, x, axis, block))
+    steps = emit.Div(x, _along(emit, scale, x, axis, block))
     return quantise(emit, steps, point, _limits(zero, node))
 
 
@@ -192,8 +192,8 @@ def dequantize_linear(emit: Emitter, node: gs.Node) -> gs.Tensor:
     axis, block = node.attrs.get("axis", 1), node.attrs.get("block_size", 0)
     value = _whole(emit, q)
     if zero is not None:
-        value = emit.sub(value, _along(emit, zero, q, axis, block))
-    return emit.mul(value, _along(emit, scale, q, axis, block))
+        value = emit.Sub(value, _along(emit, zero, q, axis, block))
+    return emit.Mul(value, _along(emit, scale, q, axis, block))
 
 
 @quantised("DynamicQuantizeLinear")
@@ -208,29 +208,29 @@ def _quantised_by_its_range(emit: Emitter, x: gs.Tensor) -> tuple[gs.Tensor, gs.
     Where x is 0 everywhere ONNX Runtime takes s = 1, and all that is quantised is 0. Any s over 0
     says the same; the smallest one leaves every other tensor as it is, and is continuous.
     """
-    low = emit("Min", emit("ReduceMin", x, keepdims=0), 0.0)
-    high = emit("Max", emit("ReduceMax", x, keepdims=0), 0.0)
+    low = emit.Min(emit.ReduceMin(x, keepdims=0), 0.0)
+    high = emit.Max(emit.ReduceMax(x, keepdims=0), 0.0)
     for extremum in (low, high):
         extremum.inputs[0].inputs[0].inputs[0].name = marked(RANGE, emit.name("range"))
-    span = emit.sub(high, low)
-    scale = emit("Max", emit.div(span, 255.0), float(np.finfo(np.float32).tiny))
-    zero = emit("Round", emit("Clip", emit.div(emit.neg(low), scale), 0.0, 255.0))
-    return quantise(emit, emit.div(x, scale), zero, (0.0, 255.0)), scale, zero
+    span = emit.Sub(high, low)
+    scale = emit.Max(emit.Div(span, 255.0), float(np.finfo(np.float32).tiny))
+    zero = emit.Round(emit.Clip(emit.Div(emit.Neg(low), scale), 0.0, 255.0))
+    return quantise(emit, emit.Div(x, scale), zero, (0.0, 255.0)), scale, zero
 
 
 @quantised("QLinearConv")
 def qlinear_conv(emit: Emitter, node: gs.Node) -> gs.Tensor:
     """The whole-number convolution of q - z, plus the bias, times s_x s_w / s_y, quantised."""
     x_scale, w, w_scale, w_zero = (node.inputs[k] for k in (1, 3, 4, 5))
-    x = emit.sub(_whole(emit, node.inputs[0]), _single(emit, node.inputs[2]))
+    x = emit.Sub(_whole(emit, node.inputs[0]), _single(emit, node.inputs[2]))
     weight = _minus_zero(emit, w, w_zero, 0)
     bias = optional_input(node, 8)
-    y = emit("Conv", x, weight, None if bias is None else _whole(emit, bias), **node.attrs)
+    y = emit.Conv(x, weight, None if bias is None else _whole(emit, bias), **node.attrs)
     rank = len(w.shape)
     column = [1, -1] + [1] * (rank - 2)
-    per_channel = emit("Reshape", _whole(emit, w_scale), column)
-    factor = emit.mul(per_channel, _single(emit, x_scale))
-    return _quantise_to(emit, node, emit.mul(y, factor), 6, 7)
+    per_channel = emit.Reshape(_whole(emit, w_scale), column)
+    factor = emit.Mul(per_channel, _single(emit, x_scale))
+    return _quantise_to(emit, node, emit.Mul(y, factor), 6, 7)
 
 
 def _minus_zero(emit: Emitter, weight: gs.Tensor, zero: gs.Tensor | None, axis: int) -> gs.Tensor:
@@ -241,38 +241,36 @@ def _minus_zero(emit: Emitter, weight: gs.Tensor, zero: gs.Tensor | None, axis: 
         q, z = (np.asarray(t.values).astype(np.float32) for t in (weight, zero))
         shape = [-1 if a == axis % q.ndim else 1 for a in range(q.ndim)]
         return emit.constant(q - (z.reshape(shape) if z.size > 1 else z.reshape(-1)[:1]))
-    return emit.sub(_whole(emit, weight), _along(emit, zero, weight, axis))
+    return emit.Sub(_whole(emit, weight), _along(emit, zero, weight, axis))
 
 
 @quantised("QLinearMatMul")
 def qlinear_matmul(emit: Emitter, node: gs.Node) -> gs.Tensor:
     """The whole-number product of q - z, times s_a s_b / s_y, quantised."""
     a_scale, b, b_scale, b_zero = (node.inputs[k] for k in (1, 3, 4, 5))
-    a = emit.sub(_whole(emit, node.inputs[0]), _single(emit, node.inputs[2]))
-    y = emit("MatMul", a, _minus_zero(emit, b, b_zero, -1))
-    factor = emit.mul(_whole(emit, b_scale), _single(emit, a_scale))
-    return _quantise_to(emit, node, emit.mul(y, factor), 6, 7)
+    a = emit.Sub(_whole(emit, node.inputs[0]), _single(emit, node.inputs[2]))
+    y = emit.MatMul(a, _minus_zero(emit, b, b_zero, -1))
+    factor = emit.Mul(_whole(emit, b_scale), _single(emit, a_scale))
+    return _quantise_to(emit, node, emit.Mul(y, factor), 6, 7)
 
 
 @quantised("ConvInteger")
 def conv_integer(emit: Emitter, node: gs.Node) -> gs.Tensor:
     """The convolution of q - z."""
     x = _minus_tensor_zero(emit, node.inputs[0], optional_input(node, 2))
-    return emit(
-        "Conv", x, _minus_zero(emit, node.inputs[1], optional_input(node, 3), 0), **node.attrs
-    )
+    return emit.Conv(x, _minus_zero(emit, node.inputs[1], optional_input(node, 3), 0), **node.attrs)
 
 
 @quantised("MatMulInteger")
 def matmul_integer(emit: Emitter, node: gs.Node) -> gs.Tensor:
     """The product of q - z."""
     a = _minus_tensor_zero(emit, node.inputs[0], optional_input(node, 2))
-    return emit("MatMul", a, _minus_zero(emit, node.inputs[1], optional_input(node, 3), -1))
+    return emit.MatMul(a, _minus_zero(emit, node.inputs[1], optional_input(node, 3), -1))
 
 
 def _minus_tensor_zero(emit: Emitter, q: gs.Tensor, zero: gs.Tensor | None) -> gs.Tensor:
     value = _whole(emit, q)
-    return value if zero is None else emit.sub(value, _single(emit, zero))
+    return value if zero is None else emit.Sub(value, _single(emit, zero))
 
 
 @quantised(f"{_MICROSOFT}QLinearAdd", f"{_MICROSOFT}QLinearMul")
@@ -301,7 +299,7 @@ def qlinear_unary(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
 @quantised(f"{_MICROSOFT}QLinearSoftmax")
 def qlinear_softmax(emit: Emitter, node: gs.Node) -> gs.Tensor:
     """Dequantised, Softmax, quantised."""
-    y = emit("Softmax", _dequantised(emit, node, 0), axis=node.attrs.get("axis", -1))
+    y = emit.Softmax(_dequantised(emit, node, 0), axis=node.attrs.get("axis", -1))
     return _quantise_to(emit, node, y, 3, 4)
 
 
@@ -309,7 +307,7 @@ def qlinear_softmax(emit: Emitter, node: gs.Node) -> gs.Tensor:
 def qlinear_concat(emit: Emitter, node: gs.Node) -> gs.Tensor:
     """Inputs y_scale, y_zero, then q, s, z of each part: dequantised, joined, quantised."""
     parts = [_dequantised(emit, node, k) for k in range(2, len(node.inputs), 3)]
-    return _quantise_to(emit, node, emit("Concat", *parts, axis=node.attrs["axis"]), 0, 1)
+    return _quantise_to(emit, node, emit.Concat(*parts, axis=node.attrs["axis"]), 0, 1)
 
 
 @quantised(f"{_MICROSOFT}QGemm")
@@ -322,13 +320,13 @@ def qgemm(emit: Emitter, node: gs.Node) -> gs.Tensor:
         optional_input(node, 6),
     )
     turned_b = node.attrs.get("transB", 0)
-    a = emit.sub(_whole(emit, node.inputs[0]), _single(emit, node.inputs[2]))
+    a = emit.Sub(_whole(emit, node.inputs[0]), _single(emit, node.inputs[2]))
     weight = _minus_zero(emit, b, b_zero, 0 if turned_b else 1)
     bias = None if c is None else _whole(emit, c)
     flags = {"transA": node.attrs.get("transA", 0), "transB": turned_b}
-    factor = emit.mul(_whole(emit, b_scale), _single(emit, node.inputs[1]))
-    factor = emit.mul(factor, float(node.attrs.get("alpha", 1.0)))
-    y = emit.mul(emit("Gemm", a, weight, bias, **flags), factor)
+    factor = emit.Mul(_whole(emit, b_scale), _single(emit, node.inputs[1]))
+    factor = emit.Mul(factor, float(node.attrs.get("alpha", 1.0)))
+    y = emit.Mul(emit.Gemm(a, weight, bias, **flags), factor)
     return y if optional_input(node, 7) is None else _quantise_to(emit, node, y, 7, 8)
 
 
@@ -337,12 +335,12 @@ def matmul_to_float(emit: Emitter, node: gs.Node) -> gs.Tensor:
     """A (quantised here, or before) times dequantised B, plus a bias, in float."""
     if node.op == "DynamicQuantizeMatMul":
         q, scale, zero = _quantised_by_its_range(emit, node.inputs[0])
-        a = emit.mul(emit.sub(q, zero), scale)
+        a = emit.Mul(emit.Sub(q, zero), scale)
         b, b_scale, b_zero, bias = (optional_input(node, k) for k in (1, 2, 3, 4))
     else:
         a_value = _minus_tensor_zero(emit, node.inputs[0], optional_input(node, 4))
-        a = emit.mul(a_value, _single(emit, node.inputs[2]))
+        a = emit.Mul(a_value, _single(emit, node.inputs[2]))
         b, b_scale, b_zero, bias = (optional_input(node, k) for k in (1, 3, 5, 6))
     assert b is not None and b_scale is not None
-    y = emit("MatMul", a, emit.mul(_minus_zero(emit, b, b_zero, -1), _whole(emit, b_scale)))
-    return y if bias is None else emit.add(y, bias)
+    y = emit.MatMul(a, emit.Mul(_minus_zero(emit, b, b_zero, -1), _whole(emit, b_scale)))
+    return y if bias is None else emit.Add(y, bias)

@@ -36,7 +36,7 @@ def recurrent(emit: Emitter, node: gs.Node) -> list[gs.Tensor | None] | None:
         return None
     steps = int(x.shape[1 if by_batch else 0])
     if by_batch:
-        x = emit("Transpose", x, perm=[1, 0, 2])
+        x = emit.Transpose(x, perm=[1, 0, 2])
     runs = []
     for index in range(count):
         own = names[index * len(_DEFAULTS[node.op]) :][: len(_DEFAULTS[node.op])]
@@ -52,22 +52,22 @@ def slices(emit: Emitter, x: gs.Tensor, count: int, axis: int) -> list[gs.Tensor
     size, so that a gradient takes time and memory quadratic in the length.
     """
     parts = [x] if count == 1 else emit.many("Split", count, x, axis=axis, num_outputs=count)
-    return [emit("Squeeze", part, [axis]) for part in parts]
+    return [emit.Squeeze(part, [axis]) for part in parts]
 
 
 def _of_direction(emit: Emitter, node: gs.Node, index: int, direction: int) -> gs.Tensor | None:
     """One direction's part of a weight, bias or peephole input."""
     tensor = optional_input(node, index)
-    return None if tensor is None else emit("Gather", tensor, np.asarray(direction), axis=0)
+    return None if tensor is None else emit.Gather(tensor, np.asarray(direction), axis=0)
 
 
 def _initial(emit: Emitter, node: gs.Node, index: int, direction: int, like) -> gs.Tensor:
     """The initial state [N, hidden]: given, or zeros of the hidden size."""
     tensor = optional_input(node, index)
     if tensor is None:
-        return emit.mul(like, 0.0)
+        return emit.Mul(like, 0.0)
     axis = 1 if node.attrs.get("layout", 0) else 0
-    return emit("Gather", tensor, np.asarray(direction), axis=axis)
+    return emit.Gather(tensor, np.asarray(direction), axis=axis)
 
 
 def _one_direction(
@@ -82,13 +82,13 @@ def _one_direction(
         input_bias, state_bias = emit.many("Split", 2, bias, [gates * hidden] * 2, axis=0)
     else:
         input_bias = state_bias = emit.constant(np.zeros(gates * hidden), x.dtype)
-    projected = emit.add(emit("MatMul", x, emit("Transpose", weights, perm=[1, 0])), input_bias)
+    projected = emit.Add(emit.MatMul(x, emit.Transpose(weights, perm=[1, 0])), input_bias)
     frames = slices(emit, projected, steps, 0)
-    like = emit("Slice", frames[0], [0], [hidden], [1])
+    like = emit.Slice(frames[0], [0], [hidden], [1])
     h = _initial(emit, node, 5, direction, like)
     c = _initial(emit, node, 6, direction, like) if node.op == "LSTM" else None
     peepholes = _of_direction(emit, node, 7, direction) if node.op == "LSTM" else None
-    turned = emit("Transpose", recurrence, perm=[1, 0])
+    turned = emit.Transpose(recurrence, perm=[1, 0])
     cell = Cell(emit, node, hidden, names, turned, state_bias, peepholes)
     lengths = optional_input(node, 4)
     states: list[gs.Tensor] = []
@@ -99,11 +99,11 @@ def _one_direction(
             states.append(h)
             continue
         # A sequence that is over keeps its state and returns 0.
-        lasts = emit.cast_like(emit("Greater", lengths, np.asarray(t, np.int32)), h)
-        lasts = emit("Unsqueeze", lasts, [1])
-        h = emit.add(h, emit.mul(lasts, emit.sub(new_h, h)))
-        c = c if c is None else emit.add(c, emit.mul(lasts, emit.sub(new_c, c)))
-        states.append(emit.mul(new_h, lasts))
+        lasts = emit.cast_like(emit.Greater(lengths, np.asarray(t, np.int32)), h)
+        lasts = emit.Unsqueeze(lasts, [1])
+        h = emit.Add(h, emit.Mul(lasts, emit.Sub(new_h, h)))
+        c = c if c is None else emit.Add(c, emit.Mul(lasts, emit.Sub(new_c, c)))
+        states.append(emit.Mul(new_h, lasts))
     return states[::-1] if backwards else states, h, c
 
 
@@ -126,16 +126,16 @@ class Cell:
     def clipped(self, value):
         """Held to -clip..clip, where the node says so."""
         clip = self.node.attrs.get("clip")
-        return value if not clip else self.emit("Clip", value, -float(clip), float(clip))
+        return value if not clip else self.emit.Clip(value, -float(clip), float(clip))
 
     def recurrent_part(self, h):
         """h R^T + Rb, of all gates."""
-        return self.emit.add(self.emit("MatMul", h, self.recurrence), self.bias)
+        return self.emit.Add(self.emit.MatMul(h, self.recurrence), self.bias)
 
 
 def _rnn_step(cell: Cell, frame, h, c):
     """h = f(x W^T + Wb + h R^T + Rb)."""
-    return cell.activations[0](cell.emit.add(frame, cell.recurrent_part(h))), c
+    return cell.activations[0](cell.emit.Add(frame, cell.recurrent_part(h))), c
 
 
 def _gru_step(cell: Cell, frame, h, c):
@@ -146,29 +146,29 @@ def _gru_step(cell: Cell, frame, h, c):
     emit, (f, g) = cell.emit, cell.activations
     x_z, x_r, x_n = cell.split(frame, 3)
     h_z, h_r, h_n = cell.split(cell.recurrent_part(h), 3)
-    z, r = f(emit.add(x_z, h_z)), f(emit.add(x_r, h_r))
+    z, r = f(emit.Add(x_z, h_z)), f(emit.Add(x_r, h_r))
     if cell.node.attrs.get("linear_before_reset", 0):
-        inner = emit.mul(r, h_n)
+        inner = emit.Mul(r, h_n)
     else:
-        inner = cell.split(cell.recurrent_part(emit.mul(r, h)), 3)[2]
-    n = g(emit.add(x_n, inner))
-    return emit.add(emit.mul(emit.sub(1.0, z), n), emit.mul(z, h)), c
+        inner = cell.split(cell.recurrent_part(emit.Mul(r, h)), 3)[2]
+    n = g(emit.Add(x_n, inner))
+    return emit.Add(emit.Mul(emit.Sub(1.0, z), n), emit.Mul(z, h)), c
 
 
 def _lstm_step(cell: Cell, frame, h, c):
     """i, o, f gates with peepholes: c = f c + i g(...), h = o h(c); the o gate sees the new c."""
     emit, (f, g, squash) = cell.emit, cell.activations
-    i, o, forget, candidate = cell.split(emit.add(frame, cell.recurrent_part(h)), 4)
+    i, o, forget, candidate = cell.split(emit.Add(frame, cell.recurrent_part(h)), 4)
     peep = cell.peepholes
     if peep is not None:
-        i = emit.add(i, emit.mul(peep[0], c))
-        forget = emit.add(forget, emit.mul(peep[2], c))
+        i = emit.Add(i, emit.Mul(peep[0], c))
+        forget = emit.Add(forget, emit.Mul(peep[2], c))
     i = f(i)
-    forget = emit.sub(1.0, i) if cell.node.attrs.get("input_forget", 0) else f(forget)
-    c = emit.add(emit.mul(forget, c), emit.mul(i, g(candidate)))
+    forget = emit.Sub(1.0, i) if cell.node.attrs.get("input_forget", 0) else f(forget)
+    c = emit.Add(emit.Mul(forget, c), emit.Mul(i, g(candidate)))
     if peep is not None:
-        o = emit.add(o, emit.mul(peep[1], c))
-    return emit.mul(f(o), squash(c)), c
+        o = emit.Add(o, emit.Mul(peep[1], c))
+    return emit.Mul(f(o), squash(c)), c
 
 
 STEPS = {"RNN": _rnn_step, "GRU": _gru_step, "LSTM": _lstm_step}
@@ -179,7 +179,7 @@ def _joined(emit: Emitter, node: gs.Node, runs, by_batch: bool) -> list[gs.Tenso
     axis = 2 if by_batch else 1
 
     def stacked(tensors, where):
-        return emit("Concat", *(emit("Unsqueeze", t, [where]) for t in tensors), axis=where)
+        return emit.Concat(*(emit.Unsqueeze(t, [where]) for t in tensors), axis=where)
 
     per_direction = [stacked(states, 1 if by_batch else 0) for states, _, _ in runs]
     y = stacked(per_direction, axis)

@@ -25,37 +25,35 @@ def gather_places(emit: Emitter, x: gs.Tensor, places: list[gs.Tensor]) -> gs.Te
     """x [N, C, spatial...] at integral places [N, P] for each axis: [N, C, P]."""
     flat = None
     for axis, place in enumerate(places, start=2):
-        index = emit("Cast", place, to=7)
+        index = emit.Cast(place, to=7)
         length = emit.dims(x, axis, axis + 1)
-        flat = index if flat is None else emit.add(emit.mul(flat, length), index)
-    rows = emit("Unsqueeze", flat, [1])
-    shape = emit("Concat", emit.dims(x, 0, 2), emit("Shape", flat, start=1), axis=0)
-    return emit(
-        "GatherElements", emit("Reshape", x, [0, 0, -1]), emit("Expand", rows, shape), axis=2
-    )
+        flat = index if flat is None else emit.Add(emit.Mul(flat, length), index)
+    rows = emit.Unsqueeze(flat, [1])
+    shape = emit.Concat(emit.dims(x, 0, 2), emit.Shape(flat, start=1), axis=0)
+    return emit.GatherElements(emit.Reshape(x, [0, 0, -1]), emit.Expand(rows, shape), axis=2)
 
 
 def _inside(emit: Emitter, place: gs.Tensor, length: gs.Tensor) -> gs.Tensor:
     """1 where 0 <= place < length, else 0."""
-    low = emit("GreaterOrEqual", place, 0.0)
-    return emit.cast_like(emit("And", low, emit("Less", place, length)), place)
+    low = emit.GreaterOrEqual(place, 0.0)
+    return emit.cast_like(emit.And(low, emit.Less(place, length)), place)
 
 
 def _clamp(emit: Emitter, place: gs.Tensor, length: gs.Tensor) -> gs.Tensor:
-    return emit("Max", emit("Min", place, emit.sub(length, 1.0)), 0.0)
+    return emit.Max(emit.Min(place, emit.Sub(length, 1.0)), 0.0)
 
 
 def _reflect(emit: Emitter, place: gs.Tensor, length: gs.Tensor, align: bool) -> gs.Tensor:
     """Fold a place back and forth between the borders: 0 and L-1 (aligned), or -1/2 and L-1/2."""
     low = 0.0 if align else -0.5
-    span = emit("Max", emit.sub(length, 1.0), 1e-6) if align else length
-    distance = emit("Abs", emit.sub(place, low))
-    turns = emit("Floor", emit.div(distance, span))
-    rest = emit.sub(distance, emit.mul(turns, span))
-    odd = emit.sub(turns, emit.mul(emit("Floor", emit.mul(turns, 0.5)), 2.0))
-    back = emit.sub(span, rest)
-    folded = emit.add(emit.mul(rest, emit.sub(1.0, odd)), emit.mul(back, odd))
-    return emit.add(folded, low)
+    span = emit.Max(emit.Sub(length, 1.0), 1e-6) if align else length
+    distance = emit.Abs(emit.Sub(place, low))
+    turns = emit.Floor(emit.Div(distance, span))
+    rest = emit.Sub(distance, emit.Mul(turns, span))
+    odd = emit.Sub(turns, emit.Mul(emit.Floor(emit.Mul(turns, 0.5)), 2.0))
+    back = emit.Sub(span, rest)
+    folded = emit.Add(emit.Mul(rest, emit.Sub(1.0, odd)), emit.Mul(back, odd))
+    return emit.Add(folded, low)
 
 
 def _cubic_weights(emit: Emitter, t: gs.Tensor) -> list[gs.Tensor]:
@@ -63,27 +61,27 @@ def _cubic_weights(emit: Emitter, t: gs.Tensor) -> list[gs.Tensor]:
     a = -0.75
 
     def near(d):
-        return emit.add(emit.mul(emit.mul(emit.sub(emit.mul(d, a + 2), a + 3), d), d), 1.0)
+        return emit.Add(emit.Mul(emit.Mul(emit.Sub(emit.Mul(d, a + 2), a + 3), d), d), 1.0)
 
     def far(d):
-        inner = emit.add(emit.mul(emit.sub(d, 5.0), d), 8.0)
-        return emit.mul(emit.sub(emit.mul(inner, d), 4.0), a)
+        inner = emit.Add(emit.Mul(emit.Sub(d, 5.0), d), 8.0)
+        return emit.Mul(emit.Sub(emit.Mul(inner, d), 4.0), a)
 
-    back = emit.sub(1.0, t)
-    return [far(emit.add(t, 1.0)), near(t), near(back), far(emit.add(back, 1.0))]
+    back = emit.Sub(1.0, t)
+    return [far(emit.Add(t, 1.0)), near(t), near(back), far(emit.Add(back, 1.0))]
 
 
 def _taps(emit: Emitter, place: gs.Tensor, mode: str) -> list[tuple[gs.Tensor, gs.Tensor | None]]:
     """Along one axis: the integral places that are read, each with its weight (None is 1)."""
     if mode == "nearest":
-        return [(emit("Round", place), None)]
-    first = emit("Floor", place)
-    t = emit.sub(place, first)
+        return [(emit.Round(place), None)]
+    first = emit.Floor(place)
+    t = emit.Sub(place, first)
     if mode == "linear":
-        return [(first, emit.sub(1.0, t)), (emit.add(first, 1.0), t)]
+        return [(first, emit.Sub(1.0, t)), (emit.Add(first, 1.0), t)]
     offsets = (-1.0, 0.0, 1.0, 2.0)
     weights = _cubic_weights(emit, t)
-    return [(emit.add(first, k), w) for k, w in zip(offsets, weights, strict=True)]
+    return [(emit.Add(first, k), w) for k, w in zip(offsets, weights, strict=True)]
 
 
 @decomposition("AffineGrid")
@@ -93,22 +91,22 @@ def affine_grid(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
     if theta.shape is None or theta.shape[1] not in (2, 3):
         return None
     axes = int(theta.shape[1])
-    lengths = emit("Slice", size, [2], [2 + axes], [0])
+    lengths = emit.Slice(size, [2], [2 + axes], [0])
     coordinates = []
     for axis in range(axes):
-        length = emit("Gather", lengths, np.asarray(axis))
-        steps = emit.cast_like(emit("Range", np.int64(0), length, np.int64(1)), theta)
+        length = emit.Gather(lengths, np.asarray(axis))
+        steps = emit.cast_like(emit.Range(np.int64(0), length, np.int64(1)), theta)
         count = emit.cast_like(length, theta)
         if node.attrs.get("align_corners", 0):
-            line = emit.sub(emit.div(emit.mul(steps, 2.0), emit.sub(count, 1.0)), 1.0)
+            line = emit.Sub(emit.Div(emit.Mul(steps, 2.0), emit.Sub(count, 1.0)), 1.0)
         else:
-            line = emit.sub(emit.div(emit.add(emit.mul(steps, 2.0), 1.0), count), 1.0)
-        column = emit("Reshape", line, [-1 if a == axis else 1 for a in range(axes)])
-        coordinates.append(emit("Reshape", emit("Expand", column, lengths), [-1, 1]))
-    ones = emit.add(emit.mul(coordinates[0], 0.0), 1.0)
-    base = emit("Concat", *coordinates[::-1], ones, axis=1)
-    grid = emit("MatMul", base, emit("Transpose", theta, perm=[0, 2, 1]))
-    return emit("Reshape", grid, emit("Concat", emit.dims(theta, 0, 1), lengths, [axes], axis=0))
+            line = emit.Sub(emit.Div(emit.Add(emit.Mul(steps, 2.0), 1.0), count), 1.0)
+        column = emit.Reshape(line, [-1 if a == axis else 1 for a in range(axes)])
+        coordinates.append(emit.Reshape(emit.Expand(column, lengths), [-1, 1]))
+    ones = emit.Add(emit.Mul(coordinates[0], 0.0), 1.0)
+    base = emit.Concat(*coordinates[::-1], ones, axis=1)
+    grid = emit.MatMul(base, emit.Transpose(theta, perm=[0, 2, 1]))
+    return emit.Reshape(grid, emit.Concat(emit.dims(theta, 0, 1), lengths, [axes], axis=0))
 
 
 @decomposition("GridSample")
@@ -120,32 +118,32 @@ def grid_sample(emit: Emitter, node: gs.Node) -> gs.Tensor:
     mode = {"bilinear": "linear", "bicubic": "cubic"}.get(mode, mode)
     padding = node.attrs.get("padding_mode", "zeros")
     align = bool(node.attrs.get("align_corners", 0))
-    points = emit("Reshape", grid, emit("Concat", emit.dims(grid, 0, 1), [-1, axes], axis=0))
+    points = emit.Reshape(grid, emit.Concat(emit.dims(grid, 0, 1), [-1, axes], axis=0))
     lengths = [_length(emit, x, 2 + k, x) for k in range(axes)]
     taps = []
     for k, length in enumerate(lengths):
         # The grid's last axis counts x first, then y, then z.
-        unit = emit("Gather", points, np.asarray(axes - 1 - k), axis=2)
+        unit = emit.Gather(points, np.asarray(axes - 1 - k), axis=2)
         taps.append(_axis_taps(emit, unit, length, mode, padding, align))
     y = _weighted_sum(emit, x, taps)
-    shape = emit("Concat", emit.dims(x, 0, 2), emit("Shape", grid, start=1, end=axes + 1), axis=0)
-    return emit("Reshape", y, shape)
+    shape = emit.Concat(emit.dims(x, 0, 2), emit.Shape(grid, start=1, end=axes + 1), axis=0)
+    return emit.Reshape(y, shape)
 
 
 def _axis_taps(emit: Emitter, unit, length, mode: str, padding: str, align: bool):
     """Places inside the image and their weights, for grid values -1..1 along one axis."""
-    half = emit.mul(emit.add(unit, 1.0), 0.5)
+    half = emit.Mul(emit.Add(unit, 1.0), 0.5)
     if align:
-        place = emit.mul(half, emit.sub(length, 1.0))
+        place = emit.Mul(half, emit.Sub(length, 1.0))
     else:
-        place = emit.sub(emit.mul(half, length), 0.5)
+        place = emit.Sub(emit.Mul(half, length), 0.5)
     if mode != "cubic":
         place = _bring_inside(emit, place, length, padding, align)
     taps = []
     for tap, weight in _taps(emit, place, mode):
         if padding == "zeros":
             inside = _inside(emit, tap, length)
-            weight = inside if weight is None else emit.mul(weight, inside)
+            weight = inside if weight is None else emit.Mul(weight, inside)
         elif mode == "cubic":
             tap = _bring_inside(emit, tap, length, padding, align)
         taps.append((_clamp(emit, tap, length), weight))
@@ -174,8 +172,8 @@ def _weighted_values(emit: Emitter, x: gs.Tensor, taps) -> list[gs.Tensor]:
         if weights:
             weight = weights[0]
             for other in weights[1:]:
-                weight = emit.mul(weight, other)
-            value = emit.mul(value, emit("Unsqueeze", weight, [1]))
+                weight = emit.Mul(weight, other)
+            value = emit.Mul(value, emit.Unsqueeze(weight, [1]))
         values.append(value)
     return values
 
@@ -193,34 +191,32 @@ def deform_conv(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
     kernel = [int(k) for k in weight.shape[2:]]
     groups, offset_groups = node.attrs.get("group", 1), node.attrs.get("offset_group", 1)
     size = kernel[0] * kernel[1]
-    batch, output = emit.dims(x, 0, 1), emit("Shape", offset, start=2)
-    by_element = emit("Concat", batch, [offset_groups, size, 2, -1], axis=0)
-    moves = emit("Reshape", offset, by_element)
+    batch, output = emit.dims(x, 0, 1), emit.Shape(offset, start=2)
+    by_element = emit.Concat(batch, [offset_groups, size, 2, -1], axis=0)
+    moves = emit.Reshape(offset, by_element)
     places = _deformed_places(emit, node, moves, kernel, output)
     # One image for each group of channels that shares its offsets.
-    split = emit("Concat", emit.mul(batch, [offset_groups]), [-1], emit.dims(x, 2), axis=0)
-    image = emit("Reshape", x, split)
+    split = emit.Concat(emit.Mul(batch, [offset_groups]), [-1], emit.dims(x, 2), axis=0)
+    image = emit.Reshape(x, split)
     image.shape = [None, None, *list(x.shape)[2:]]
     taps = []
     for axis, place in enumerate(places):
-        flat = emit(
-            "Reshape", place, emit("Concat", emit.mul(batch, [offset_groups]), [-1], axis=0)
-        )
+        flat = emit.Reshape(place, emit.Concat(emit.Mul(batch, [offset_groups]), [-1], axis=0))
         length = _length(emit, x, 2 + axis, x)
         taps.append(_axis_taps_zero(emit, flat, length))
     columns = _weighted_sum(emit, image, taps)
-    shape = emit("Concat", batch, [offset_groups, -1, size], emit("ReduceProd", output), axis=0)
-    columns = emit("Reshape", columns, shape)
+    shape = emit.Concat(batch, [offset_groups, -1, size], emit.ReduceProd(output), axis=0)
+    columns = emit.Reshape(columns, shape)
     if len(node.inputs) > 4 and node.inputs[4].name:
-        mask_shape = emit("Concat", batch, [offset_groups, 1, size, -1], axis=0)
-        columns = emit.mul(columns, emit("Reshape", node.inputs[4], mask_shape))
-    per_group = emit("Concat", batch, [groups, weight.shape[1] * size, -1], axis=0)
-    columns = emit("Reshape", columns, per_group)
-    kernels = emit("Reshape", weight, [1, groups, weight.shape[0] // groups, -1])
-    product = emit("MatMul", kernels, columns)
-    y = emit("Reshape", product, emit("Concat", batch, [weight.shape[0]], output, axis=0))
+        mask_shape = emit.Concat(batch, [offset_groups, 1, size, -1], axis=0)
+        columns = emit.Mul(columns, emit.Reshape(node.inputs[4], mask_shape))
+    per_group = emit.Concat(batch, [groups, weight.shape[1] * size, -1], axis=0)
+    columns = emit.Reshape(columns, per_group)
+    kernels = emit.Reshape(weight, [1, groups, weight.shape[0] // groups, -1])
+    product = emit.MatMul(kernels, columns)
+    y = emit.Reshape(product, emit.Concat(batch, [weight.shape[0]], output, axis=0))
     if len(node.inputs) > 3 and node.inputs[3].name:
-        y = emit.add(y, emit("Reshape", node.inputs[3], [-1, 1, 1]))
+        y = emit.Add(y, emit.Reshape(node.inputs[3], [-1, 1, 1]))
     return y
 
 
@@ -231,14 +227,14 @@ def _deformed_places(emit: Emitter, node: gs.Node, moves, kernel, output) -> lis
     pads = node.attrs.get("pads") or [0, 0, 0, 0]
     places = []
     for axis in (0, 1):
-        count = emit("Gather", output, np.asarray(axis))
-        steps = emit("Range", np.int64(0), count, np.int64(1))
-        start = emit.sub(emit.mul(steps, [strides[axis]]), [pads[axis]])
-        column = emit("Reshape", start, [-1, 1] if axis == 0 else [1, -1])
-        grid = emit("Reshape", emit("Expand", column, output), [1, -1])
+        count = emit.Gather(output, np.asarray(axis))
+        steps = emit.Range(np.int64(0), count, np.int64(1))
+        start = emit.Sub(emit.Mul(steps, [strides[axis]]), [pads[axis]])
+        column = emit.Reshape(start, [-1, 1] if axis == 0 else [1, -1])
+        grid = emit.Reshape(emit.Expand(column, output), [1, -1])
         within = np.indices(kernel)[axis].reshape(-1, 1) * dilations[axis]
-        base = emit.cast_like(emit.add(grid, within.astype(np.int64)), moves)
-        places.append(emit.add(emit("Gather", moves, np.asarray(axis), axis=3), base))
+        base = emit.cast_like(emit.Add(grid, within.astype(np.int64)), moves)
+        places.append(emit.Add(emit.Gather(moves, np.asarray(axis), axis=3), base))
     return places
 
 
@@ -248,7 +244,7 @@ def _axis_taps_zero(emit: Emitter, place: gs.Tensor, length: gs.Tensor):
     for tap, weight in _taps(emit, place, "linear"):
         inside = _inside(emit, tap, length)
         taps.append(
-            (_clamp(emit, tap, length), inside if weight is None else emit.mul(weight, inside))
+            (_clamp(emit, tap, length), inside if weight is None else emit.Mul(weight, inside))
         )
     return taps
 
@@ -262,40 +258,40 @@ def roi_align(emit: Emitter, node: gs.Node) -> gs.Tensor:
     """
     x, rois, indices = node.inputs
     mode = node.attrs.get("coordinate_transformation_mode", "half_pixel")
-    scaled = emit.mul(rois, node.attrs.get("spatial_scale", 1.0))
-    scaled = emit.sub(scaled, 0.5 if mode == "half_pixel" else 0.0)
-    corners = [emit("Gather", scaled, np.asarray([k]), axis=1) for k in range(4)]
+    scaled = emit.Mul(rois, node.attrs.get("spatial_scale", 1.0))
+    scaled = emit.Sub(scaled, 0.5 if mode == "half_pixel" else 0.0)
+    corners = [emit.Gather(scaled, np.asarray([k]), axis=1) for k in range(4)]
     sides = []
     for axis, name in enumerate(("output_height", "output_width")):
         low, bins = corners[1 - axis], node.attrs.get(name, 1)
-        extent = emit.sub(corners[3 - axis], low)
-        extent = extent if mode == "half_pixel" else emit("Max", extent, 1.0)
-        size = emit.div(extent, float(bins))
+        extent = emit.Sub(corners[3 - axis], low)
+        extent = extent if mode == "half_pixel" else emit.Max(extent, 1.0)
+        size = emit.Div(extent, float(bins))
         sides.append(_bin_points(emit, low, size, bins, node.attrs.get("sampling_ratio", 0)))
     (rows, row_shares), (columns, column_shares) = sides
-    split = emit("Concat", [0, 0], emit("Shape", rows, start=1), axis=0)
-    split = emit("Concat", split, emit("Shape", columns, start=1), axis=0)
+    split = emit.Concat([0, 0], emit.Shape(rows, start=1), axis=0)
+    split = emit.Concat(split, emit.Shape(columns, start=1), axis=0)
     taps = []
-    rows, columns = emit("Reshape", rows, [0, -1, 1]), emit("Reshape", columns, [0, 1, -1])
+    rows, columns = emit.Reshape(rows, [0, -1, 1]), emit.Reshape(columns, [0, 1, -1])
     for axis, (own, other) in enumerate(((rows, columns), (columns, rows))):
-        grid = emit.add(own, emit.mul(other, 0.0))
+        grid = emit.Add(own, emit.Mul(other, 0.0))
         length = _length(emit, x, 2 + axis, x)
-        taps.append(_roi_taps(emit, emit("Reshape", grid, [0, -1]), length))
-    images = emit("Gather", x, indices, axis=0)
+        taps.append(_roi_taps(emit, emit.Reshape(grid, [0, -1]), length))
+    images = emit.Gather(x, indices, axis=0)
     images.shape = [None, *list(x.shape)[1:]]
     values = _weighted_values(emit, images, taps)
-    shares = [emit("Reshape", row_shares, [0, 1, 1, -1, 1, 1])]
-    shares.append(emit("Reshape", column_shares, [0, 1, 1, 1, 1, -1]))
+    shares = [emit.Reshape(row_shares, [0, 1, 1, -1, 1, 1])]
+    shares.append(emit.Reshape(column_shares, [0, 1, 1, 1, 1, -1]))
     if node.attrs.get("mode", "avg") == "max":
-        best = emit("ReduceMax", emit("Reshape", emit("Max", *values), split), [3, 5], keepdims=0)
+        best = emit.ReduceMax(emit.Reshape(emit.Max(*values), split), [3, 5], keepdims=0)
         for share in shares:  # 0 where a bin has no points
-            total = emit("ReduceSum", share, [3, 5], keepdims=0)
-            best = emit.keep_where(best, emit("Greater", total, 0.0))
+            total = emit.ReduceSum(share, [3, 5], keepdims=0)
+            best = emit.keep_where(best, emit.Greater(total, 0.0))
         return best
-    weighed = emit("Reshape", emit.sum(values), split)
+    weighed = emit.Reshape(emit.sum(values), split)
     for share in shares:
-        weighed = emit.mul(weighed, share)
-    return emit("ReduceSum", weighed, [3, 5], keepdims=0)
+        weighed = emit.Mul(weighed, share)
+    return emit.ReduceSum(weighed, [3, 5], keepdims=0)
 
 
 def _bin_points(
@@ -308,29 +304,29 @@ def _bin_points(
         has, and where a bin has fewer its last one stands again, without a share in its mean.
     """
     if ratio > 0:
-        needed = emit.add(emit.mul(size, 0.0), float(ratio))
+        needed = emit.Add(emit.Mul(size, 0.0), float(ratio))
         most = emit.constant(np.asarray(ratio, np.int64))
     else:
-        needed = emit("Max", emit("Ceil", size), 0.0)
-        largest = emit("ReduceMax", emit("Reshape", needed, [-1]), [0], keepdims=0)
-        most = emit("Cast", emit("Max", largest, 1.0), to=7)
-    index = emit.cast_like(emit("Range", np.int64(0), most, np.int64(1)), size)
-    count = emit("Max", needed, 1.0)
-    held = emit("Min", index, emit.sub(count, 1.0))
-    within = emit("Unsqueeze", emit.div(emit.add(held, 0.5), count), [1])
+        needed = emit.Max(emit.Ceil(size), 0.0)
+        largest = emit.ReduceMax(emit.Reshape(needed, [-1]), [0], keepdims=0)
+        most = emit.Cast(emit.Max(largest, 1.0), to=7)
+    index = emit.cast_like(emit.Range(np.int64(0), most, np.int64(1)), size)
+    count = emit.Max(needed, 1.0)
+    held = emit.Min(index, emit.Sub(count, 1.0))
+    within = emit.Unsqueeze(emit.Div(emit.Add(held, 0.5), count), [1])
     starts = np.arange(bins, dtype=np.float32).reshape(1, -1, 1)
-    along = emit.mul(emit("Unsqueeze", size, [2]), emit.add(within, starts))
-    shares = emit.div(emit.cast_like(emit("Less", index, needed), count), count)
-    return emit.add(emit("Unsqueeze", low, [2]), along), shares
+    along = emit.Mul(emit.Unsqueeze(size, [2]), emit.Add(within, starts))
+    shares = emit.Div(emit.cast_like(emit.Less(index, needed), count), count)
+    return emit.Add(emit.Unsqueeze(low, [2]), along), shares
 
 
 def _roi_taps(emit: Emitter, place: gs.Tensor, length: gs.Tensor):
     """Linear taps of places held to the image; nothing for places over one pixel outside."""
-    near = emit("And", emit("GreaterOrEqual", place, -1.0), emit("LessOrEqual", place, length))
+    near = emit.And(emit.GreaterOrEqual(place, -1.0), emit.LessOrEqual(place, length))
     near = emit.cast_like(near, place)
     held = _clamp(emit, place, length)
     return [
-        (_clamp(emit, tap, length), emit.mul(near, weight))
+        (_clamp(emit, tap, length), emit.Mul(near, weight))
         for tap, weight in _taps(emit, held, "linear")
         if weight is not None
     ]

@@ -25,7 +25,7 @@ def selection(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
     if (guarded := _guarded(condition, a, b)) is not None:
         return guarded
     chosen = _as_number(emit, condition)
-    return None if chosen is None else emit.add(b, emit.mul(chosen, emit.sub(a, b)))
+    return None if chosen is None else emit.Add(b, emit.Mul(chosen, emit.Sub(a, b)))
 
 
 def masked(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
@@ -69,14 +69,14 @@ def _as_number(emit: Emitter, condition: gs.Tensor) -> gs.Tensor | None:
         if any(part is None for part in parts):
             return None
         if node.op == "Not":
-            return emit.sub(1.0, parts[0])
-        both = emit.mul(*parts)
-        return both if node.op == "And" else emit.sub(emit.add(*parts), both)
+            return emit.Sub(1.0, parts[0])
+        both = emit.Mul(*parts)
+        return both if node.op == "And" else emit.Sub(emit.Add(*parts), both)
     if node.op not in _COMPARISONS or not all(is_float(t) for t in node.inputs):
         return None
     left, right = node.inputs
     if node.op in ("Less", "GreaterOrEqual"):
         left, right = right, left
     # [left > right], with equality on the side of "not greater".
-    above = emit("Relu", emit("Sign", emit.sub(left, right)))
-    return emit.sub(1.0, above) if node.op.endswith("OrEqual") else above
+    above = emit.Relu(emit.Sign(emit.Sub(left, right)))
+    return emit.Sub(1.0, above) if node.op.endswith("OrEqual") else above

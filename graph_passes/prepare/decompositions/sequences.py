@@ -29,8 +29,8 @@ def concat_from_sequence(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
         return None
     axis = node.attrs["axis"]
     if node.attrs.get("new_axis", 0):
-        elements = [emit("Unsqueeze", element, [axis]) for element in elements]
-    return emit("Concat", *elements, axis=axis)
+        elements = [emit.Unsqueeze(element, [axis]) for element in elements]
+    return emit.Concat(*elements, axis=axis)
 
 
 @decomposition("SequenceLength")
@@ -81,9 +81,9 @@ def _parts(emit: Emitter, node: gs.Node) -> list[gs.Tensor] | None:
         return None
     ends = np.cumsum(lengths).tolist()
     pieces = zip([0, *ends], ends, strict=False)
-    parts: list[gs.Tensor] = [emit("Slice", x, [begin], [end], [axis]) for begin, end in pieces]
+    parts: list[gs.Tensor] = [emit.Slice(x, [begin], [end], [axis]) for begin, end in pieces]
     if split is None and not node.attrs.get("keepdims", 1):
-        return [emit("Squeeze", part, [axis]) for part in parts]
+        return [emit.Squeeze(part, [axis]) for part in parts]
     return parts
 
 
@@ -104,13 +104,13 @@ def product(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
         length = x.shape[axis]
         while length > 1:
             half = length // 2
-            low = emit("Slice", result, [0], [half], [axis])
-            high = emit("Slice", result, [half], [2 * half], [axis])
-            left = emit.mul(low, high)
+            low = emit.Slice(result, [0], [half], [axis])
+            high = emit.Slice(result, [half], [2 * half], [axis])
+            left = emit.Mul(low, high)
             if length % 2:
-                last = emit("Slice", result, [2 * half], [length], [axis])
-                left = emit("Concat", left, last, axis=axis)
+                last = emit.Slice(result, [2 * half], [length], [axis])
+                left = emit.Concat(left, last, axis=axis)
             result, length = left, half + length % 2
     if node.attrs.get("keepdims", 1):
         return result
-    return emit("Squeeze", result, list(chosen))
+    return emit.Squeeze(result, list(chosen))

@@ -11,7 +11,7 @@ import onnx_graphsurgeon as gs
 from ...graph.dims import is_static
 from ...graph.subscripts import subscripts, unused_letters
 from ...graph.tensors import is_constant, operator_name
-from ...rules.registry import ZERO_DERIVATIVE, Family, gradient_entry
+from ...rules.registry import ZERO_DERIVATIVE, Family, Trait, gradient_entry, has
 from . import moves
 from .positions import MOST, Grids, Places, compressed, nowhere
 from .readings import (
@@ -26,12 +26,6 @@ from .readings import (
 )
 
 Rule = Callable[[Grids, gs.Node, Operands], Readings]
-
-# Elementwise, and each output element stands where its own input element does.
-_KEEPING = {
-    "Cast", "CastLike", "CumSum", "Dropout", "Identity", "LayerNormalization", "LogSoftmax", "Neg",
-    "PRelu", "Softmax", "Trilu", *ZERO_DERIVATIVE,
-}  # fmt: skip
 
 
 def places_behind(grids: Grids, node: gs.Node, operands: Operands) -> Readings:
@@ -59,7 +53,11 @@ def _elementwise_rule(node: gs.Node) -> Rule | None:
     entries = [gradient_entry(node, operand) for operand in (0, 1)]
     entry = next((entry for entry in entries if entry is not None), None)
     alike = entry is not None and (entry.family is Family.ELEMENTWISE or entry.broadcasts)
-    return _elementwise if alike or node.op in _KEEPING else None
+    return (
+        _elementwise
+        if alike or node.op in ZERO_DERIVATIVE or has(node.op, Trait.KEEPS_PLACES)
+        else None
+    )
 
 
 def _elementwise(grids: Grids, node: gs.Node, operands: Operands) -> Readings:

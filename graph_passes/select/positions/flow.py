@@ -10,15 +10,14 @@ import onnx_graphsurgeon as gs
 
 from ...graph.dims import is_static
 from ...graph.reach import Reach
+from ...rules.registry import Trait, has
 from .by_operator import places_behind
 from .positions import Grids, Places, nowhere
 from .readings import Reading
 
-WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum"}
 # What the places of a tensor meet next on their way to the score: a matrix of weights, attention
 # that reads them as keys or values, or what leaves no places (a pooling, the score itself).
 BY_WEIGHTS, BY_ATTENTION, BY_POOLING = "weights", "attention", "pooling"
-_DROPPING = {"Slice", "Split", "Gather", "Pad", "Compress", "GatherElements", "GatherND"}
 
 
 class Reaching(NamedTuple):
@@ -156,13 +155,13 @@ def _through(
                 part = _passed(flow.grids, node, own[reading], result, reach, source.exact)
                 found = _union(found, part)
     if passed_on and known:
-        if found is not None and node.op in WEIGHTED and len(varying) == 1:
+        if found is not None and has(node.op, Trait.WEIGHTED) and len(varying) == 1:
             found = Reaching(found.ids, frozenset({BY_WEIGHTS}))
         return found
     if all(reach is None for _, reached in outputs for reach in reached):
         return None
     attended = node.op in ("MatMul", "Einsum") and len(varying) > 1
-    weighted = node.op in WEIGHTED and len(varying) == 1
+    weighted = has(node.op, Trait.WEIGHTED) and len(varying) == 1
     met = BY_ATTENTION if attended else BY_WEIGHTS if weighted else BY_POOLING
     return Reaching(None, frozenset({met}))
 
@@ -175,7 +174,7 @@ def _passed(
     if not exact:
         return Reaching(None, reach.met)
     if ids is None:
-        if node.op not in _DROPPING:
+        if not has(node.op, Trait.DROPS):
             return reach
         ids = grids.distinct(result.places.ids)
     own = grids.distinct(operand.places.ids)

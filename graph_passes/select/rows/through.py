@@ -12,20 +12,12 @@ from ...graph.dims import Dim, same_dim
 from ...graph.names import RANGE, is_marked
 from ...graph.subscripts import subscripts
 from ...graph.tensors import is_constant, operator_name, optional_input
-from ...rules.registry import GRADIENTS, Family
+from ...rules.registry import GRADIENTS, Family, Trait, operators
 from .places import Lost, Place, Rows
 
 _Through = Callable[[gs.Node, "dict[int, Place]"], "Rows | list[Rows]"]
 
 _THROUGH: dict[str, _Through] = {}
-_ELEMENTWISE = {"Add", "Sub", "Mul", "Div", "Sum", "Mean", "Max", "Min", "Mod", "Pow", "PRelu"}
-_ELEMENTWISE |= {"Where", "Clip", "Identity", "Cast", "CastLike", "Dropout", "Neg", "Not", "And"}
-_ELEMENTWISE |= {"Or", "Xor", "Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "IsNaN"}
-_ELEMENTWISE |= {"IsInf", "Expand", "Floor", "Ceil", "Round", "Sign", "BitShift", "BitwiseAnd"}
-_ELEMENTWISE |= {"BitwiseOr", "BitwiseXor", "BitwiseNot"}
-_IMAGES = {"Conv", "ConvTranspose", "BatchNormalization", "LRN", "DepthToSpace", "SpaceToDepth"}
-_IMAGES |= {"MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool", "MaxUnpool"}
-_IMAGES |= {"GlobalLpPool", "Col2Im", "InstanceNormalization", "GroupNormalization", "GridSample"}
 
 
 def rows_through(node: gs.Node, places: dict[int, Place]) -> Rows | list[Rows]:
@@ -70,7 +62,7 @@ def _agreed(node: gs.Node, places: Sequence[Place]) -> Rows:
     return places[0] if all(place == places[0] for place in places) else _mixed(node)
 
 
-@_through(*_ELEMENTWISE)
+@_through(*operators(Trait.ALIGNS))
 def _elementwise(node: gs.Node, places: dict[int, Place]) -> Rows:
     """Shapes are aligned at the right."""
     ranks = [_rank(t) for t in node.inputs if t.name]
@@ -84,7 +76,7 @@ def _elementwise(node: gs.Node, places: dict[int, Place]) -> Rows:
     return _agreed(node, moved)
 
 
-@_through(*_IMAGES)
+@_through(*operators(Trait.BY_IMAGE))
 def _images(node: gs.Node, places: dict[int, Place]) -> Rows:
     """Each element of the first axis by itself; weights that depend on the input mix."""
     own = node.op in ("GridSample", "MaxUnpool")

@@ -45,7 +45,7 @@ def test_a_broken_rule_is_named_first(rule, monkeypatch):
     right = rules.maximum
 
     def wrong(emit, node, *ms, **options):
-        return emit.mul(right(emit, node, *ms, **options), 0.9)
+        return emit.Mul(right(emit, node, *ms, **options), 0.9)
 
     monkeypatch.setattr(rules, "maximum", wrong)
     model, x = networks.exported("resnet", "torchscript", 17), networks.example("resnet").numpy()

@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import onnx
+import onnx_graphsurgeon as gs
 import pytest
 import torch
 from onnx.reference import ReferenceEvaluator
@@ -19,7 +20,14 @@ from support.small import run
 
 import onnxplain
 import onnxplain.graph_passes.rules
-from onnxplain.graph_passes.rules.registry import GRADIENTS, ZERO_DERIVATIVE, gradient
+from onnxplain.graph_passes.graph.emitter import Emitter
+from onnxplain.graph_passes.rules.registry import (
+    GRADIENTS,
+    ZERO_DERIVATIVE,
+    Trait,
+    give,
+    gradient,
+)
 
 DIRECTIONS = 3
 
@@ -102,6 +110,29 @@ def test_second_registration_raises() -> None:
     entry = GRADIENTS[op, operand]
     with pytest.raises(ValueError, match=op):
         gradient(op, operand=operand, family=entry.family)(entry.rule)
+
+
+def test_second_traits_raise() -> None:
+    with pytest.raises(ValueError, match="Relu"):
+        give("Relu", traits=Trait.MOVES)
+
+
+def test_an_unknown_operator_raises() -> None:
+    op = Emitter(gs.Graph())
+    assert op.Sigmoid(gs.Variable("x", np.dtype(np.float32))).dtype == np.float32
+    with pytest.raises(AttributeError, match="Sigmod"):
+        op.Sigmod(gs.Variable("x"))
+
+
+def test_a_formula_emits_in_its_order() -> None:
+    op = Emitter(gs.Graph())
+    dy, y = (op.term(gs.Variable(name, np.dtype(np.float32), [2])) for name in ("dy", "y"))
+    slope = dy * (1 - y * y) / np.ones(2, np.float32)
+    assert [node.op for node in op.graph.nodes] == ["Mul", "Sub", "Mul", "Div"]
+    assert op.graph.nodes[1].inputs[0].values.dtype == np.float32
+    assert slope.shape == [2]
+    made = np.ones(2, np.float32) - y
+    assert op.graph.nodes[-1].inputs[1].name == "y" and made.dtype == np.float32
 
 
 KINKS = [
