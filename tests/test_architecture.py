@@ -240,7 +240,8 @@ TABLES = {
     "graph_passes/select/rows/through.py",  # one function each, registered by its operators
     "graph_passes/select/positions/by_operator.py",  # the same
     "graph_passes/select/logits.py",  # what may stand in a tail
-    "engine/commands/probabilities.py",  # what leaves classes where they are behind the scores
+    "engine/probabilities.py",  # what leaves classes where they are behind the scores
+    "engine/metrics/randomised_weights.py",  # what hands a weight on to what reads it
 }
 
 

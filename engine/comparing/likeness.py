@@ -47,7 +47,8 @@ def spearman(a: np.ndarray, b: np.ndarray) -> float:
     first, second = np.ravel(a), np.ravel(b)
     if not np.ptp(first) or not np.ptp(second):
         return float("nan")
-    return float(stats.spearmanr(first, second).statistic)
+    # Equal ranks are 1, and not a last digit less.
+    return round(float(stats.spearmanr(first, second).statistic), 12)
 
 
 def top_overlap(a: np.ndarray, b: np.ndarray, part: float = TOP) -> float:
