@@ -229,7 +229,7 @@ class _Comparing:
         seen, record = self._seen, find_method(method)
         explainer, card = self._explainer.explainers[method], self._explainer.card
         between = seen.between.get(method, [])
-        baseline = baseline_arrays("black", card)
+        baseline = np.asarray(baseline_arrays("black", card))
         seconds = _seconds(lambda: explainer(x, target, **self._against(method, baseline)))
         forward = _seconds(lambda: explainer.scores(x, target))
         feature_map = explainer.feature_map

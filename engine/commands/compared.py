@@ -99,11 +99,11 @@ def compare(
 
 
 def _listed(given: Paths) -> list[str]:
-    several = given if isinstance(given, list | tuple) else [given]
+    several: Sequence[Any] = given if isinstance(given, list | tuple) else [given]
     for one in several:
         if not isinstance(one, str | os.PathLike):
             raise InvalidInputError(f"expected paths, got {type(one).__name__}")
-    return [os.fspath(one) for one in several]  # pyright: ignore[reportArgumentType]
+    return [os.fspath(one) for one in several]
 
 
 def compare_as_asked(

@@ -48,7 +48,7 @@ def spearman(a: np.ndarray, b: np.ndarray) -> float:
     if not np.ptp(first) or not np.ptp(second):
         return float("nan")
     # Equal ranks are 1, and not a last digit less.
-    return round(float(stats.spearmanr(first, second).statistic), 12)
+    return round(float(np.asarray(stats.spearmanr(first, second))[0]), 12)
 
 
 def top_overlap(a: np.ndarray, b: np.ndarray, part: float = TOP) -> float:

@@ -80,8 +80,9 @@ def plain(value: Any) -> Any:
     """A value as JSON knows it: arrays as lists, records as objects, NaN as null."""
     if is_dataclass(value) and not isinstance(value, type):
         return plain(asdict(value))
-    if hasattr(value, "_asdict"):
-        return plain(value._asdict())
+    names = getattr(value, "_fields", None) if isinstance(value, tuple) else None
+    if names is not None:
+        return plain(dict(zip(names, value, strict=True)))
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, np.ndarray | np.generic):
