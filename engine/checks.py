@@ -42,9 +42,11 @@ def check_inputs(subject: Subject, x: Any) -> dict[str, np.ndarray]:
 def _check_array(name: str, value: Any, declared) -> np.ndarray:
     dtype = numpy_type(declared.dtype)
     try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise InvalidInputError(f"input {name!r} is no array: {error}") from error
+        array = as_array(value)
+    except Exception as error:
+        # Whatever another library raises: it would not hand its numbers over.
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InvalidInputError(f"input {name!r} is no array: {reason}") from error
     expected = f"{dtype} {describe(declared.shape)}"
     came = f"{array.dtype} {list(array.shape)}"
     if array.dtype != dtype:
@@ -65,6 +67,21 @@ def _check_array(name: str, value: Any, declared) -> np.ndarray:
         kind = "NaN" if np.isnan(array).any() else "infinite values"
         raise InvalidInputError(f"input {name!r} holds {kind}")
     return np.ascontiguousarray(array)
+
+
+def as_array(value: Any) -> np.ndarray:
+    """A numpy array of anything that says `__array__` or `__dlpack__`, of whatever library.
+
+    Tensors that a gradient is asked of, or that lie on another device, are taken off both first, as
+    PyTorch's have `detach` and `cpu` for.
+    """
+    for step in ("detach", "cpu"):
+        take = getattr(value, step, None)
+        if callable(take) and not isinstance(value, np.ndarray):
+            value = take()
+    if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
+        return np.from_dlpack(value)
+    return np.asarray(value)
 
 
 def check_target(subject: Subject, target: Any, count: int) -> np.ndarray:
@@ -156,7 +173,7 @@ def check_baseline_values(source: Source, baseline: Any) -> np.ndarray:
         InvalidInputError: not numbers, NaN, or more axes than the input has.
     """
     try:
-        array = np.asarray(baseline, dtype=numpy_type(source.start.dtype))
+        array = as_array(baseline).astype(numpy_type(source.start.dtype))
     except (TypeError, ValueError) as error:
         raise InvalidInputError(f"baseline is no array of numbers: {baseline!r}") from error
     if not np.isfinite(array).all():

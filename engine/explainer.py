@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from .. import InvalidInputError, OnnxplainError, UnsupportedModelError
+from .. import InvalidInputError
 from ..graph_passes import finish
 from ..graph_passes.graph.limits import Limits, in_force, within
 from ..graph_passes.select.subject import select
@@ -30,23 +30,14 @@ from .explanation import Explanation, collected
 from .facts import described, facts_of, write_facts
 from .files.model_files import write_model
 from .model import Model, opened
+from .photos import OnError, explained_images
 from .pickles import restored
+from .probabilities import origin_of
 from .running.adaptive import Progress
 from .running.given import blamed_on_file, sendable
 from .running.locks import BUILDING, at_work
 from .running.plan import Plan
-from .running.rows import (
-    all_alike,
-    batch_size,
-    check_apart,
-    check_rows,
-    joined,
-    may_be_shared,
-    rows_of,
-    share_of,
-    size_of_coupled,
-    with_rows,
-)
+from .running.rows import check_rows, parted, run_parts
 from .running.settings import names_of_maps, settings_of
 from .scores import Scorer, Scores
 from .soundness import (
@@ -57,6 +48,7 @@ from .soundness import (
     warn_of_delta,
     warn_of_empty_maps,
 )
+from .targets import in_numbers
 from .verification import gradient_error
 
 
@@ -211,7 +203,7 @@ class Explainer:
             x: array [N, ...] as the model takes it, or {input name: array}.
             target: None (each input's own top class), a class, N classes, or an index tuple after
                 the batch axis. K classes for one input give K explanations, which share the
-                forward pass.
+                forward pass. A class may be named by its label, or as "top1", "top2" ...
             baseline: another baseline for this call.
             progress: called with (passes done, passes in all) as work goes on.
 
@@ -229,55 +221,63 @@ class Explainer:
         source = feeds[self.subject.input.name]
         count = len(source) if source.ndim else 1
         check_rows(self.subject, feeds, count)
+        target = self._in_numbers(target, feeds, count)
         targets = check_target(self.subject, target, count)
         several = self._several
         if baseline is not None:
             several = is_set(self._settings.method, baseline)
         plan = self._plan(targets.shape[1] if targets.ndim == 2 else None, several)
         baselines = self._whole_baselines(feeds, baseline, several)
-        size = batch_size(self.subject, self._settings, plan.kind, plan.adaptive, count)
-        run = plan.run
-        rowed, sure = with_rows(self.subject, feeds if several else feeds | baselines, count)
-        feeds |= baselines
-        if not sure and not isinstance(self.subject.batch, int):
-            size = count
-        size = size_of_coupled(self.subject, count, size)
-        free = may_be_shared(self.subject) and sure and count > 1
-        alike = free and all_alike([feeds[name] for name in rowed])
-        whole = dict(feeds)
-        if alike or len(targets) > count:
-            feeds = rows_of(feeds, rowed, slice(1))
-            run, size, rowed = plan.run_shared, len(targets), set()
-        batches = [slice(first, first + size) for first in range(0, len(targets), size)]
-        given = [rows_of(feeds, rowed, rows) | {"target": targets[rows]} for rows in batches]
-        done = []
-        for index, batch in enumerate(given):
-            try:
-                done.append(run(batch, share_of(progress, index, len(batches))))
-            except OnnxplainError as error:
-                raise if_out_of_range(self.subject, target, error) from error
-        join = partial(joined, self.subject, whole=whole, file=self._run_file)
-        results = {k: join(k, [part[k] for part in done]) for k in done[0]}
-        if len(results[finish.SCORE]) != len(targets):
-            raise UnsupportedModelError(
-                f"{len(targets)} rows of {self.subject.input.name!r} gave "
-                f"{len(results[finish.SCORE])} scores: its first axis is not the batch"
-            )
-        if alike:
-            own = [tensor.name for tensor in self.subject.graph.outputs]
-            results |= {k: join(k, [results[k]] * count) for k in own}
-        if len(done) > 1:
-            check_apart(self.subject, results, whole, self._run_file)
+        parts = parted(
+            self.subject, self._settings, plan, feeds, baselines, targets, count, several
+        )
+        blame = partial(if_out_of_range, self.subject, target)
+        results = run_parts(self.subject, plan, parts, self._run_file, progress, blame)
         e = collected(self.subject, plan, results, target)
         steps = self.steps if e.steps is None else e.steps
-        e = replace(e, feature_map=self.feature_map, steps=steps)
+        origin = origin_of(self.subject, e, self.card, feeds)
+        e = replace(e, feature_map=self.feature_map, steps=steps, origin=origin)
         found = not_finite(e)
         if found is not None:
             what, row = found
-            raise_not_finite(what, plan.stages(given[row // size]), [plan.provider])
+            raise_not_finite(what, plan.stages(parts.given[row // parts.size]), [plan.provider])
         warn_of_delta(e, self._settings.options.get("tolerance"))
         warn_of_empty_maps(e)
         return e
+
+    def _in_numbers(self, target: Any, feeds: Mapping[str, np.ndarray], count: int) -> Any:
+        """A target as numbers, that may have been given as labels or ranks."""
+        name = self.subject.output.name
+        labels = None if self.card is None else self.card.labels
+        ask = partial(self._run_file, feeds, [name])
+        return in_numbers(target, self.subject, labels, count, lambda: ask()[name])
+
+    def images(
+        self,
+        paths: Any,
+        target: Any = None,
+        *,
+        baseline: Any = None,
+        progress: Progress | None = None,
+        on_error: OnError | None = None,
+    ) -> Iterator[Explanation]:
+        """Explain image files one after the other, as the model card says they become the input.
+
+        Args:
+            paths: image files and folders, one or several.
+            target: as in calling the explainer.
+            baseline: as in calling it, or "black", "white", "mean", "blur" or a file.
+            progress: called with (images done, images in all).
+            on_error: called with an image's path and what is wrong with it; None raises it.
+
+        Yields:
+            An explanation for each image; its `picture()` is drawn on the photo.
+
+        Raises:
+            InvalidInputError: no card is known, or an image cannot be read and there is no
+                `on_error`.
+        """
+        return explained_images(self, paths, target, baseline, progress, on_error)
 
     def scores(self, x: Any, target: Any = None) -> Scores:
         """What is explained of N inputs, without an explanation; as in calling the explainer."""

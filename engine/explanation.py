@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..graph_passes import finish
 from ..graph_passes.select.subject import Subject
+from .origin import Origin
 from .running.plan import PASSES, RESIDUAL, Plan
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 # What `in_short` shows of a value.
 _MOST_SHOWN, _LONGEST = 8, 120
@@ -39,6 +44,7 @@ class Explanation:
         residual: float64 [N], what an adaptive path misses in its intervals, regardless of sign:
             sum |r_i|, which bounds |delta|; else None.
         provider: the ONNX Runtime provider that ran it.
+        origin: what it was made of, for pictures; it counts for nothing in a comparison.
     """
 
     method: str
@@ -51,20 +57,73 @@ class Explanation:
     steps: int | None = None
     residual: np.ndarray | None = None
     provider: str = ""
+    origin: Origin | None = None
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Explanation):
             return NotImplemented
-        names = (f.name for f in fields(self))
+        names = (f.name for f in fields(self) if f.name != "origin")
         return all(same_values(getattr(self, name), getattr(other, name)) for name in names)
 
     __hash__ = None  # pyright: ignore[reportAssignmentType]
 
     def __repr__(self) -> str:
-        shown = {f.name: in_short(getattr(self, f.name)) for f in fields(self)}
+        names = [f.name for f in fields(self) if f.name != "origin"]
+        shown = {name: in_short(getattr(self, name)) for name in names}
         if self.relative_delta is not None:
             shown["relative_delta"] = in_short(self.relative_delta)
         return f"Explanation({', '.join(f'{name}={text}' for name, text in shown.items())})"
+
+    @property
+    def image(self) -> str | None:
+        """Path of the image file that it is of; None: an array was given."""
+        return None if self.origin is None else self.origin.image
+
+    def picture(
+        self,
+        image: Any = None,
+        row: int = 0,
+        *,
+        input: str | None = None,
+        smooth: float | None = None,
+    ) -> Image.Image:
+        """The overlay that the command line draws.
+
+        Args:
+            image: the photo: a path, a PIL image, or an array [H, W, 3] of bytes; None: the one
+                that it is of, or else the model's own input.
+            row: which of the N explanations.
+            input: where several inputs are explained, the name of one; None: the first.
+            smooth: draw the positive evidence only, blurred by this sigma in the input's pixels.
+
+        Raises:
+            InvalidInputError: the map is no picture's, or there is no such row or input.
+        """
+        from .drawing import drawn
+
+        return drawn(self, image, row, input, smooth)
+
+    def save(self, path: str | os.PathLike[str], image: Any = None, row: int = 0) -> None:
+        """Write the overlay (.png), or `attribution` and `input` as arrays (.npz).
+
+        Args:
+            path: ends in .png or .npz.
+            image: as for `picture`.
+            row: as for `picture`.
+
+        Raises:
+            InvalidInputError: another ending, or what `picture` raises.
+            OSError: it cannot be written.
+        """
+        from .drawing import saved
+
+        saved(self, path, image, row)
+
+    def _repr_png_(self) -> bytes | None:
+        """The first row's overlay for notebooks; None where it is no picture's."""
+        from .drawing import as_png
+
+        return as_png(self)
 
     @property
     def delta(self) -> np.ndarray | None:

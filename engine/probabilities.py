@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,7 +11,9 @@ from .. import InvalidInputError
 from ..graph_passes.select.ending import ending_of
 from ..graph_passes.select.rows.places import Place
 from ..graph_passes.select.subject import Subject
-from .explanation import Explanation
+from ..models.card import ModelCard
+from .explanation import Explanation, each_target
+from .origin import Origin
 
 _ONE = 1e-3
 
@@ -48,6 +51,29 @@ def probability(subject: Subject, e: Explanation) -> float | None:
     elif subject.activation is None and (isinstance(e.target, tuple) or not _sums_to_one(row)):
         return None
     return float(value) if 0 <= value <= 1 + _ONE else None
+
+
+def origin_of(
+    subject: Subject, e: Explanation, card: ModelCard | None, feeds: Mapping[str, np.ndarray]
+) -> Origin:
+    """What an explanation was made of, with what `probability` says of each of its rows.
+
+    Args:
+        subject: what is explained.
+        e: the explanation of N inputs, or of one input for N targets.
+        card: of the model, if known.
+        feeds: what the model was fed.
+    """
+    name = subject.output.name
+    ones, output = each_target(e), e.outputs.get(name)
+    rowed = output is not None and output.ndim > 0 and len(output) == len(ones) > 1
+    found = []
+    for row, one in enumerate(ones):
+        if rowed and output is not None:
+            one = replace(one, outputs={name: output[row : row + 1]})
+        found.append(probability(subject, one))
+    inputs = {source.input.name: feeds[source.input.name] for source in subject.sources}
+    return Origin(card, inputs, name, found)
 
 
 def check_label_count(

@@ -58,6 +58,7 @@ ORDER = (
 HOMES = {
     "onnxruntime": {"engine/running/session.py", "engine/running/optimised.py"},
     "PIL": {
+        "engine/drawing.py",
         "engine/inputs/image.py",
         "engine/pictures/heatmap.py",
         "engine/pictures/lettering.py",

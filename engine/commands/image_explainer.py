@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -14,9 +13,9 @@ import numpy as np
 from ... import InvalidInputError, UnsupportedModelError
 from ...graph_passes.methods import default_methods, find_method
 from ...models.card import ModelCard
-from ...models.labels import find_label, read_labels
+from ...models.labels import read_labels
 from ..baselines import black_of, tell_of_zeros
-from ..checks import check_inputs, check_target
+from ..checks import check_inputs
 from ..explainer import Explainer
 from ..explanation import Explanation, each_target
 from ..inputs.image import baseline_arrays, image_to_tensor, is_of_the_image, read_image
@@ -25,6 +24,7 @@ from ..model import Model, opened
 from ..probabilities import check_label_count, probability
 from ..running.settings import for_methods
 from ..running.stopwatch import phase
+from ..targets import Rank, Target, class_in_place, target_of
 from .records import (
     finite,
     image_stat,
@@ -35,12 +35,6 @@ from .records import (
 )
 from .results import Result
 
-_TOP = re.compile(r"top([0-9]{1,9})")
-_INDEX = re.compile(r"-?[0-9]{1,18}")
-_TUPLE = re.compile(r"[0-9]{1,18}(\s*,\s*[0-9]{1,18})+")
-
-# A class, or an index tuple.
-Target = int | tuple[int, ...]
 # Whether a target of a question is done already: (image, question, target as asked).
 IsDone = Callable[[str, str, str], bool]
 
@@ -71,13 +65,6 @@ class Options:
         """What is for methods, by option name; None: not asked for."""
         own = {n: getattr(self, n) for n in ("layer", "baseline", "steps", "tolerance", "rule")}
         return {**own, **self.more}
-
-
-@dataclass(frozen=True)
-class _Rank:
-    """The target topK; K counts from 1."""
-
-    place: int
 
 
 def options_from(chosen: Mapping[str, Any]) -> Options:
@@ -144,7 +131,9 @@ class ImageExplainer:
 
     def ask(self, targets: Sequence[str]) -> None:
         """Explain these targets from now on, as the command line names them."""
-        self._targets = list(dict.fromkeys(self._target(text) for text in targets))
+        labels = self.card.labels
+        found = [target_of(text, self._subject, labels) for text in targets]
+        self._targets = list(dict.fromkeys(found))
 
     def _add(self, method: str) -> None:
         asked = self._asked
@@ -174,34 +163,7 @@ class ImageExplainer:
             )
         check_label_count(self.card.labels, self._subject)
 
-    def _target(self, text: str) -> Target | _Rank:
-        """A class index, index tuple ("1,20,30"), label or topK."""
-        text = text.strip()
-        rank = _TOP.fullmatch(text)
-        if rank:
-            return self._checked_rank(int(rank[1]))
-        target: Target
-        if _INDEX.fullmatch(text):
-            target = int(text)
-        elif _TUPLE.fullmatch(text):
-            target = tuple(int(part) for part in text.split(","))
-        else:
-            target = find_label(self.card.labels, text)
-        check_target(self._subject, target, 1)
-        return -1 if target == -1 else target
-
-    def _checked_rank(self, place: int) -> int | _Rank:
-        if place == 1:
-            check_target(self._subject, -1, 1)
-            return -1
-        if self._subject.needs_index or self._subject.is_map:
-            raise InvalidInputError("top2 and below need an output with one score for each class")
-        classes = self._subject.classes
-        if place < 1 or (isinstance(classes, int) and place > classes):
-            raise InvalidInputError(f"target top{place}: the model has {classes} classes")
-        return _Rank(place)
-
-    def open_targets(self, path: str, is_done: IsDone) -> dict[str, list[Target | _Rank]]:
+    def open_targets(self, path: str, is_done: IsDone) -> dict[str, list[Target | Rank]]:
         """For each method the targets of an image that are still to be explained; may be empty."""
         found = {}
         for method in self.explainers:
@@ -215,7 +177,7 @@ class ImageExplainer:
         self,
         path: str,
         progress: Callable[[float], None] = lambda done: None,
-        targets: dict[str, list[Target | _Rank]] | None = None,
+        targets: dict[str, list[Target | Rank]] | None = None,
     ) -> Iterator[Result]:
         """Explain one image file by every method and target, each target once.
 
@@ -307,22 +269,20 @@ class ImageExplainer:
         if error is not None:
             raise error
 
-    def _ranked(self, targets: Sequence[Target | _Rank], tensor: np.ndarray) -> dict[str, Target]:
+    def _ranked(self, targets: Sequence[Target | Rank], tensor: np.ndarray) -> dict[str, Target]:
         """The targets by what was asked; topK is replaced by the class in that place."""
-        places = [target.place for target in targets if isinstance(target, _Rank)]
+        places = [target.place for target in targets if isinstance(target, Rank)]
         if not places:
-            return {_asked_text(t): t for t in targets if not isinstance(t, _Rank)}
+            return {_asked_text(t): t for t in targets if not isinstance(t, Rank)}
         output = self._subject.output.name
         scores = (
             self.file.session(self._asked.provider)
             .run({self._subject.input.name: tensor}, [output])[output]
             .reshape(-1)
         )
-        if max(places) > len(scores):
-            raise InvalidInputError(f"target top{max(places)}: the model has {len(scores)} classes")
-        order = np.argsort(-scores, kind="stable")
         return {
-            _asked_text(t): int(order[t.place - 1]) if isinstance(t, _Rank) else t for t in targets
+            _asked_text(t): class_in_place(scores, t.place) if isinstance(t, Rank) else t
+            for t in targets
         }
 
     def _question(self, path: str, method: str) -> str:
@@ -370,9 +330,9 @@ def _listed(group: list[int] | tuple[int, ...]) -> Sequence[Target]:
     return group if isinstance(group, list) else [group]
 
 
-def _asked_text(target: Target | _Rank) -> str:
+def _asked_text(target: Target | Rank) -> str:
     """A target as the journal keeps it: "281", "top1", "1-20-30"."""
-    if isinstance(target, _Rank):
+    if isinstance(target, Rank):
         return f"top{target.place}"
     return "top1" if target == -1 else index_text(target)
 

@@ -90,6 +90,18 @@ def image_extensions() -> frozenset[str]:
     return frozenset(readable)
 
 
+def image_files(paths: Sequence[str]) -> list[str]:
+    """These paths, with each folder replaced by the files in it whose names end as images' do."""
+    ends, found = image_extensions(), []
+    for path in paths:
+        if not os.path.isdir(path):
+            found.append(path)
+            continue
+        names = sorted(n for n in os.listdir(path) if not n.startswith("."))
+        found += [os.path.join(path, n) for n in names if os.path.splitext(n)[1].lower() in ends]
+    return found
+
+
 def image_to_tensor(image: Image.Image, card: ModelCard) -> tuple[np.ndarray, Image.Image]:
     """Turn an image into the model's input, and the region of the photo that the model sees.
 

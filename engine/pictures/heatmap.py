@@ -47,11 +47,16 @@ def save_png(picture: Image.Image, file: BinaryIO) -> None:
 
 
 def heatmap_of(
-    attribution: np.ndarray, method: str, channel_axis: int | None, difference: bool = False
+    attribution: np.ndarray,
+    method: str,
+    channel_axis: int | None,
+    difference: bool = False,
+    smooth: float | None = None,
 ) -> Heatmap:
     """Sum the channels, smooth where pixels are spiky, and choose the scale.
 
     difference: whether it is one between two maps, which has both signs whatever the method.
+    smooth: positive evidence only, blurred by this sigma: where there is some, not which pixels.
     """
     values = np.asarray(attribution, dtype=np.float64)
     has_axis = channel_axis is not None and -values.ndim <= channel_axis < values.ndim
@@ -67,6 +72,8 @@ def heatmap_of(
         values = np.where(finite, values, 0.0)
     if values.ndim == 3:
         values = values.sum(axis=channel_axis)
+    if smooth is not None:
+        return _blob(values, smooth, tuple(findings))
     found = find_method(method)
     if found.per_location and not found.signed and not difference:
         values = np.maximum(values, 0.0)
@@ -86,6 +93,16 @@ def heatmap_of(
     if limit == 0.0:
         findings.append("no evidence: the attribution is zero everywhere")
     return Heatmap(values, limit, found.signed or difference, tuple(drawing), tuple(findings))
+
+
+def _blob(values: np.ndarray, sigma: float, findings: tuple[str, ...]) -> Heatmap:
+    """The positive part, blurred, from 0 on."""
+    values = _smooth(np.maximum(values, 0.0), sigma) if sigma > 0 else np.maximum(values, 0.0)
+    limit = float(values.max())
+    if limit == 0.0:
+        findings = (*findings, "no evidence: nothing is positive")
+    drawing = f"positive evidence only, blurred (sigma {sigma:g} pixels)"
+    return Heatmap(values, limit, False, (drawing,), findings)
 
 
 def _smooth(values: np.ndarray, sigma: float) -> np.ndarray:

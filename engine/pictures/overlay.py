@@ -21,6 +21,7 @@ def overlay(
     subtitle: str,
     keep: str = "",
     channel_axis: int | None = None,
+    smooth: float | None = None,
 ) -> Image.Image:
     """Draw an attribution over the photo, with title, subtitle and colour bar, 620 pixels wide.
 
@@ -31,10 +32,11 @@ def overlay(
     the absolute values, which the caption says.
     title, subtitle: each on two lines at most; too long, they end in dots.
     keep: the title's end, which is always there in full.
+    smooth: draw the positive evidence only, blurred by this sigma in pixels of the attribution.
 
     Raises InvalidInputError when the attribution's shape is none of these.
     """
-    heatmap = heatmap_of(attribution, method, channel_axis)
+    heatmap = heatmap_of(attribution, method, channel_axis, smooth=smooth)
     picture = blend(view, heatmap, fit(view.size, _PICTURE_WIDTH, _PICTURE_HEIGHT))
     title_lines = wrap(title, 25, _PICTURE_WIDTH, 2, keep)
     subtitle_lines = wrap(subtitle, 15, _PICTURE_WIDTH, 2)
@@ -49,6 +51,8 @@ def overlay(
     canvas.paste(picture, (MARGIN + (_PICTURE_WIDTH - picture.width) // 2, top))
     top += picture.height + 14
     words = _MAP_WORDS if find_method(method).per_location else _ELEMENT_WORDS
+    if smooth is not None:
+        words = _MAP_WORDS
     words = _SIGNED_WORDS if heatmap.signed else words
     colour_bar(canvas, (MARGIN, top), (_PICTURE_WIDTH, 14), heatmap, 15, words)
     write_lines(draw, (MARGIN, top + 45), note_lines, 13, FAINT, 17)

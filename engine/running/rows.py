@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
-from ... import InvalidInputError, UnsupportedModelError
+from ... import InvalidInputError, OnnxplainError, UnsupportedModelError
+from ...graph_passes import finish
 from ...graph_passes.graph.dims import same_dim
 from ...graph_passes.select.rows.places import Lost, Place, join_rows
 from ...graph_passes.select.subject import Subject
 from .adaptive import Progress
+from .plan import Plan
 from .settings import Settings
 
 # Inputs that go through a graph at once where there is much to fill, so that memory stays bounded
@@ -179,3 +183,110 @@ def share_of(report: Progress | None, index: int, of: int) -> Progress:
             report(index * passes + done, of * passes)
 
     return tell
+
+
+class Parted(NamedTuple):
+    """How the rows of a call go through a plan.
+
+    Attributes:
+        given: what each batch is fed.
+        size: rows, or targets of one row, in a batch.
+        shared: whether there is one row for all targets, whose forward pass they share.
+        alike: of how many equal rows that one stands for; 0: of itself.
+        whole: what the model was given of all rows.
+        targets: of the graph, one for each row or for the one row.
+    """
+
+    given: list[dict[str, np.ndarray]]
+    size: int
+    shared: bool
+    alike: int
+    whole: dict[str, np.ndarray]
+    targets: np.ndarray
+
+
+def parted(
+    subject: Subject,
+    settings: Settings,
+    plan: Plan,
+    feeds: Mapping[str, np.ndarray],
+    baselines: Mapping[str, np.ndarray],
+    targets: np.ndarray,
+    count: int,
+    several: bool,
+) -> Parted:
+    """Part the rows of a call into batches.
+
+    Args:
+        subject: what is explained.
+        settings: how.
+        plan: what runs.
+        feeds: the model's inputs.
+        baselines: in the graph's shapes; with `several` they are a set, and have no rows.
+        targets: [N] or [N, R], or [K] of one row.
+        count: N.
+        several: whether the baselines are a set.
+
+    Raises:
+        UnsupportedModelError: several rows whose scores depend on each other.
+        InvalidInputError: N is no multiple of the batch that the file fixes.
+    """
+    size = batch_size(subject, settings, plan.kind, plan.adaptive, count)
+    rowed, sure = with_rows(subject, feeds if several else {**feeds, **baselines}, count)
+    fed = {**feeds, **baselines}
+    if not sure and not isinstance(subject.batch, int):
+        size = count
+    size = size_of_coupled(subject, count, size)
+    free = may_be_shared(subject) and sure and count > 1
+    alike = free and all_alike([fed[name] for name in rowed])
+    whole = dict(fed)
+    shared = alike or len(targets) > count
+    if shared:
+        fed, size, rowed = rows_of(fed, rowed, slice(1)), len(targets), set()
+    batches = [slice(first, first + size) for first in range(0, len(targets), size)]
+    given = [rows_of(fed, rowed, rows) | {"target": targets[rows]} for rows in batches]
+    return Parted(given, size, shared, count if alike else 0, whole, targets)
+
+
+def run_parts(
+    subject: Subject,
+    plan: Plan,
+    parts: Parted,
+    file: Run,
+    progress: Progress | None,
+    blame: Callable[[OnnxplainError], OnnxplainError],
+) -> dict[str, np.ndarray]:
+    """The results of all batches, joined.
+
+    Args:
+        subject: what is explained.
+        plan: what runs.
+        parts: the batches.
+        file: runs the model as it was given.
+        progress: called with (passes done, passes in all).
+        blame: what to raise for an error of the graph.
+
+    Raises:
+        UnsupportedModelError: the first axis of the input is not the batch, or rows depend on each
+            other.
+    """
+    run, count = plan.run_shared if parts.shared else plan.run, len(parts.targets)
+    done = []
+    for index, batch in enumerate(parts.given):
+        try:
+            done.append(run(batch, share_of(progress, index, len(parts.given))))
+        except OnnxplainError as error:
+            raise blame(error) from error
+    join = partial(joined, subject, whole=parts.whole, file=file)
+    results = {k: join(k, [part[k] for part in done]) for k in done[0]}
+    if len(results[finish.SCORE]) != count:
+        raise UnsupportedModelError(
+            f"{count} rows of {subject.input.name!r} gave {len(results[finish.SCORE])} scores: "
+            "its first axis is not the batch"
+        )
+    if parts.alike:
+        own = [tensor.name for tensor in subject.graph.outputs]
+        results |= {k: join(k, [results[k]] * parts.alike) for k in own}
+    if len(done) > 1:
+        check_apart(subject, results, parts.whole, file)
+    return results

@@ -1,0 +1,132 @@
+"""Pictures and files of explanations in Python: what the command line draws and writes."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from .. import InvalidInputError, OnnxplainError
+from .files.writing import write_whole
+from .origin import Origin, channel_axis_of, record_of
+
+if TYPE_CHECKING:
+    from .explanation import Explanation
+
+
+def drawn(
+    e: Explanation, image: Any, row: int, input: str | None, smooth: float | None
+) -> Image.Image:
+    """See `Explanation.picture`."""
+    from .pictures.captions import drawn_score, drawn_target, subtitle_of
+    from .pictures.overlay import overlay
+
+    origin, attribution = _known(e), _of_input(e.attribution, input)
+    if not -len(attribution) <= row < len(attribution):
+        raise InvalidInputError(f"row {row}: there are {len(attribution)}")
+    row %= len(attribution)
+    record, values = record_of(e, row, origin), attribution[row]
+    axis = channel_axis_of(origin, values)
+    return overlay(
+        _view(origin, image, row, input),
+        values,
+        method=e.method,
+        title=drawn_target(record),
+        keep=drawn_score(record),
+        subtitle=subtitle_of(record, not values.any()),
+        channel_axis=axis,
+        smooth=smooth,
+    )
+
+
+def saved(e: Explanation, path: str | os.PathLike[str], image: Any, row: int) -> None:
+    """See `Explanation.save`."""
+    from .pictures.heatmap import save_png
+
+    kind = Path(path).suffix.lower()
+    if kind == ".png":
+        picture = drawn(e, image, row, None, None)
+        write_whole(Path(path), lambda file: save_png(picture, file))
+    elif kind == ".npz":
+        arrays = _arrays(e)
+        write_whole(Path(path), lambda file: np.savez_compressed(file, **arrays))
+    else:
+        raise InvalidInputError(f"save: expected a name that ends in .png or .npz, got {path}")
+
+
+def as_png(e: Explanation) -> bytes | None:
+    """See `Explanation._repr_png_`."""
+    from .pictures.heatmap import save_png
+
+    try:
+        picture = drawn(e, None, 0, None, None)
+    except OnnxplainError:
+        return None
+    file = io.BytesIO()
+    save_png(picture, file)
+    return file.getvalue()
+
+
+def _known(e: Explanation) -> Origin:
+    if e.origin is None:
+        raise InvalidInputError("picture: this explanation does not know what it is of")
+    return e.origin
+
+
+def _of_input(attribution: Any, name: str | None) -> np.ndarray:
+    """One attribution of several inputs', or the only one."""
+    if not isinstance(attribution, dict):
+        return attribution
+    if name is not None and name not in attribution:
+        raise InvalidInputError(f"no input {name!r} is explained: {', '.join(attribution)}")
+    return attribution[name or next(iter(attribution))]
+
+
+def _view(origin: Origin, image: Any, row: int, name: str | None) -> Image.Image:
+    """The photo as far as the model saw it, or its own input."""
+    from .inputs.image import image_to_tensor, read_image
+
+    if image is None:
+        if origin.view is not None:
+            return origin.view
+        x = origin.inputs[name or next(iter(origin.inputs))]
+        return _picture_of_input(origin, x[row if len(x) > 1 else 0])
+    if isinstance(image, str | os.PathLike):
+        image = read_image(image)
+    elif not isinstance(image, Image.Image):
+        image = Image.fromarray(np.asarray(image))
+    return image if origin.card is None else image_to_tensor(image, origin.card)[1]
+
+
+def _picture_of_input(origin: Origin, x: np.ndarray) -> Image.Image:
+    """The model's own input as a picture: one row, its normalisation undone.
+
+    Without a card its least and largest numbers are black and white.
+    """
+    axis = channel_axis_of(origin, x)
+    values = np.asarray(x, np.float64)
+    values = values[..., None] if axis is None else np.moveaxis(values, axis, -1)
+    card = origin.card
+    if card is not None:
+        values = (values * np.asarray(card.std) + np.asarray(card.mean)) / np.asarray(card.scale)
+        if card.channels == "BGR":
+            values = values[..., ::-1]
+    else:
+        low, high = float(values.min()), float(values.max())
+        values = (values - low) * (255 / ((high - low) or 1.0))
+    pixels = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    pixels = pixels.repeat(3, axis=-1) if pixels.shape[-1] == 1 else pixels[..., :3]
+    return Image.fromarray(np.ascontiguousarray(pixels))
+
+
+def _arrays(e: Explanation) -> dict[str, np.ndarray]:
+    inputs = {} if e.origin is None else e.origin.inputs
+    if isinstance(e.attribution, dict):
+        found = {f"attribution_{name}": values for name, values in e.attribution.items()}
+        return found | {f"input_{name}": values for name, values in inputs.items()}
+    first = list(inputs.values())[:1]
+    return {"attribution": e.attribution, **dict(zip(["input"], first, strict=False))}
