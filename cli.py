@@ -28,7 +28,7 @@ import click
 
 from . import OnnxplainError, __version__
 from .engine.commandline.explaining import demo, explain, export
-from .engine.commandline.looking import inspect
+from .engine.commandline.looking import completion, doctor, inspect
 from .engine.commandline.measuring import compare, evaluate
 from .engine.commandline.options import examples
 from .engine.commandline.terminal import complain, log_to_stderr
@@ -59,7 +59,9 @@ def cli() -> None:
     """Hold the commands."""
 
 
-for _command in (explain, compare, evaluate, inspect, export, demo):
+for _command in (explain, compare, evaluate, inspect, export, demo, doctor, completion):
+    # ONNXPLAIN_STEPS=50 is a default as --steps 50 is an answer.
+    _command.context_settings = {"auto_envvar_prefix": "ONNXPLAIN"}
     cli.add_command(_command)
 
 

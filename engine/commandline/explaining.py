@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +20,7 @@ from .options import (
     ForMethods,
     examples,
 )
-from .terminal import complain, progress_bar
+from .terminal import complain, print_lines, progress_bar
 
 
 @click.command(
@@ -47,6 +48,13 @@ from .terminal import complain, progress_bar
 @CARD
 @LABELS
 @click.option("--no-pictures", is_flag=True, help="Write arrays and records only.")
+@click.option(
+    "--smooth",
+    type=click.FloatRange(0),
+    metavar="SIGMA",
+    help="Draw the positive evidence only, blurred by so many pixels of the input.",
+)
+@click.option("--open", "open_it", is_flag=True, help="Show the first picture when all is done.")
 @click.option(
     "--resume",
     is_flag=True,
@@ -83,11 +91,14 @@ def _explain(
     *,
     folder: str,
     as_json: bool,
+    quiet: bool,
     profile: bool,
     no_pictures: bool = False,
+    smooth: float | None = None,
     panel: str | None = None,
     resume: bool = False,
     recursive: bool = False,
+    open_it: bool = False,
     **chosen: Any,
 ) -> int:
     from ..commands.explain import Output, explain_files
@@ -96,23 +107,27 @@ def _explain(
     from ..running.stopwatch import profile_rows
 
     def show(records: list[dict[str, Any]]) -> None:
-        click.echo("".join(f"{shown(line)}\n" for line in record_lines(records)), nl=False)
+        print_lines(record_lines(records), folder, [f for r in records for f in r.get("files", [])])
 
     # Where nobody sees a bar, each image's lines are there as soon as it is done.
-    at_once = not as_json and not sys.stdout.isatty()
-    output = Output(not no_pictures, panel, resume, recursive)
+    at_once = not as_json and not quiet and not sys.stdout.isatty()
+    output = Output(not no_pictures, panel, resume, recursive, smooth)
     with progress_bar() as tell:
         report = explain_files(
             model, images, folder, options_from(chosen), tell, output, show if at_once else None
         )
-    for note in report.notes:
+    for note in report.problems if quiet else report.notes:
         complain(note)
     if as_json:
         click.echo(shown_json(json.dumps(report.records, indent=2, ensure_ascii=False)))
-    elif report.done:
+    elif report.done and not quiet:
         if not at_once:
             show(report.records)
         click.echo(shown(closing_line(folder, output)))
+    pictures = [panel] if panel else [f for r in report.records for f in r.get("files", [])]
+    shown_first = next((f for f in pictures if f.endswith(".png")), None)
+    if open_it and shown_first is not None:
+        click.launch(os.path.join(folder, shown_first))
     if profile:
         for name, text in profile_rows(report.seconds):
             click.echo(f"{name:8}{text}", err=True)

@@ -8,12 +8,13 @@ import click
 
 from ...models.text import shown_json
 from .options import (
+    AS_JSON,
     CARD,
     LIMIT,
     MODEL,
     examples,
 )
-from .terminal import print_table
+from .terminal import complain, print_table
 
 
 @click.command(
@@ -67,4 +68,40 @@ def inspect(
         click.echo(shown_json(json.dumps(record, indent=2, ensure_ascii=False)))
     else:
         print_table(rows)
+    return 0
+
+
+@click.command(short_help="Say what is installed, and whether its numbers are right.")
+@AS_JSON
+def doctor(as_json: bool) -> int:
+    """Say what is installed, why CUDA is not used, and whether the stored numbers come out.
+
+    Exit status 0: all is well; 1: something is not.
+    """
+    from ..commands.doctor import examine
+
+    found = examine()
+    if as_json:
+        record = {**dict(found.rows), "problems": found.problems}
+        click.echo(shown_json(json.dumps(record, indent=2, ensure_ascii=False)))
+    else:
+        print_table(found.rows)
+    for problem in found.problems:
+        complain(problem)
+    return 1 if found.problems else 0
+
+
+@click.command(short_help="Print a script that completes commands in a shell.")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> int:
+    """Print a script that completes onnxplain's commands, options and methods in SHELL.
+
+    For example: eval "$(onnxplain completion bash)"
+    """
+    from click.shell_completion import get_completion_class
+
+    make = get_completion_class(shell)
+    assert make is not None
+    root = click.get_current_context().find_root().command
+    click.echo(make(root, {}, "onnxplain", "_ONNXPLAIN_COMPLETE").source())
     return 0

@@ -84,6 +84,7 @@ RUNNING = options(
         "-o",
         "--output-dir",
         "folder",
+        envvar="ONNXPLAIN_OUTPUT_DIR",
         default="explanations",
         show_default=True,
         metavar="DIR",
@@ -91,6 +92,7 @@ RUNNING = options(
     ),
     PROVIDER,
     LIMIT,
+    click.option("-q", "--quiet", is_flag=True, help="Print nothing but what went wrong."),
     click.option("--profile", is_flag=True, help="Say where the time went (on stderr)."),
     AS_JSON,
 )

@@ -6,12 +6,14 @@ What comes from a file cannot command the terminal: control characters stand as 
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import sys
 import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import click
 
@@ -27,6 +29,26 @@ def print_table(rows: Sequence[tuple[str, str]]) -> None:
         lines = [part for line in text.split("\n") for part in wrap(line) or [""]]
         head = click.style(f"{name:{indent}}", bold=True)
         click.echo(head + f"\n{'':{indent}}".join(lines))
+
+
+def print_lines(lines: Sequence[str], folder: str, files: Sequence[str]) -> None:
+    """Print lines; on a terminal the files that they name lead to themselves.
+
+    Args:
+        lines: texts, in which control characters stand as escapes afterwards.
+        folder: where the files lie.
+        files: their names.
+    """
+    links = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    names = sorted(set(map(shown, files)), key=len, reverse=True)
+    for line in lines:
+        text = shown(line)
+        name = next((n for n in names if n in text), None) if links else None
+        if name is not None:
+            uri = Path(os.path.abspath(os.path.join(folder, name))).as_uri()
+            link = click.style(f"\x1b]8;;{uri}\x1b\\{name}\x1b]8;;\x1b\\", fg="cyan")
+            text = text.replace(name, link, 1)
+        click.echo(text)
 
 
 @contextmanager

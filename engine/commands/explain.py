@@ -78,6 +78,12 @@ class Report:
             lines.append(f"quantised model: {self.quantised}")
         if self.resumed is not None:
             lines.append(f"images skipped, because their results are there: {self.resumed}")
+        return lines + self.problems
+
+    @property
+    def problems(self) -> list[str]:
+        """What went wrong, for people to read."""
+        lines = []
         for record in self.failed:
             path, error = record["image"], record["error"]
             lines.append(error if path in error else f"{path}: {error}")
@@ -220,7 +226,7 @@ class _Job:
         try:
             for result in self._explainer.explain(path, step, targets):
                 with phase("draw"):
-                    write_result(result, self._journal, self._output.pictures)
+                    write_result(result, self._journal, self._output.pictures, self._output.smooth)
                 self._records.append(result.record)
                 if self._output.panel is not None:
                     self._for_panel.append(result)

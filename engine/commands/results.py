@@ -72,15 +72,20 @@ class Output:
         resume: leave out what the folder has on record, as long as its files are there and its
             image has not changed; what failed is tried again.
         recursive: take the images in folders inside folders, too.
+        smooth: pictures show the positive evidence only, blurred by this sigma; None: as the method
+            is drawn.
     """
 
     pictures: bool = True
     panel: str | None = None
     resume: bool = False
     recursive: bool = False
+    smooth: float | None = None
 
 
-def write_result(result: Result, journal: Journal, pictures: bool = True) -> None:
+def write_result(
+    result: Result, journal: Journal, pictures: bool = True, smooth: float | None = None
+) -> None:
     """Write `<image>.<method>.<target>.png` and `.npz`, and put the record with both on record.
 
     A record's files are whole before the record is there. Where another record has files of that
@@ -90,6 +95,7 @@ def write_result(result: Result, journal: Journal, pictures: bool = True) -> Non
         result: the result; its record gains `files`.
         journal: of the folder.
         pictures: False: no picture.
+        smooth: see `Output`.
 
     Raises:
         OSError: a file cannot be written; nothing of the result is on record then.
@@ -105,6 +111,7 @@ def write_result(result: Result, journal: Journal, pictures: bool = True) -> Non
                 keep=drawn_score(result.record),
                 subtitle=subtitle_of(result.record, not result.attribution.any()),
                 channel_axis=result.channel_axis,
+                smooth=smooth,
             )
             drafts[".png"] = write_draft(journal.folder, lambda file: save_png(picture, file))
         arrays = _npz(result)

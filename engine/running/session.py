@@ -361,9 +361,14 @@ def _warn_once(message: str) -> None:
         logger.warning(message)
 
 
+def available_providers() -> list[str]:
+    """What this ONNX Runtime can run on, by its own names."""
+    return onnxruntime.get_available_providers()
+
+
 def cuda_problem() -> str | None:
     """Why CUDA cannot be used here; None where it can (its libraries are preloaded then)."""
-    if CUDA not in onnxruntime.get_available_providers():
+    if CUDA not in available_providers():
         return "this ONNX Runtime has no CUDA provider (pip install onnxruntime-gpu)"
     if _cuda_devices() == 0:
         return "no CUDA device was found"
