@@ -52,7 +52,7 @@ def saved(e: Explanation, path: str | os.PathLike[str], image: Any, row: int) ->
         picture = drawn(e, image, row, None, None)
         write_whole(Path(path), lambda file: save_png(picture, file))
     elif kind == ".npz":
-        arrays = _arrays(e)
+        arrays: dict[str, Any] = _arrays(e)
         write_whole(Path(path), lambda file: np.savez_compressed(file, **arrays))
     else:
         raise InvalidInputError(f"save: expected a name that ends in .png or .npz, got {path}")

@@ -6,25 +6,19 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ... import OnnxplainError
-from ...models.shipped import demo_model, demo_photos
+from ...graph_passes.methods import find_method
+from ...models.shipped import demo_model, demo_numbers, demo_photos
 from ..explainer import Explainer
 from ..facts import versions
 from ..running.session import available_providers, cuda_problem
 
-# The demo model's espresso on the demo's first photo: score, and the sum of the map's magnitudes.
-TARGET = 967
-STORED = {
-    "grad-cam": (11.408733, 11599.667),
-    "integrated-gradients": (11.408733, 2402.337),
-    "deeplift": (11.408733, 394.5835),
-}
-# Passes of Integrated Gradients: always the same ones.
-_STEPS = 50
 # Of the score and of the sum: other processors round otherwise.
 _CLOSE = 1e-2
 
@@ -52,8 +46,9 @@ def examine() -> Health:
     rows.append(("cuda", "used, unless --provider cpu" if problem is None else f"not: {problem}"))
     rows.append(("cores", _cores()))
     problems = []
-    for method, (score, size) in STORED.items():
-        text, wrong = _tried(method, score, size)
+    numbers = demo_numbers()
+    for method, size in numbers["sizes"].items():
+        text, wrong = _tried(method, size, numbers)
         rows.append((f"self-test {method}", text))
         problems += [f"{method}: {text}"] * wrong
     return Health(rows, problems)
@@ -64,13 +59,14 @@ def _cores() -> str:
     return f"{usable} of {os.cpu_count()} may be used"
 
 
-def _tried(method: str, score: float, size: float) -> tuple[str, bool]:
+def _tried(method: str, size: float, numbers: Mapping[str, Any]) -> tuple[str, bool]:
     """What came of one method, in words, and whether it is wrong."""
-    options = {"steps": _STEPS} if method == "integrated-gradients" else {}
-    began = time.perf_counter()
+    takes = find_method(method).takes("steps")
+    options: dict[str, Any] = {"steps": numbers["steps"]} if takes else {}
+    score, began = numbers["score"], time.perf_counter()
     try:
         explainer = Explainer(demo_model(), method, **options)
-        e = next(explainer.images(demo_photos()[:1], TARGET))
+        e = next(explainer.images(demo_photos()[:1], numbers["target"]))
     except OnnxplainError as error:
         return f"failed: {error}", True
     own = float(e.score[0]), float(np.abs(e.attribution.astype(np.float64)).sum())

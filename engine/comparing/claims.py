@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...graph_passes.methods import literature
+
 if TYPE_CHECKING:
     from .comparison import Comparison, MethodFacts
 
 # Correlations of ranks from which on maps are called alike, and down to which they differ.
 ALIKE, DIFFERENT = 0.8, 0.5
-_CAM, _IG, _LIFT = "grad-cam", "integrated-gradients", "deeplift"
 
 
 def verdict(holds: bool | None) -> str:
@@ -40,16 +41,16 @@ def _images(found: Comparison) -> str:
 
 
 def _similar(found: Comparison) -> str:
-    names = found.agreement.methods
-    if not {_IG, _LIFT} <= set(names):
+    names, pair = found.agreement.methods, literature.SIMILAR
+    if not {pair.method, pair.other} <= set(names):
         return ""
-    rank = float(found.agreement.rank[names.index(_IG), names.index(_LIFT)])
+    place = names.index(pair.method), names.index(pair.other)
+    rank, pixels = (float(m[place]) for m in (found.agreement.rank, found.agreement.pixels))
     if np.isnan(rank):
         return ""
-    pixels = float(found.agreement.pixels[names.index(_IG), names.index(_LIFT)])
     holds = rank >= ALIKE or (None if rank > DIFFERENT else False)
     return (
-        f'{verdict(holds)}: "DeepLIFT and Integrated Gradients produce very similar results". On '
+        f'{verdict(holds)}: "{pair.claim}". On '
         f"{_images(found)} their maps correlate by {rank:.2f} (Spearman, by region; by pixel "
         f"{pixels:.2f}): they are "
         f"{likeness_in_words(rank)}."
@@ -57,7 +58,8 @@ def _similar(found: Comparison) -> str:
 
 
 def _efficient(found: Comparison) -> str:
-    lift, ig = found.of(_LIFT), found.of(_IG)
+    pair = literature.EFFICIENT
+    lift, ig = found.of(pair.method), found.of(pair.other)
     if lift is None or ig is None or not lift.seconds or not ig.seconds:
         return ""
     ratio = ig.seconds / lift.seconds
@@ -69,8 +71,8 @@ def _efficient(found: Comparison) -> str:
             "difference unexplained, at the most."
         )
     return (
-        f'{verdict(holds)}: "DeepLIFT is usually preferable for its efficiency". It took '
-        f"{lift.seconds:.2g} s an image, Integrated Gradients {ig.seconds:.2g} s, {ratio:.1f} "
+        f'{verdict(holds)}: "{pair.claim}". {lift.title} took '
+        f"{lift.seconds:.2g} s an image, {ig.title} {ig.seconds:.2g} s, {ratio:.1f} "
         f"times as long.{delta}"
     )
 
@@ -80,8 +82,8 @@ def _discriminative(found: Comparison) -> str:
     known = [one for one in found.facts if one.between_classes is not None]
     if not known:
         return ""
-    cam = next((one for one in known if one.method == _CAM), None)
-    others = [one for one in known if one.method in (_IG, _LIFT)]
+    cam = next((one for one in known if one.method == literature.DISCRIMINATIVE), None)
+    others = [one for one in known if one.method in literature.LESS_DISCRIMINATIVE]
     numbers = ", ".join(f"{one.title} {_rank(one):.2f}" for one in known)
     measured = (
         f"The maps of the first and the second class correlate by: {numbers} (Spearman; low is "
@@ -95,7 +97,7 @@ def _discriminative(found: Comparison) -> str:
         holds = True
     elif _rank(cam) >= best:
         holds = False
-    return f'{verdict(holds)}: "Grad-CAM is class-discriminative, the others are not". {measured}'
+    return f'{verdict(holds)}: "{literature.DISCRIMINATES}". {measured}'
 
 
 def _rank(one: MethodFacts) -> float:

@@ -80,9 +80,9 @@ def plain(value: Any) -> Any:
     """A value as JSON knows it: arrays as lists, records as objects, NaN as null."""
     if is_dataclass(value) and not isinstance(value, type):
         return plain(asdict(value))
-    names = getattr(value, "_fields", None) if isinstance(value, tuple) else None
+    names: Any = getattr(value, "_fields", None) if isinstance(value, tuple) else None
     if names is not None:
-        return plain(dict(zip(names, value, strict=True)))
+        return plain({name: getattr(value, name) for name in names})
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, np.ndarray | np.generic):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 import xml.etree.ElementTree as ElementTree
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from support.digits import digit, write_model, write_photo
 from support.faithful import convolutional, linear, pictures
+from support.folders import ROOT
 from support.small import INT64, node, small, value
 
 import onnxplain
@@ -235,7 +235,7 @@ def test_token_ids():
 
 
 def test_the_readme_says_what_is_measured_on_how_many():
-    text = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
     told = dict(re.findall(r"^\| `([a-z-]+)` \|[^|]*\|[^|]*\| (\S+)[^|]*\| [A-Z][a-z]", text, re.M))
     for name, metric in onnxplain.metrics.metrics().items():
         most = MOST_IMAGES[metric.cost]

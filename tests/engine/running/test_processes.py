@@ -16,6 +16,7 @@ import numpy as np
 import onnx
 import pytest
 from support.digits import digit, write_model
+from support.folders import TESTS
 
 import onnxplain
 from onnxplain.graph_passes.methods import default_methods
@@ -85,7 +86,7 @@ def test_copies(model: Path, method: str) -> None:
 
 FORKED = """
 import os, pickle, sys
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {tests!r}
 import onnxplain
 from test_processes import OPTIONS, X, METHODS, both
 explainers = [onnxplain.Explainer({model!r}, method, **OPTIONS) for method in METHODS]
@@ -110,7 +111,7 @@ def test_a_forked_child_goes_on(model: Path) -> None:
     It leaves by os._exit, as multiprocessing's children do: by sys.exit, ONNX Runtime itself waits
     for threads that only the parent has.
     """
-    script = FORKED.format(tests=str(Path(__file__).parent), model=str(model))
+    script = FORKED.format(tests=[str(Path(__file__).parent), str(TESTS)], model=str(model))
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", script], timeout=60, capture_output=True, text=True
     )
