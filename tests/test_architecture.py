@@ -177,6 +177,7 @@ def test_top_level_is_the_design():
         "py.typed",
         "README.md",
         "LICENSE",
+        "CHANGELOG.md",
     }
 
 

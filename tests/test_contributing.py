@@ -1,0 +1,107 @@
+"""The guide for contributors and the tour: their code runs, and shows what the house has."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.digits import digit, write_model
+from support.folders import ROOT
+from support.small import node, small, value
+
+import onnxplain
+from onnxplain.graph_passes import methods
+from onnxplain.graph_passes.prepare.decompositions.registry import ALWAYS
+from onnxplain.graph_passes.rules import elementwise
+
+GUIDE = (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+
+
+def test_an_operator_as_simpler_ones(monkeypatch) -> None:
+    before = dict(ALWAYS)
+    exec(BLOCKS[0], {})
+    try:
+        nodes = [node("Cube", ["x"], ["c"], domain="com.example"), node("Identity", ["c"], ["y"])]
+        inputs, outputs = [value("x", ["N", 3])], [value("y", ["N", 3])]
+        model = small(nodes, inputs, outputs, domains=["com.example"])
+        explainer = onnxplain.Explainer(model, "saliency", signed=True)
+        x = np.array([[0.5, -2, 3]], np.float32)
+        np.testing.assert_allclose(explainer(x, 1).attribution, [[0, 3 * 4, 0]], rtol=1e-6)
+    finally:
+        for name in set(ALWAYS) - set(before):
+            del ALWAYS[name]
+
+
+def test_a_rule_is_shown_as_it_stands() -> None:
+    assert BLOCKS[1].strip() == inspect.getsource(elementwise.softplus).strip()
+
+
+def test_a_method(tmp_path: Path, monkeypatch) -> None:
+    scope: dict = {"__name__": "squared"}
+    exec(BLOCKS[2], scope)
+    (method,) = scope["METHODS"]
+    monkeypatch.setitem(methods._registry(), method.name, method)
+    model = write_model(tmp_path)
+    slope = onnxplain.Explainer(model, "saliency", signed=True)(digit(7), 7).attribution
+    e = onnxplain.Explainer(model, "squared-gradient")(digit(7), 7)
+    np.testing.assert_allclose(e.attribution, slope**2, rtol=1e-5, atol=1e-12)
+    assert e.picture() is not None
+
+
+def test_a_kind_of_input(tmp_path: Path) -> None:
+    scope: dict = {}
+    exec(BLOCKS[3], scope)
+    samples = np.array([0, 16384, -32768, 100], "<i2")
+    with wave.open(str(tmp_path / "sound.wav"), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        file.writeframes(samples.tobytes())
+    x = scope["read_sound"](tmp_path / "sound.wav")
+    np.testing.assert_allclose(x, [samples / 32768])
+    w = np.arange(8, dtype=np.float32).reshape(4, 2)
+    nodes = [node("MatMul", ["x", "w"], ["y"])]
+    model = small(nodes, [value("x", ["N", 4])], [value("y", ["N", 2])], {"w": w})
+    e = scope["explained_sound"](model, tmp_path / "sound.wav")
+    np.testing.assert_allclose(e.attribution, x * w[:, e.target[0]], rtol=1e-6)
+
+
+def test_every_block_is_run() -> None:
+    assert len(BLOCKS) == 4
+
+
+def test_the_tour(tmp_path: Path, monkeypatch) -> None:
+    """Every cell of the notebook, in order; what a cell ends in is shown, as notebooks do."""
+    notebook = json.loads((ROOT / ".readme" / "tour.ipynb").read_text(encoding="utf-8"))
+    assert notebook["nbformat"] == 4
+    scope: dict = {}
+    shown = []
+    for cell in notebook["cells"]:
+        if cell["cell_type"] != "code":
+            continue
+        assert not cell["outputs"]
+        *body, last = "".join(cell["source"]).split("\n")
+        exec("\n".join(body), scope)
+        try:
+            shown.append(eval(last, scope))
+        except SyntaxError:
+            exec(last, scope)
+    pictures = [one for one in shown if isinstance(one, onnxplain.Explanation)]
+    assert len(pictures) == 2
+    assert all((one._repr_png_() or b"").startswith(b"\x89PNG") for one in pictures)
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "workflows/release.yml", "SECURITY.md"])
+def test_what_a_project_needs_is_there(name: str) -> None:
+    assert (ROOT / ".github" / name).is_file()
+
+
+def test_the_changelog_knows_this_version() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.search(rf"^## {re.escape(onnxplain.__version__)}\b", text, re.MULTILINE)
