@@ -34,7 +34,7 @@ def main() -> None:
         top = GAP + place // COLUMNS * (CELL + GAP + HEAD)
         write(draw, (left, top), title, 15, INK, 0.0)
         canvas.paste(picture, (left, top + HEAD))
-    text = "Espresso, EfficientNet-Lite0. Each map has its own scale; red raises the score, blue lowers it."
+    text = "Each map has its own scale. Red raises the score of espresso, blue lowers it."
     write(draw, (GAP, size[1] - 24), text, 13, FAINT, 0.0)
     canvas.save(Path(__file__).with_name("gallery.jpg"), quality=85)
 

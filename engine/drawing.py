@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -14,13 +14,8 @@ from .. import InvalidInputError, OnnxplainError
 from .files.writing import write_whole
 from .origin import Origin, channel_axis_of, record_of
 
-if TYPE_CHECKING:
-    from .explanation import Explanation
 
-
-def drawn(
-    e: Explanation, image: Any, row: int, input: str | None, smooth: float | None
-) -> Image.Image:
+def drawn(e: Any, image: Any, row: int, input: str | None, smooth: float | None) -> Image.Image:
     """See `Explanation.picture`."""
     from .pictures.captions import drawn_score, drawn_target, subtitle_of
     from .pictures.overlay import overlay
@@ -43,7 +38,7 @@ def drawn(
     )
 
 
-def saved(e: Explanation, path: str | os.PathLike[str], image: Any, row: int) -> None:
+def saved(e: Any, path: str | os.PathLike[str], image: Any, row: int) -> None:
     """See `Explanation.save`."""
     from .pictures.heatmap import save_png
 
@@ -58,7 +53,7 @@ def saved(e: Explanation, path: str | os.PathLike[str], image: Any, row: int) ->
         raise InvalidInputError(f"save: expected a name that ends in .png or .npz, got {path}")
 
 
-def as_png(e: Explanation) -> bytes | None:
+def as_png(e: Any) -> bytes | None:
     """See `Explanation._repr_png_`."""
     from .pictures.heatmap import save_png
 
@@ -71,7 +66,7 @@ def as_png(e: Explanation) -> bytes | None:
     return file.getvalue()
 
 
-def _known(e: Explanation) -> Origin:
+def _known(e: Any) -> Origin:
     if e.origin is None:
         raise InvalidInputError("picture: this explanation does not know what it is of")
     return e.origin
@@ -123,7 +118,7 @@ def _picture_of_input(origin: Origin, x: np.ndarray) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels))
 
 
-def _arrays(e: Explanation) -> dict[str, np.ndarray]:
+def _arrays(e: Any) -> dict[str, np.ndarray]:
     inputs = {} if e.origin is None else e.origin.inputs
     if isinstance(e.attribution, dict):
         found = {f"attribution_{name}": values for name, values in e.attribution.items()}

@@ -5,20 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .. import InvalidInputError, OnnxplainError
+from .explanation import Explanation
 from .inputs.image import baseline_arrays, image_files, image_to_tensor, read_image
-
-if TYPE_CHECKING:
-    from .explainer import Explainer
-    from .explanation import Explanation
 
 OnError = Callable[[str, OnnxplainError], None]
 
 
 def explained_images(
-    explainer: Explainer,
+    explainer: Any,
     paths: Any,
     target: Any,
     baseline: Any,

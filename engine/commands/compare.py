@@ -23,7 +23,8 @@ from ..comparing.axioms import (
     framed,
     sensitivity,
 )
-from ..comparing.comparison import Agreement, Comparison, MethodFacts
+from ..comparing.comparison import Comparison
+from ..comparing.facts import Agreement, MethodFacts
 from ..comparing.likeness import by_location, by_region, spearman, top_overlap
 from ..explainer import Explainer
 from ..facts import versions

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from ...graph_passes.methods import literature
-
-if TYPE_CHECKING:
-    from .comparison import Comparison, MethodFacts
+from .facts import Measured, MethodFacts
 
 # Correlations of ranks from which on maps are called alike, and down to which they differ.
 ALIKE, DIFFERENT = 0.8, 0.5
@@ -29,18 +25,18 @@ def likeness_in_words(rank: float) -> str:
     return "somewhat similar" if rank > DIFFERENT else "different"
 
 
-def claims_of(found: Comparison) -> list[str]:
+def claims_of(found: Measured) -> list[str]:
     """The sentences, each about what applies to this model."""
     makers = (_similar, _efficient, _discriminative, _baselines, _implementation)
     return [sentence for make in makers if (sentence := make(found))]
 
 
-def _images(found: Comparison) -> str:
+def _images(found: Measured) -> str:
     count = len(found.images)
     return "this image" if count == 1 else f"these {count} images"
 
 
-def _similar(found: Comparison) -> str:
+def _similar(found: Measured) -> str:
     names, pair = found.agreement.methods, literature.SIMILAR
     if not {pair.method, pair.other} <= set(names):
         return ""
@@ -57,7 +53,7 @@ def _similar(found: Comparison) -> str:
     )
 
 
-def _efficient(found: Comparison) -> str:
+def _efficient(found: Measured) -> str:
     pair = literature.EFFICIENT
     lift, ig = found.of(pair.method), found.of(pair.other)
     if lift is None or ig is None or not lift.seconds or not ig.seconds:
@@ -77,7 +73,7 @@ def _efficient(found: Comparison) -> str:
     )
 
 
-def _discriminative(found: Comparison) -> str:
+def _discriminative(found: Measured) -> str:
     """Maps of two classes that differ discriminate between them."""
     known = [one for one in found.facts if one.between_classes is not None]
     if not known:
@@ -86,8 +82,8 @@ def _discriminative(found: Comparison) -> str:
     others = [one for one in known if one.method in literature.LESS_DISCRIMINATIVE]
     numbers = ", ".join(f"{one.title} {_rank(one):.2f}" for one in known)
     measured = (
-        f"The maps of the first and the second class correlate by: {numbers} (Spearman; low is "
-        "discriminative)."
+        f"The maps of the first and the second class correlate by: {numbers} (Spearman, by region; "
+        f"low is discriminative). The classes are {_pairs(found)}: kin look at the same things."
     )
     if cam is None or not others:
         return measured
@@ -100,11 +96,18 @@ def _discriminative(found: Comparison) -> str:
     return f'{verdict(holds)}: "{literature.DISCRIMINATES}". {measured}'
 
 
+def _pairs(found: Measured) -> str:
+    """The first and the second class of some images, in words."""
+    named = [[t["label"].split(",")[0] for t in i["targets"][:2]] for i in found.images[:3]]
+    more = ", ..." if len(found.images) > 3 else ""
+    return ", ".join(" and ".join(pair) for pair in named) + more
+
+
 def _rank(one: MethodFacts) -> float:
     return one.between_classes if one.between_classes is not None else float("nan")
 
 
-def _baselines(found: Comparison) -> str:
+def _baselines(found: Measured) -> str:
     """What another baseline does to the maps."""
     parts = []
     for one in found.facts:
@@ -118,7 +121,7 @@ def _baselines(found: Comparison) -> str:
     return f"The baseline matters: maps agree with those against {first}: {'; '.join(parts)}."
 
 
-def _implementation(found: Comparison) -> str:
+def _implementation(found: Measured) -> str:
     """Which maps change when the same function is written otherwise."""
     changed = []
     for one in found.facts:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from .axioms import Kept
 from .claims import ALIKE, DIFFERENT
-
-if TYPE_CHECKING:
-    from .comparison import Comparison, MethodFacts
+from .facts import Measured, MethodFacts
 
 # What each row of the table says of a method.
 ROWS: dict[str, Callable[[MethodFacts], str]] = {
@@ -35,7 +33,7 @@ ROWS: dict[str, Callable[[MethodFacts], str]] = {
 }
 
 
-def markdown_of(found: Comparison) -> str:
+def markdown_of(found: Measured, claims: Sequence[str]) -> str:
     """The table, the methods' agreement and the claims."""
     heads = ["", *(one.title for one in found.facts)]
     rows = [
@@ -45,12 +43,12 @@ def markdown_of(found: Comparison) -> str:
     parts = [f"# {found.model}: methods on {len(found.images)} image(s)", table(heads, rows)]
     if len(found.agreement.methods) > 1:
         parts += ["## Agreement: Spearman's correlation, by region", agreement(found)]
-    if found.claims:
-        parts += ["## What that says", "\n".join(f"- {claim}" for claim in found.claims)]
+    if claims:
+        parts += ["## What that says", "\n".join(f"- {claim}" for claim in claims)]
     return "\n\n".join(parts) + "\n"
 
 
-def measured_lines(found: Comparison) -> list[str]:
+def measured_lines(found: Measured) -> list[str]:
     """A line for each method, for people to read."""
     width = max(len(one.method) for one in found.facts)
     lines = []
@@ -72,7 +70,7 @@ def failures(failed: Sequence[Mapping[str, str]]) -> list[str]:
     return lines
 
 
-def agreement(found: Comparison) -> str:
+def agreement(found: Measured) -> str:
     """The matrix of correlations as a Markdown table."""
     both = found.agreement
     titles = [found.of(name).title for name in both.methods]  # pyright: ignore

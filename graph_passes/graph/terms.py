@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
-if TYPE_CHECKING:
-    from .emitter import Emitter
+# What emits: called with an operator and its operands, it returns a new tensor.
+Emit: TypeAlias = Any
 
 
 class Term:
@@ -26,7 +26,7 @@ class Term:
     """
 
     __slots__ = ()
-    _emitter: Emitter
+    _emitter: Emit
     name: Any
     shape: Any
     dtype: Any
@@ -91,7 +91,7 @@ class Emitted(gs.Variable, Term):
     Bases in this order: only then can gs turn one into a constant where it stands.
     """
 
-    def __init__(self, emitter: Emitter, name: str, dtype: Any = None, shape: Any = None):
+    def __init__(self, emitter: Emit, name: str, dtype: Any = None, shape: Any = None):
         super().__init__(name, dtype, shape)
         self._emitter = emitter
 
@@ -99,7 +99,7 @@ class Emitted(gs.Variable, Term):
 class EmittedConstant(gs.Constant, Term):
     """An initializer that was emitted."""
 
-    def __init__(self, emitter: Emitter, name: str, values: np.ndarray):
+    def __init__(self, emitter: Emit, name: str, values: np.ndarray):
         super().__init__(name, values)
         self._emitter = emitter
 
@@ -109,7 +109,7 @@ class Seen(Term):
 
     __slots__ = ("_emitter", "tensor")
 
-    def __init__(self, emitter: Emitter, tensor: Any):
+    def __init__(self, emitter: Emit, tensor: Any):
         self._emitter = emitter
         self.tensor = tensor
 
@@ -166,7 +166,7 @@ class NodeView:
         node: the node itself; of a stand-in, the one that it stands for.
     """
 
-    def __init__(self, emitter: Emitter, node: gs.Node):
+    def __init__(self, emitter: Emit, node: gs.Node):
         self.node, self._emitter = node, emitter
         self.op: str = node.op
         self.name, self.domain, self.attrs = node.name, node.domain, node.attrs
