@@ -48,6 +48,9 @@ from .terminal import complain, progress_bar
 @LABELS
 @click.option("--no-pictures", is_flag=True, help="Write arrays and records only.")
 @click.option(
+    "--report", is_flag=True, help="Also write report.html: all of it as one page, to be opened."
+)
+@click.option(
     "--resume",
     is_flag=True,
     help="Leave out what DIR has on record, unless its files are gone or its image has changed.",
@@ -88,6 +91,7 @@ def _explain(
     panel: str | None = None,
     resume: bool = False,
     recursive: bool = False,
+    report: bool = False,
     **chosen: Any,
 ) -> int:
     from ..commands.explain import Output, explain_files
@@ -100,23 +104,23 @@ def _explain(
 
     # Where nobody sees a bar, each image's lines are there as soon as it is done.
     at_once = not as_json and not sys.stdout.isatty()
-    output = Output(not no_pictures, panel, resume, recursive)
+    output = Output(not no_pictures, panel, resume, recursive, report)
     with progress_bar() as tell:
-        report = explain_files(
+        done = explain_files(
             model, images, folder, options_from(chosen), tell, output, show if at_once else None
         )
-    for note in report.notes:
+    for note in done.notes:
         complain(note)
     if as_json:
-        click.echo(shown_json(json.dumps(report.records, indent=2, ensure_ascii=False)))
-    elif report.done:
+        click.echo(shown_json(json.dumps(done.records, indent=2, ensure_ascii=False)))
+    elif done.done:
         if not at_once:
-            show(report.records)
+            show(done.records)
         click.echo(shown(closing_line(folder, output)))
     if profile:
-        for name, text in profile_rows(report.seconds):
+        for name, text in profile_rows(done.seconds):
             click.echo(f"{name:8}{text}", err=True)
-    return report.status
+    return done.status
 
 
 @click.command(

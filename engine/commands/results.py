@@ -25,6 +25,7 @@ from ..pictures.captions import (
 from ..pictures.heatmap import save_png
 from ..pictures.overlay import overlay
 from ..pictures.panel import PanelRow, panel
+from ..reporting.html import REPORT_FILE
 from .journal import Entry, Journal
 from .records import index_text
 
@@ -72,12 +73,14 @@ class Output:
         resume: leave out what the folder has on record, as long as its files are there and its
             image has not changed; what failed is tried again.
         recursive: take the images in folders inside folders, too.
+        report: write a page with all of it, too.
     """
 
     pictures: bool = True
     panel: str | None = None
     resume: bool = False
     recursive: bool = False
+    report: bool = False
 
 
 def write_result(result: Result, journal: Journal, pictures: bool = True) -> None:
@@ -246,4 +249,5 @@ def closing_line(folder: str, output: Output) -> str:
     """What lies where, for people to read: `output` was written to `folder`."""
     files = f", all in {output.panel}" if output.panel else ""
     kinds = f"pictures{files}, arrays" if output.pictures else "arrays"
-    return f"{kinds} and results.json: {folder}"
+    records = f"results.json and {REPORT_FILE}" if output.report else "results.json"
+    return f"{kinds}{',' if output.report else ' and'} {records}: {folder}"
