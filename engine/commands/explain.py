@@ -12,9 +12,9 @@ from typing import Any
 from ... import OnnxplainError
 from ..files.writing import is_full, reason_of, sweep, writable_folder
 from ..inspection import QUANTISED_RULE
+from ..reporting.html import REPORT_FILE, write_report
 from ..running.stopping import check_stopped
 from ..running.stopwatch import measured, phase
-from ..reporting.html import REPORT_FILE, write_report
 from .explain_page import explain_page
 from .image_explainer import ImageExplainer, Options
 from .journal import Entry, Journal, JournalError

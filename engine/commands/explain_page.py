@@ -17,8 +17,8 @@ from ..inputs.image import image_to_tensor, read_image
 from ..pictures.captions import exactness, score_texts, target_name
 from ..pictures.heatmap import heatmap_of
 from ..reporting.html import MOST_IMAGES
-from ..reporting.page import Bar, Map, Page, Shown, Table, View
-from ..reporting.settings import number_text, settings_rows, versions_table
+from ..reporting.page import Bar, Map, Page, Shown, Table, View, without_empty
+from ..reporting.settings import counted, model_table, number_text, options_table, versions_table
 from ..running.stopping import check_stopped
 from .image_explainer import ImageExplainer
 
@@ -41,12 +41,15 @@ def explain_page(
         notes: what there is to say beside them.
         step: called before each image.
     """
+    every = list(dict.fromkeys(record["image"] for record in records))
+    first = set(every[:MOST_IMAGES])
+    records = [record for record in records if record["image"] in first]
     done = [record for record in records if "error" not in record]
     groups: dict[str, list[Any]] = {}
     for record in done:
         groups.setdefault(record["image"], []).append(record)
     shown, missing = [], list(notes)
-    for path, own in list(groups.items())[:MOST_IMAGES]:
+    for path, own in groups.items():
         step()
         try:
             shown.append(_shown(explainer, path, own, folder))
@@ -55,10 +58,13 @@ def explain_page(
             missing.append(f"{path}, its maps: {reason}")
     methods = list(dict.fromkeys(record["method"] for record in done))
     titles = ", ".join(find_method(method).title for method in methods)
-    images = f"{len(groups)} image{'' if len(groups) == 1 else 's'}"
     return Page(
         title=f"What {Path(explainer.model).name} looked at",
-        lead=[f"{images}, explained by {titles}." if done else "Nothing could be explained."],
+        lead=[
+            f"{counted(len(groups))}, explained by {titles}."
+            if done
+            else "Nothing could be explained."
+        ],
         images=shown,
         methods=methods,
         tables=[_scores(done)] if done else [],
@@ -66,7 +72,7 @@ def explain_page(
         notes=missing,
         failed=[(str(r["image"]), str(r["error"])) for r in records if "error" in r],
         data={"records": list(records), "versions": versions()},
-        images_left_out=max(len(groups) - MOST_IMAGES, 0),
+        images_left_out=len(every) - len(first),
     )
 
 
@@ -105,7 +111,7 @@ def _map(explainer: ImageExplainer, record: Mapping[str, Any], attribution: np.n
     lines = exactness(dict(record), not attribution.any())
     drawing = "; ".join(heatmap.findings + heatmap.drawing)
     lines += [drawing] if drawing else []
-    return Map(record["method"], heatmap, target_name(dict(record)), lines)
+    return Map(record["method"], heatmap, f"for '{target_name(dict(record))}'", lines)
 
 
 def _bars(tops: Sequence[tuple[int, str, float]], asked: Sequence[Any]) -> Iterator[Bar]:
@@ -129,17 +135,15 @@ def _scores(records: Records) -> Table:
         first = Path(r["image"]).name, target_name(dict(r)), find_method(r["method"]).title
         last = r["steps"] or "-", r["feature_map"] or "-", r["provider"], number_text(r["seconds"])
         rows.append([*first, *numbers, relative, *last])
-    return Table("Scores, and how exactly the maps sum", heads, rows)
+    return without_empty(Table("Scores, and how exactly the maps sum", heads, rows))
 
 
 def _settings(explainer: ImageExplainer, methods: Sequence[str], records: Records) -> list[Table]:
-    model = [("File", explainer.model), ("SHA-256", explainer.file.sha256)]
+    more = [("Assumed of the input, for want of a card", a) for a in explainer.card.assumed]
     if records:
-        model.append(("Explained output", records[0]["target"]["output"]))
-    model += [("Assumed of the input, for want of a card", a) for a in explainer.card.assumed]
-    rows = settings_rows({method: explainer.options[method] for method in methods})
+        more = [("Explained output", records[0]["target"]["output"]), *more]
     return [
-        Table("Model", ["What", "Value"], model),
-        Table("Options of each method", ["Method", "Option", "Value"], rows),
+        model_table([(explainer.model, explainer.file.sha256)], more),
+        options_table({method: explainer.options[method] for method in methods}),
         versions_table(versions()),
     ]

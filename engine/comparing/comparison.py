@@ -12,6 +12,7 @@ import numpy as np
 
 from .axioms import Alike, Kept
 from .claims import claims_of
+from .comparison_page import comparison_page
 from .saved import plain, write_all
 from .tables import failures, markdown_of, measured_lines
 
@@ -127,7 +128,7 @@ class Comparison:
 
     def lines(self, folder: str) -> list[str]:
         """What was found and where all of it lies, for people to read."""
-        return [*measured_lines(self), *self.claims, f"panel, table and numbers: {folder}"]
+        return [*measured_lines(self), *self.claims, f"report, panel, table and numbers: {folder}"]
 
     def verdict(self, fail_under: float | None = None) -> int:
         """The exit status; `fail_under` is for files of a model."""
@@ -148,7 +149,7 @@ class Comparison:
         return [asdict(one) for one in self.facts]
 
     def save(self, folder: str | os.PathLike[str]) -> list[str]:
-        """Write panel.png, panel.svg, table.md and comparison.json; a panel each of several images.
+        """Write report.html, panel.png and .svg, table.md, comparison.json; a panel an image.
 
         Returns:
             The files' names.
@@ -158,7 +159,8 @@ class Comparison:
             OSError: a file cannot be written.
         """
         names = [image["image"] for image in self.images]
-        return write_all(folder, markdown_of(self), self.to_dict(), self.panels, names)
+        page = comparison_page(self)
+        return write_all(folder, markdown_of(self), self.to_dict(), self.panels, names, page)
 
     def to_dict(self) -> dict[str, Any]:
         """All of it but the pictures, as JSON knows it; NaN is None."""

@@ -17,9 +17,9 @@ from markupsafe import Markup
 
 from ...models.text import shown, shown_json
 from ..files.writing import write_whole
-from ..pictures.embedded import fitted, overlaid, photo, scale_bar
-from .page import Page
-from .words import how_to_read, title_of
+from ..pictures.embedded import Draw, fitted, overlaid, photo, scale_bar
+from .page import Page, Shown
+from .words import cite_of, how_to_read, title_of
 
 REPORT_FILE = "report.html"
 # Bytes of a page at most.
@@ -62,12 +62,12 @@ def report_html(page: Page, most: int = MOST_BYTES) -> bytes:
         page = page.of_first(len(page.images) * 2 // 3)
 
 
-def _layers(image: Any) -> list[Any]:
+def _layers(image: Shown) -> list[Draw]:
     return [overlaid(one.heatmap) for view in image.views for one in view.maps]
 
 
 def _rendered(page: Page, pictures: Sequence[str] | None) -> bytes:
-    """The page with its pictures, in the order in which they come; None: without, to be measured."""
+    """The page with its pictures in their order; None: without, to be measured."""
     numbers = count()
 
     def picture() -> str:
@@ -89,6 +89,7 @@ def _rendered(page: Page, pictures: Sequence[str] | None) -> bytes:
             bars={False: scale_bar(False), True: scale_bar(True)},
             how_to_read=how_to_read,
             title_of=title_of,
+            cite_of=cite_of,
             svg=_inline,
         )
     )

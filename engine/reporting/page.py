@@ -31,6 +31,13 @@ class Table(NamedTuple):
     notes: Sequence[str] = ()
 
 
+def without_empty(table: Table, empty: str = "-") -> Table:
+    """The same without the columns that say nothing in any row."""
+    kept = [k for k in range(len(table.heads)) if any(row[k] != empty for row in table.rows)]
+    rows = [[row[k] for k in kept] for row in table.rows]
+    return table._replace(heads=[table.heads[k] for k in kept], rows=rows)
+
+
 class Figure(NamedTuple):
     """A drawing.
 
@@ -67,14 +74,14 @@ class Map:
     Attributes:
         method: its name.
         heatmap: ready to be drawn.
-        of: what it explains, in words, for who does not see it.
+        subject: what it explains, behind the method's title: "for 'tabby'".
         lines: what stands below it.
         difference: whether it is one between two maps.
     """
 
     method: str
     heatmap: Heatmap
-    of: str
+    subject: str
     lines: Sequence[str] = ()
     difference: bool = False
 
@@ -85,9 +92,13 @@ class Map:
 
     @property
     def alt(self) -> str:
+        """What it is, and what it says."""
+        return f"{self.title} {self.subject}: {self.found}"
+
+    @property
+    def found(self) -> str:
         """What the map says."""
-        what = f"{self.title}, {self.of}" if self.difference else f"{self.title} for '{self.of}'"
-        return f"{what}: {found_in_map(self.heatmap, self.method, self.difference)}"
+        return found_in_map(self.heatmap, self.method, self.difference)
 
     @property
     def scale(self) -> tuple[str, str, str]:
@@ -145,6 +156,7 @@ class Page:
         findings: what the numbers say, in sentences.
         images: with their maps.
         views_are: what the views of an image are: "Class" or "Model".
+        all_views: whether all of them are shown at first, or the first one.
         methods: names, of those that are spoken of.
         tables, figures: what was measured.
         settings: tables of every setting, hash and version.
@@ -159,6 +171,7 @@ class Page:
     findings: Sequence[str] = ()
     images: Sequence[Shown] = ()
     views_are: str = "Class"
+    all_views: bool = False
     methods: Sequence[str] = ()
     tables: Sequence[Table] = ()
     figures: Sequence[Figure] = ()
@@ -178,6 +191,11 @@ class Page:
     def most_views(self) -> int:
         """How many views an image has at most."""
         return max((len(one.views) for one in self.images), default=0)
+
+    @property
+    def failures(self) -> Table:
+        """What failed, as a table."""
+        return Table("Images that failed", ["Image", "Reason"], self.failed)
 
     def of_first(self, count: int) -> Page:
         """The same with so many images at most."""

@@ -73,7 +73,6 @@
     window.addEventListener("hashchange", follow);
     image.value = images[0].id;
   }
-  if (view) view.value = "0";
   fade();
   show();
   follow();

@@ -21,10 +21,14 @@ def title_of(method: str) -> str:
     return find_method(method).title
 
 
+def cite_of(method: str) -> str:
+    """Who it is by, and when."""
+    return find_method(method).cite
+
+
 def how_to_read(method: str) -> str:
     """What a method's maps mean, in two sentences that are made from its record."""
     found = find_method(method)
-    first = f"{found.title} ({found.cite}) tells this: {_as_clause(found.summary)}."
     unit = "place" if found.per_location else "pixel"
     channels = "" if found.per_location else ", summed over its channels"
     if found.signed:
@@ -32,13 +36,10 @@ def how_to_read(method: str) -> str:
     else:
         much = "evidence" if found.per_location else "influence"
         numbers = f"Each {unit} has a number{channels}, never negative: bright is most {much}"
-    owed = "they owe no sum" if found.sums_to is None else f"together they sum to {found.sums_to}"
-    return f"{first} {numbers}; {owed}."
-
-
-def _as_clause(summary: str) -> str:
-    text = summary.rstrip(".")
-    return text[:1].lower() + text[1:]
+    sums = "they sum to nothing in particular"
+    if found.sums_to is not None:
+        sums = f"together they sum to {found.sums_to}"
+    return f"{found.summary.rstrip('.')}. {numbers}; {sums}."
 
 
 def found_in_map(heatmap: Heatmap, method: str, difference: bool = False) -> str:
