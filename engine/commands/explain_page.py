@@ -131,7 +131,7 @@ def _scores(records: Records) -> Table:
     rows = []
     for r in records:
         numbers = [number_text(r[k]) for k in ("score", "probability", "baseline_score", "delta")]
-        relative = "-" if r["relative_delta"] is None else f"{r['relative_delta']:.2%}"
+        relative = "-" if r["relative_delta"] is None else f"{100 * r['relative_delta']:.2g} %"
         first = Path(r["image"]).name, target_name(dict(r)), find_method(r["method"]).title
         last = r["steps"] or "-", r["feature_map"] or "-", r["provider"], number_text(r["seconds"])
         rows.append([*first, *numbers, relative, *last])

@@ -17,7 +17,7 @@ from .saved import plain, write_all
 from .tables import failures, markdown_of, measured_lines
 
 if TYPE_CHECKING:
-    from ..pictures.overlay import PanelRow
+    from ..pictures.panel import PanelRow
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,14 @@ from ..metrics.references import EDGES, RANDOM
 from ..pictures.curves_svg import drawn_curves
 from ..reporting.html import MOST_IMAGES
 from ..reporting.page import Figure, Page, Table
-from ..reporting.settings import counted, model_table, number_text, value_text, versions_table
+from ..reporting.settings import (
+    counted,
+    model_table,
+    number_text,
+    options_table,
+    value_text,
+    versions_table,
+)
 from ..reporting.words import title_of
 
 if TYPE_CHECKING:
@@ -79,7 +86,7 @@ def _explained(found: Evaluation, name: str) -> str:
     metric = metrics().get(name)
     counts = {r["images"] for r in found.records if r["metric"] == name}
     images = " to ".join(str(count) for count in dict.fromkeys((min(counts), max(counts))))
-    what = "" if metric is None else f" {metric.summary} ({metric.cite})"
+    what = "" if metric is None else f" {metric.summary.rstrip('.')} ({metric.cite})"
     return f"{_title(name)}:{what}; measured on {images} of {counted(len(found.images))}."
 
 
@@ -129,8 +136,12 @@ def _settings(found: Evaluation) -> list[Table]:
         for metric, own in of_metrics.items()
         for name, value in own.items()
     ]
+    more = dict(found.settings)
+    options = more.pop("methods", None)
+    own = [options_table(options)] if isinstance(options, Mapping) else []
     return [
-        model_table([(found.model, found.model_sha256)], list(found.settings.items())),
+        model_table([(found.model, found.model_sha256)], list(more.items())),
+        *own,
         Table("Settings of each metric", ["Metric", "Setting", "Value"], rows),
         versions_table(found.versions),
     ]

@@ -61,17 +61,19 @@ def found_in_map(heatmap: Heatmap, method: str, difference: bool = False) -> str
     if heatmap.signed and negative.any():
         share = negative.sum() / np.abs(heatmap.values).sum()
         against = "lost" if difference else "evidence against it"
-        parts.append(f"{share:.0%} of all is {against}, most {_where(negative)}")
+        parts.append(f"{_percent(share)} of all is {against}, most {_where(negative)}")
     return "; ".join(parts)
 
 
 def _where(values: np.ndarray) -> str:
     shares = shares_of_parts(values)
     place = int(np.argmax(shares))
-    found = f"in the {_PLACES[place]}, {shares[place]:.0%} of it in that ninth"
-    if place != _CENTRE:
-        found += f" and {shares[_CENTRE]:.0%} in the centre"
-    return found
+    found = f"in the {_PLACES[place]} ninth ({_percent(shares[place])} of it)"
+    return found if place == _CENTRE else f"{found}, {_percent(shares[_CENTRE])} in the centre"
+
+
+def _percent(part: float) -> str:
+    return f"{100 * part:.0f} %"
 
 
 def shares_of_parts(values: np.ndarray) -> np.ndarray:
