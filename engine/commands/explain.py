@@ -195,8 +195,8 @@ class _Job:
         if self._output.report:
             self._tell(REPORT_FILE, 1.0)
             records = [*self._on_record, *self._records]
-            places = {image.path: place for place, image in enumerate(self._images)}
-            records.sort(key=lambda record: places.get(record["image"], len(places)))
+            places = {real_path(image.path): place for place, image in enumerate(self._images)}
+            records.sort(key=lambda record: places.get(real_path(record["image"]), len(places)))
             notes = [f"{method}: {why}" for method, why in self._explainer.skipped.items()]
             write_report(explain_page(self._explainer, records, folder, notes), folder)
 

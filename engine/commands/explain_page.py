@@ -21,6 +21,7 @@ from ..reporting.page import Bar, Map, Page, Shown, Table, View, without_empty
 from ..reporting.settings import counted, model_table, number_text, options_table, versions_table
 from ..running.stopping import check_stopped
 from .image_explainer import ImageExplainer
+from .records import real_path
 
 Records = Sequence[Mapping[str, Any]]
 
@@ -41,16 +42,18 @@ def explain_page(
         notes: what there is to say beside them.
         step: called before each image.
     """
-    every = list(dict.fromkeys(record["image"] for record in records))
+    # One photo may be on record by several paths.
+    every = list(dict.fromkeys(real_path(record["image"]) for record in records))
     first = set(every[:MOST_IMAGES])
-    records = [record for record in records if record["image"] in first]
+    records = [record for record in records if real_path(record["image"]) in first]
     done = [record for record in records if "error" not in record]
     groups: dict[str, list[Any]] = {}
     for record in done:
-        groups.setdefault(record["image"], []).append(record)
+        groups.setdefault(real_path(record["image"]), []).append(record)
     shown, missing = [], list(notes)
-    for path, own in groups.items():
+    for own in groups.values():
         step()
+        path = own[0]["image"]
         try:
             shown.append(_shown(explainer, path, own, folder))
         except (OnnxplainError, OSError, ValueError, KeyError) as error:
