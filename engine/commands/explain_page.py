@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from .image_explainer import ImageExplainer
 from .records import real_path
 
 Records = Sequence[Mapping[str, Any]]
+_MOST_BARS = 5
 
 
 def explain_page(
@@ -102,7 +103,7 @@ def _shown(explainer: ImageExplainer, path: str, records: Records, folder: Path)
         path=path,
         photo=photo,
         views=made,
-        bars=list(_bars(explainer.top_outputs(tensor), asked)),
+        bars=_bars(explainer, tensor, asked),
         bars_are=f"the model's own output {output}",
         facts=[("File", path), ("SHA-256", _sha256(path))],
     )
@@ -117,10 +118,16 @@ def _map(explainer: ImageExplainer, record: Mapping[str, Any], attribution: np.n
     return Map(record["method"], heatmap, f"for '{target_name(dict(record))}'", lines)
 
 
-def _bars(tops: Sequence[tuple[int, str, float]], asked: Sequence[Any]) -> Iterator[Bar]:
-    most = max((abs(value) for *_, value in tops), default=0.0) or 1.0
-    for index, name, value in tops:
-        yield Bar(name, value, max(value, 0.0) / most, index in asked)
+def _bars(explainer: ImageExplainer, tensor: np.ndarray, asked: Sequence[Any]) -> list[Bar]:
+    """The classes whose outputs are the highest; none where the output is no row of classes."""
+    subject = next(iter(explainer.explainers.values())).subject
+    if subject.needs_index or subject.is_map:
+        return []
+    row = explainer.output_row(tensor)
+    labels = explainer.card.labels or [f"class {k}" for k in range(len(row))]
+    top = np.argsort(-row, kind="stable")[:_MOST_BARS]
+    most = float(np.abs(row[top]).max()) or 1.0
+    return [Bar(labels[k], float(row[k]), max(float(row[k]), 0.0) / most, k in asked) for k in top]
 
 
 def _sha256(path: str) -> str:

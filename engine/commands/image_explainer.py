@@ -289,22 +289,8 @@ class ImageExplainer:
             return f"class {target}"
         return labels[int(target)]
 
-    def top_outputs(self, tensor: np.ndarray, count: int = 5) -> list[tuple[int, str, float]]:
-        """The highest numbers of the explained output of one input: (class, in words, number).
-
-        Empty where the output is no row of classes.
-        """
-        if self._subject.needs_index or self._subject.is_map:
-            return []
-        row = self._row(tensor)
-        order = np.argsort(-row, kind="stable")[:count]
-        labels = self.card.labels or []
-        return [
-            (int(k), labels[k] if k < len(labels) else f"class {k}", float(row[k])) for k in order
-        ]
-
-    def _row(self, tensor: np.ndarray) -> np.ndarray:
-        """The file's own output for one input, as one row."""
+    def output_row(self, tensor: np.ndarray) -> np.ndarray:
+        """The file's own explained output for one input, as one row."""
         output = self._subject.output.name
         session = self.file.session(self._asked.provider)
         return session.run({self._subject.input.name: tensor}, [output])[output].reshape(-1)
@@ -332,7 +318,7 @@ class ImageExplainer:
         places = [target.place for target in targets if isinstance(target, _Rank)]
         if not places:
             return {_asked_text(t): t for t in targets if not isinstance(t, _Rank)}
-        scores = self._row(tensor)
+        scores = self.output_row(tensor)
         if max(places) > len(scores):
             raise InvalidInputError(f"target top{max(places)}: the model has {len(scores)} classes")
         order = np.argsort(-scores, kind="stable")

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..pictures.matrix_svg import matrix_svg
 from ..pictures.panel import PanelRow, heatmaps_of
 from ..reporting.html import MOST_IMAGES
-from ..reporting.matrix_svg import matrix_svg
 from ..reporting.page import Bar, Figure, Map, Page, Shown, Table, View
 from ..reporting.settings import counted, model_table, options_table, versions_table
 from .saved import failed_pairs

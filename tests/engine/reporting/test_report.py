@@ -13,11 +13,13 @@ import onnx
 import pytest
 from PIL import Image
 from support.digits import CARD, LABELS, write_model, write_photo
+from support.folders import ROOT
 from support.pages import HOSTILE, page_of_noise, pictures_in, read
 
 import onnxplain
 from onnxplain.engine.pictures.embedded import fitted, overlaid, photo
 from onnxplain.engine.pictures.heatmap import blend, heatmap_of, layer
+from onnxplain.engine.pictures.matrix_svg import matrix_svg
 from onnxplain.engine.reporting.html import MOST_BYTES, MOST_IMAGES, report_html
 from onnxplain.engine.reporting.words import found_in_map, how_to_read, shares_of_parts
 
@@ -183,6 +185,42 @@ def test_sizes_are_measured_on_bytes():
         assert made is not None and before < sum(map(len, made)) <= room
         before = sum(map(len, made))
     assert fitted(draws, 1000) is None and fitted([], 0) == []
+
+
+def luminance(colour):
+    """Relative luminance of a #rrggbb colour (WCAG 2.2)."""
+    parts = np.array([int(colour[k : k + 2], 16) for k in (1, 3, 5)]) / 255
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def contrast(first, second):
+    low, high = sorted((luminance(first), luminance(second)))
+    return (high + 0.05) / (low + 0.05)
+
+
+STYLE = (ROOT / "engine/reporting/report.css").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_letters_in_drawings_can_be_read(scheme):
+    """Of letters in drawings axe cannot tell what lies under them."""
+    begin = STYLE.index("prefers-color-scheme: dark") if scheme == "dark" else 0
+    found = dict(re.findall(r"--(\w+): (#\w{6})", STYLE[begin : STYLE.index("}", begin)]))
+    for ink in ("ink", "faint", "accent"):
+        for paper in ("paper", "card", "mark"):
+            assert contrast(found[ink], found[paper]) >= 4.5
+    assert contrast(found["bar"], found["paper"]) >= 3
+
+
+def test_numbers_in_a_matrix_can_be_read():
+    letters = dict(re.findall(r"text\.(light|dark) { fill: (#\w{6})", STYLE))
+    values = np.linspace(-1, 1, 81).reshape(9, 9)
+    drawn = matrix_svg([f"<{k}>" for k in range(9)], values)
+    cells = re.findall(r'fill="(#\w{6})"/><text class="(\w+)"[^>]*>([^<]+)<', drawn)
+    assert [text for *_, text in cells] == [f"{value:.2f}" for value in values.ravel()]
+    assert all(contrast(colour, letters[kind]) >= 4.5 for colour, kind, _ in cells)
+    assert "<0>" not in drawn and ">-</text>" in matrix_svg(["a"], np.full((1, 1), np.nan))
 
 
 def test_it_needs_nothing_else(tmp_path, command, model, photos):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,10 +17,9 @@ from support.digits import write_model, write_photo
 from support.pages import HOSTILE, page_of_noise
 
 from onnxplain import cli
-from onnxplain.engine.inputs.image import image_to_tensor, read_image
 from onnxplain.engine.pictures.heatmap import blend, heatmap_of
 from onnxplain.engine.reporting.html import report_html, write_report
-from onnxplain.models.card import find_card
+from onnxplain.engine.reporting.page import Map, Shown, View
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="pip install -e '.[browser]'")
 axe_api = pytest.importorskip("axe_playwright_python.sync_playwright", reason="'.[browser]'")
@@ -105,8 +105,6 @@ def test_axe_finds_nothing(shown, reports, name, scheme, width):
     found = axe_api.Axe().run(page).response
     assert len(found["passes"]) > 15
     assert [(v["id"], v["nodes"][0]["html"][:200]) for v in found["violations"]] == []
-    # What colours lie under a text cannot always be told where it lies over a picture: none does.
-    assert [v["id"] for v in found["incomplete"] if v["id"] == "color-contrast"] == []
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -187,19 +185,22 @@ def test_a_link_to_an_image_shows_it(shown, reports):
 
 
 @pytest.mark.parametrize("method", ["grad-cam", "deeplift"])
-def test_a_map_looks_as_its_picture(shown, reports, method):
+def test_a_map_looks_as_its_picture(shown, tmp_path, method):
     """What the browser makes of photo and layer is what the picture of the command line shows."""
-    folder = reports["explain"].parent
-    page = shown(reports["explain"])
-    stack = page.query_selector(f"#image-1 .map[data-method={method}] .stack")
+    page = page_of_noise(1, (method,))
+    smooth = np.random.default_rng(2).integers(0, 256, (6, 6, 3), np.uint8)
+    photo = Image.fromarray(smooth).resize((360, 360), Image.Resampling.BICUBIC)
+    values = np.random.default_rng(3).normal(size=(9, 9)).astype(np.float32)
+    few = Image.fromarray(values).resize((224, 224), Image.Resampling.BICUBIC)
+    own = Map(method, heatmap_of(np.asarray(few), method, None), "for 'tabby'")
+    image = Shown("smooth.png", photo, [View("tabby", "", [own])])
+    write_report(replace(page, images=[image]), tmp_path)
+    stack = shown(tmp_path / "report.html").query_selector(".stack")
     seen = Image.open(io.BytesIO(stack.screenshot())).convert("RGB")
-    (model,) = folder.parent.glob("digits.onnx")
-    _, view = image_to_tensor(read_image(folder.parent / "3.png"), find_card(model))
-    array = np.load(folder / f"3.{method}.3.npz")["attribution"][0]
-    drawn = blend(view, heatmap_of(array, method, 2 if array.ndim == 3 else None), seen.size)
+    drawn = blend(photo, own.heatmap, seen.size)
     gap = np.abs(np.asarray(seen, np.float64) - np.asarray(drawn, np.float64))
-    # Eight pixels across, enlarged in two ways; and corners that are round.
-    assert gap.mean() < 8
+    # WebP, two enlargements, and corners that are round.
+    assert gap[20:-20, 20:-20].mean() < 6
 
 
 def test_foreign_texts_run_nothing(shown, tmp_path):

@@ -8,12 +8,12 @@ from html import escape
 import numpy as np
 from cmap import Colormap
 
-from ..pictures.lettering import wrap
+from .lettering import wrap
 
 _COLOURS = "colorbrewer:RdBu_r"
 _CELL, _TALL, _LEFT, _TOP = 104, 46, 190, 44
-# Luminance above which a cell takes dark letters.
-_LIGHT = 0.45
+# Luminance from which on black letters are easier to read than white ones (WCAG 2.2).
+_LIGHT = 0.179
 
 
 def matrix_svg(names: Sequence[str], values: np.ndarray) -> str:
@@ -41,16 +41,20 @@ def matrix_svg(names: Sequence[str], values: np.ndarray) -> str:
 def _cell(row: int, column: int, value: float) -> str:
     left, top = _LEFT + column * _CELL, _TOP + row * _TALL
     colour = Colormap(_COLOURS)(0.5 if np.isnan(value) else 0.5 + value / 2)
-    red, green, blue = (part**2.2 for part in colour.rgba[:3])
-    light = 0.2126 * red + 0.7152 * green + 0.0722 * blue > _LIGHT**2.2
     number = "-" if np.isnan(value) else f"{value:.2f}"
-    letters = "dark" if light else "light"
+    letters = "dark" if _luminance(colour.rgba[:3]) > _LIGHT else "light"
     return (
         f'<g class="cell"><rect x="{left + 1}" y="{top + 1}" width="{_CELL - 2}" '
         f'height="{_TALL - 2}" rx="4" fill="{colour.hex}"/>'
         f'<text class="{letters}" x="{left + _CELL / 2}" y="{top + _TALL / 2 + 5}" '
         f'text-anchor="middle">{number}</text></g>'
     )
+
+
+def _luminance(rgb: Sequence[float]) -> float:
+    """0.2126 R + 0.7152 G + 0.0722 B of linear parts, as WCAG 2.2 has it."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in rgb]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 def _text(x: float, y: float, text: str, anchor: str) -> str:
