@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from .records import real_path
 
 Records = Sequence[Mapping[str, Any]]
 _MOST_BARS = 5
+# What reading a photo that has gone, or another run's damaged arrays, may raise.
+_UNREADABLE = (OnnxplainError, OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
 def explain_page(
@@ -57,7 +60,7 @@ def explain_page(
         path = own[0]["image"]
         try:
             shown.append(_shown(explainer, path, own, folder))
-        except (OnnxplainError, OSError, ValueError, KeyError) as error:
+        except _UNREADABLE as error:
             reason = reason_of(error) if isinstance(error, OSError) else str(error)
             missing.append(f"{path}, its maps: {reason}")
     methods = list(dict.fromkeys(record["method"] for record in done))

@@ -319,6 +319,17 @@ def test_resuming_shows_what_was_there(tmp_path, command, model, photos):
     assert len(page.all("article")) == 1 and len(page.all("img", class_="over")) == 2
 
 
+@pytest.mark.parametrize("content", [b"", b"no arrays", b"PK\x03\x04"])
+def test_arrays_that_are_damaged_are_said(tmp_path, command, model, photos, content):
+    out = tmp_path / "out"
+    command("explain", model, *photos, "-o", out, "-m", "grad-cam")
+    name = next(f for f in rows_of(out)[0]["files"] if f.endswith(".npz"))
+    (out / name).write_bytes(content)
+    status, _, page = explained(command, model, photos, out, "-m", "grad-cam", "--resume")
+    assert status == 0 and len(page.all("article")) == 1
+    assert "What is missing" in page.text and f"{photos[0]}, its maps: " in page.text
+
+
 def test_without_a_report_there_is_none(tmp_path, command, model, photos):
     command("explain", model, photos[0], "-o", tmp_path / "out", "-m", "grad-cam")
     assert not (tmp_path / "out" / "report.html").exists()
