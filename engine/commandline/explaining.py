@@ -113,7 +113,7 @@ def _explain(
         complain(note)
     if as_json:
         click.echo(shown_json(json.dumps(done.records, indent=2, ensure_ascii=False)))
-    elif done.done:
+    elif done.done or (report and done.resumed):
         if not at_once:
             show(done.records)
         click.echo(shown(closing_line(folder, output)))
