@@ -23,6 +23,7 @@ SOURCES += sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("
 NAMES = [str(path.relative_to(ROOT)) for path in SOURCES]
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 HEAVY = ("torch", "onnxruntime", "PIL", "rich", "click", "cmap", "onnx_graphsurgeon", "scipy")
+HEAVY += ("jinja2",)
 MOST_LINES = 400
 MOST_OF_A_FUNCTION = 60
 
@@ -47,6 +48,7 @@ ORDER = (
     "engine/inputs",
     "engine/pictures",
     "engine",
+    "engine/reporting",
     "engine/metrics",
     "engine/evaluating",
     "engine/comparing",
@@ -60,6 +62,7 @@ HOMES = {
     "PIL": {
         "engine/drawing.py",
         "engine/inputs/image.py",
+        "engine/pictures/embedded.py",
         "engine/pictures/heatmap.py",
         "engine/pictures/lettering.py",
         "engine/pictures/overlay.py",
@@ -67,8 +70,10 @@ HOMES = {
         "engine/pictures/panel_svg.py",
     },
     "filelock": {"engine/commands/journal.py"},
-    "cmap": {"engine/pictures/heatmap.py"},
+    "cmap": {"engine/pictures/heatmap.py", "engine/pictures/matrix_svg.py"},
     "click": {"cli.py", *(n for n in NAMES if n.startswith("engine/commandline/"))},
+    "jinja2": {"engine/reporting/html.py"},
+    "markupsafe": {"engine/reporting/html.py"},
     "rich": {"engine/commandline/terminal.py"},
     "scipy": {name for name in NAMES if name.startswith(("engine/metrics/", "engine/comparing/"))},
     "quantus": set(),
@@ -218,7 +223,8 @@ def test_wheel_holds_the_demo_and_the_type_marker(tmp_path):
     names = set(zipfile.ZipFile(wheel).namelist())
     expected = {f"onnxplain/{name}" for name in NAMES} | {"onnxplain/py.typed"}
     demo = {f"onnxplain/models/demo/{path.name}" for path in (ROOT / "models/demo").iterdir()}
-    assert expected | demo <= names
+    page = {f"onnxplain/engine/reporting/report.{kind}" for kind in ("html", "css", "js")}
+    assert expected | demo | page <= names
     assert not [name for name in names if "tests/" in name or name.startswith("engine/")]
 
 

@@ -56,6 +56,9 @@ from .terminal import complain, print_lines, progress_bar
 )
 @click.option("--open", "open_it", is_flag=True, help="Show the first picture when all is done.")
 @click.option(
+    "--report", is_flag=True, help="Also write report.html: all of it as one page, to be opened."
+)
+@click.option(
     "--resume",
     is_flag=True,
     help="Leave out what DIR has on record, unless its files are gone or its image has changed.",
@@ -99,6 +102,7 @@ def _explain(
     resume: bool = False,
     recursive: bool = False,
     open_it: bool = False,
+    report: bool = False,
     **chosen: Any,
 ) -> int:
     from ..commands.explain import Output, explain_files
@@ -111,27 +115,27 @@ def _explain(
 
     # Where nobody sees a bar, each image's lines are there as soon as it is done.
     at_once = not as_json and not quiet and not sys.stdout.isatty()
-    output = Output(not no_pictures, panel, resume, recursive, smooth)
+    output = Output(not no_pictures, panel, resume, recursive, smooth, report)
     with progress_bar() as tell:
-        report = explain_files(
+        done = explain_files(
             model, images, folder, options_from(chosen), tell, output, show if at_once else None
         )
-    for note in report.problems if quiet else report.notes:
+    for note in done.problems if quiet else done.notes:
         complain(note)
     if as_json:
-        click.echo(shown_json(json.dumps(report.records, indent=2, ensure_ascii=False)))
-    elif report.done and not quiet:
+        click.echo(shown_json(json.dumps(done.records, indent=2, ensure_ascii=False)))
+    elif (done.done or (report and done.resumed)) and not quiet:
         if not at_once:
-            show(report.records)
+            show(done.records)
         click.echo(shown(closing_line(folder, output)))
-    pictures = [panel] if panel else [f for r in report.records for f in r.get("files", [])]
+    pictures = [panel] if panel else [f for r in done.records for f in r.get("files", [])]
     shown_first = next((f for f in pictures if f.endswith(".png")), None)
     if open_it and shown_first is not None:
         click.launch(os.path.join(folder, shown_first))
     if profile:
-        for name, text in profile_rows(report.seconds):
+        for name, text in profile_rows(done.seconds):
             click.echo(f"{name:8}{text}", err=True)
-    return report.status
+    return done.status
 
 
 @click.command(

@@ -49,7 +49,7 @@ def evaluate(
 ) -> int:
     """Measure how faithful each method is on MODEL, beside a random map and an edge detector.
 
-    Writes evaluation.json and curves.svg.
+    Writes evaluation.json, curves.svg and report.html.
     """
     from ..commands.evaluate import evaluate_files, questions_from
     from ..commands.image_explainer import options_from
@@ -124,8 +124,8 @@ def compare(
 ) -> int:
     """Put what methods say of MODEL side by side, and measure what the literature says of them.
 
-    With --against: what changed from MODEL to other files of it. Writes panel.png, panel.svg,
-    table.md and comparison.json.
+    With --against: what changed from MODEL to other files of it. Writes report.html, panel.png,
+    panel.svg, table.md and comparison.json.
     """
     from ..commands.compared import compare_as_asked
     from ..files.writing import writable_folder

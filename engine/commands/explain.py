@@ -12,8 +12,10 @@ from typing import Any
 from ... import OnnxplainError
 from ..files.writing import is_full, reason_of, sweep, writable_folder
 from ..inspection import QUANTISED_RULE
+from ..reporting.html import REPORT_FILE, write_report
 from ..running.stopping import check_stopped
 from ..running.stopwatch import measured, phase
+from .explain_page import explain_page
 from .image_explainer import ImageExplainer, Options
 from .journal import Entry, Journal, JournalError
 from .records import failure_key, image_stat, key_of, real_path
@@ -163,6 +165,8 @@ class _Job:
                 self._journal.reserve(Path(image.path).stem)
         self._records: Records = []
         self._for_panel: list[Result] = []
+        # What was there before, where that is left out: the report shows it, too.
+        self._on_record: Records = []
         self._resumed = 0 if output.resume else None
         self._stopped: str | None = None
 
@@ -183,12 +187,24 @@ class _Job:
                 self._on_image(self._records[before:])
             if self._stopped is not None:
                 return
+        try:
+            with phase("draw"):
+                self._draw_all()
+        except OSError as error:
+            self._stop(error)
+
+    def _draw_all(self) -> None:
+        """What shows all images: the panel and the report."""
+        folder = self._journal.folder
         if self._output.panel is not None and self._for_panel:
-            try:
-                with phase("draw"):
-                    write_panel(self._for_panel, self._journal.folder / self._output.panel)
-            except OSError as error:
-                self._stop(error)
+            write_panel(self._for_panel, folder / self._output.panel)
+        if self._output.report:
+            self._tell(REPORT_FILE, 1.0)
+            records = [*self._on_record, *self._records]
+            places = {real_path(image.path): place for place, image in enumerate(self._images)}
+            records.sort(key=lambda record: places.get(real_path(record["image"]), len(places)))
+            notes = [f"{method}: {why}" for method, why in self._explainer.skipped.items()]
+            write_report(explain_page(self._explainer, records, folder, notes), folder)
 
     def close(self) -> None:
         """Write results.json; where nothing could be written any more, as far as that goes."""
@@ -259,7 +275,11 @@ class _Job:
         files = entry.record["files"]
         kinds = {Path(name).suffix for name in files}
         wanted = {".png", ".npz"} if self._output.pictures else {".npz"}
-        return wanted <= kinds and all((self._journal.folder / name).is_file() for name in files)
+        done = wanted <= kinds and all((self._journal.folder / name).is_file() for name in files)
+        # Whatever they were asked for as, two targets may have come to one record.
+        if done and self._output.report and entry.record not in self._on_record:
+            self._on_record.append(entry.record)
+        return done
 
     def _fail(self, path: str, error: str) -> None:
         record = self._explainer.failure(path, error)

@@ -251,6 +251,12 @@ class ImageExplainer:
             return f"class {target}"
         return labels[int(target)]
 
+    def output_row(self, tensor: np.ndarray) -> np.ndarray:
+        """The file's own explained output for one input, as one row."""
+        output = self._subject.output.name
+        session = self.file.session(self._asked.provider)
+        return session.run({self._subject.input.name: tensor}, [output])[output].reshape(-1)
+
     def _check_first(self, explainer: Explainer, tensor: np.ndarray, e: Explanation) -> None:
         """Compare the first image's outputs with the file's own; what was off stays refused.
 
@@ -274,12 +280,7 @@ class ImageExplainer:
         places = [target.place for target in targets if isinstance(target, Rank)]
         if not places:
             return {_asked_text(t): t for t in targets if not isinstance(t, Rank)}
-        output = self._subject.output.name
-        scores = (
-            self.file.session(self._asked.provider)
-            .run({self._subject.input.name: tensor}, [output])[output]
-            .reshape(-1)
-        )
+        scores = self.output_row(tensor)
         return {
             _asked_text(t): class_in_place(scores, t.place) if isinstance(t, Rank) else t
             for t in targets

@@ -25,6 +25,7 @@ from ..pictures.captions import (
 from ..pictures.heatmap import save_png
 from ..pictures.overlay import overlay
 from ..pictures.panel import PanelRow, panel
+from ..reporting.html import REPORT_FILE
 from .journal import Entry, Journal
 from .records import index_text
 
@@ -74,6 +75,7 @@ class Output:
         recursive: take the images in folders inside folders, too.
         smooth: pictures show the positive evidence only, blurred by this sigma; None: as the method
             is drawn.
+        report: write a page with all of it, too.
     """
 
     pictures: bool = True
@@ -81,6 +83,7 @@ class Output:
     resume: bool = False
     recursive: bool = False
     smooth: float | None = None
+    report: bool = False
 
 
 def write_result(
@@ -253,4 +256,5 @@ def closing_line(folder: str, output: Output) -> str:
     """What lies where, for people to read: `output` was written to `folder`."""
     files = f", all in {output.panel}" if output.panel else ""
     kinds = f"pictures{files}, arrays" if output.pictures else "arrays"
-    return f"{kinds} and results.json: {folder}"
+    records = f"results.json and {REPORT_FILE}" if output.report else "results.json"
+    return f"{kinds}{',' if output.report else ' and'} {records}: {folder}"

@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .claims import claims_of
+from .comparison_page import comparison_page
 from .facts import Measured
 from .saved import plain, write_all
 from .tables import failures, markdown_of, measured_lines
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -50,7 +48,7 @@ class Comparison(Measured):
 
     def lines(self, folder: str) -> list[str]:
         """What was found and where all of it lies, for people to read."""
-        return [*measured_lines(self), *self.claims, f"panel, table and numbers: {folder}"]
+        return [*measured_lines(self), *self.claims, f"report, panel, table and numbers: {folder}"]
 
     def verdict(self, fail_under: float | None = None) -> int:
         """The exit status; `fail_under` is for files of a model."""
@@ -67,7 +65,7 @@ class Comparison(Measured):
         return [asdict(one) for one in self.facts]
 
     def save(self, folder: str | os.PathLike[str]) -> list[str]:
-        """Write panel.png, panel.svg, table.md and comparison.json; a panel each of several images.
+        """Write report.html, panel.png and .svg, table.md, comparison.json; a panel an image.
 
         Returns:
             The files' names.
@@ -77,7 +75,10 @@ class Comparison(Measured):
             OSError: a file cannot be written.
         """
         names = [image["image"] for image in self.images]
-        return write_all(folder, markdown_of(self, self.claims), self.to_dict(), self.panels, names)
+        data = self.to_dict()
+        page = comparison_page(self, self.claims, data)
+        table = markdown_of(self, self.claims)
+        return write_all(folder, table, data, self.panels, names, page)
 
     def to_dict(self) -> dict[str, Any]:
         """All of it but the pictures, as JSON knows it; NaN is None."""

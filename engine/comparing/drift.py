@@ -13,22 +13,17 @@ import numpy as np
 
 from ..metrics.intervals import interval
 from .claims import likeness_in_words
+from .drift_page import drift_page
+from .drift_tables import NUMBERS, markdown_of
 from .likeness import centre_moved, relative_difference, spearman, top_overlap
 from .saved import plain, write_all
-from .tables import failures, table
+from .tables import failures
 
 if TYPE_CHECKING:
     from ..pictures.panel import PanelRow
 
 # Maps that are named on the terminal.
 _MOST_LINES = 10
-# Of the numbers of a `MapDrift`: as they stand in tables.
-NUMBERS = {
-    "spearman": "Spearman",
-    "top_overlap": "top 10 % overlap",
-    "relative_difference": "relative difference",
-    "centre_moved": "centre moved",
-}
 
 
 @dataclass(frozen=True)
@@ -148,7 +143,7 @@ class Drift:
             f"{m.top_overlap:.2f}, centre moved {m.centre_moved:.1%}"
             for m in self.maps[:_MOST_LINES]
         ]
-        return [*worst, *self.findings, f"panel, table and numbers: {folder}"]
+        return [*worst, *self.findings, f"report, panel, table and numbers: {folder}"]
 
     def verdict(self, fail_under: float | None = None) -> int:
         """The exit status: 1 where an image failed, or the mean Spearman is lower than that."""
@@ -207,7 +202,7 @@ class Drift:
         )
 
     def save(self, folder: str | os.PathLike[str]) -> list[str]:
-        """Write panel.png, panel.svg, table.md and comparison.json; a panel each of several images.
+        """Write report.html, panel.png and .svg, table.md, comparison.json; a panel an image.
 
         Returns:
             The files' names.
@@ -218,53 +213,14 @@ class Drift:
         """
         rows = [row for _, own in self.panels for row in own]
         names = [image for image, own in self.panels for _ in own]
-        return write_all(folder, markdown_of(self), self.to_dict(), rows, names)
+        page = drift_page(self)
+        return write_all(folder, markdown_of(self), self.to_dict(), rows, names, page)
 
     def to_dict(self) -> dict[str, Any]:
         """All of it but the pictures, as JSON knows it; NaN is None."""
         own = {k: v for k, v in vars(self).items() if k not in ("panels", "findings")}
         more = {"summary": self.summary(), "findings": self.findings}
         return plain({**own, **more, "mean_spearman": self.mean_spearman})
-
-
-def markdown_of(found: Drift) -> str:
-    """Summary, findings, and all maps, worst first."""
-    heads = ["other model", "method", *NUMBERS.values()]
-    summary = [
-        [Path(row["model"]).name, row["method"], *(_with_interval(row.get(n)) for n in NUMBERS)]
-        for row in found.summary()
-    ]
-    worst = [
-        [Path(m.image).name, Path(m.model).name, m.method]
-        + [f"{getattr(m, name):.3f}" for name in NUMBERS]
-        for m in found.maps
-    ]
-    scores = [
-        [Path(s.image).name, Path(s.model).name, s.label, *_numbers(s), s.top, s.other_top]
-        for s in found.scores
-    ]
-    columns = ["image", "other model", "class", "score", "other score", "top", "other top"]
-    parts = [
-        f"# {found.model} against {', '.join(found.others)}",
-        "\n".join(f"- {line}" for line in [*found.findings, *found.matched.values()]),
-        "## Means over images, with 95 % intervals",
-        table(heads, summary),
-        "## Maps, the one that changed most first",
-        table(["image", *heads], worst),
-        "## Scores",
-        table(columns, scores),
-    ]
-    return "\n\n".join(parts) + "\n"
-
-
-def _numbers(one: ScoreDrift) -> list[str]:
-    return [f"{one.score:.3f}", f"{one.other_score:.3f}"]
-
-
-def _with_interval(found: Any) -> str:
-    if not found:
-        return "-"
-    return f"{found['mean']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
 
 
 def worst_first(maps: Sequence[MapDrift]) -> list[MapDrift]:

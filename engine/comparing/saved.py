@@ -14,6 +14,8 @@ from ..files.writing import to_json, writable_folder, write_whole
 from ..pictures.heatmap import save_png
 from ..pictures.panel import PanelRow, panel
 from ..pictures.panel_svg import panel_svg
+from ..reporting.html import write_report
+from ..reporting.page import Page
 
 PANEL, TABLE, RECORDS = "panel", "table.md", "comparison.json"
 # Images in one grid: more are in panels of their own.
@@ -26,8 +28,9 @@ def write_all(
     records: Mapping[str, Any],
     rows: Sequence[PanelRow],
     names: Sequence[str],
+    page: Page,
 ) -> list[str]:
-    """Write table.md, comparison.json, panel.png and .svg, and of several images a panel each.
+    """Write table.md, comparison.json, report.html, panel.png and .svg, of several images each.
 
     Args:
         folder: made if missing.
@@ -35,6 +38,7 @@ def write_all(
         records: as JSON knows them, but for arrays, dataclasses and NaN.
         rows: of the grid.
         names: for each row the image's path, after which its own panel is called.
+        page: the report.
 
     Returns:
         The files' names.
@@ -46,7 +50,7 @@ def write_all(
     directory = writable_folder(folder)
     _write(directory / TABLE, table.encode())
     _write(directory / RECORDS, to_json(plain(records), indent=2) + b"\n")
-    written = [TABLE, RECORDS]
+    written = [TABLE, RECORDS, write_report(page, directory)]
     if not rows:
         return written
     for name, own in _panels(rows, names):
@@ -74,6 +78,11 @@ def _panels(
 
 def _write(path: Path, content: bytes) -> None:
     write_whole(path, lambda file: file.write(content))
+
+
+def failed_pairs(failed: Sequence[Mapping[str, str]]) -> list[tuple[str, str]]:
+    """What failed, as a report shows it."""
+    return [(one["image"], one["error"]) for one in failed]
 
 
 def plain(value: Any) -> Any:

@@ -35,17 +35,26 @@ ROWS: dict[str, Callable[[MethodFacts], str]] = {
 
 def markdown_of(found: Measured, claims: Sequence[str]) -> str:
     """The table, the methods' agreement and the claims."""
+    parts = [
+        f"# {found.model}: methods on {len(found.images)} image(s)",
+        table(*literature(found)),
+    ]
+    if len(found.agreement.methods) > 1:
+        parts += ["## Agreement: Spearman's correlation, by region"]
+        parts += [table(*agreement(found, found.agreement.rank))]
+    if claims:
+        parts += ["## What that says", "\n".join(f"- {claim}" for claim in claims)]
+    return "\n\n".join(parts) + "\n"
+
+
+def literature(found: Measured) -> tuple[list[str], list[list[str]]]:
+    """The literature's table with what was measured: heads, and a row for each question."""
     heads = ["", *(one.title for one in found.facts)]
     rows = [
         [name, *(say(one) if one.applies or k == 0 else "-" for one in found.facts)]
         for k, (name, say) in enumerate(ROWS.items())
     ]
-    parts = [f"# {found.model}: methods on {len(found.images)} image(s)", table(heads, rows)]
-    if len(found.agreement.methods) > 1:
-        parts += ["## Agreement: Spearman's correlation, by region", agreement(found)]
-    if claims:
-        parts += ["## What that says", "\n".join(f"- {claim}" for claim in claims)]
-    return "\n\n".join(parts) + "\n"
+    return heads, rows
 
 
 def measured_lines(found: Measured) -> list[str]:
@@ -70,15 +79,20 @@ def failures(failed: Sequence[Mapping[str, str]]) -> list[str]:
     return lines
 
 
-def agreement(found: Measured) -> str:
-    """The matrix of correlations as a Markdown table."""
-    both = found.agreement
-    titles = [found.of(name).title for name in both.methods]  # pyright: ignore
+def agreement(found: Measured, values: np.ndarray) -> tuple[list[str], list[list[str]]]:
+    """A matrix [M, M] of how alike the methods are: heads and rows."""
+    titles = titles_of(found)
     rows = [
         [title, *(_number(float(v), ".2f", "-") for v in line)]
-        for title, line in zip(titles, both.rank, strict=True)
+        for title, line in zip(titles, values, strict=True)
     ]
-    return table(["", *titles], rows)
+    return ["", *titles], rows
+
+
+def titles_of(found: Measured) -> list[str]:
+    """Of the methods that apply, in the order of the matrices."""
+    titles = {one.method: one.title for one in found.facts}
+    return [titles[name] for name in found.agreement.methods]
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

@@ -13,6 +13,8 @@ import numpy as np
 
 from ..files.writing import to_json, writable_folder, write_whole
 from ..pictures.curves_svg import drawn_curves
+from ..reporting.html import REPORT_FILE, write_report
+from .evaluation_page import evaluation_page
 from .findings import found_in
 
 JSON_FILE, CURVES_FILE = "evaluation.json", "curves.svg"
@@ -87,7 +89,7 @@ class Evaluation:
         return found_in(self.records, self.values)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write evaluation.json and curves.svg.
+        """Write evaluation.json, curves.svg and report.html.
 
         Raises:
             InvalidInputError: the folder cannot be written to.
@@ -97,6 +99,7 @@ class Evaluation:
         content = to_json(self.to_dict(), indent=2) + b"\n"
         write_whole(directory / JSON_FILE, lambda file: file.write(content))
         self._save_curves(directory)
+        write_report(evaluation_page(self), directory)
 
     def _save_curves(self, directory: Path) -> None:
         if self.curves:
@@ -135,8 +138,8 @@ def _plain(value: Any) -> Any:
 
 def report_lines(found: Evaluation, folder: str) -> list[str]:
     """Table, findings and where all of it lies, for people to read."""
-    files = f"{JSON_FILE} and {CURVES_FILE}" if found.curves else JSON_FILE
-    return [*table_lines(found), *found.findings, f"{files}: {folder}"]
+    files = f"{JSON_FILE}, {CURVES_FILE}" if found.curves else JSON_FILE
+    return [*table_lines(found), *found.findings, f"{files} and {REPORT_FILE}: {folder}"]
 
 
 def table_lines(found: Evaluation) -> list[str]:

@@ -47,8 +47,13 @@ def subtitle_of(record: dict[str, Any], empty: bool = False) -> str:
         record: of results.json.
         empty: whether the attribution is 0 everywhere.
     """
+    return " · ".join([find_method(record["method"]).title, *exactness(record, empty)])
+
+
+def exactness(record: dict[str, Any], empty: bool = False) -> list[str]:
+    """What there is to say of how a map was made and how exactly it sums; as `subtitle_of`."""
     method = find_method(record["method"])
-    parts = [method.title]
+    parts = []
     if empty:
         parts.append("empty map: nothing speaks for this class")
     if record["feature_map"] is not None:
@@ -59,7 +64,7 @@ def subtitle_of(record: dict[str, Any], empty: bool = False) -> str:
         parts.append(f"baseline score {number_text(record['baseline_score'], '.2f')}")
     if method.sums_to is not None:
         parts.append(delta_text(record))
-    return " · ".join(parts)
+    return parts
 
 
 def delta_text(record: dict[str, Any]) -> str:

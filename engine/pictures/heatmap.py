@@ -159,7 +159,14 @@ def _paint_table(signed: bool) -> tuple[np.ndarray, np.ndarray]:
     A pixel is then the first, [2001, 3] in 0..255 plus a half for rounding, plus the second,
     [2001], times the ground: as float32, it takes a third of the time of the whole formula.
     """
-    level = np.linspace(-1 if signed else 0, 1, 2001)
+    colours, density = _colours(signed, 2001)
+    covered = colours * density[:, None] + 0.5
+    return covered.astype(np.float32), (1 - density).astype(np.float32)
+
+
+def _colours(signed: bool, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """For each of so many levels, the lowest first, its colour [count, 3] in 0..255 and density."""
+    level = np.linspace(-1 if signed else 0, 1, count)
     strength = np.abs(level)
     if signed:
         # The middle of the diverging colours is white: there the ground stands in for it.
@@ -170,9 +177,20 @@ def _paint_table(signed: bool) -> tuple[np.ndarray, np.ndarray]:
         density = 0.35 + 0.4 * strength
     table = Colormap(_DIVERGING if signed else _SEQUENTIAL)(np.linspace(0, 1, 511))
     colours = np.asarray(table)[:, :3] * 255
-    colours = colours[np.rint(position * (len(colours) - 1)).astype(int)]
-    covered = colours * density[:, None] + 0.5
-    return covered.astype(np.float32), (1 - density).astype(np.float32)
+    return colours[np.rint(position * (len(colours) - 1)).astype(int)], density
+
+
+def layer(heatmap: Heatmap, size: tuple[int, int]) -> Image.Image:
+    """The map's colours alone, as RGBA of (width, height), to be laid over a photo.
+
+    Over the ground that `blend` makes of the photo it is what `blend` draws, to rounding.
+    """
+    level = Image.fromarray((heatmap.values / (heatmap.limit or 1.0)).astype(np.float32))
+    level = np.clip(np.asarray(level.resize(size, Image.Resampling.BILINEAR)), -1, 1)
+    colours, density = _colours(heatmap.signed, 255)
+    place = np.rint((level + 1) * 127 if heatmap.signed else np.maximum(level, 0) * 254).astype(int)
+    table = np.concatenate([colours, 255 * density[:, None]], axis=1)
+    return Image.fromarray(np.rint(table).astype(np.uint8)[place])
 
 
 def bar(heatmap: Heatmap, size: tuple[int, int]) -> Image.Image:

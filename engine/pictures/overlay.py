@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ...graph_passes.methods import find_method
-from .heatmap import FAINT, INK, MARGIN, PAPER, blend, colour_bar, fit, heatmap_of
+from .heatmap import FAINT, INK, MARGIN, PAPER, Heatmap, blend, colour_bar, fit, heatmap_of
 from .lettering import wrap, write_lines
 
 _PICTURE_WIDTH, _PICTURE_HEIGHT = 580, 640
@@ -50,10 +50,14 @@ def overlay(
     top = write_lines(draw, (MARGIN, top), subtitle_lines, 15, FAINT, 20) + 10
     canvas.paste(picture, (MARGIN + (_PICTURE_WIDTH - picture.width) // 2, top))
     top += picture.height + 14
-    words = _MAP_WORDS if find_method(method).per_location else _ELEMENT_WORDS
-    if smooth is not None:
-        words = _MAP_WORDS
-    words = _SIGNED_WORDS if heatmap.signed else words
+    words = _MAP_WORDS if smooth is not None else scale_words(heatmap, method)
     colour_bar(canvas, (MARGIN, top), (_PICTURE_WIDTH, 14), heatmap, 15, words)
     write_lines(draw, (MARGIN, top + 45), note_lines, 13, FAINT, 17)
     return canvas
+
+
+def scale_words(heatmap: Heatmap, method: str) -> tuple[str, str]:
+    """What the two ends of a map's colours mean."""
+    if heatmap.signed:
+        return _SIGNED_WORDS
+    return _MAP_WORDS if find_method(method).per_location else _ELEMENT_WORDS

@@ -1,0 +1,162 @@
+"""The report of a run of `explain`: made of its records and of the arrays that they speak of."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ... import OnnxplainError
+from ...graph_passes.methods import find_method
+from ..facts import versions
+from ..files.writing import reason_of
+from ..inputs.image import image_to_tensor, read_image
+from ..pictures.captions import exactness, score_texts, target_name
+from ..pictures.heatmap import heatmap_of
+from ..reporting.html import MOST_IMAGES
+from ..reporting.page import Bar, Map, Page, Shown, Table, View, without_empty
+from ..reporting.settings import counted, model_table, number_text, options_table, versions_table
+from ..running.stopping import check_stopped
+from .image_explainer import ImageExplainer
+from .records import real_path
+
+Records = Sequence[Mapping[str, Any]]
+_MOST_BARS = 5
+# What reading a photo that has gone, or another run's damaged arrays, may raise.
+_UNREADABLE = (OnnxplainError, OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+
+
+def explain_page(
+    explainer: ImageExplainer,
+    records: Records,
+    folder: Path,
+    notes: Sequence[str] = (),
+    step: Callable[[], None] = check_stopped,
+) -> Page:
+    """The page of some records of results.json.
+
+    Args:
+        explainer: that made them.
+        records: those of failures among them; each is shown once.
+        folder: where their files are.
+        notes: what there is to say beside them.
+        step: called before each image.
+    """
+    # One photo may be on record by several paths.
+    every = list(dict.fromkeys(real_path(record["image"]) for record in records))
+    first = set(every[:MOST_IMAGES])
+    records = [record for record in records if real_path(record["image"]) in first]
+    done = [record for record in records if "error" not in record]
+    groups: dict[str, list[Any]] = {}
+    for record in done:
+        groups.setdefault(real_path(record["image"]), []).append(record)
+    shown, missing = [], list(notes)
+    for own in groups.values():
+        step()
+        path = own[0]["image"]
+        try:
+            shown.append(_shown(explainer, path, own, folder))
+        except _UNREADABLE as error:
+            reason = reason_of(error) if isinstance(error, OSError) else str(error)
+            missing.append(f"{path}, its maps: {reason}")
+    methods = list(dict.fromkeys(record["method"] for record in done))
+    titles = ", ".join(find_method(method).title for method in methods)
+    return Page(
+        title=f"What {Path(explainer.model).name} looked at",
+        lead=[
+            f"{counted(len(groups))}, explained by {titles}."
+            if done
+            else "Nothing could be explained."
+        ],
+        images=shown,
+        methods=methods,
+        tables=[_scores(done)] if done else [],
+        settings=_settings(explainer, methods, done),
+        notes=missing,
+        failed=[(str(r["image"]), str(r["error"])) for r in records if "error" in r],
+        data={"records": list(records), "versions": versions()},
+        images_left_out=len(every) - len(first),
+    )
+
+
+def _shown(explainer: ImageExplainer, path: str, records: Records, folder: Path) -> Shown:
+    """One image, with the maps that its records' arrays hold."""
+    _, photo = image_to_tensor(read_image(path), explainer.card)
+    views: dict[str, list[Mapping[str, Any]]] = {}
+    for record in records:
+        views.setdefault(str(record["target"]["index"]), []).append(record)
+    tensor, made = None, []
+    for own in views.values():
+        maps = []
+        for record in own:
+            (file,) = (name for name in record["files"] if name.endswith(".npz"))
+            with np.load(folder / file, allow_pickle=False) as arrays:
+                attribution, tensor = arrays["attribution"], arrays["input"]
+            maps.append(_map(explainer, record, attribution))
+        more = " · ".join(score_texts(dict(own[0]), ".4g"))
+        made.append(View(target_name(dict(own[0])), more, maps))
+    assert tensor is not None
+    asked = [record["target"]["index"] for record in records]
+    output = records[0]["target"]["output"]
+    return Shown(
+        path=path,
+        photo=photo,
+        views=made,
+        bars=_bars(explainer, tensor, asked),
+        bars_are=f"the model's own output {output}",
+        facts=[("File", path), ("SHA-256", _sha256(path))],
+    )
+
+
+def _map(explainer: ImageExplainer, record: Mapping[str, Any], attribution: np.ndarray) -> Map:
+    axis = explainer.card.channel_axis - 1 if attribution.ndim == 4 else None
+    heatmap = heatmap_of(attribution[0], record["method"], axis)
+    lines = exactness(dict(record), not attribution.any())
+    drawing = "; ".join(heatmap.findings + heatmap.drawing)
+    lines += [drawing] if drawing else []
+    return Map(record["method"], heatmap, f"for '{target_name(dict(record))}'", lines)
+
+
+def _bars(explainer: ImageExplainer, tensor: np.ndarray, asked: Sequence[Any]) -> list[Bar]:
+    """The classes whose outputs are the highest; none where the output is no row of classes."""
+    subject = next(iter(explainer.explainers.values())).subject
+    if subject.needs_index or subject.is_map:
+        return []
+    row = explainer.output_row(tensor)
+    labels = explainer.card.labels or [f"class {k}" for k in range(len(row))]
+    top = np.argsort(-row, kind="stable")[:_MOST_BARS]
+    most = float(np.abs(row[top]).max()) or 1.0
+    return [Bar(labels[k], float(row[k]), max(float(row[k]), 0.0) / most, k in asked) for k in top]
+
+
+def _sha256(path: str) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def _scores(records: Records) -> Table:
+    """Every record's numbers."""
+    heads = "Image", "Class", "Method", "Score", "Probability", "Baseline score", "Delta"
+    heads = *heads, "Relative delta", "Gradient passes", "Feature map", "Provider", "Seconds"
+    rows = []
+    for r in records:
+        numbers = [number_text(r[k]) for k in ("score", "probability", "baseline_score", "delta")]
+        relative = "-" if r["relative_delta"] is None else f"{100 * r['relative_delta']:.2g} %"
+        first = Path(r["image"]).name, target_name(dict(r)), find_method(r["method"]).title
+        last = r["steps"] or "-", r["feature_map"] or "-", r["provider"], number_text(r["seconds"])
+        rows.append([*first, *numbers, relative, *last])
+    return without_empty(Table("Scores, and how exactly the maps sum", heads, rows))
+
+
+def _settings(explainer: ImageExplainer, methods: Sequence[str], records: Records) -> list[Table]:
+    more = [("Assumed of the input, for want of a card", a) for a in explainer.card.assumed]
+    if records:
+        more = [("Explained output", records[0]["target"]["output"]), *more]
+    return [
+        model_table([(explainer.model, explainer.file.sha256)], more),
+        options_table({method: explainer.options[method] for method in methods}),
+        versions_table(versions()),
+    ]

@@ -1,0 +1,1 @@
+"""Reports: what was found as one HTML page that needs nothing else."""

@@ -1,0 +1,203 @@
+"""What a report shows, whatever it is of: images with maps, tables, figures, sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..pictures.heatmap import Heatmap, scale_texts
+from ..pictures.overlay import scale_words
+from .words import found_in_map, title_of
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+class Table(NamedTuple):
+    """A table.
+
+    Attributes:
+        caption: what it says.
+        heads: of the columns.
+        rows: cells; the first of each is the row's head.
+        notes: sentences below it.
+    """
+
+    caption: str
+    heads: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    notes: Sequence[str] = ()
+
+
+def without_empty(table: Table, empty: str = "-") -> Table:
+    """The same without the columns that say nothing in any row."""
+    kept = [k for k in range(len(table.heads)) if any(row[k] != empty for row in table.rows)]
+    rows = [[row[k] for k in kept] for row in table.rows]
+    return table._replace(heads=[table.heads[k] for k in kept], rows=rows)
+
+
+class Figure(NamedTuple):
+    """A drawing.
+
+    Attributes:
+        caption: what it shows.
+        alt: what is seen in it, in words.
+        svg: an SVG element that is our own, in which all foreign text is escaped.
+    """
+
+    caption: str
+    alt: str
+    svg: str
+
+
+class Bar(NamedTuple):
+    """One of the top classes.
+
+    Attributes:
+        name: of the class; value: the model's output.
+        part: of the largest magnitude, 0..1, how long its bar is.
+        asked: whether it is explained here.
+    """
+
+    name: str
+    value: float
+    part: float
+    asked: bool
+
+
+@dataclass(frozen=True)
+class Map:
+    """One map over a photo.
+
+    Attributes:
+        method: its name.
+        heatmap: ready to be drawn.
+        subject: what it explains, behind the method's title: "for 'tabby'".
+        lines: what stands below it.
+        difference: whether it is one between two maps.
+    """
+
+    method: str
+    heatmap: Heatmap
+    subject: str
+    lines: Sequence[str] = ()
+    difference: bool = False
+
+    @property
+    def title(self) -> str:
+        """The method's."""
+        return title_of(self.method)
+
+    @property
+    def alt(self) -> str:
+        """What it is, and what it says."""
+        return f"{self.title} {self.subject}: {self.found}"
+
+    @property
+    def found(self) -> str:
+        """What the map says."""
+        return found_in_map(self.heatmap, self.method, self.difference)
+
+    @property
+    def scale(self) -> tuple[str, str, str]:
+        """The numbers at the ends and in the middle of the colours, with what they mean."""
+        words = ("less", "more") if self.difference else scale_words(self.heatmap, self.method)
+        return scale_texts(self.heatmap, words)
+
+
+@dataclass(frozen=True)
+class View:
+    """The maps of one image for one class, or by one model.
+
+    Attributes:
+        name: the class or the model; more: its score and so on.
+        maps: by one method each.
+    """
+
+    name: str
+    more: str
+    maps: Sequence[Map]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One image.
+
+    Attributes:
+        path: its name.
+        photo: what the model saw of it.
+        views: its maps.
+        bars: the top classes; may be empty.
+        bars_are: what their numbers are.
+        facts: (name, value) pairs.
+    """
+
+    path: str
+    photo: Image.Image
+    views: Sequence[View]
+    bars: Sequence[Bar] = ()
+    bars_are: str = ""
+    facts: Sequence[tuple[str, str]] = ()
+
+    @property
+    def name(self) -> str:
+        """Of the file, without its folders."""
+        return Path(self.path).name or self.path
+
+
+@dataclass(frozen=True)
+class Page:
+    """A report.
+
+    Attributes:
+        title: its heading; lead: sentences below it.
+        findings: what the numbers say, in sentences.
+        images: with their maps.
+        views_are: what the views of an image are: "Class" or "Model".
+        all_views: whether all of them are shown at first, or the first one.
+        methods: names, of those that are spoken of.
+        tables, figures: what was measured.
+        settings: tables of every setting, hash and version.
+        notes: what was left out and why.
+        failed: (image, error) pairs.
+        data: all of it for programs, as JSON knows it.
+        images_left_out: how many more images there are than are shown.
+    """
+
+    title: str
+    lead: Sequence[str]
+    findings: Sequence[str] = ()
+    images: Sequence[Shown] = ()
+    views_are: str = "Class"
+    all_views: bool = False
+    methods: Sequence[str] = ()
+    tables: Sequence[Table] = ()
+    figures: Sequence[Figure] = ()
+    settings: Sequence[Table] = ()
+    notes: Sequence[str] = ()
+    failed: Sequence[tuple[str, str]] = ()
+    data: Mapping[str, Any] = field(default_factory=dict)
+    images_left_out: int = 0
+
+    @property
+    def methods_shown(self) -> list[str]:
+        """The methods that any image has a map of, in their order."""
+        maps = (m for one in self.images for view in one.views for m in view.maps)
+        return list(dict.fromkeys(one.method for one in maps))
+
+    @property
+    def most_views(self) -> int:
+        """How many views an image has at most."""
+        return max((len(one.views) for one in self.images), default=0)
+
+    @property
+    def failures(self) -> Table:
+        """What failed, as a table."""
+        return Table("Images that failed", ["Image", "Reason"], self.failed)
+
+    def of_first(self, count: int) -> Page:
+        """The same with so many images at most."""
+        left_out = self.images_left_out + max(len(self.images) - count, 0)
+        return replace(self, images=self.images[:count], images_left_out=left_out)
