@@ -18,7 +18,7 @@ from onnxplain.engine.comparing.claims import claims_of
 from onnxplain.engine.comparing.likeness import by_region
 from onnxplain.engine.comparing.tables import ROWS
 
-FILES = {"panel.png", "panel.svg", "table.md", "comparison.json"}
+FILES = {"panel.png", "panel.svg", "table.md", "comparison.json", "report.html"}
 METHODS = ("grad-cam", "integrated-gradients", "deeplift")
 
 
