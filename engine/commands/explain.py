@@ -14,7 +14,8 @@ from ..files.writing import is_full, reason_of, sweep, writable_folder
 from ..inspection import QUANTISED_RULE
 from ..running.stopping import check_stopped
 from ..running.stopwatch import measured, phase
-from .image_explainer import ImageExplainer, Options
+from .asked import Options
+from .image_explainer import ImageExplainer
 from .journal import Entry, Journal, JournalError
 from .records import failure_key, image_stat, key_of, real_path
 from .results import Output, Result, write_panel, write_result
