@@ -121,7 +121,7 @@ def image_to_tensor(image: Image.Image, card: ModelCard) -> tuple[np.ndarray, Im
     """
     image = _checked(image)
     tensor = pixels_to_tensor(model_pixels(image, card), card)
-    return tensor, _view(image, card)
+    return tensor, view_of(image, card)
 
 
 def baseline_image(choice: str, image: Image.Image, card: ModelCard) -> np.ndarray:
@@ -281,7 +281,7 @@ def model_pixels(image: Image.Image, card: ModelCard) -> Image.Image:
     return canvas
 
 
-def _view(image: Image.Image, card: ModelCard) -> Image.Image:
+def view_of(image: Image.Image, card: ModelCard) -> Image.Image:
     """Cut out of the photo what the model sees, at the photo's own resolution."""
     if card.resize == "stretch":
         return image.copy()
