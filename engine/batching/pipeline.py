@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import Connection
@@ -15,7 +15,15 @@ from ... import OnnxplainError
 from .items import Item
 from .question import Question
 from .rows import failed_row
-from .work import Answer, begin, decode_all, decode_and_explain, explain_all
+from .work import (
+    Answer,
+    Explaining,
+    begin,
+    decode,
+    decode_all,
+    decode_and_explain,
+    explain_all,
+)
 
 # Images that go through a process together: sending them costs little then, and there is little to
 # do again where a process ends.
@@ -30,7 +38,7 @@ class ProcessesEndedError(OnnxplainError):
 
 def answers(
     items: Iterable[Item], question: Question, folder: str | None, workers: int, decoders: int
-) -> Iterator[Answer]:
+) -> Generator[Answer]:
     """The answer to each item, in order.
 
     At any time a fixed number of images is on its way, however many there are in all.
@@ -46,12 +54,11 @@ def answers(
         OnnxplainError: the model can no longer be opened, or processes end whatever they are given.
         OSError: a picture cannot be written.
     """
-    size = _CHUNK_WITH_PICTURES if question.form.pictures else _CHUNK
-    chunks = _chunks(items, size)
     if not workers:
-        begin_here = (question, folder)
-        yield from _here(chunks, *begin_here)
+        explaining = Explaining(question, folder)
+        yield from (explaining(decode(item, question)) for item in items)
         return
+    chunks = _chunks(items, _CHUNK_WITH_PICTURES if question.form.pictures else _CHUNK)
     pools = _Pools(question, folder, workers, decoders)
     try:
         yield from _in_order(chunks, pools, 3 * workers + 2 * decoders)
@@ -70,17 +77,6 @@ def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
         yield chunk
 
 
-def _here(
-    chunks: Iterator[Sequence[Item]], question: Question, folder: str | None
-) -> Iterator[Answer]:
-    from .work import Explaining, decode
-
-    explaining = Explaining(question, folder)
-    for chunk in chunks:
-        for item in chunk:
-            yield explaining(decode(item, question))
-
-
 def _in_order(chunks: Iterator[list[Item]], pools: _Pools, ahead: int) -> Iterator[Answer]:
     """Keep `ahead` chunks on their way, and give out what comes back in order."""
     pending: deque[tuple[list[Item], Future[list[Answer]]]] = deque()
@@ -96,6 +92,7 @@ def _in_order(chunks: Iterator[list[Item]], pools: _Pools, ahead: int) -> Iterat
             # Which image it was nobody knows: those on their way go again, one by one.
             again = [item for chunk, _ in pending for item in chunk]
             pending.clear()
+            pools.reopen()
             for item in again:
                 answer = pools.alone(item)
                 ended = 0 if answer is not None else ended + 1
@@ -143,30 +140,34 @@ class _Pools:
 
     def submit(self, chunk: Sequence[Item]) -> Future[list[Answer]]:
         """Send a chunk on its way."""
-        if self._decoders is None:
-            return self._workers.submit(decode_and_explain, chunk)
         answered: Future[list[Answer]] = Future()
-        decoding = self._decoders.submit(decode_all, chunk)
-        decoding.add_done_callback(lambda done: self._explain(done, answered))
+
+        def explain(decoded: Any, task: Any = explain_all) -> None:
+            explaining = self._workers.submit(task, decoded)
+            explaining.add_done_callback(lambda done: _then(done, answered.set_result, answered))
+
+        try:
+            if self._decoders is None:
+                explain(chunk, decode_and_explain)
+            else:
+                decoding = self._decoders.submit(decode_all, chunk)
+                decoding.add_done_callback(lambda done: _then(done, explain, answered))
+        except BrokenProcessPool as error:
+            answered.set_exception(error)
         return answered
-
-    def _explain(self, decoded: Future[Any], answered: Future[list[Answer]]) -> None:
-        _chain(decoded, answered, lambda value: self._next(value, answered))
-
-    def _next(self, value: Any, answered: Future[list[Answer]]) -> None:
-        explaining = self._workers.submit(explain_all, value)
-        explaining.add_done_callback(lambda done: _chain(done, answered, answered.set_result))
 
     def alone(self, item: Item) -> Answer | None:
         """The answer to one item while nothing else is done; None where the process ends of it."""
-        self.close()
-        self._open()
         try:
             return self.submit([item]).result()[0]
         except BrokenProcessPool:
-            self.close()
-            self._open()
+            self.reopen()
             return None
+
+    def reopen(self) -> None:
+        """New processes in place of all."""
+        self.close()
+        self._open()
 
     def close(self) -> None:
         """End all processes at once."""
@@ -176,13 +177,12 @@ class _Pools:
         self._lifeline.close()
 
 
-def _chain(done: Future[Any], answered: Future[Any], go_on: Callable[[Any], object]) -> None:
-    """Hand the result on, or the error to whom waits for the end of it all."""
+def _then(done: Future[Any], go_on: Callable[[Any], object], answered: Future[Any]) -> None:
+    """Go on with a result, or hand the error to whom waits for the end of it all."""
     try:
         go_on(done.result())
     except BaseException as error:
-        if not answered.done():
-            answered.set_exception(error)
+        answered.set_exception(error)
 
 
 def _start_method() -> str:

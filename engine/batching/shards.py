@@ -24,8 +24,6 @@ LOCK = ".onnxplain.lock"
 METADATA_KEY = "onnxplain"
 # What a file is written in at once: so much memory do rows take until they are written.
 _MOST_BYTES, _MOST_ROWS = 2**23, 4096
-# Of no influence on the rows, but for what a later run should do alike.
-_FREE = ("threads",)
 
 
 def shard_path(folder: Path, number: int) -> Path:
@@ -49,7 +47,7 @@ def locked(folder: Path) -> FileLock:
     return lock
 
 
-def agree(folder: Path, facts: Mapping[str, Any], resume: bool) -> tuple[dict[str, Any], int]:
+def agree(folder: Path, facts: Mapping[str, Any], resume: bool) -> int:
     """Say in the folder's manifest what its shards are of, or find that it says the same.
 
     Args:
@@ -58,7 +56,7 @@ def agree(folder: Path, facts: Mapping[str, Any], resume: bool) -> tuple[dict[st
         resume: whether shards may be there.
 
     Returns:
-        The manifest's own facts, and how many shards are there.
+        How many shards are there.
 
     Raises:
         InvalidInputError: shards of another question or source, or any, and `resume` is False.
@@ -71,7 +69,7 @@ def agree(folder: Path, facts: Mapping[str, Any], resume: bool) -> tuple[dict[st
     if found is None and shards:
         raise InvalidInputError(f"{folder} holds Parquet files of something else: give another -o")
     if found is not None:
-        names = sorted({*found, *wanted} - {*_FREE})
+        names = sorted({*found, *wanted})
         other = [name for name in names if found.get(name) != wanted.get(name)]
         if other and (shards or resume):
             raise InvalidInputError(
@@ -85,11 +83,10 @@ def agree(folder: Path, facts: Mapping[str, Any], resume: bool) -> tuple[dict[st
             )
     if found is None or not resume:
         write_whole(path, lambda file: file.write(to_json(wanted, indent=2) + b"\n"))
-        found = wanted
     done = 0
     while shard_path(folder, done).name in shards:
         done += 1
-    return found, done
+    return done
 
 
 def _manifest(path: Path) -> dict[str, Any] | None:
