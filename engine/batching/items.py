@@ -22,12 +22,13 @@ class Item(NamedTuple):
     Attributes:
         number: its place in the source, from 0.
         name: what its rows call it.
-        content: a path, an image file's bytes, or None where a table has nothing.
+        content: a path, an image file's bytes, its pixels as uint8 [H, W] or [H, W, C], or None
+            where a table has nothing.
     """
 
     number: int
     name: str
-    content: str | bytes | None
+    content: str | bytes | np.ndarray | None
 
 
 class SourceLostError(OnnxplainError):

@@ -65,6 +65,11 @@ def source_of_tables(given: str, paths: Sequence[str], column: str | None) -> So
     return Source(given, sum(counts), digest.hexdigest(), tuple(paths), read)
 
 
+def column_of(path: str, column: str | None) -> str:
+    """The name of a table's column of images; see `source_of_tables`."""
+    return _find_column(path, column).name
+
+
 def _facts(path: str) -> tuple[pa.Schema, int]:
     """A table's schema and how many rows it has."""
     if _is_parquet(path):

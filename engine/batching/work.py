@@ -19,6 +19,7 @@ from ..commands.records import index_text
 from ..files.writing import place, write_draft
 from ..inputs.image import (
     baseline_arrays,
+    image_of_array,
     is_of_the_image,
     model_pixels,
     pixels_to_tensor,
@@ -26,6 +27,7 @@ from ..inputs.image import (
     read_image_bytes,
     view_of,
 )
+from ..model import Model
 from ..pictures.captions import drawn_score, drawn_target, subtitle_of
 from ..pictures.heatmap import save_png
 from ..pictures.overlay import overlay
@@ -76,8 +78,10 @@ def decode(item: Item, question: Question) -> Decoded:
             return Decoded(item.number, item.name, error=f"image {item.name}: nothing is there")
         if isinstance(content, bytes):
             image = read_image_bytes(content, item.name)
-        else:
+        elif isinstance(content, str):
             image = read_image(content)
+        else:
+            image = image_of_array(content, item.name)
         pixels = model_pixels(image, card)
         baseline = None
         if choice is not None and is_of_the_image(choice):
@@ -95,16 +99,22 @@ class Explaining:
     Args:
         question: what is asked.
         folder: where pictures go.
+        file: the model, where it is read already.
 
     Raises:
         UnsupportedModelError: the file is another one than when the batch began.
     """
 
-    def __init__(self, question: Question, folder: str | os.PathLike[str] | None = None):
+    def __init__(
+        self,
+        question: Question,
+        folder: str | os.PathLike[str] | None = None,
+        file: Model | None = None,
+    ):
         self._question, self._folder = question, folder
         with within(question.limits):
-            self._explainer = ImageExplainer(question.model, question.options)
-        if self._explainer.file.sha256 != question.sha256:
+            self._explainer = ImageExplainer(question.model, question.options, file=file)
+        if file is None and self._explainer.file.sha256 != question.sha256:
             raise UnsupportedModelError(f"model {question.model}: it has changed on the way")
 
     def __call__(self, decoded: Decoded) -> Answer:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import Any
+import time
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +12,10 @@ from ... import OnnxplainError
 from ...models.text import shown
 from .options import CARD, LABELS, LIMIT, MODEL, PROVIDER, ForMethods, examples
 from .terminal import complain, progress_bar
+
+if TYPE_CHECKING:
+    from ..batching.batch import Report
+    from ..batching.question import Form
 
 
 @click.command(
@@ -107,6 +112,11 @@ def batch(model: str, source: str, **chosen: Any) -> int:
     folder, form = chosen.pop("folder"), _form(chosen)
     with progress_bar(remaining=True) as tell:
         report = explain_batch(model, source, folder, options_from(chosen), form, running, tell)
+    return _told(report, folder)
+
+
+def _told(report: Report, folder: str) -> int:
+    """Say what a batch did."""
     for note in report.notes:
         complain(note)
     for error in report.errors:
@@ -128,7 +138,7 @@ def batch(model: str, source: str, **chosen: Any) -> int:
     return report.status
 
 
-def _form(chosen: dict[str, Any]) -> Any:
+def _form(chosen: dict[str, Any]) -> Form:
     from ..batching.question import Form, parse_grid
 
     grid, without = chosen.pop("grid"), chosen.pop("no_attributions")
@@ -141,8 +151,25 @@ def _form(chosen: dict[str, Any]) -> Any:
 
 
 def _on_ray(model: str, source: str, address: str, chosen: dict[str, Any]) -> int:
+    """The same by Ray, which has its own names for shards, and no --resume."""
+    for name in ("resume", "pictures"):
+        if chosen[name]:
+            raise click.UsageError(f"--{name} and --ray do not go together")
     _require("ray", "ray")
-    raise NotImplementedError
+    from ..batching.ray import explain_on_cluster
+    from ..commands.asked import options_from
+
+    actors, column, threads = (chosen.pop(name) for name in ("workers", "column", "threads"))
+    for name in ("resume", "shard", "decoders"):
+        del chosen[name]
+    folder, form = chosen.pop("folder"), _form(chosen)
+    options = options_from({**chosen, "threads": threads or 1})
+    began = time.perf_counter()
+    report = explain_on_cluster(
+        model, source, folder, options, form, address, column, actors, threads or 1
+    )
+    report.seconds = time.perf_counter() - began
+    return _told(report, folder)
 
 
 def _require(library: str, extra: str) -> None:

@@ -58,6 +58,22 @@ def read_image_bytes(content: bytes, name: str) -> Image.Image:
     return _decoded(io.BytesIO(content), name)
 
 
+def image_of_array(pixels: np.ndarray, name: str) -> Image.Image:
+    """An image of pixels that somebody else has read: RGB.
+
+    pixels: uint8 [H, W], or [H, W, C] of 1 (gray), 3 (RGB) or 4 channels (RGBA).
+
+    Raises InvalidInputError where they are something else; `name` stands for the image there.
+    """
+    channels = pixels.shape[2] if pixels.ndim == 3 else 1 if pixels.ndim == 2 else 0
+    if pixels.dtype != np.uint8 or channels not in (1, 3, 4) or 0 in pixels.shape:
+        raise InvalidInputError(
+            f"image {name}: expected uint8 [H, W] or [H, W, 1, 3 or 4], got {pixels.dtype} "
+            f"{list(pixels.shape)}"
+        )
+    return _to_rgb(Image.fromarray(pixels[:, :, 0] if channels == 1 == pixels.ndim - 2 else pixels))
+
+
 def _decoded(file: Path | io.BytesIO, path: Path | str) -> Image.Image:
     """The image in a file, which messages call `path`."""
     try:
