@@ -10,11 +10,11 @@ import logging
 import math
 import os
 import signal
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import ray
 import ray.data
@@ -42,6 +42,8 @@ __all__ = ["explain"]
 _AT_ONCE = 8
 # What stands in the object store in one piece; Ray's 128 MiB are for rows of a few bytes.
 _BLOCK = 2**24
+# Seconds until an address counts as nobody's.
+_PATIENCE = 5.0
 # Columns that Ray's readers make: of files' bytes, of decoded images, and of where they lie.
 _CONTENTS, _PATH = ("bytes", "image"), "path"
 
@@ -202,7 +204,7 @@ def _named(value: Any, name: str | None, root: tuple[str, str]) -> tuple[str, An
     if name is None and isinstance(value, str):
         name = value
     if name is None:
-        content = value.tobytes() if isinstance(value, np.ndarray) else bytes(value or b"")
+        content = b"" if value is None else bytes(memoryview(value))
         name = f"sha256:{hashlib.sha256(content).hexdigest()[:16]}"
     full, short = root
     return (short + name[len(full) :] if full and name.startswith(full) else name), value
@@ -272,10 +274,14 @@ def _reported(source: Source, folder: Path, notes: list[str]) -> Report:
 
 def _join(address: str) -> None:
     """Join a cluster; what signals do stays as it was."""
+    _check_reachable(address)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     if not ray.is_initialized():
         try:
-            ray.init(address or None, log_to_driver=False, logging_level=logging.ERROR)
+            # "local", or Ray would wait for a cluster that once was on this machine.
+            where = address or os.environ.get("RAY_ADDRESS") or "local"
+            ray.init(where, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise InvalidInputError(f"Ray cluster {address!r}: {_first_line(error)}") from error
     for number, handler in before.items():
@@ -283,6 +289,16 @@ def _join(address: str) -> None:
     context = ray.data.DataContext.get_current()
     context.target_max_block_size = _BLOCK
     context.enable_progress_bars = os.isatty(2)
+
+
+def _check_reachable(address: str) -> None:
+    """Refuse an address that nobody answers, where Ray itself would wait without end."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        try:
+            socket.create_connection((host, int(port)), _PATIENCE).close()
+        except (OSError, OverflowError) as error:
+            raise InvalidInputError(f"Ray cluster {address}: {error}") from error
 
 
 def _read(
