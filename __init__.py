@@ -7,7 +7,7 @@ from .models.text import shown
 
 if TYPE_CHECKING:
     from .engine import metrics
-    from .engine.batching import ray
+    from .engine.batching import ray as ray
     from .engine.commands.compared import compare
     from .engine.commands.evaluate import evaluate
     from .engine.comparing.comparison import Comparison
@@ -36,7 +36,6 @@ __all__ = [
     "inspect",
     "methods",
     "metrics",
-    "ray",
     "vjp",
 ]
 __version__ = "0.1.0"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     epilog=examples(
         "onnxplain batch model.onnx photos -o out -m grad-cam",
         "onnxplain batch model.onnx photos.parquet -o out -m grad-cam --grid 14x14 --resume",
-        "onnxplain batch model.onnx 's3/**/*.jpg' -o out -m grad-cam --ray auto",
+        "onnxplain batch model.onnx photos -o out -m grad-cam --ray 10.0.0.1:6379",
     ),
 )
 @MODEL

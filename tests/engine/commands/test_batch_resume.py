@@ -64,15 +64,15 @@ def test_killed_at_random_moments(tmp_path, model, start, command):
     chance = random.Random(0)
     photos = write_photos(tmp_path / "photos", 200)
     whole, out = tmp_path / "whole", tmp_path / "out"
-    asked = ("--shard", "4", "--pictures")
+    asked = ("--shard", "4")
     assert command("batch", model, photos, "-o", whole, "-m", "grad-cam", *asked, *HERE)[0] == 0
     expected, kills = contents(whole), 0
     assert shards(whole) == 50
     while kills < KILLS:
         before = shards(out) if out.exists() else 0
-        process = start(photos, "-o", out, *asked, "--resume", "--workers", "1")
+        process = start(photos, "-o", out, *asked, "--resume", "--workers", kills % 2)
         wait_for(out, min(before + chance.randrange(3), 49), process)
-        time.sleep(chance.uniform(0, 0.3))
+        time.sleep(chance.uniform(0, 0.1))
         process.kill()
         process.wait()
         kills += 1
