@@ -7,6 +7,7 @@ from .models.text import shown
 
 if TYPE_CHECKING:
     from .engine import metrics
+    from .engine.batching import ray as ray
     from .engine.commands.compared import compare
     from .engine.commands.evaluate import evaluate
     from .engine.comparing.comparison import Comparison
@@ -78,6 +79,19 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name == "metrics":
         return import_module(".engine.metrics", __name__)
+    if name == "ray":
+        return _ray()
     if name in _HOMES:
         return getattr(import_module(_HOMES[name], __name__), name)
     raise AttributeError(f"module 'onnxplain' has no attribute {name!r}")
+
+
+def _ray() -> Any:
+    try:
+        return import_module(".engine.batching.ray", __name__)
+    except ModuleNotFoundError as error:
+        if error.name not in ("ray", "pyarrow"):
+            raise
+        raise OnnxplainError(
+            "onnxplain.ray needs Ray, which is not installed: pip install 'onnxplain[ray]'"
+        ) from error

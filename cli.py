@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-if __name__ == "__main__":
-    # `python cli.py` in a checkout: make this folder importable under the package's name.
+if not __package__:
+    # `python cli.py` in a checkout, or a process that it starts: make this folder importable under
+    # the package's name.
     import importlib.util
 
     root = Path(__file__).resolve().parent
@@ -27,6 +28,7 @@ from collections.abc import Sequence
 import click
 
 from . import OnnxplainError, __version__
+from .engine.commandline.batching import batch
 from .engine.commandline.explaining import demo, explain, export
 from .engine.commandline.looking import completion, doctor, inspect
 from .engine.commandline.measuring import compare, evaluate
@@ -59,7 +61,7 @@ def cli() -> None:
     """Hold the commands."""
 
 
-for _command in (explain, compare, evaluate, inspect, export, demo, doctor, completion):
+for _command in (explain, compare, evaluate, inspect, export, batch, demo, doctor, completion):
     # ONNXPLAIN_STEPS=50 is a default as --steps 50 is an answer.
     _command.context_settings = {"auto_envvar_prefix": "ONNXPLAIN"}
     cli.add_command(_command)

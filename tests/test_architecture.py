@@ -22,8 +22,19 @@ SOURCES = [ROOT / "__init__.py", ROOT / "cli.py"]
 SOURCES += sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 NAMES = [str(path.relative_to(ROOT)) for path in SOURCES]
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
-HEAVY = ("torch", "onnxruntime", "PIL", "rich", "click", "cmap", "onnx_graphsurgeon", "scipy")
-HEAVY += ("jinja2",)
+HEAVY = (
+    "torch",
+    "onnxruntime",
+    "PIL",
+    "rich",
+    "click",
+    "cmap",
+    "onnx_graphsurgeon",
+    "scipy",
+    "pyarrow",
+    "ray",
+    "jinja2",
+)
 MOST_LINES = 400
 MOST_OF_A_FUNCTION = 60
 
@@ -53,6 +64,7 @@ ORDER = (
     "engine/evaluating",
     "engine/comparing",
     "engine/commands",
+    "engine/batching",
     "engine/commandline",
     ".",
 )
@@ -69,7 +81,9 @@ HOMES = {
         "engine/pictures/panel.py",
         "engine/pictures/panel_svg.py",
     },
-    "filelock": {"engine/commands/journal.py"},
+    "filelock": {"engine/commands/journal.py", "engine/batching/shards.py"},
+    "pyarrow": {"engine/batching/tables.py", "engine/batching/shards.py", "engine/batching/ray.py"},
+    "ray": {"engine/batching/ray.py"},
     "cmap": {"engine/pictures/heatmap.py", "engine/pictures/matrix_svg.py"},
     "click": {"cli.py", *(n for n in NAMES if n.startswith("engine/commandline/"))},
     "jinja2": {"engine/reporting/html.py"},

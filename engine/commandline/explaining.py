@@ -105,8 +105,8 @@ def _explain(
     report: bool = False,
     **chosen: Any,
 ) -> int:
+    from ..commands.asked import options_from
     from ..commands.explain import Output, explain_files
-    from ..commands.image_explainer import options_from
     from ..commands.results import closing_line, record_lines
     from ..running.stopwatch import profile_rows
 

@@ -51,8 +51,8 @@ def evaluate(
 
     Writes evaluation.json, curves.svg and report.html.
     """
+    from ..commands.asked import options_from
     from ..commands.evaluate import evaluate_files, questions_from
-    from ..commands.image_explainer import options_from
     from ..evaluating.evaluation import report_lines
     from ..files.writing import writable_folder
 

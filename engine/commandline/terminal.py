@@ -52,17 +52,28 @@ def print_lines(lines: Sequence[str], folder: str, files: Sequence[str]) -> None
 
 
 @contextmanager
-def progress_bar() -> Iterator[Callable[[str, float], None]]:
-    """Yield what draws a progress bar on stderr where that is a terminal, and else nothing."""
+def progress_bar(remaining: bool = False) -> Iterator[Callable[[str, float], None]]:
+    """Yield what draws a progress bar on stderr where that is a terminal, and else nothing.
+
+    `remaining`: with the time that is left, and not the time that it took.
+    """
     if not sys.stderr.isatty():
         yield lambda text, done: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
+    clock = TimeRemainingColumn() if remaining else TimeElapsedColumn()
     columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn()
     console = Console(stderr=True)
-    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bar:
+    with Progress(*columns, clock, console=console, transient=True) as bar:
         task = bar.add_task("", total=1.0)
         yield lambda text, done: bar.update(task, description=text, completed=done)
 

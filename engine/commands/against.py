@@ -20,7 +20,8 @@ from ..model import Model, opened
 from ..pictures.captions import drawn_score, drawn_target, target_name
 from ..pictures.panel import PanelRow
 from ..running.stopping import check_stopped
-from .image_explainer import ImageExplainer, Options
+from .asked import Options
+from .image_explainer import ImageExplainer
 from .results import Result
 from .sources import find_images
 

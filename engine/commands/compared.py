@@ -11,8 +11,8 @@ from ... import InvalidInputError
 from ..comparing.comparison import Comparison
 from ..comparing.drift import Drift
 from .against import drift_files
+from .asked import Options, options_from
 from .compare import compare_files
-from .image_explainer import Options, options_from
 
 Progress = Callable[[str, float], None]
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]

@@ -25,7 +25,8 @@ from ..metrics import find_metrics
 from ..model import Model, opened
 from ..running.settings import for_methods
 from ..running.stopping import check_stopped
-from .image_explainer import ImageExplainer, Options
+from .asked import Options
+from .image_explainer import ImageExplainer
 from .sources import find_images
 
 Progress = Callable[[str, float], None]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from ..probabilities import check_label_count, probability
 from ..running.settings import for_methods
 from ..running.stopwatch import phase
 from ..targets import Rank, Target, class_in_place, target_of
+from .asked import Options
 from .records import (
     finite,
     image_stat,
@@ -39,39 +40,18 @@ from .results import Result
 IsDone = Callable[[str, str, str], bool]
 
 
-@dataclass(frozen=True)
-class Options:
-    """What to explain and how; see `onnxplain explain --help`.
+class Explained(NamedTuple):
+    """One target of one input.
 
-    `more`: further options of methods, by name; each goes to the methods that take it. `lenient`:
-    methods that were asked for and do not serve the model are left out, too, with the reason.
+    Attributes:
+        record: as in results.json, without files.
+        attribution: [1, H, W] or the tensor's shape.
+        asked: the targets that led to it, as they were asked for; see `journal.Entry`.
     """
 
-    methods: tuple[str, ...] = ()
-    targets: tuple[str, ...] = ("top1",)
-    layer: str | Sequence[str] | None = None
-    baseline: str | Sequence[str] | None = None
-    steps: int | None = None
-    tolerance: float | None = None
-    card: str | ModelCard | None = None
-    labels: str | None = None
-    provider: str = "auto"
-    rule: str | None = None
-    more: Mapping[str, Any] = field(default_factory=dict)
-    lenient: bool = False
-
-    @property
-    def of_methods(self) -> dict[str, Any]:
-        """What is for methods, by option name; None: not asked for."""
-        own = {n: getattr(self, n) for n in ("layer", "baseline", "steps", "tolerance", "rule")}
-        return {**own, **self.more}
-
-
-def options_from(chosen: Mapping[str, Any]) -> Options:
-    """The command line's choices; those that are no field of `Options` are methods' own."""
-    names = {one.name for one in fields(Options)}
-    own = {name: value for name, value in chosen.items() if name in names}
-    return Options(**own, more={k: v for k, v in chosen.items() if k not in names})
+    record: dict[str, Any]
+    attribution: np.ndarray
+    asked: tuple[str, ...]
 
 
 class ImageExplainer:
@@ -141,8 +121,9 @@ class ImageExplainer:
         # Each image has its own.
         options.pop("baseline", None)
         try:
+            how = {"providers": asked.provider, "threads": asked.threads}
             self.explainers[method] = Explainer(
-                self.file, method, output=self.card.output, providers=asked.provider, **options
+                self.file, method, output=self.card.output, **how, **options
             )
         except UnsupportedModelError as error:
             if asked.methods and not asked.lenient:
@@ -193,12 +174,47 @@ class ImageExplainer:
             stat = image_stat(path)
             image = read_image(path)
             tensor, view = image_to_tensor(image, self.card)
-        baseline = self._baseline
+        own = None
         if self._asked.baseline is not None and is_of_the_image(self._asked.baseline):
-            baseline = baseline_arrays(self._asked.baseline, self.card, image)
+            own = baseline_arrays(self._asked.baseline, self.card, image)
+        shared: dict[str, Any] = {}
+        for one in self.explained(path, tensor, own, progress, targets):
+            record = one.record
+            yield Result(
+                record,
+                view,
+                tensor,
+                one.attribution,
+                self.card.channel_axis - 1 if one.attribution.ndim == 4 else None,
+                key=key_of(self._question(path, record["method"]), record["target"]["index"]),
+                asked=one.asked,
+                image_stat=stat,
+                shared=shared,
+            )
+
+    def explained(
+        self,
+        name: str,
+        tensor: np.ndarray,
+        baseline: Any = None,
+        progress: Callable[[float], None] = lambda done: None,
+        targets: dict[str, list[Target | Rank]] | None = None,
+    ) -> Iterator[Explained]:
+        """Explain one input by every method and target, each target once.
+
+        Args:
+            name: what the records call the image.
+            tensor: as the card has it, [1, ...].
+            baseline: this image's own, where the options ask for such; see `baseline_arrays`.
+            progress: called with the fraction of this image's work that is done.
+            targets: for each method to use its targets; None: all.
+
+        Raises:
+            InvalidInputError: the image does not fit.
+        """
+        baseline = self._baseline if baseline is None else baseline
         if targets is None:
             targets = dict.fromkeys(self.explainers, self._targets)
-        shared: dict[str, Any] = {}
         for row, (method, wanted) in enumerate(targets.items()):
             explainer = self.explainers[method]
             asked = self._ranked(wanted, tensor)
@@ -212,7 +228,7 @@ class ImageExplainer:
 
                 extra = {"baseline": baseline} if find_method(method).takes("baseline") else {}
                 ones, seconds = self._explained(explainer, tensor, group, progress=step, **extra)
-                records = [self._record(path, explainer, one, seconds) for one in ones]
+                records = [self._record(name, explainer, one, seconds) for one in ones]
                 indices = [record["target"]["index"] for record in records]
                 for place, (one, record) in enumerate(zip(ones, records, strict=True)):
                     index = indices[place]
@@ -220,17 +236,12 @@ class ImageExplainer:
                     if index in indices[:place]:
                         continue
                     alike = {t for t, i in zip(_listed(group), indices, strict=True) if i == index}
-                    yield Result(
-                        record,
-                        view,
-                        tensor,
-                        one.attribution,
-                        self.card.channel_axis - 1 if one.attribution.ndim == 4 else None,
-                        key=key_of(self._question(path, method), index),
-                        asked=tuple(name for name, target in asked.items() if target in alike),
-                        image_stat=stat,
-                        shared=shared,
-                    )
+                    names = tuple(text for text, target in asked.items() if target in alike)
+                    yield Explained(record, one.attribution, names)
+
+    def targets_of(self, method: str) -> dict[str, list[Target | Rank]]:
+        """All targets, of one method alone, as `explained` takes them."""
+        return {method: self._targets}
 
     def _explained(
         self, explainer: Explainer, tensor: np.ndarray, group: Any, **how: Any
@@ -254,7 +265,7 @@ class ImageExplainer:
     def output_row(self, tensor: np.ndarray) -> np.ndarray:
         """The file's own explained output for one input, as one row."""
         output = self._subject.output.name
-        session = self.file.session(self._asked.provider)
+        session = self.file.session(self._asked.provider, self._asked.threads)
         return session.run({self._subject.input.name: tensor}, [output])[output].reshape(-1)
 
     def _check_first(self, explainer: Explainer, tensor: np.ndarray, e: Explanation) -> None:

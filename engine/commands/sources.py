@@ -44,7 +44,7 @@ def find_images(given: Sequence[str], recursive: bool = False) -> list[Found]:
         elif os.path.lexists(text) or not glob.has_magic(text):
             images = [Found(text)]
         else:
-            images = [Found(path) for path in _matching(text)]
+            images = [Found(path) for path in find_pattern(text)]
         for image in images or [Found(text)]:
             found.setdefault(real_path(image.path), image)
     return list(found.values())
@@ -65,7 +65,7 @@ def _walk(folder: str, recursive: bool) -> list[str]:
     found = []
     for path, folders, names in os.walk(folder, onerror=_raise):
         folders[:] = sorted(name for name in folders if not name.startswith(".")) * recursive
-        found += _images(path, names)
+        found += image_names(path, names)
     return found
 
 
@@ -73,17 +73,17 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _matching(pattern: str) -> list[str]:
+def find_pattern(pattern: str) -> list[str]:
     """What fits a pattern: files that end as images' do, or any file where none does."""
     files = [path for path in glob.glob(pattern, recursive=True) if os.path.isfile(path)]
     by_folder: dict[str, list[str]] = {}
     for path in files:
         by_folder.setdefault(os.path.dirname(path), []).append(os.path.basename(path))
-    found = [path for folder, names in by_folder.items() for path in _images(folder, names)]
+    found = [path for folder, names in by_folder.items() for path in image_names(folder, names)]
     return sorted(found or files)
 
 
-def _images(folder: str, names: Sequence[str]) -> list[str]:
+def image_names(folder: str, names: Sequence[str]) -> list[str]:
     """Those of a folder's files that are images by name, sorted, but for hidden and own ones."""
     ends = image_extensions()
     place = Path(folder)

@@ -1,5 +1,6 @@
 """Images in: from a file to the tensor that the model takes, and to the region that it sees."""
 
+import io
 import os
 import warnings
 from collections.abc import Sequence
@@ -40,17 +41,49 @@ def read_image(path: str | os.PathLike[str]) -> Image.Image:
         raise InvalidInputError(f"image {path}: expected a file, got a directory")
     _refuse_special(path, "image")
     try:
-        if path.stat().st_size == 0:
-            raise InvalidInputError(f"image {path}: expected an image, got an empty file")
+        size = path.stat().st_size
+    except FileNotFoundError:
+        raise InvalidInputError(f"image {path}: no such file") from None
+    except Exception as error:
+        raise _unreadable(path, error) from None
+    if size == 0:
+        raise InvalidInputError(f"image {path}: expected an image, got an empty file")
+    return _decoded(path, path)
+
+
+def read_image_bytes(content: bytes, name: str) -> Image.Image:
+    """Read an image file's bytes, as `read_image` does; `name` stands for it in messages."""
+    if not content:
+        raise InvalidInputError(f"image {name}: expected an image, got no bytes")
+    return _decoded(io.BytesIO(content), name)
+
+
+def image_of_array(pixels: np.ndarray, name: str) -> Image.Image:
+    """An image of pixels that somebody else has read: RGB.
+
+    pixels: uint8 [H, W], or [H, W, C] of 1 (gray), 3 (RGB) or 4 channels (RGBA).
+
+    Raises InvalidInputError where they are something else; `name` stands for the image there.
+    """
+    channels = pixels.shape[2] if pixels.ndim == 3 else 1 if pixels.ndim == 2 else 0
+    if pixels.dtype != np.uint8 or channels not in (1, 3, 4) or 0 in pixels.shape:
+        raise InvalidInputError(
+            f"image {name}: expected uint8 [H, W] or [H, W, 1, 3 or 4], got {pixels.dtype} "
+            f"{list(pixels.shape)}"
+        )
+    return _to_rgb(Image.fromarray(pixels[:, :, 0] if channels == 1 == pixels.ndim - 2 else pixels))
+
+
+def _decoded(file: Path | io.BytesIO, path: Path | str) -> Image.Image:
+    """The image in a file, which messages call `path`."""
+    try:
         with warnings.catch_warnings():
             # Pillow only warns up to twice its limit, and would decode the pixels.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            with Image.open(file) as image:
                 image.load()
                 upright = ImageOps.exif_transpose(image)
                 rgb = _to_rgb(upright, image.format)
-    except InvalidInputError:
-        raise
     except FileNotFoundError:
         raise InvalidInputError(f"image {path}: no such file") from None
     except UnidentifiedImageError:
@@ -60,11 +93,15 @@ def read_image(path: str | os.PathLike[str]) -> Image.Image:
         raise InvalidInputError(f"image {path}: expected {limit}, got more") from None
     except Exception as error:
         # Pillow's decoders raise nearly anything on damaged files: OSError, SyntaxError, ...
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InvalidInputError(f"image {path}: cannot be read, {reason}") from None
+        raise _unreadable(path, error) from None
     if 0 in rgb.size:
         raise InvalidInputError(f"image {path}: expected pixels, got size {rgb.size}")
     return rgb
+
+
+def _unreadable(path: Path | str, error: Exception) -> InvalidInputError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return InvalidInputError(f"image {path}: cannot be read, {reason}")
 
 
 def _refuse_special(path: Path, what: str) -> None:
@@ -80,7 +117,7 @@ def region_of_input(region: np.ndarray, card: ModelCard) -> np.ndarray:
     """
     pixels = Image.fromarray(np.where(region, 255, 0).astype(np.uint8)).convert("RGB")
     plain = replace(card, interpolation="nearest", labels=None)
-    return np.asarray(_model_pixels(pixels, plain).convert("L")) > 127
+    return np.asarray(model_pixels(pixels, plain).convert("L")) > 127
 
 
 def image_extensions() -> frozenset[str]:
@@ -111,8 +148,8 @@ def image_to_tensor(image: Image.Image, card: ModelCard) -> tuple[np.ndarray, Im
     pixels a side).
     """
     image = _checked(image)
-    tensor = _pixels_to_tensor(_model_pixels(image, card), card)
-    return tensor, _view(image, card)
+    tensor = pixels_to_tensor(model_pixels(image, card), card)
+    return tensor, view_of(image, card)
 
 
 def baseline_image(choice: str, image: Image.Image, card: ModelCard) -> np.ndarray:
@@ -128,9 +165,9 @@ def baseline_image(choice: str, image: Image.Image, card: ModelCard) -> np.ndarr
         over_space = tuple(axis for axis in (1, 2, 3) if axis != card.channel_axis)
         return tensor.astype(np.float64).mean(axis=over_space, keepdims=True).astype(np.float32)
     if choice == "blur":
-        pixels = _model_pixels(_checked(image), card)
+        pixels = model_pixels(_checked(image), card)
         blurred = pixels.filter(ImageFilter.GaussianBlur(pixels.width / 10))
-        return _pixels_to_tensor(blurred, card).astype(np.float32)
+        return pixels_to_tensor(blurred, card).astype(np.float32)
     return fixed_baseline(choice, card)
 
 
@@ -253,8 +290,8 @@ def _padded(size: tuple[int, int], card: ModelCard) -> tuple[int, int, int, int]
     return (width - inner_width) // 2, (height - inner_height) // 2, inner_width, inner_height
 
 
-def _model_pixels(image: Image.Image, card: ModelCard) -> Image.Image:
-    """Bring an RGB image to the card's size."""
+def model_pixels(image: Image.Image, card: ModelCard) -> Image.Image:
+    """Bring an RGB image to the card's size: what `pixels_to_tensor` takes."""
     height, width = card.size
     resample = _INTERPOLATIONS[card.interpolation]
     if card.resize == "crop":
@@ -272,7 +309,7 @@ def _model_pixels(image: Image.Image, card: ModelCard) -> Image.Image:
     return canvas
 
 
-def _view(image: Image.Image, card: ModelCard) -> Image.Image:
+def view_of(image: Image.Image, card: ModelCard) -> Image.Image:
     """Cut out of the photo what the model sees, at the photo's own resolution."""
     if card.resize == "stretch":
         return image.copy()
@@ -293,7 +330,7 @@ def _view(image: Image.Image, card: ModelCard) -> Image.Image:
     return canvas
 
 
-def _pixels_to_tensor(pixels: Image.Image, card: ModelCard) -> np.ndarray:
+def pixels_to_tensor(pixels: Image.Image, card: ModelCard) -> np.ndarray:
     """Normalise an RGB image of the card's size, and put its axes in the card's order."""
     if card.channels == "GRAY":
         values = np.asarray(pixels.convert("L"))[:, :, None]

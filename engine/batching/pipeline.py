@@ -1,0 +1,189 @@
+"""Reading, decoding, explaining and writing at the same time, by several processes, in order."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import Connection
+from typing import Any
+
+from ... import OnnxplainError
+from .items import Item
+from .question import Question
+from .rows import failed_row
+from .work import (
+    Answer,
+    Explaining,
+    begin,
+    decode,
+    decode_all,
+    decode_and_explain,
+    explain_all,
+)
+
+# Images that go through a process together: sending them costs little then, and there is little to
+# do again where a process ends.
+_CHUNK, _CHUNK_WITH_PICTURES = 8, 2
+# Images in a row whose process has ended by itself: then it is not the images.
+_MOST_ENDED = 3
+
+
+class ProcessesEndedError(OnnxplainError):
+    """Processes end by themselves, whatever they are given."""
+
+
+def answers(
+    items: Iterable[Item], question: Question, folder: str | None, workers: int, decoders: int
+) -> Generator[Answer]:
+    """The answer to each item, in order.
+
+    At any time a fixed number of images is on its way, however many there are in all.
+
+    Args:
+        items: in order; read as they are needed.
+        question: what is asked.
+        folder: where pictures go.
+        workers: processes that explain; 0: this one does all of it.
+        decoders: processes that decode; 0: those that explain do that, too.
+
+    Raises:
+        OnnxplainError: the model can no longer be opened, or processes end whatever they are given.
+        OSError: a picture cannot be written.
+    """
+    if not workers:
+        explaining = Explaining(question, folder)
+        yield from (explaining(decode(item, question)) for item in items)
+        return
+    chunks = _chunks(items, _CHUNK_WITH_PICTURES if question.form.pictures else _CHUNK)
+    pools = _Pools(question, folder, workers, decoders)
+    try:
+        yield from _in_order(chunks, pools, 3 * workers + 2 * decoders)
+    finally:
+        pools.close()
+
+
+def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    chunk: list[Item] = []
+    for item in items:
+        chunk.append(item)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _in_order(chunks: Iterator[list[Item]], pools: _Pools, ahead: int) -> Iterator[Answer]:
+    """Keep `ahead` chunks on their way, and give out what comes back in order."""
+    pending: deque[tuple[list[Item], Future[list[Answer]]]] = deque()
+    ended = 0
+    while True:
+        try:
+            while len(pending) < ahead and (chunk := next(chunks, None)) is not None:
+                pending.append((chunk, pools.submit(chunk)))
+            if not pending:
+                return
+            found = pending[0][1].result()
+        except BrokenProcessPool:
+            # Which image it was nobody knows: those on their way go again, one by one.
+            again = [item for chunk, _ in pending for item in chunk]
+            pending.clear()
+            pools.reopen()
+            for item in again:
+                answer = pools.alone(item)
+                ended = 0 if answer is not None else ended + 1
+                if ended > _MOST_ENDED:
+                    raise ProcessesEndedError(
+                        "processes end by themselves, whatever image they are given (is there "
+                        "enough memory?)"
+                    ) from None
+                error = f"image {item.name}: the process that explained it ended by itself"
+                yield answer or Answer([failed_row(item.name, error)])
+            continue
+        pending.popleft()
+        yield from found
+
+
+class _Pools:
+    """Processes that decode, and processes that explain."""
+
+    def __init__(self, question: Question, folder: str | None, workers: int, decoders: int):
+        self._arguments = question, folder
+        self._counts = workers, decoders
+        self._open()
+
+    def _open(self) -> None:
+        """Start the processes.
+
+        They come from a server that has the imports done, or are new: what a fork would copy of
+        this process (locks, threads of ONNX Runtime and Arrow) is none of theirs.
+        """
+        context = multiprocessing.get_context(_start_method())
+        if context.get_start_method() == "forkserver":
+            multiprocessing.set_forkserver_preload([begin.__module__])
+        ours, theirs = context.Pipe(duplex=False)
+        # The end that is read goes to them; all of them end when the other is closed.
+        self._lifeline: Connection = theirs
+        workers, decoders = self._counts
+
+        def pool(count: int) -> ProcessPoolExecutor:
+            return ProcessPoolExecutor(
+                count, context, initializer=begin, initargs=(*self._arguments, ours)
+            )
+
+        self._workers = pool(workers)
+        self._decoders = pool(decoders) if decoders else None
+
+    def submit(self, chunk: Sequence[Item]) -> Future[list[Answer]]:
+        """Send a chunk on its way."""
+        answered: Future[list[Answer]] = Future()
+
+        def explain(decoded: Any, task: Any = explain_all) -> None:
+            explaining = self._workers.submit(task, decoded)
+            explaining.add_done_callback(lambda done: _then(done, answered.set_result, answered))
+
+        try:
+            if self._decoders is None:
+                explain(chunk, decode_and_explain)
+            else:
+                decoding = self._decoders.submit(decode_all, chunk)
+                decoding.add_done_callback(lambda done: _then(done, explain, answered))
+        except BrokenProcessPool as error:
+            answered.set_exception(error)
+        return answered
+
+    def alone(self, item: Item) -> Answer | None:
+        """The answer to one item while nothing else is done; None where the process ends of it."""
+        try:
+            return self.submit([item]).result()[0]
+        except BrokenProcessPool:
+            self.reopen()
+            return None
+
+    def reopen(self) -> None:
+        """New processes in place of all."""
+        self.close()
+        self._open()
+
+    def close(self) -> None:
+        """End all processes at once."""
+        for pool in (self._workers, self._decoders):
+            if pool is not None:
+                pool.shutdown(wait=False, cancel_futures=True)
+        self._lifeline.close()
+
+
+def _then(done: Future[Any], go_on: Callable[[Any], object], answered: Future[Any]) -> None:
+    """Go on with a result, or hand the error to whom waits for the end of it all."""
+    try:
+        go_on(done.result())
+    except BaseException as error:
+        answered.set_exception(error)
+
+
+def _start_method() -> str:
+    return "forkserver" if sys.platform == "linux" else "spawn"

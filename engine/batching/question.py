@@ -1,0 +1,136 @@
+"""What a batch asks of every image: all that shapes a row, and what a row looks like."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ... import InvalidInputError, __version__
+from ...graph_passes.graph.limits import Limits, in_force
+from ...graph_passes.methods import find_method
+from ...models.card import ModelCard
+from ..commands.asked import Options
+from ..commands.image_explainer import ImageExplainer
+from ..running.session import cuda_problem
+
+_GRID = re.compile(r"([1-9][0-9]{0,4})\s*[xX×]\s*([1-9][0-9]{0,4})")
+DTYPES = ("float32", "float16")
+
+
+@dataclass(frozen=True)
+class Form:
+    """How attributions are stored.
+
+    Attributes:
+        dtype: "float32" or "float16".
+        grid: (height, width) to pool them to; None: as they are.
+        attributions: False: not at all.
+        pictures: whether overlays are drawn, too.
+    """
+
+    dtype: str = "float32"
+    grid: tuple[int, int] | None = None
+    attributions: bool = True
+    pictures: bool = False
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of every image; it is sent to every process.
+
+    Attributes:
+        model: path of the model.
+        sha256: of the model.
+        options: as asked for, with the card that was found, and the provider and threads decided.
+        form: how attributions are stored.
+        card: of `options`.
+        limits: what the model may cost.
+        shapes: method -> shape of a stored attribution.
+        facts: what tells this question from others, as JSON holds it.
+    """
+
+    model: str
+    sha256: str
+    options: Options
+    form: Form
+    card: ModelCard
+    limits: Limits
+    shapes: Mapping[str, tuple[int, ...]]
+    facts: Mapping[str, Any]
+
+    @property
+    def tuples(self) -> bool:
+        """Whether index tuples are asked for, so that a target's index is a list."""
+        return any("," in target for target in self.options.targets)
+
+
+def parse_grid(text: str) -> tuple[int, int]:
+    """(height, width) of a text such as "14x14".
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    found = _GRID.fullmatch(text.strip())
+    if not found:
+        raise InvalidInputError(f"grid: expected HEIGHTxWIDTH such as 14x14, got {text!r}")
+    return int(found[1]), int(found[2])
+
+
+def question_for(model: str, options: Options, form: Form) -> tuple[Question, list[str]]:
+    """Read the model, check all that can be checked without an image, and say what is asked.
+
+    Returns:
+        The question, and notes for people: methods left out, what was assumed for want of a card.
+
+    Raises:
+        UnsupportedModelError, InvalidInputError: as `ImageExplainer`; or a grid that is finer than
+            the input.
+    """
+    provider = options.provider
+    if provider == "auto":
+        provider = "cpu" if cuda_problem() else "cuda"
+    explainer = ImageExplainer(model, replace(options, provider=provider))
+    card = explainer.card
+    methods = tuple(explainer.explainers)
+    options = replace(options, provider=provider, methods=methods, card=card, labels=None)
+    shapes = {method: _shape(method, card, form) for method in methods}
+    subject = next(iter(explainer.explainers.values())).subject
+    labels = json.dumps(card.labels).encode()
+    facts = {
+        "onnxplain": __version__,
+        "model_sha256": explainer.file.sha256,
+        "methods": explainer.options,
+        "targets": list(options.targets),
+        "output": subject.output.name,
+        "provider": provider,
+        "labels_sha256": hashlib.sha256(labels).hexdigest(),
+        "attribution": form.dtype if form.attributions else None,
+        "shapes": {method: list(shape) for method, shape in shapes.items()},
+        "grid": form.grid and list(form.grid),
+        "pictures": form.pictures,
+    }
+    question = Question(
+        model, explainer.file.sha256, options, form, card, in_force(), shapes, facts
+    )
+    return question, _notes(explainer)
+
+
+def _shape(method: str, card: ModelCard, form: Form) -> tuple[int, ...]:
+    if form.grid is not None:
+        if form.grid[0] > card.size[0] or form.grid[1] > card.size[1]:
+            sides, got = "x".join(map(str, card.size)), "x".join(map(str, form.grid))
+            raise InvalidInputError(f"grid: expected at most the input's {sides}, got {got}")
+        return form.grid
+    return card.size if find_method(method).per_location else card.tensor_shape[1:]
+
+
+def _notes(explainer: ImageExplainer) -> list[str]:
+    notes = [f"skipped {method}: {reason}" for method, reason in explainer.skipped.items()]
+    if explainer.card.assumed:
+        guesses = "; ".join(explainer.card.assumed)
+        notes.append(f"no model card, assumed: {guesses} (--card FILE says otherwise)")
+    return notes

@@ -1,0 +1,91 @@
+"""Rows: what is kept of one image, method and target."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from ... import InvalidInputError
+from .question import Question
+
+Row = dict[str, Any]
+# Below it float16 has fewer than its 11 bits, down to none.
+_LEAST_FLOAT16 = float(np.finfo(np.float16).smallest_normal)
+
+
+def row_of(record: dict[str, Any], attribution: np.ndarray, question: Question) -> Row:
+    """The row of an explained target.
+
+    Args:
+        record: as in results.json.
+        attribution: [1, H, W], or the input's shape.
+        question: what was asked.
+
+    Raises:
+        InvalidInputError: the attribution does not fit the type in which it is stored.
+    """
+    target = record["target"]
+    index = target["index"]
+    if question.tuples and not isinstance(index, list):
+        index = [index]
+    names = ("score", "probability", "baseline_score", "delta", "relative_delta", "steps")
+    return {
+        "image": record["image"],
+        "method": record["method"],
+        "target_index": index,
+        "target_label": target["label"],
+        **{name: record[name] for name in names},
+        "attribution": _stored(attribution[0], record["method"], question),
+        "error": None,
+    }
+
+
+def failed_row(image: str, error: str, method: str | None = None) -> Row:
+    """The row of an image, or of an image and a method, that could not be explained."""
+    return {"image": image, "method": method, "error": error}
+
+
+def _stored(attribution: np.ndarray, method: str, question: Question) -> np.ndarray | None:
+    form = question.form
+    if not form.attributions:
+        return None
+    if form.grid is not None:
+        if attribution.ndim == 3:
+            attribution = attribution.sum(axis=question.card.channel_axis - 1, dtype=np.float64)
+        attribution = pooled(attribution, form.grid)
+    if attribution.shape != question.shapes[method]:
+        expected = list(question.shapes[method])
+        raise InvalidInputError(
+            f"expected an attribution of {expected}, got {list(attribution.shape)}"
+        )
+    largest = float(np.abs(attribution).max(initial=0.0))
+    if form.dtype == "float16" and not (
+        largest == 0 or _LEAST_FLOAT16 <= largest <= np.finfo(np.float16).max
+    ):
+        raise InvalidInputError(
+            f"the largest attribution is {largest:.3g}, which float16 cannot hold: store float32"
+        )
+    return attribution.astype(form.dtype)
+
+
+def pooled(attribution: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """The mean of [H, W] over each cell of a grid, float64; a pixel on a border counts by its part.
+
+    Cells all have the same area, so that the sum over a cell is its mean times H W / (cells).
+    """
+    down, across = (_parts(n, g) for n, g in zip(attribution.shape, grid, strict=True))
+    # Not by matrix products, whose threads and order of summing depend on the machine's BLAS.
+    rows = np.einsum("gh,hw->gw", down, attribution.astype(np.float64))
+    return np.einsum("gw,kw->gk", rows, across)
+
+
+@cache
+def _parts(length: int, cells: int) -> np.ndarray:
+    """[cells, length]: what part of a cell each of `length` pixels is; rows sum to 1."""
+    edges = np.arange(cells + 1) * (length / cells)
+    pixels = np.arange(length)
+    low = np.maximum(edges[:-1, None], pixels)
+    high = np.minimum(edges[1:, None], pixels + 1)
+    return np.maximum(high - low, 0) / (length / cells)

@@ -1,0 +1,208 @@
+"""What the processes of a batch do with images: decode them, and explain them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import warnings
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ... import OnnxplainError, UnsupportedModelError
+from ...graph_passes.graph.limits import within
+from ..commands.image_explainer import Explained, ImageExplainer
+from ..commands.records import index_text
+from ..files.writing import place, write_draft
+from ..inputs.image import (
+    baseline_arrays,
+    image_of_array,
+    is_of_the_image,
+    model_pixels,
+    pixels_to_tensor,
+    read_image,
+    read_image_bytes,
+    view_of,
+)
+from ..model import Model
+from ..pictures.captions import drawn_score, drawn_target, subtitle_of
+from ..pictures.heatmap import save_png
+from ..pictures.overlay import overlay
+from .items import Item
+from .question import Question
+from .rows import Row, failed_row, row_of
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+PICTURES = "_pictures"
+
+
+class Decoded(NamedTuple):
+    """An image that was read, or why it could not be.
+
+    Attributes:
+        number, name: of the item.
+        pixels: of the size that the model takes: a quarter of the bytes of its tensor.
+        baseline: the image's own, where the question asks for such.
+        view: what the model sees of the photo, where pictures are drawn.
+        error: why it could not be read.
+        missing: whether there was nothing where it should be.
+    """
+
+    number: int
+    name: str
+    pixels: Image.Image | None = None
+    baseline: Any = None
+    view: Image.Image | None = None
+    error: str | None = None
+    missing: bool = False
+
+
+class Answer(NamedTuple):
+    """The rows of one image; `missing` as in `Decoded`."""
+
+    rows: list[Row]
+    missing: bool = False
+
+
+def decode(item: Item, question: Question) -> Decoded:
+    """Read an image."""
+    card, choice = question.card, question.options.baseline
+    content = item.content
+    try:
+        if content is None:
+            return Decoded(item.number, item.name, error=f"image {item.name}: nothing is there")
+        if isinstance(content, bytes):
+            image = read_image_bytes(content, item.name)
+        elif isinstance(content, str):
+            image = read_image(content)
+        else:
+            image = image_of_array(content, item.name)
+        pixels = model_pixels(image, card)
+        baseline = None
+        if choice is not None and is_of_the_image(choice):
+            baseline = baseline_arrays(choice, card, image)
+        view = view_of(image, card) if question.form.pictures else None
+        return Decoded(item.number, item.name, pixels, baseline, view)
+    except OnnxplainError as error:
+        missing = isinstance(content, str) and not os.path.exists(content)
+        return Decoded(item.number, item.name, error=str(error), missing=missing)
+
+
+class Explaining:
+    """A model, ready to make rows of decoded images.
+
+    Args:
+        question: what is asked.
+        folder: where pictures go.
+        file: the model, where it is read already.
+
+    Raises:
+        UnsupportedModelError: the file is another one than when the batch began.
+    """
+
+    def __init__(
+        self,
+        question: Question,
+        folder: str | os.PathLike[str] | None = None,
+        file: Model | None = None,
+    ):
+        self._question, self._folder = question, folder
+        with within(question.limits):
+            self._explainer = ImageExplainer(question.model, question.options, file=file)
+        if file is None and self._explainer.file.sha256 != question.sha256:
+            raise UnsupportedModelError(f"model {question.model}: it has changed on the way")
+
+    def __call__(self, decoded: Decoded) -> Answer:
+        """The rows of one image.
+
+        Raises:
+            OSError: a picture cannot be written.
+        """
+        if decoded.pixels is None:
+            error = decoded.error or ""
+            return Answer([failed_row(decoded.name, error)], decoded.missing)
+        rows: list[Row] = []
+        tensor = pixels_to_tensor(decoded.pixels, self._question.card)
+        for method in self._explainer.explainers:
+            targets = self._explainer.targets_of(method)
+            try:
+                with within(self._question.limits):
+                    for one in self._explainer.explained(
+                        decoded.name, tensor, decoded.baseline, targets=targets
+                    ):
+                        rows.append(row_of(one.record, one.attribution, self._question))
+                        if decoded.view is not None:
+                            self._draw(decoded, one)
+            except OnnxplainError as error:
+                rows.append(failed_row(decoded.name, str(error), method))
+        return Answer(rows)
+
+    def _draw(self, decoded: Decoded, one: Explained) -> None:
+        assert decoded.view is not None and self._folder is not None
+        attribution, record = one.attribution, one.record
+        picture = overlay(
+            decoded.view,
+            attribution[0],
+            method=record["method"],
+            title=drawn_target(record),
+            keep=drawn_score(record),
+            subtitle=subtitle_of(record, not attribution.any()),
+            channel_axis=self._question.card.channel_axis - 1 if attribution.ndim == 4 else None,
+        )
+        index = index_text(record["target"]["index"])
+        name = f"{decoded.number:08}.{record['method']}.{index}.png"
+        folder = Path(self._folder)
+        place(write_draft(folder, lambda file: save_png(picture, file)), folder / name)
+
+
+class _Process:
+    """What a process keeps between its tasks."""
+
+    question: Question
+    folder: str | None = None
+    explaining: Explaining | None = None
+
+
+def begin(question: Question, folder: str | None, lifeline: Connection | None) -> None:
+    """Make this process ready for its tasks.
+
+    Args:
+        question: what is asked.
+        folder: where pictures go.
+        lifeline: when its other end is closed, as at the latest when the main process is gone, this
+            process ends.
+    """
+    # Ctrl-C goes to all processes; the main one ends the others.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.getLogger("onnxplain").addHandler(logging.NullHandler())
+    warnings.simplefilter("ignore")
+    _Process.question, _Process.folder, _Process.explaining = question, folder, None
+    if lifeline is not None:
+        threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
+
+
+def _end_with(lifeline: Connection) -> None:
+    lifeline.poll(None)
+    os._exit(1)
+
+
+def decode_all(items: Sequence[Item]) -> list[Decoded]:
+    """A decoding process's task."""
+    return [decode(item, _Process.question) for item in items]
+
+
+def explain_all(decoded: Sequence[Decoded]) -> list[Answer]:
+    """An explaining process's task."""
+    if _Process.explaining is None:
+        _Process.explaining = Explaining(_Process.question, _Process.folder)
+    return [_Process.explaining(one) for one in decoded]
+
+
+def decode_and_explain(items: Sequence[Item]) -> list[Answer]:
+    """Both, where no process decodes for others."""
+    return explain_all(decode_all(items))
