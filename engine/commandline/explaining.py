@@ -65,7 +65,7 @@ from .terminal import complain, print_lines, progress_bar
 )
 @RUNNING
 def explain(model: str, images: tuple[str, ...], **chosen: Any) -> int:
-    """Explain what MODEL looked at in each IMAGE: a file, a folder, or a quoted pattern.
+    """Explain what MODEL looked at in each IMAGE: a file, a folder, a quoted pattern, or - (stdin).
 
     Writes a picture and an array for each image, method and target, and one results.json, to which
     later runs add. What is finished is on record at once (results.jsonl), however a run ends.

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 
 from ...graph_passes.methods import find_method
 from ...models.card import ModelCard, card_to_json
-from ..inputs.image import BASELINE_CHOICES
+from ..inputs.image import BASELINE_CHOICES, STDIN, stdin_bytes
 
 FAILED = "failed"
 
@@ -112,7 +113,12 @@ def real_path(path: str) -> str:
 
 
 def image_stat(path: str) -> list[int] | None:
-    """Size in bytes and time of change in ns, which say whether it is still the same; or None."""
+    """Size in bytes and time of change in ns, which say whether it is still the same; or None.
+
+    Of standard input its size and a checksum.
+    """
+    if path == STDIN:
+        return [len(stdin_bytes()), zlib.crc32(stdin_bytes())]
     try:
         found = os.stat(path)
     except (OSError, ValueError):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..files.writing import Draft, drop, place, write_draft, write_whole
+from ..inputs.image import STDIN
 from ..pictures.captions import (
     delta_text,
     drawn_score,
@@ -169,7 +170,7 @@ def _pictures_first(name: str) -> bool:
 def _file_base(record: dict[str, Any]) -> str:
     """What the record's files are called, if no other record's are: `<image>.<method>.<target>`."""
     end = f".{record['method']}.{index_text(record['target']['index'])}"
-    stem = Path(record["image"]).stem
+    stem = "stdin" if record["image"] == STDIN else Path(record["image"]).stem
     room = _LONGEST_NAME - len(os.fsencode(end))
     while len(os.fsencode(stem)) > room:
         stem = stem[:-1]

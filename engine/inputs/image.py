@@ -2,9 +2,11 @@
 
 import io
 import os
+import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,8 @@ from ...models.card import ModelCard, black_image, normalise, white_image
 BASELINE_CHOICES = ("black", "white", "mean", "blur")
 BASELINES_OF_THE_IMAGE = ("mean", "blur")
 _LONGEST_VIEW = 4096
+# The name of what comes on standard input, of which at most so many bytes are read.
+STDIN, _MOST_OF_STDIN = "-", 2**30
 _MOST_RESIZED = 2**26
 # Formats that Pillow names, and has no decoder of its own for.
 _UNREAD = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
@@ -27,15 +31,24 @@ _INTERPOLATIONS = {
 }
 
 
+@cache
+def stdin_bytes() -> bytes:
+    """All that comes on standard input, read once."""
+    return sys.stdin.buffer.read(_MOST_OF_STDIN)
+
+
 def read_image(path: str | os.PathLike[str]) -> Image.Image:
     """Read an image file as 8-bit RGB, turned upright as its EXIF orientation says.
 
     Transparency is composited on white; 16-bit and floating-point images are scaled to 8 bits
-    (floats by 255 where they lie in 0..1); of an animation the first frame is taken.
+    (floats by 255 where they lie in 0..1); of an animation the first frame is taken. "-" is what
+    comes on standard input.
 
     Raises InvalidInputError when the file is missing, a directory, empty, not an image that Pillow
     knows, truncated or damaged, or has more pixels than `PIL.Image.MAX_IMAGE_PIXELS`.
     """
+    if os.fspath(path) == STDIN:
+        return read_image_bytes(stdin_bytes(), STDIN)
     path = Path(path)
     if path.is_dir():
         raise InvalidInputError(f"image {path}: expected a file, got a directory")

@@ -21,7 +21,7 @@ class Photos(CalibrationDataReader):
         card = read_card(demo_model().with_suffix(".json"))
         self._left = [image_to_tensor(read_image(path), card)[0] for path in demo_photos()]
 
-    def get_next(self):
+    def get_next(self):  # pyright: ignore[reportIncompatibleMethodOverride]
         return {"input": self._left.pop()} if self._left else None
 
 

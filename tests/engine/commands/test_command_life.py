@@ -88,6 +88,22 @@ def test_defaults_from_the_environment(command, monkeypatch, tmp_path, model, se
     assert status == 2 and "many" in err and err.count("\n") == 1
 
 
+def test_an_image_on_standard_input(tmp_path: Path, model: Path, seven: Path) -> None:
+    arguments = ["explain", str(model), "-", "-m", "saliency", "-m", "deeplift", "--resume"]
+    run = [sys.executable, "-c", "from onnxplain.cli import main; main()", *arguments]
+    expected = onnxplain.Explainer(model, "saliency")
+    (e,) = expected.images(seven)
+    for content, status in ((seven.read_bytes(), 0), (seven.read_bytes(), 0), (b"nothing", 1)):
+        done = subprocess.run(
+            [*run, "-o", str(tmp_path / "out")], input=content, capture_output=True
+        )
+        assert done.returncode == status, done.stderr
+    with np.load(tmp_path / "out" / "stdin.saliency.7.npz") as arrays:
+        np.testing.assert_array_equal(arrays["attribution"], e.attribution)
+    records = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert {r["image"] for r in records} == {"-"}
+
+
 def test_smooth_draws_a_blob(command, tmp_path: Path, model: Path, seven: Path) -> None:
     for name, more in (("plain", []), ("blob", ["--smooth", "1"])):
         status, *_ = command(
