@@ -72,6 +72,7 @@ ORDER = (
 HOMES = {
     "onnxruntime": {"engine/running/session.py", "engine/running/optimised.py"},
     "PIL": {
+        "engine/commands/shared.py",
         "engine/drawing.py",
         "engine/inputs/image.py",
         "engine/pictures/embedded.py",

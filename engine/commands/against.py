@@ -10,24 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from ... import InvalidInputError, OnnxplainError, UnsupportedModelError
+from ... import InvalidInputError, UnsupportedModelError
 from ..comparing.drift import Drift, MapDrift, ScoreDrift, at_size, map_drift, worst_first
-from ..comparing.likeness import by_location
 from ..facts import versions
-from ..files.writing import reason_of
 from ..inspection import card_or_assumption
 from ..model import Model, opened
-from ..pictures.captions import drawn_score, drawn_target, target_name
+from ..pictures.captions import target_name
 from ..pictures.panel import PanelRow
-from ..running.stopping import check_stopped
 from .asked import Options
 from .image_explainer import ImageExplainer
 from .results import Result
+from .shared import one_by_one, panel_row, place_map, small_view
 from .sources import find_images
 
 Progress = Callable[[str, float], None]
-# Pixels on the longer side of the photos that pictures are drawn from.
-_VIEW = 640
 
 
 def drift_files(
@@ -61,17 +57,7 @@ def drift_files(
     work = _Drifting(first, tell)
     for other in others:
         work.against(os.fspath(other), asked)
-    for place, image in enumerate(found):
-        check_stopped()
-        tell(Path(image.path).name, place / len(found))
-        try:
-            if image.problem is not None:
-                raise InvalidInputError(image.problem)
-            work.add(image.path)
-        except OnnxplainError as error:
-            work.failed.append({"image": image.path, "error": str(error)})
-        except OSError as error:
-            work.failed.append({"image": image.path, "error": reason_of(error)})
+    work.failed += one_by_one(found, work.add, tell)
     return work.drift()
 
 
@@ -113,7 +99,7 @@ class _Drifting:
     def add(self, path: str) -> None:
         """Explain one image by all models."""
         own = {r.record["method"]: r for r in self._first.explain(path)}
-        rows = [_panel_row(path, self._first, own)]
+        rows = [panel_row(_named(self._first, path), own)]
         maps, scores = [], []
         for name, explainer in self._others.items():
             shared = [m for m in own if m in explainer.explainers]
@@ -124,10 +110,10 @@ class _Drifting:
                 for r in explainer.explain(path, targets={m: list(asked) for m in shared})
             }
             maps += [
-                map_drift(path, name, m, _place_map(own[m]), _place_map(theirs[m])) for m in shared
+                map_drift(path, name, m, place_map(own[m]), place_map(theirs[m])) for m in shared
             ]
             scores.append(self._score(path, name, own[shared[0]], theirs[shared[0]]))
-            rows.append(_panel_row(path, explainer, theirs))
+            rows.append(panel_row(_named(explainer, path), theirs))
             rows.append(_difference_row(own, theirs))
         self.maps += maps
         self.scores += scores
@@ -185,29 +171,15 @@ def _matched_input(first: ImageExplainer, other: ImageExplainer) -> str:
     return f"input {own!r} is {theirs!r} there, by order"
 
 
-def _place_map(result: Result) -> np.ndarray:
-    return by_location(result.attribution[0], result.channel_axis)
-
-
-def _panel_row(path: str, explainer: ImageExplainer, results: dict[str, Result]) -> PanelRow:
-    one = next(iter(results.values()))
-    view = one.view.copy()
-    view.thumbnail((_VIEW, _VIEW))
-    return PanelRow(
-        view=view,
-        caption=f"{Path(explainer.model).name}, {Path(path).name}: {drawn_target(one.record)}",
-        keep=drawn_score(one.record),
-        attributions={m: _place_map(r).astype(np.float32) for m, r in results.items()},
-        notes={},
-    )
+def _named(explainer: ImageExplainer, path: str) -> str:
+    return f"{Path(explainer.model).name}, {Path(path).name}"
 
 
 def _difference_row(own: dict[str, Result], theirs: dict[str, Result]) -> PanelRow:
     """The other maps less the first ones."""
-    view = next(iter(own.values())).view.copy()
-    view.thumbnail((_VIEW, _VIEW))
+    view = small_view(next(iter(own.values())))
     gaps = {}
     for method, result in theirs.items():
-        before = _place_map(own[method])
-        gaps[method] = (at_size(_place_map(result), before.shape) - before).astype(np.float32)
+        before = place_map(own[method])
+        gaps[method] = (at_size(place_map(result), before.shape) - before).astype(np.float32)
     return PanelRow(view, "difference: the second less the first", gaps, {}, difference=True)

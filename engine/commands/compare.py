@@ -28,15 +28,14 @@ from ..comparing.facts import Agreement, MethodFacts
 from ..comparing.likeness import by_location, by_region, spearman, top_overlap
 from ..explainer import Explainer
 from ..facts import versions
-from ..files.writing import reason_of
 from ..inputs.image import BASELINE_CHOICES, baseline_arrays, read_image
 from ..model import opened
-from ..pictures.captions import delta_text, drawn_score, drawn_target, target_name
+from ..pictures.captions import target_name
 from ..pictures.panel import PanelRow
-from ..running.stopping import check_stopped
 from .asked import Options
 from .image_explainer import ImageExplainer
 from .results import Result
+from .shared import one_by_one, panel_row, place_map
 from .sources import find_images
 
 Progress = Callable[[str, float], None]
@@ -44,8 +43,6 @@ Progress = Callable[[str, float], None]
 _BY_IMAGE = 0.6
 # Images on which other baselines are tried.
 _MOST_BASELINED = 5
-# Pixels on the longer side of the photos that pictures are drawn from.
-_VIEW = 640
 
 
 @dataclass
@@ -91,17 +88,7 @@ def compare_files(
     asked = replace(options, baseline=baselines[0] if baselines else None, lenient=True)
     explainer = _with_two_classes(model, asked, lambda text: tell(text, 0.0))
     work = _Comparing(explainer, tried, tell)
-    for place, image in enumerate(found):
-        check_stopped()
-        tell(Path(image.path).name, _BY_IMAGE * place / len(found))
-        try:
-            if image.problem is not None:
-                raise InvalidInputError(image.problem)
-            work.add(image.path)
-        except OnnxplainError as error:
-            work.failed.append({"image": image.path, "error": str(error)})
-        except OSError as error:
-            work.failed.append({"image": image.path, "error": reason_of(error)})
+    work.failed += one_by_one(found, work.add, tell, _BY_IMAGE)
     return work.comparison()
 
 
@@ -138,7 +125,7 @@ class _Comparing:
             results.setdefault(result.record["method"], []).append(result)
         maps = {}
         for method, own in results.items():
-            maps[method] = _place_map(own[0])
+            maps[method] = place_map(own[0])
             self._keep(method, own, maps[method])
         names = list(maps)
         for a, first in enumerate(names):
@@ -149,7 +136,9 @@ class _Comparing:
         one = next(iter(results.values()))
         self._try_baselines(path, one[0], maps)
         self.images.append(_described(path, one))
-        self.panels.append(_panel_row(path, {m: own[0] for m, own in results.items()}, maps))
+        self.panels.append(
+            panel_row(Path(path).name, {m: own[0] for m, own in results.items()}, maps)
+        )
         if self._first is None:
             index = one[0].record["target"]["index"]
             self._first = one[0].tensor, tuple(index) if isinstance(index, list) else index
@@ -164,7 +153,7 @@ class _Comparing:
         if record["steps"] is not None:
             seen.passes.setdefault(method, []).append(record["steps"])
         if len(own) > 1:
-            other = _place_map(own[1])
+            other = place_map(own[1])
             pair = spearman(by_region(found), by_region(other)), top_overlap(found, other)
             seen.between.setdefault(method, []).append(pair)
 
@@ -308,10 +297,6 @@ def _channels(attribution: np.ndarray, card: Any) -> int | None:
     return card.channel_axis - 1 if attribution.ndim == 4 else None
 
 
-def _place_map(result: Result) -> np.ndarray:
-    return by_location(result.attribution[0], result.channel_axis)
-
-
 def _mean(values: Sequence[float]) -> float:
     """The mean of those that are numbers."""
     known = [v for v in values if not np.isnan(v)]
@@ -341,19 +326,3 @@ def _described(path: str, results: Sequence[Result]) -> dict[str, Any]:
         for r in results
     ]
     return {"image": path, "targets": targets}
-
-
-def _panel_row(
-    path: str, results: Mapping[str, Result], maps: Mapping[str, np.ndarray]
-) -> PanelRow:
-    """What is drawn of one image: the maps of its first target."""
-    one = next(iter(results.values()))
-    view = one.view.copy()
-    view.thumbnail((_VIEW, _VIEW))
-    return PanelRow(
-        view=view,
-        caption=f"{Path(path).name}: {drawn_target(one.record)}",
-        keep=drawn_score(one.record),
-        attributions={method: found.astype(np.float32) for method, found in maps.items()},
-        notes={method: delta_text(r.record) for method, r in results.items()},
-    )
