@@ -122,6 +122,8 @@ def explain_batch(
         job.run()
         return job.report
     finally:
+        sweep(directory, alone=True)
+        sweep(directory / PICTURES, alone=True)
         lock.release()
 
 
@@ -148,11 +150,11 @@ class _Job:
         }
         done = agree(folder, facts, running.resume)
         self._schema = schema_of(question, facts)
-        sweep(folder)
+        sweep(folder, alone=True)
         self._pictures = None
         if question.form.pictures:
             self._pictures = writable_folder(folder / PICTURES)
-            sweep(self._pictures)
+            sweep(self._pictures, alone=True)
         shards = -(-source.count // running.shard)
         self.report = Report(source.count, shards=(done, shards), notes=notes)
         self.report.resumed = min(done * running.shard, source.count)

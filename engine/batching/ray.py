@@ -98,15 +98,9 @@ def explain(
     Raises:
         UnsupportedModelError, InvalidInputError: as `onnxplain.Explainer`, at once.
     """
-    names = (method,) if isinstance(method, str) else tuple(method)
-    targets = (target,) if isinstance(target, str | int) else tuple(target)
-    for_methods(names, options)
-    unknown = [name for name in options if not _is_option(name)]
-    if unknown:
-        raise InvalidInputError(f"explain has no option {unknown[0]!r}")
-    asked = {"methods": names, "targets": tuple(map(str, targets)), "labels": labels}
-    asked |= {"card": card, "provider": "cuda" if num_gpus else provider}
-    asked |= {"threads": max(1, math.floor(num_cpus)), **options}
+    asked = _asked(method, target, options)
+    asked |= {"card": card, "labels": labels, "provider": "cuda" if num_gpus else provider}
+    asked["threads"] = max(1, math.floor(num_cpus))
     form = Form(dtype, grid, attributions)
     question, _ = question_for(os.fspath(model), options_from(asked), form)
     schema = schema_of(question, question.facts)
@@ -114,8 +108,16 @@ def explain(
     return _mapped(dataset, question, schema, column, actors, cost)
 
 
-def _is_option(name: str) -> bool:
-    return any(method.takes(name) for method in known_methods().values())
+def _asked(
+    method: str | Sequence[str], target: str | int | Sequence[str | int], options: dict[str, Any]
+) -> dict[str, Any]:
+    names = (method,) if isinstance(method, str) else tuple(method)
+    targets = (target,) if isinstance(target, str | int) else tuple(target)
+    for_methods(names, options)
+    for name in options:
+        if not any(one.takes(name) for one in known_methods().values()):
+            raise InvalidInputError(f"explain has no option {name!r}")
+    return {"methods": names, "targets": tuple(map(str, targets)), **options}
 
 
 def _mapped(
@@ -204,8 +206,8 @@ def _named(value: Any, name: str | None, root: tuple[str, str]) -> tuple[str, An
     if name is None and isinstance(value, str):
         name = value
     if name is None:
-        content = b"" if value is None else bytes(memoryview(value))
-        name = f"sha256:{hashlib.sha256(content).hexdigest()[:16]}"
+        content: Any = b"" if value is None else value
+        name = f"sha256:{hashlib.sha256(bytes(memoryview(content))).hexdigest()[:16]}"
     full, short = root
     return (short + name[len(full) :] if full and name.startswith(full) else name), value
 

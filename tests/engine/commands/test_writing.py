@@ -69,7 +69,7 @@ def test_a_pipe_is_written_to(tmp_path):
 def test_drafts_of_the_dead_are_swept_and_those_of_the_living_stay(tmp_path):
     script = (
         "import os, sys\nfrom pathlib import Path\n"
-        "from onnxplain.engine.writing import write_draft\n"
+        "from onnxplain.engine.files.writing import write_draft\n"
         "write_draft(Path(sys.argv[1]), lambda file: None); os._exit(9)"
     )
     assert subprocess.run([sys.executable, "-c", script, tmp_path]).returncode == 9
