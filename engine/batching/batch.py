@@ -13,7 +13,8 @@ from pathlib import Path
 from ..commands.asked import Options
 from ..files.writing import reason_of, sweep, writable_folder, write_whole
 from ..running.stopping import check_stopped
-from .items import Source, SourceLostError, find_source
+from .finding import find_source
+from .items import Source, SourceLostError
 from .pipeline import ProcessesEndedError, answers
 from .question import Form, Question, question_for
 from .rows import Row
@@ -122,6 +123,8 @@ def explain_batch(
         job.run()
         return job.report
     finally:
+        sweep(directory, alone=True)
+        sweep(directory / PICTURES, alone=True)
         lock.release()
 
 
@@ -148,11 +151,11 @@ class _Job:
         }
         done = agree(folder, facts, running.resume)
         self._schema = schema_of(question, facts)
-        sweep(folder)
+        sweep(folder, alone=True)
         self._pictures = None
         if question.form.pictures:
             self._pictures = writable_folder(folder / PICTURES)
-            sweep(self._pictures)
+            sweep(self._pictures, alone=True)
         shards = -(-source.count // running.shard)
         self.report = Report(source.count, shards=(done, shards), notes=notes)
         self.report.resumed = min(done * running.shard, source.count)

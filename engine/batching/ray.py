@@ -30,7 +30,8 @@ from ..files.writing import sweep, writable_folder
 from ..model import Model
 from ..running.settings import for_methods
 from .batch import Report
-from .items import TABLES, Item, Source, find_source
+from .finding import find_source
+from .items import TABLES, Item, Source
 from .question import Form, Question, question_for
 from .shards import agree, failures_in, locked, parquet_options, schema_of, table_of
 from .tables import column_of
@@ -69,9 +70,8 @@ def explain(
 ) -> ray.data.Dataset:
     """Explain the images of a Ray Dataset: a Dataset with a row for each image, method and target.
 
-    The columns are those of `onnxplain batch`. Nothing is computed before the result is used. An
-    actor loads the model once, from a copy in Ray's object store; which rows it gets, and in what
-    batches, changes none of them. An image that fails is a row with its `error`.
+    The columns are those of `onnxplain batch`. An actor loads the model once, from a copy in Ray's
+    object store; which rows it gets changes none of them. A failed image is a row with its `error`.
 
     Args:
         dataset: of `read_binary_files(..., include_paths=True)`, `read_images` (where Ray decodes,
@@ -81,8 +81,7 @@ def explain(
         target: one or several: class index, label, "top1", "top2" ..., or "1,20,30".
         column: what holds the images: files' bytes, structs with such a field, paths that every
             node can read, or uint8 arrays [H, W] or [H, W, 3 or 4]. None: `bytes`, `image` or
-            `path`, the first that is there. `path`, where it is another, names the rows; images
-            without a name are called by the SHA-256 of their bytes.
+            `path`. `path`, where it is another, names the rows; else the SHA-256 of the bytes does.
         grid: (height, width) to pool attributions to, by their mean.
         dtype: "float32" or "float16", as attributions are stored.
         attributions: False: none.
@@ -98,24 +97,25 @@ def explain(
     Raises:
         UnsupportedModelError, InvalidInputError: as `onnxplain.Explainer`, at once.
     """
+    asked = _asked(method, target, options)
+    asked |= {"card": card, "labels": labels, "threads": max(1, math.floor(num_cpus))}
+    asked["provider"] = "cuda" if num_gpus else provider
+    form = Form(dtype, grid, attributions)
+    question, _ = question_for(os.fspath(model), options_from(asked), form)
+    cost = {"num_cpus": num_cpus, "num_gpus": num_gpus, "batch_size": batch_size}
+    return _mapped(dataset, question, schema_of(question, question.facts), column, actors, cost)
+
+
+def _asked(
+    method: str | Sequence[str], target: str | int | Sequence[str | int], options: dict[str, Any]
+) -> dict[str, Any]:
     names = (method,) if isinstance(method, str) else tuple(method)
     targets = (target,) if isinstance(target, str | int) else tuple(target)
     for_methods(names, options)
-    unknown = [name for name in options if not _is_option(name)]
-    if unknown:
-        raise InvalidInputError(f"explain has no option {unknown[0]!r}")
-    asked = {"methods": names, "targets": tuple(map(str, targets)), "labels": labels}
-    asked |= {"card": card, "provider": "cuda" if num_gpus else provider}
-    asked |= {"threads": max(1, math.floor(num_cpus)), **options}
-    form = Form(dtype, grid, attributions)
-    question, _ = question_for(os.fspath(model), options_from(asked), form)
-    schema = schema_of(question, question.facts)
-    cost = {"num_cpus": num_cpus, "num_gpus": num_gpus, "batch_size": batch_size}
-    return _mapped(dataset, question, schema, column, actors, cost)
-
-
-def _is_option(name: str) -> bool:
-    return any(method.takes(name) for method in known_methods().values())
+    for name in options:
+        if not any(one.takes(name) for one in known_methods().values()):
+            raise InvalidInputError(f"explain has no option {name!r}")
+    return {"methods": names, "targets": tuple(map(str, targets)), **options}
 
 
 def _mapped(
@@ -204,8 +204,8 @@ def _named(value: Any, name: str | None, root: tuple[str, str]) -> tuple[str, An
     if name is None and isinstance(value, str):
         name = value
     if name is None:
-        content = b"" if value is None else bytes(memoryview(value))
-        name = f"sha256:{hashlib.sha256(content).hexdigest()[:16]}"
+        content: Any = b"" if value is None else value
+        name = f"sha256:{hashlib.sha256(bytes(memoryview(content))).hexdigest()[:16]}"
     full, short = root
     return (short + name[len(full) :] if full and name.startswith(full) else name), value
 

@@ -122,12 +122,22 @@ def write_whole(path: str | os.PathLike[str], write: Callable[[BinaryIO], object
         raise OSError(error.errno, error.strerror or str(error), os.fspath(path)) from error
 
 
-def sweep(folder: Path) -> None:
-    """Remove the drafts in a folder that ended processes left behind."""
+def sweep(folder: Path, alone: bool = False) -> None:
+    """Remove the drafts in a folder that ended processes left behind.
+
+    Args:
+        folder: where.
+        alone: whether nobody else writes to the folder, so that all drafts in it are left behind,
+            also one that a signal's exception has cut off from whom it belonged to.
+    """
     with contextlib.suppress(OSError):
         for entry in list(os.scandir(folder)):
             if entry.name.startswith(_PREFIX) and entry.name.endswith(_SUFFIX):
-                _remove_if_abandoned(Path(entry.path))
+                path = Path(entry.path)
+                if alone:
+                    path.unlink(missing_ok=True)
+                else:
+                    _remove_if_abandoned(path)
 
 
 def _replace(path: Path, write: Callable[[BinaryIO], object]) -> None:

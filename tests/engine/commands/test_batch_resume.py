@@ -14,6 +14,11 @@ from support.batches import contents, rows_in, write_photos
 from support.digits import write_model
 
 pytest.importorskip("pyarrow", reason="needs pyarrow: pip install 'onnxplain[batch]'")
+from onnxplain.engine.batching.items import Item
+from onnxplain.engine.batching.pipeline import ProcessesEndedError, answers
+from onnxplain.engine.batching.question import Form, question_for
+from onnxplain.engine.commands.asked import Options
+
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
 KILLS = 20
 HERE = ("--workers", "0", "--threads", "1")
@@ -210,3 +215,24 @@ def test_one_process_at_a_time(tmp_path, model, start, command):
     process.terminate()
     process.wait()
     shutil.rmtree(out)
+
+
+class Deadly:
+    """Content that ends the process that receives it."""
+
+    def __reduce__(self):
+        return os._exit, (9,)
+
+
+def test_an_image_that_ends_its_process_is_an_error(tmp_path, model):
+    path = str(next(write_photos(tmp_path / "photos", 1).rglob("*.png")))
+    options = Options(methods=("grad-cam",), provider="cpu", threads=1)
+    question, _ = question_for(str(model), options, Form())
+    items = [Item(k, f"i{k}", Deadly() if k == 9 else path) for k in range(20)]
+    found = list(answers(items, question, None, 1, 0))
+    errors = [answer.rows[0]["error"] for answer in found]
+    assert [k for k, error in enumerate(errors) if error is not None] == [9] and len(found) == 20
+    assert "image i9: the process that explained it ended by itself" in errors[9]
+    deadly = [Item(k, f"i{k}", Deadly()) for k in range(6)]
+    with pytest.raises(ProcessesEndedError, match="enough memory"):
+        list(answers(deadly, question, None, 1, 1))
