@@ -1,5 +1,6 @@
 """Batches on a Ray cluster of two nodes on this machine: the rows are those of one process."""
 
+import contextlib
 import logging
 import os
 import signal
@@ -119,7 +120,7 @@ def test_a_worker_that_is_killed_loses_nothing(tmp_path, model, cluster):
     photos = write_photos(tmp_path / "photos", 40)
     paths = [str(path) for path in sorted(photos.rglob("*.png"))]
     dataset = ray.data.read_binary_files(paths, include_paths=True, override_num_blocks=20)
-    rows = onnxplain.ray.explain(dataset, model, "integrated-gradients", steps=500, batch_size=2)
+    rows = onnxplain.ray.explain(dataset, model, "integrated-gradients", steps=2000, batch_size=2)
     killed = []
 
     def kill() -> None:
@@ -128,9 +129,10 @@ def test_a_worker_that_is_killed_loses_nothing(tmp_path, model, cluster):
             lines = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True).stdout
             found = [line.split()[0] for line in lines.splitlines() if "MapWorker" in line]
             if found:
-                time.sleep(1.0)
-                os.kill(int(found[0]), signal.SIGKILL)
-                killed.append(found[0])
+                time.sleep(0.3)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(found[0]), signal.SIGKILL)
+                    killed.append(found[0])
             time.sleep(0.1)
 
     killing = threading.Thread(target=kill)
