@@ -21,7 +21,7 @@ from onnxplain.models.load import load
 
 # What this ONNX Runtime computes: newer operators are never folded.
 NEWEST = 26
-# One export of each network, and what others wrote.
+# Every third of: one export of each network, and what others wrote.
 NETWORKS = [
     name for name in zoo.MODELS if name.endswith(("dynamo", "17-dynamic")) or "-" not in name
 ]
