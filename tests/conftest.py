@@ -47,3 +47,5 @@ def pytest_collection_modifyitems(items):
         path = Path(item.path)
         if path.name in SLOW_FILES or path.parent.name in SLOW_FOLDERS:
             item.add_marker("slow")
+    # What takes long begins first, so that no process waits for another at the end.
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
