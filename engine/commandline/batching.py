@@ -10,7 +10,7 @@ import click
 
 from ... import OnnxplainError
 from ...models.text import shown
-from .options import CARD, LABELS, LIMIT, MODEL, PROVIDER, ForMethods, examples
+from .options import CARD, LABELS, LIMIT, MODEL, PROVIDER, TARGETS, ForMethods, examples
 from .terminal import complain, progress_bar
 
 if TYPE_CHECKING:
@@ -33,16 +33,7 @@ if TYPE_CHECKING:
 @click.option(
     "-o", "--output-dir", "folder", required=True, metavar="OUT", help="Folder for the shards."
 )
-@click.option(
-    "-t",
-    "--target",
-    "targets",
-    multiple=True,
-    default=("top1",),
-    show_default=True,
-    metavar="TARGET",
-    help="Class index, label, top1, top2 ..., or an index tuple such as 1,20,30; repeatable.",
-)
+@TARGETS
 @click.option("--column", metavar="NAME", help="Of a table: where the images are.")
 @click.option("--resume", is_flag=True, help="Go on where an earlier run into OUT has stopped.")
 @click.option("--grid", metavar="HxW", help="Pool attributions to so many cells, by their mean.")

@@ -17,6 +17,7 @@ from .options import (
     LIMIT,
     MODEL,
     RUNNING,
+    TARGETS,
     ForMethods,
     examples,
 )
@@ -35,16 +36,7 @@ from .terminal import complain, print_lines, progress_bar
 @MODEL
 @click.argument("images", nargs=-1, required=True, type=click.Path(), metavar="IMAGE...")
 @click.option("-r", "--recursive", is_flag=True, help="Also take folders in folders.")
-@click.option(
-    "-t",
-    "--target",
-    "targets",
-    multiple=True,
-    default=("top1",),
-    show_default=True,
-    metavar="TARGET",
-    help="Class index, label, top1, top2 ..., or an index tuple such as 1,20,30; repeatable.",
-)
+@TARGETS
 @CARD
 @LABELS
 @click.option("--no-pictures", is_flag=True, help="Write arrays and records only.")

@@ -53,13 +53,15 @@ TARGET = click.option(
     metavar="TARGET",
     help="Class index, label, top1, top2 ..., or an index tuple such as 1,20,30.",
 )
-TARGET = click.option(
+TARGETS = click.option(
     "-t",
     "--target",
-    default="top1",
+    "targets",
+    multiple=True,
+    default=("top1",),
     show_default=True,
     metavar="TARGET",
-    help="Class index, label, top1, top2 ..., or an index tuple such as 1,20,30.",
+    help="Class index, label, top1, top2 ..., or an index tuple such as 1,20,30; repeatable.",
 )
 
 
