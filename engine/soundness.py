@@ -116,7 +116,7 @@ def missed(e: Explanation, tolerance: float) -> float | None:
     if delta is None or relative is None:
         return None
     parts = e.attribution.values() if isinstance(e.attribution, dict) else [e.attribution]
-    size = sum(np.abs(part.reshape(len(part), -1)).sum(1, dtype=np.float64) for part in parts)
+    size = sum(np.array([np.abs(row).sum(dtype=np.float64) for row in part]) for part in parts)
     much = (relative > tolerance) & (np.abs(delta) > NOISE * (size + np.abs(e.score)))
     return float(relative[much].max()) if much.any() else None
 

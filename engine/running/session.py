@@ -22,6 +22,7 @@ from ... import InvalidInputError, OnnxplainError, UnsupportedModelError
 from ...graph_passes.graph.limits import exceed, in_force
 from ...graph_passes.graph.names import bodies_of
 from .locks import BUILDING
+from .memory import share_arena
 from .stopwatch import phase
 
 logger = logging.getLogger("onnxplain")
@@ -76,8 +77,9 @@ class Session:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         _let_others_run(options)
-        _keep_no_memory(options, providers)
         _suit_long_graphs(options, model)
+        if list(providers) == [CPU]:
+            share_arena(options)
         if threads is not None:
             options.intra_op_num_threads = threads
         with phase("session"):
@@ -275,24 +277,6 @@ def _let_others_run(options: onnxruntime.SessionOptions) -> None:
     run, and 6.3 ms with this; one alone takes 6.3 ms both ways, and 7.2 ms without any spinning.
     """
     options.add_session_config_entry("session.force_spinning_stop", "1")
-
-
-def _keep_no_memory(options: onnxruntime.SessionOptions, providers: Sequence[str]) -> None:
-    """Let a session's CPU tensors come from the C library, and go back to it.
-
-    ONNX Runtime's own arena, one for each session, keeps what all runs at once ever needed, and
-    doubles when it grows: eight threads on three explainers of EfficientNet-Lite0 went from 1.0 to
-    2.3 GB in three rounds, and kept it. Without it they peak at 1.4 GB (0.7 GB and 90 MB a thread),
-    however long they run, and rest at 0.7 GB. It costs no time, in CPU seconds and on 2 cores
-    (Grad-CAM 14 to 18 ms with, 14 to 18 without; DeepLIFT 75 and 56 to 75; 30 steps of Integrated
-    Gradients 1.49 to 1.58 s and 1.36 to 1.61), as long as each tensor is asked for by itself: with
-    one block for all of a run (memory patterns), which the C library returns to the system each
-    time, DeepLIFT and Integrated Gradients take 1.7 times as long, and 1.5 times with an arena that
-    is shrunk behind each run.
-    """
-    if list(providers) == [CPU]:
-        options.enable_cpu_mem_arena = False
-        options.enable_mem_pattern = False
 
 
 def _failed(error: Exception) -> OnnxplainError:
