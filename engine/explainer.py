@@ -240,7 +240,7 @@ class Explainer:
         found = not_finite(e)
         if found is not None:
             what, row = found
-            raise_not_finite(what, plan.stages(parts.given(row // parts.size)), [plan.provider])
+            raise_not_finite(what, plan, parts.given(row // parts.size))
         warn_of_delta(e, self._settings.options.get("tolerance"))
         warn_of_empty_maps(e)
         return e

@@ -60,7 +60,6 @@ class FeatureMap(NamedTuple):
     reason: str
     warning: str | None = None
 
-
     def moved_to(self, graph: gs.Graph) -> FeatureMap:
         """The same in a copy of the graph, whose tensors have the same names."""
         tensors = graph.tensors()
