@@ -73,6 +73,7 @@ class Session:
         providers: Sequence[str],
         threads: int | None,
         optimised: bool = True,
+        content: bytes | None = None,
     ):
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
@@ -83,7 +84,8 @@ class Session:
         if threads is not None:
             options.intra_op_num_threads = threads
         with phase("session"):
-            self._session = _opened(model, options, providers, optimised)
+            content = model.SerializeToString() if content is None else content
+            self._session = _opened(content, options, providers, optimised)
         self.outputs = [value.name for value in self._session.get_outputs()]
         self.inputs = [value.name for value in self._session.get_inputs()]
         self.provider = self._session.get_providers()[0]
@@ -207,7 +209,7 @@ class Session:
 
 
 def _opened(
-    model: onnx.ModelProto,
+    content: bytes,
     options: onnxruntime.SessionOptions,
     providers: Sequence[str],
     optimised: bool,
@@ -217,7 +219,6 @@ def _opened(
     It moves a Transpose over a linear Resize, and a Pad into a MaxPool, to where its own kernels
     refuse them.
     """
-    content = model.SerializeToString()
     chosen = [(name, _EXACT.get(name, {})) for name in providers]
     if optimised:
         try:
@@ -305,11 +306,11 @@ def open_session(
     if threads is not None and (not isinstance(threads, int) or threads < 1):
         raise InvalidInputError(f"threads must be a whole number of at least 1, got {threads!r}")
     chosen = resolve_providers(providers)
-    serialized = model.SerializeToString()
-    key = (hashlib.sha256(serialized).digest(), tuple(chosen), threads)
+    content = model.SerializeToString()
+    key = (hashlib.sha256(content).digest(), tuple(chosen), threads)
     with BUILDING:
         if key not in _cache:
-            _cache[key] = Session(model, chosen, threads)
+            _cache[key] = Session(model, chosen, threads, content=content)
             while len(_cache) > _MOST_CACHED:
                 _cache.popitem(last=False)
         _cache.move_to_end(key)

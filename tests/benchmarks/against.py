@@ -117,6 +117,8 @@ def unpacked(revision: str, folder: Path) -> Path:
 
 def started(revision: str, folder: Path, model: str, threads: int) -> Side:
     environment = {**os.environ, "PYTHONPATH": str(unpacked(revision, folder))}
+    # As where it is installed: compiled once.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     given = json.dumps([model, threads, JOBS])
     child = subprocess.Popen(
         [sys.executable, "-c", _CHILD, given],

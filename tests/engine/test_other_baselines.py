@@ -42,7 +42,7 @@ def test_it_ends_at_once(method, options):
 
 def test_what_helps_is_said():
     explainer = onnxplain.Explainer(root_of(), "integrated-gradients", baseline=0.0)
-    with pytest.raises(onnxplain.UnsupportedModelError, match="the input's mean .* works"):
+    with pytest.raises(onnxplain.UnsupportedModelError, match=r"the input's mean .* works"):
         explainer(X)
     assert np.isfinite(explainer(X, baseline=X.mean()).attribution).all()
 
@@ -50,11 +50,11 @@ def test_what_helps_is_said():
 def test_what_was_tried_in_vain_is_not_offered():
     """The mean of this input is 0 as well; then noise is offered, which is tried too."""
     explainer = onnxplain.Explainer(root_of(), "integrated-gradients", baseline=0.0)
-    with pytest.raises(onnxplain.UnsupportedModelError, match="small noise added .* works"):
-        explainer(X - X.mean())
+    with pytest.raises(onnxplain.UnsupportedModelError, match=r"small noise added .* works"):
+        explainer(np.array([[1, -1, 2, -2, 0.5, -0.5]], np.float32))
     zero = root_of(node("Mul", ["h", "nought"], ["g"]), nought=np.zeros(1, np.float32))
     explainer = onnxplain.Explainer(zero, "integrated-gradients", baseline=0.0)
-    with pytest.raises(onnxplain.UnsupportedModelError, match="neither .* helps"):
+    with pytest.raises(onnxplain.UnsupportedModelError, match=r"neither .* helps"):
         explainer(X)
 
 
