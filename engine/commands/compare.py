@@ -6,8 +6,9 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,6 +33,8 @@ from ..inputs.image import BASELINE_CHOICES, baseline_arrays, read_image
 from ..model import opened
 from ..pictures.captions import target_name
 from ..pictures.panel import PanelRow
+from ..running.stopping import check_stopped
+from ..running.workers import cores, shared_out, side_by_side
 from .asked import Options
 from .image_explainer import ImageExplainer
 from .results import Result
@@ -56,6 +59,22 @@ class _Seen:
     passes: dict[str, list[float]] = field(default_factory=dict)
     pairs: dict[tuple[str, str], list[tuple[float, float, float]]] = field(default_factory=dict)
     baselines: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+
+
+class _Looked(NamedTuple):
+    """One image explained by every method, which nobody else has seen yet.
+
+    Attributes:
+        path: its.
+        results: by method, one for each target.
+        maps: by method, of the first target.
+        others: (method, baseline) -> how like its map is to the one against the first baseline.
+    """
+
+    path: str
+    results: dict[str, list[Result]]
+    maps: dict[str, np.ndarray]
+    others: dict[tuple[str, str], float]
 
 
 def compare_files(
@@ -86,9 +105,12 @@ def compare_files(
     found = find_images(images, recursive)
     tried = tuple(dict.fromkeys(baselines or BASELINE_CHOICES))
     asked = replace(options, baseline=baselines[0] if baselines else None, lenient=True)
+    at_once, threads = shared_out(options.provider, options.threads, cores())
+    asked = replace(asked, threads=threads)
     explainer = _with_two_classes(model, asked, lambda text: tell(text, 0.0))
-    work = _Comparing(explainer, tried, tell)
-    work.failed += one_by_one(found, work.add, tell, _BY_IMAGE)
+    work = _Comparing(explainer, tried, tell, at_once)
+    work.baselined = {image.path for image in found[:_MOST_BASELINED]}
+    work.failed += one_by_one(found, work.look, tell, _BY_IMAGE, work.keep, at_once)
     return work.comparison()
 
 
@@ -109,8 +131,13 @@ def _with_two_classes(
 class _Comparing:
     """A comparison that is under way."""
 
-    def __init__(self, explainer: ImageExplainer, baselines: Sequence[str], tell: Progress):
+    def __init__(
+        self, explainer: ImageExplainer, baselines: Sequence[str], tell: Progress, at_once: int
+    ):
         self._explainer, self._baselines, self._tell = explainer, baselines, tell
+        self._at_once = at_once
+        # The images that other baselines are tried on.
+        self.baselined: set[str] = set()
         self._subject = next(iter(explainer.explainers.values())).subject
         self._seen = _Seen()
         self._first: tuple[np.ndarray, Any] | None = None
@@ -118,14 +145,20 @@ class _Comparing:
         self.panels: list[PanelRow] = []
         self.failed: list[dict[str, str]] = []
 
-    def add(self, path: str) -> None:
-        """Explain one image, and keep what its maps say."""
+    def look(self, path: str) -> _Looked:
+        """Explain one image; from any thread."""
         results: dict[str, list[Result]] = {}
         for result in self._explainer.explain(path):
             results.setdefault(result.record["method"], []).append(result)
-        maps = {}
+        maps = {method: place_map(own[0]) for method, own in results.items()}
+        one = next(iter(results.values()))[0]
+        others = self._try_baselines(path, one, maps) if path in self.baselined else {}
+        return _Looked(path, results, maps, others)
+
+    def keep(self, looked: _Looked) -> None:
+        """Keep what the maps of the next image say."""
+        path, results, maps, others = looked
         for method, own in results.items():
-            maps[method] = place_map(own[0])
             self._keep(method, own, maps[method])
         names = list(maps)
         for a, first in enumerate(names):
@@ -133,8 +166,10 @@ class _Comparing:
                 pair = maps[first], maps[second]
                 found = spearman(*map(by_region, pair)), top_overlap(*pair), spearman(*pair)
                 self._seen.pairs.setdefault((first, second), []).append(found)
+        for (method, choice), likeness in others.items():
+            of = self._seen.baselines.setdefault(method, {})
+            of.setdefault(choice, []).append(likeness)
         one = next(iter(results.values()))
-        self._try_baselines(path, one[0], maps)
         self.images.append(_described(path, one))
         self.panels.append(
             panel_row(Path(path).name, {m: own[0] for m, own in results.items()}, maps)
@@ -157,14 +192,14 @@ class _Comparing:
             pair = spearman(by_region(found), by_region(other)), top_overlap(found, other)
             seen.between.setdefault(method, []).append(pair)
 
-    def _try_baselines(self, path: str, one: Result, maps: Mapping[str, np.ndarray]) -> None:
-        """The maps against other baselines beside those against the first."""
-        if len(self.images) >= _MOST_BASELINED:
-            return
+    def _try_baselines(
+        self, path: str, one: Result, maps: Mapping[str, np.ndarray]
+    ) -> dict[tuple[str, str], float]:
+        """(method, baseline) -> how like its map is to that against the first baseline."""
         index = one.record["target"]["index"]
         target = tuple(index) if isinstance(index, list) else index
         card = self._explainer.card
-        image = read_image(path)
+        image, found = read_image(path), {}
         for method in maps:
             record = find_method(method)
             if not record.takes("baseline") or record.baselines == "always":
@@ -173,18 +208,25 @@ class _Comparing:
                 baseline = baseline_arrays(choice, card, image)
                 e = self._explainer.explainers[method](one.tensor, target, baseline=baseline)
                 other = by_location(e.attribution[0], _channels(e.attribution, card))
-                found = self._seen.baselines.setdefault(method, {}).setdefault(choice, [])
-                found.append(spearman(by_region(maps[method]), by_region(other)))
+                found[method, choice] = spearman(by_region(maps[method]), by_region(other))
+        return found
 
     def comparison(self) -> Comparison:
         """What was found, with what is asked of the model on the first image."""
         if self._first is None:
             raise InvalidInputError(self.failed[0]["error"] if self.failed else "no image")
         explainer = self._explainer
+        names = list(explainer.explainers)
+        # One after the other, with nothing beside them.
+        times = [self._times(method, *self._first) for method in names]
+        jobs = [
+            partial(self._facts, method, *self._first, *took)
+            for method, took in zip(names, times, strict=True)
+        ]
         facts = []
-        for place, method in enumerate(explainer.explainers):
-            self._tell(method, _BY_IMAGE + (1 - _BY_IMAGE) * place / len(explainer.explainers))
-            facts.append(self._facts(method, *self._first))
+        for place, fact in enumerate(side_by_side(jobs, self._at_once), start=1):
+            facts.append(fact)
+            self._tell(fact.method, _BY_IMAGE + (1 - _BY_IMAGE) * place / len(names))
         facts += [
             MethodFacts(name, find_method(name).title, False, reason)
             for name, reason in explainer.skipped.items()
@@ -215,14 +257,23 @@ class _Comparing:
             each[f"{a}, {b}"] = [r for r, *_ in found]
         return Agreement(names, rank, top, pixels, each)
 
-    def _facts(self, method: str, x: np.ndarray, target: Any) -> MethodFacts:
-        """One method's row."""
+    def _times(self, method: str, x: np.ndarray, target: Any) -> tuple[float, float]:
+        """Seconds of one explanation, and of one forward pass."""
+        check_stopped()
+        explainer = self._explainer.explainers[method]
+        baseline = np.asarray(baseline_arrays("black", self._explainer.card))
+        seconds = _seconds(lambda: explainer(x, target, **self._against(method, baseline)))
+        return seconds, _seconds(lambda: explainer.scores(x, target))
+
+    def _facts(
+        self, method: str, x: np.ndarray, target: Any, seconds: float, forward: float
+    ) -> MethodFacts:
+        """One method's row; from any thread."""
+        check_stopped()
         seen, record = self._seen, find_method(method)
         explainer, card = self._explainer.explainers[method], self._explainer.card
         between = seen.between.get(method, [])
         baseline = np.asarray(baseline_arrays("black", card))
-        seconds = _seconds(lambda: explainer(x, target, **self._against(method, baseline)))
-        forward = _seconds(lambda: explainer.scores(x, target))
         feature_map = explainer.feature_map
         return MethodFacts(
             method=method,
