@@ -56,7 +56,8 @@ def answers(
     """
     if not workers:
         explaining = Explaining(question, folder)
-        yield from (explaining(decode(item, question)) for item in items)
+        for chunk in _chunks(items, _CHUNK):
+            yield from explaining.all_of([decode(item, question) for item in chunk])
         return
     chunks = _chunks(items, _CHUNK_WITH_PICTURES if question.form.pictures else _CHUNK)
     pools = _Pools(question, folder, workers, decoders)
