@@ -171,11 +171,11 @@ class _Pools:
         self._open()
 
     def close(self) -> None:
-        """End all processes at once."""
+        """End all processes, after the images that they are at."""
+        self._lifeline.close()
         for pool in (self._workers, self._decoders):
             if pool is not None:
                 pool.shutdown(wait=False, cancel_futures=True)
-        self._lifeline.close()
 
 
 def _then(done: Future[Any], go_on: Callable[[Any], object], answered: Future[Any]) -> None:
