@@ -167,7 +167,8 @@ class Explaining:
         read = [one for one in decoded if one.pixels is not None]
         if len(read) < 2 or any(one.baseline is not None for one in read):
             return [self(one) for one in decoded]
-        tensors = [pixels_to_tensor(one.pixels, self._question.card) for one in read]
+        pixels = [one.pixels for one in read if one.pixels is not None]
+        tensors = [pixels_to_tensor(one, self._question.card) for one in pixels]
         if len({tensor.shape for tensor in tensors}) > 1:
             return [self(one) for one in decoded]
         rows: list[list[Row]] = [[] for _ in read]

@@ -378,12 +378,13 @@ def _mean(values: Sequence[float]) -> float:
 
 def _seconds(run: Callable[[], T]) -> tuple[float, T]:
     """Of a run that was done before, the better of two, and what it returned."""
-    took = []
+    took: list[float] = []
+    results: list[T] = []
     for _ in range(2):
         began = time.perf_counter()
-        result = run()
+        results.append(run())
         took.append(time.perf_counter() - began)
-    return min(took), result
+    return min(took), results[0]
 
 
 def _described(path: str, results: Sequence[Result]) -> dict[str, Any]:
