@@ -378,13 +378,12 @@ def _mean(values: Sequence[float]) -> float:
 
 def _seconds(run: Callable[[], T]) -> tuple[float, T]:
     """Of a run that was done before, the better of two, and what it returned."""
-    took: list[float] = []
-    results: list[T] = []
+    took: list[tuple[float, T]] = []
     for _ in range(2):
         began = time.perf_counter()
-        results.append(run())
-        took.append(time.perf_counter() - began)
-    return min(took), results[0]
+        result = run()
+        took.append((time.perf_counter() - began, result))
+    return min(took, key=lambda one: one[0])
 
 
 def _described(path: str, results: Sequence[Result]) -> dict[str, Any]:
