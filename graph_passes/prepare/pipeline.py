@@ -26,6 +26,7 @@ from .dialect import (
     no_constants_to_fold,
     no_quantised_operators,
     pads_are_said,
+    reductions_say_their_axes,
 )
 from .explicit_pads import explicit_pads
 from .finite import check_finite
@@ -34,6 +35,7 @@ from .folding import fold, spending
 from .fuse_softmax import fuse_softmax
 from .optionals import without_optionals
 from .passes import Pass, run_passes
+from .reduced_axes import reduced_axes
 from .reading import (
     constants_to_initializers,
     convert_opset,
@@ -73,6 +75,7 @@ OF_THE_GRAPH = (
     Pass(unroll),
     Pass(to_float32, ensures=(float32,)),
     Pass(explicit_pads, ensures=(pads_are_said,)),
+    Pass(reduced_axes, reshapes=True, ensures=(reductions_say_their_axes,)),
     Pass(fuse_softmax),
     Pass(decompose),
     Pass(fold_batch_normalization, ensures=(no_batch_normalization,)),

@@ -91,11 +91,8 @@ def _einsum(grids: Grids, node: gs.Node, operands: Operands) -> Readings:
 
 def _reduction(grids: Grids, node: gs.Node, operands: Operands) -> Readings:
     old, new = node.inputs[0].shape, node.outputs[0].shape
-    given = constant_operand(node, 1)
-    listed = node.attrs.get("axes") if given is None else given.tolist()
-    if not listed and node.attrs.get("noop_with_empty_axes"):
-        return [each_reading(operands, lambda places: places)]
-    axes = {axis % len(old) for axis in listed or range(len(old))}
+    listed = constant_operand(node, 1)
+    axes = {int(axis) % len(old) for axis in (range(len(old)) if listed is None else listed)}
     return [_summed(grids, operands, old, new, axes)]
 
 
