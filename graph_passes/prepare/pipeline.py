@@ -13,7 +13,6 @@ from onnx_graphsurgeon.logger import G_LOGGER
 from ..graph.limits import hold
 from ..graph.names import own_names
 from .batch_normalization import fold_batch_normalization
-from .ceil_mode import exact_windows
 from .census import census, check_activations, check_carried
 from .decompositions import decompose, decompose_other_domains
 from .decompositions.quantisation import to_whole_floats
@@ -28,6 +27,7 @@ from .dialect import (
     pads_are_said,
     reductions_say_their_axes,
 )
+from .exact_windows import exact_windows
 from .explicit_pads import explicit_pads
 from .finite import check_finite
 from .float32 import to_float32
@@ -35,7 +35,6 @@ from .folding import fold, spending
 from .fuse_softmax import fuse_softmax
 from .optionals import without_optionals
 from .passes import Pass, run_passes
-from .reduced_axes import reduced_axes
 from .reading import (
     constants_to_initializers,
     convert_opset,
@@ -43,6 +42,7 @@ from .reading import (
     inline_functions,
     with_honest_shapes,
 )
+from .reduced_axes import reduced_axes
 from .shapes import fold_sizes, infer_shapes
 from .training import refuse_random_dropout
 from .unroll import unroll
