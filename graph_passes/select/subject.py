@@ -17,8 +17,9 @@ from ..graph.ordering import sort_nodes
 from ..graph.reach import find_reach
 from ..graph.tensors import is_constant, is_float, numpy_type
 from ..prepare.training import refuse_batch_statistics, refuse_randomness
+from .class_axis import channel_axis
 from .ending import TAIL, ending_of
-from .logits import batch_first, before_activation, channel_axis
+from .logits import batch_first, before_activation
 from .rows.follow import follow_rows
 from .rows.places import Lost, Place, Rows
 
@@ -72,6 +73,7 @@ class Subject:
         activation: the operator that was left out between them, or None.
         quantised: whether quantisers were left out between them.
         class_axis: the axis of `logits` along which classes lie.
+        axis_known: whether the graph says so; else it is the usual one.
         coupled: why a row's score depends on other rows too, or may; None: it does not.
         rows: for each of the model's outputs where its rows are.
     """
@@ -84,6 +86,7 @@ class Subject:
     activation: str | None
     quantised: bool
     class_axis: int
+    axis_known: bool
     coupled: Lost | None
     rows: dict[str, Rows]
 
@@ -142,6 +145,16 @@ class Subject:
         if shape is None or len(shape) != 4:
             return False
         return any(dim != 1 for axis, dim in enumerate(shape) if axis not in (0, self.class_axis))
+
+    @property
+    def readings(self) -> tuple[str, str] | None:
+        """What a map of scores may be, where the graph does not say on which axis classes lie."""
+        if self.axis_known or not self.is_map:
+            return None
+        n, a, b, c = self.logits.shape
+        if a == 1:
+            return None
+        return f"{a} classes over {b} x {c} places", f"{c} classes over {a} x {b} places"
 
     @property
     def needs_index(self) -> bool:
@@ -206,6 +219,7 @@ def select(
         left_out,
         quantised,
         class_axis,
+        axis is not None,
         problem,
         own,
     )
@@ -379,6 +393,9 @@ def describe_target(subject: Subject) -> str:
     shape = describe(subject.logits.shape)
     if subject.needs_index:
         return f"an index tuple (after the batch axis) into {subject.output.name!r} {shape}"
+    if subject.readings is not None:
+        first, second = subject.readings
+        return f"an index tuple into {shape}, which may hold {first} or {second}"
     if subject.is_map:
         return f"a class along axis {subject.class_axis} of {shape}, or an index tuple"
     return f"a class index into {subject.output.name!r} {shape}"
