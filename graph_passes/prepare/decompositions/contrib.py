@@ -180,7 +180,7 @@ def _root_mean_square(emit: Emitter, x: gs.Tensor, axes: list[int], epsilon: flo
 @contrib("SkipLayerNormalization", "SkipSimplifiedLayerNormalization")
 def skip_layer_normalization(emit: Emitter, node: gs.Node) -> list[gs.Tensor | None]:
     """s = x + skip [+ bias]; y = normalised s, scaled [and shifted]; the fourth output is s."""
-    simplified = node.op.startswith("SkipSimplified")
+    simplified = node.op == "SkipSimplifiedLayerNormalization"
     x, skip, scale = node.inputs[:3]
     beta, bias = (
         (None, optional_input(node, 3))

@@ -272,7 +272,7 @@ def _by_reference(grids: Grids, node: gs.Node, operands: Operands) -> Readings:
     """What moves elements by constant indices: ONNX's reference implementation runs it on ids."""
     from onnx.reference import ReferenceEvaluator
 
-    moved = [0, 2] if node.op.startswith("Scatter") else [0]
+    moved = [0, 2] if node.op in ("ScatterElements", "ScatterND") else [0]
     if node.attrs.get("reduction", "none") not in ("none", b"none"):
         return [[]]
     if any(len(operands[k]) != 1 or np.prod(node.inputs[k].shape) > MOST for k in moved):

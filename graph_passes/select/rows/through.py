@@ -138,7 +138,7 @@ def _transpose(node: gs.Node, places: dict[int, Place]) -> Rows:
 )
 def _reduction(node: gs.Node, places: dict[int, Place]) -> Rows:
     rank, axes = _rank(node.inputs[0]), optional_input(node, 1)
-    if node.op.startswith("Arg"):
+    if node.op in ("ArgMax", "ArgMin"):
         numbers = [node.attrs.get("axis", 0)]
     elif axes is None:
         return _mixed(node)
