@@ -43,9 +43,9 @@ ALLOWED = {
 
 def _looked_into(path: Path):
     for found in ast.walk(ast.parse(path.read_text())):
-        if isinstance(found, ast.Call) and isinstance(found.func, ast.Attribute):
-            if found.func.attr in LOOKS_INSIDE:
-                yield found.lineno, ast.unparse(found.func.value)
+        called = found.func if isinstance(found, ast.Call) else None
+        if isinstance(called, ast.Attribute) and called.attr in LOOKS_INSIDE:
+            yield found.lineno, ast.unparse(called.value)
         if isinstance(found, ast.Compare) and isinstance(found.ops[0], ast.In | ast.NotIn):
             # "x" in node.name
             other = ast.unparse(found.comparators[0])

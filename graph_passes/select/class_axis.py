@@ -1,4 +1,4 @@
-"""On which axis of the scores the classes lie: where the last layer made them, and what moved it."""
+"""On which axis of the scores classes lie: where the last layer made them, and what moved it."""
 
 from __future__ import annotations
 

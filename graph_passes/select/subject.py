@@ -151,7 +151,7 @@ class Subject:
         """What a map of scores may be, where the graph does not say on which axis classes lie."""
         if self.axis_known or not self.is_map:
             return None
-        n, a, b, c = self.logits.shape
+        _, a, b, c = self.logits.shape
         if a == 1:
             return None
         return f"{a} classes over {b} x {c} places", f"{c} classes over {a} x {b} places"
