@@ -17,6 +17,7 @@ from ..graph.ordering import sort_nodes
 from ..graph.reach import find_reach
 from ..graph.tensors import is_constant, is_float, numpy_type
 from ..prepare.training import refuse_batch_statistics, refuse_randomness
+from .channels import channels_behind
 from .class_axis import channel_axis
 from .ending import TAIL, ending_of
 from .logits import batch_first, before_activation
@@ -33,11 +34,13 @@ class Source(NamedTuple):
             itself).
         embedded: whether `start` holds an embedding's row for each token of `input`; attributions
             are then summed over the rows.
+        channels: the axis of `start` that the first layer takes for channels; None: not known.
     """
 
     input: gs.Variable
     start: gs.Variable
     embedded: bool = False
+    channels: int | None = None
 
     @property
     def straight(self) -> bool:
@@ -98,7 +101,8 @@ class Subject:
         """The same in another graph that has its tensors, by name."""
         tensors = graph.tensors()
         sources = tuple(
-            Source(tensors[s.input.name], tensors[s.start.name], s.embedded) for s in self.sources
+            s._replace(input=tensors[s.input.name], start=tensors[s.start.name])
+            for s in self.sources
         )
         own = {k: tensors[getattr(self, k).name] for k in ("output", "logits", "decided")}
         return replace(self, graph=graph, sources=sources, **own)
@@ -238,7 +242,7 @@ def _choose_sources(graph: gs.Graph, input: str | Sequence[str] | None) -> tuple
             )
         if len(source.start.shape) > 1 and isinstance(source.start.shape[0], int):
             hold("batch", f"batch of the input {source.input.name!r}", source.start.shape[0])
-    return sources
+    return tuple(source._replace(channels=channels_behind(source.start)) for source in sources)
 
 
 def _row_starts(graph: gs.Graph, sources: Sequence[Source]) -> dict[str, Place]:
