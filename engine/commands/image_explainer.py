@@ -325,6 +325,7 @@ class ImageExplainer:
             "relative_delta": finite(e.relative_delta),
             "steps": e.steps,
             "feature_map": e.feature_map,
+            **({"doubt": e.origin.doubt} if e.origin is not None and e.origin.doubt else {}),
             "provider": e.provider,
             "seconds": round(seconds, 4),
             "files": [],

@@ -26,6 +26,7 @@ from .dominance import (
     nodes_behind,
 )
 from .map_layout import Layout, layout_of, picture_axes
+from .placement import placement
 from .positions.flow import BY_ATTENTION, Flow, follow
 from .subject import Subject
 from .typical import typical_graph
@@ -47,6 +48,10 @@ class FeatureMap(NamedTuple):
             tell how many rows and columns they make; else None.
         others: how many other tokens stand among those of places.
         reason: why it was chosen, and what its tokens are.
+        placed: for each of the picture's axes a matrix [length, size] that brings the map there,
+            where the graph flips, crops, pads or rolls the picture before; else None.
+        turned: for each of the picture's axes whether it is mirrored, for inputs of any size.
+        doubt: why it may lie elsewhere than it is drawn; else None.
         warning: what is wrong with it, in one line; else None.
     """
 
@@ -57,6 +62,9 @@ class FeatureMap(NamedTuple):
     sized_by: tuple[gs.Variable, tuple[int, ...]] | None
     others: int
     reason: str
+    placed: tuple[np.ndarray, ...] | None = None
+    turned: tuple[bool, ...] = ()
+    doubt: str | None = None
     warning: str | None = None
 
 
@@ -194,16 +202,23 @@ def _feature_map(sight: _Sight, tensor: gs.Variable, reason: str) -> FeatureMap:
         others = tensor.shape[layout.spatial[0]] - layout.number
         made += f"; {_grid_text(layout, sight, others)}"
     early = _too_early(sight, tensor)
-    reason = f"{reason} ({made})" + (f"; {early}" if early else "")
+    picture = picture_axes(sight.start.shape, sight.flow.grids.grid(sight.ranked(tensor)))
+    where = placement(sight.path, sight.start, tensor, layout, picture, sight.fixed)
+    notes = [note for note in (early, where.doubt) if note]
+    parts = [where.doubt, f"{reason} ({made})", early, *where.said]
+    reason = "; ".join(part for part in parts if part)
     return FeatureMap(
         tensor=own,
-        layout=layout,
-        picture=picture_axes(sight.start.shape, sight.flow.grids.grid(sight.ranked(tensor))),
+        layout=where.layout,
+        picture=picture,
         fixed=sight.fixed,
         sized_by=None if sight.fixed else _sized_by(sight, tensor, layout),
         others=others,
         reason=reason,
-        warning=early and f"Grad-CAM at {own.name!r}: {early}",
+        placed=where.placed,
+        turned=where.turned,
+        doubt=where.doubt,
+        warning=f"Grad-CAM at {own.name!r}: {'; '.join(notes)}" if notes else None,
     )
 
 
