@@ -20,7 +20,7 @@ LOOKS_INSIDE = {"startswith", "endswith", "removeprefix", "removesuffix", "parti
 # (file, text): what is looked into is no name of a model's input, output, tensor or node.
 ALLOWED = {
     # The one place that knows how onnxplain's own names begin.
-    "graph_passes/graph/names.py": {"name", "before"},
+    "graph_passes/graph/names.py": {"name", "name or ''", "before"},
     # Texts that are printed: names that exporters make up are shown as "?".
     "graph_passes/graph/dims.py": {"dim"},
     "graph_passes/graph/subscripts.py": {"node.attrs['equation'].replace(' ', '')"},

@@ -38,10 +38,11 @@ Axes = list["Along | None"]
 # Moved by numbers that only the run knows, or to where this file does not follow.
 _DOUBTFUL = {"GridSample", "GatherND", "GatherElements", "ScatterND", "ScatterElements"}
 _DOUBTFUL |= {"ReverseSequence", "Compress", "RoiAlign", "MaxUnpool", "Col2Im"}
-# Two branches that place one axis further apart than this part of the input contradict.
+# Two branches that place one axis further apart than this part of the input, and than an element,
+# contradict.
 _APART = 1 / 8
 # Moves by less than this part of the input are a convolution's own: its padding, every other row.
-_LITTLE = 0.03
+_LITTLE = 0.05
 
 
 class Geometry(NamedTuple):
@@ -90,6 +91,8 @@ def follow_geometry(path: Reach, start: gs.Variable) -> Geometry:
 
 def _moves(node: gs.Node, made: Axes, found: Geometry, start: gs.Variable) -> bool:
     """Whether a node moves much of the picture, beside what windows before it have done."""
+    if node.op == "Concat" and made[node.attrs["axis"] % len(made)] is None:
+        return False
     before = max((_off(found.axes.get(t.name), start) for t in node.inputs), default=0.0)
     return abs(_off(made, start) - before) > _LITTLE
 
@@ -150,7 +153,8 @@ def _one_of(node: gs.Node, a: Along | None, b: Along) -> Along:
         return b
     both = ~(np.isnan(a.at) | np.isnan(b.at))
     length = np.nanmax(np.concatenate([a.at, b.at, [1.0]]))
-    near = not both.any() or np.abs(a.at[both] - b.at[both]).max() <= _APART * length
+    limit = max(_APART, 1 / len(a.at)) * length
+    near = not both.any() or np.abs(a.at[both] - b.at[both]).max() <= limit
     if a.axis != b.axis or not near:
         raise _DoubtError(f"{_named(node)} takes differently placed pictures together")
     return a

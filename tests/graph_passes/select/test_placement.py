@@ -6,7 +6,7 @@ import logging
 
 import numpy as np
 import pytest
-from support.small import node, small, value
+from support.small import INT64, node, small, value
 
 import onnxplain
 from onnxplain.graph_passes.prepare.pipeline import prepare
@@ -77,6 +77,7 @@ def network(moves, behind=(), shape=(1, 1, SIDE, SIDE)):
     """Two convolutions of stride 2 and a mean over places."""
     weights = {k: np.asarray(v) for k, v in NUMBERS.items()}
     weights |= {"K": np.full((2, 1, 3, 3), 0.2, np.float32), "k": np.float32(0.5)}
+    weights["M"] = np.full((1, 2, 1, 1), 0.5, np.float32)
     weights["L"] = np.full((2, 2, 3, 3), 0.2, np.float32)
     nodes = [
         *moves,
@@ -148,26 +149,26 @@ def test_nothing_moved_keeps_the_stretched_map():
 
 DOUBTFUL = {
     "a mirror beside it": [flip("a3", "m"), node("Add", ["x", "m"], ["q"])],
-    "sampled": [
-        node("Reshape", ["x", "flat"], ["r"]),
-        node("Gather", ["r", "z"], ["o"], axis=1),
-        node("Expand", ["o", "grid"], ["gr"]),
-        node("GridSample", ["x", "gr"], ["q"]),
+    "a mirror in other channels": [
+        flip("a3", "m"),
+        node("Concat", ["x", "m"], ["two"], axis=1),
+        node("Conv", ["two", "M"], ["q"]),
     ],
+    "places that another input names": [node("Gather", ["x", "places"], ["q"], axis=3)],
 }
 
 
 @pytest.mark.parametrize("name", DOUBTFUL)
 def test_what_cannot_be_followed_is_said(name, caplog):
     model = network(DOUBTFUL[name])
-    more = {"flat": np.array([1, -1, 1, 1]), "grid": np.array([1, SIDE, SIDE, 2])}
-    for key, numbers in more.items():
-        if any(key in n.input for n in model.graph.node):
-            model.graph.initializer.extend(small([], [], [], {key: numbers}).graph.initializer)
+    feeds = {"x": SPOT[None, None]}
+    if "places" in {i for n in model.graph.node for i in n.input}:
+        model.graph.input.append(value("places", [SIDE], INT64))
+        feeds["places"] = np.arange(SIDE)[::-1].copy()
     with caplog.at_level(logging.WARNING, "onnxplain"):
         explainer = onnxplain.Explainer(model, "grad-cam")
     assert "may lie elsewhere" in caplog.text
-    e = explainer(SPOT[None, None], target=0)
+    e = explainer(feeds, target=0)
     assert e.origin.doubt and "may lie elsewhere" in e.origin.doubt
     assert "may lie elsewhere" in str(onnxplain.inspect(model))
 
