@@ -41,6 +41,7 @@ class Questions:
     metrics: Sequence[str] | None = None
     masks: str | os.PathLike[str] | None = None
     boxes: str | os.PathLike[str] | Boxes | None = None
+    mask_id: int | Sequence[int] | None = None
     seed: int = 0
     full: bool = False
     recursive: bool = False
@@ -141,6 +142,7 @@ def evaluate(
     baseline: Any = None,
     masks: str | os.PathLike[str] | None = None,
     boxes: str | os.PathLike[str] | Boxes | None = None,
+    mask_id: int | Sequence[int] | None = None,
     regions: Any = None,
     seed: int = 0,
     full: bool = False,
@@ -163,6 +165,8 @@ def evaluate(
         baseline: what methods compare with and what stands for missing features: of files a
             choice of the command line, of arrays an array that broadcasts to the input.
         masks: of files, a folder with a PNG for each photo; see `regions.Regions`.
+        mask_id: of masks that hold several objects, the id (grey value, place in the palette) of
+            the one that is meant, or several; None: whatever is not black.
         boxes: of files, {image name: [[x0, y0, x1, y1], ...]} in the photo's pixels, or JSON of it.
         regions: of arrays, bool [N, H, W]: where the object is.
         seed: of all that is drawn.
@@ -174,7 +178,7 @@ def evaluate(
         UnsupportedModelError: the model cannot be read, or not be explained by a method asked for.
         InvalidInputError: a wrong argument, or not one input could be measured.
     """
-    questions = Questions(metrics, masks, boxes, _checked_seed(seed), full)
+    questions = Questions(metrics, masks, boxes, mask_id, _checked_seed(seed), full)
     find_metrics(metrics)
     if _are_paths(images_or_arrays):
         if regions is not None:
@@ -223,7 +227,7 @@ def evaluate_files(
         InvalidInputError: a wrong option.
     """
     tell = progress or (lambda text, done: None)
-    regions = Regions(questions.masks, questions.boxes)
+    regions = Regions(questions.masks, questions.boxes, questions.mask_id)
     found = find_images(images, questions.recursive)
     measured = questions.measurements(len(found), regions.told)
     explainer = ImageExplainer(model, options, lambda text: tell(text, 0.0))

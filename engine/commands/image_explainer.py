@@ -123,7 +123,7 @@ class ImageExplainer:
         try:
             how = {"providers": asked.provider, "threads": asked.threads}
             self.explainers[method] = Explainer(
-                self.file, method, output=self.card.output, **how, **options
+                self.file, method, output=self.card.output, card=self.card, **how, **options
             )
         except UnsupportedModelError as error:
             if asked.methods and not asked.lenient:

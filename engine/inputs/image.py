@@ -37,12 +37,12 @@ def stdin_bytes() -> bytes:
     return sys.stdin.buffer.read(_MOST_OF_STDIN)
 
 
-def read_image(path: str | os.PathLike[str]) -> Image.Image:
+def read_image(path: str | os.PathLike[str], as_it_is: bool = False) -> Image.Image:
     """Read an image file as 8-bit RGB, turned upright as its EXIF orientation says.
 
     Transparency is composited on white; 16-bit and floating-point images are scaled to 8 bits
     (floats by 255 where they lie in 0..1); of an animation the first frame is taken. "-" is what
-    comes on standard input.
+    comes on standard input. With `as_it_is` the mode stays the file's own (a mask's ids).
 
     Raises InvalidInputError when the file is missing, a directory, empty, not an image that Pillow
     knows, truncated or damaged, or has more pixels than `PIL.Image.MAX_IMAGE_PIXELS`.
@@ -61,7 +61,7 @@ def read_image(path: str | os.PathLike[str]) -> Image.Image:
         raise _unreadable(path, error) from None
     if size == 0:
         raise InvalidInputError(f"image {path}: expected an image, got an empty file")
-    return _decoded(path, path)
+    return _decoded(path, path, as_it_is)
 
 
 def read_image_bytes(content: bytes, name: str) -> Image.Image:
@@ -87,7 +87,7 @@ def image_of_array(pixels: np.ndarray, name: str) -> Image.Image:
     return _to_rgb(Image.fromarray(pixels[:, :, 0] if channels == 1 == pixels.ndim - 2 else pixels))
 
 
-def _decoded(file: Path | io.BytesIO, path: Path | str) -> Image.Image:
+def _decoded(file: Path | io.BytesIO, path: Path | str, as_it_is: bool = False) -> Image.Image:
     """The image in a file, which messages call `path`."""
     try:
         with warnings.catch_warnings():
@@ -96,7 +96,7 @@ def _decoded(file: Path | io.BytesIO, path: Path | str) -> Image.Image:
             with Image.open(file) as image:
                 image.load()
                 upright = ImageOps.exif_transpose(image)
-                rgb = _to_rgb(upright, image.format)
+                rgb = upright.copy() if as_it_is else _to_rgb(upright, image.format)
     except FileNotFoundError:
         raise InvalidInputError(f"image {path}: no such file") from None
     except UnidentifiedImageError:

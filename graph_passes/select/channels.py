@@ -16,10 +16,11 @@ _KEEP = {"Identity", "Cast", "Dropout", "Pad", "Slice", "Resize", "Concat", "Spl
 _MOST = 60
 
 
-def channels_behind(start: gs.Tensor) -> int | None:
+def channels_behind(start: gs.Tensor, products: bool = False) -> int | None:
     """The axis of `start` that the first convolution, pooling or normalisation takes for channels.
 
-    None where none of them reads it, or what lies between is not known.
+    With `products` also the one along which the first matrix of weights adds up: the features of
+    tokens. None where none of them reads it, or what lies between is not known.
     """
     if start.shape is None or len(start.shape) < 3:
         return None
@@ -33,11 +34,29 @@ def channels_behind(start: gs.Tensor) -> int | None:
                 if node.inputs[0] is tensor and len(axes) > 1:
                     return axes[1]
                 continue
-            after = _behind(node, tensor, axes)
+            if node.op in ("MatMul", "Gemm"):
+                weighed = node.inputs[0] is tensor and is_constant(node.inputs[1])
+                if products and weighed:
+                    return axes[-1]
+                after = None if weighed else _of_a_product(node, tensor, axes)
+            else:
+                after = _behind(node, tensor, axes)
             if after is not None and node.outputs[0].name not in seen:
                 seen.add(node.outputs[0].name)
                 waiting.append((node.outputs[0], after))
     return None
+
+
+def _of_a_product(
+    node: gs.Node, tensor: gs.Tensor, axes: list[int | None]
+) -> list[int | None] | None:
+    """Of A B with another tensor that varies: A's rows, or B's columns, stay."""
+    shape = node.outputs[0].shape
+    if node.op != "MatMul" or shape is None or len(shape) != len(axes):
+        return None
+    if node.inputs[1] is tensor:
+        return [*axes[:-2], None, axes[-1]]
+    return [*axes[:-1], None]
 
 
 def _behind(node: gs.Node, tensor: gs.Tensor, axes: list[int | None]) -> list[int | None] | None:

@@ -19,6 +19,7 @@ from ..graph.dims import Shape, describe
 from ..graph.reach import Reach, find_reach
 from ..graph.tensors import operator_name
 from ..rules.registry import Trait, has
+from .channels import channels_behind
 from .dominance import (
     behind_weights,
     dominators,
@@ -71,7 +72,8 @@ class FeatureMap(NamedTuple):
 class _Sight(NamedTuple):
     """A subject at one size, and where its tensors stand there.
 
-    `fixed`: its inputs have this size always, but for the batch.
+    `fixed`: its inputs have this size always, but for the batch. `channels`: the input's axis that
+    the first layer takes for channels, or of tokens for features.
     """
 
     subject: Subject
@@ -79,6 +81,7 @@ class _Sight(NamedTuple):
     end: gs.Variable
     flow: Flow
     fixed: bool
+    channels: int | None
 
     @property
     def path(self) -> Reach:
@@ -86,7 +89,9 @@ class _Sight(NamedTuple):
 
     def layout(self, tensor: gs.Tensor) -> Layout | None:
         places = self.flow.places(tensor)
-        found = None if places is None else layout_of(self.flow.grids, places, self.start.shape)
+        if places is None:
+            return None
+        found = layout_of(self.flow.grids, places, self.start.shape, self.channels)
         return found if found is not None and found.number > 1 else None
 
     def ranked(self, tensor: gs.Tensor) -> np.ndarray:
@@ -131,7 +136,8 @@ def _seen(subject: Subject, batch: int) -> _Sight:
     path = find_reach(graph, [start], [end])
     dims = {dim for tensor in subject.graph.inputs for dim in tensor.shape or [None]}
     fixed = all(isinstance(dim, int) or dim == subject.batch for dim in dims)
-    return _Sight(subject, start, end, follow(path, start, end, batch), fixed)
+    channels = channels_behind(start, products=len(start.shape) == 3)
+    return _Sight(subject, start, end, follow(path, start, end, batch), fixed, channels)
 
 
 # The choice.
@@ -202,7 +208,9 @@ def _feature_map(sight: _Sight, tensor: gs.Variable, reason: str) -> FeatureMap:
         others = tensor.shape[layout.spatial[0]] - layout.number
         made += f"; {_grid_text(layout, sight, others)}"
     early = _too_early(sight, tensor)
-    picture = picture_axes(sight.start.shape, sight.flow.grids.grid(sight.ranked(tensor)))
+    picture = picture_axes(
+        sight.start.shape, sight.flow.grids.grid(sight.ranked(tensor)), sight.channels
+    )
     where = placement(sight.path, sight.start, tensor, layout, picture, sight.fixed)
     notes = [note for note in (early, where.doubt) if note]
     parts = [where.doubt, f"{reason} ({made})", early, *where.said]
