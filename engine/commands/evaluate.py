@@ -188,12 +188,10 @@ def evaluate(
         baseline: what methods compare with and what stands for missing features: of files a
             choice of the command line, of arrays an array that broadcasts to the input.
         masks: of files, a folder with a PNG for each photo; see `regions.Regions`.
-        mask_id: of masks that hold several objects, the id (grey value, place in the palette) of
-            the one that is meant, or several; None: whatever is not black.
+        mask_id: of masks of several objects the id, or ids, of what is meant; see `Regions`.
         boxes: of files, {image name: [[x0, y0, x1, y1], ...]} in the photo's pixels, or JSON of it.
         regions: of arrays, bool [N, H, W]: where the object is.
-        seed: of all that is drawn.
-        full: measure every metric on every input, however long it takes.
+        seed, full: of all that is drawn; every metric on every input, however long it takes.
         progress: called with a text and the part of the work that is done.
         options: of methods; each goes to those that take it.
 

@@ -194,7 +194,7 @@ class Parted(NamedTuple):
         whole: what the model was given of all rows.
         targets: of the graph, one for each row or for the one row.
         own: the inputs that have a row for each of N.
-        count: N.
+        inputs: N.
     """
 
     batches: list[slice]
@@ -206,7 +206,7 @@ class Parted(NamedTuple):
     whole: dict[str, np.ndarray]
     targets: np.ndarray
     own: set[str]
-    count: int
+    inputs: int
 
     def given(self, index: int) -> dict[str, np.ndarray]:
         """What one batch is fed; made when it is its turn, for it may be a copy."""
@@ -280,7 +280,7 @@ def run_parts(
         UnsupportedModelError: the first axis of the input is not the batch, or rows depend on each
             other.
     """
-    check_apart(subject, parts.whole, parts.own, parts.count, file)
+    check_apart(subject, parts.whole, parts.own, parts.inputs, file)
     run, count = plan.run_shared if parts.shared else plan.run, len(parts.targets)
     done = []
     for index in range(len(parts.batches)):

@@ -79,7 +79,7 @@ METHODS = (
             ),
             _strength(
                 "epsilon",
-                "what keeps denominators from 0; of an attention's products at least 1 % of their mean.",
+                "what keeps denominators from 0; of attention's products at least 1 %.",
                 1e-6,
                 positive=True,
             ),

@@ -25,7 +25,8 @@ def channels_behind(start: gs.Tensor, products: bool = False) -> int | None:
     if start.shape is None or len(start.shape) < 3:
         return None
     # For each axis of a tensor the axis of `start` that it is; None: a new one.
-    waiting = deque([(start, list(range(len(start.shape))))])
+    own: list[int | None] = [*range(len(start.shape))]
+    waiting = deque([(start, own)])
     seen: set[str] = set()
     while waiting and len(seen) < _MOST:
         tensor, axes = waiting.popleft()

@@ -148,6 +148,14 @@ def axis_behind(node: gs.Node, axis: int | None) -> int | None:
     return _same_place(list(before), list(after), axis)
 
 
+def two_readings(shape: Any) -> tuple[str, str] | None:
+    """What [N, a, b, c] may hold, with channels second or last; None: one of them is no map."""
+    _, a, b, c = shape
+    if a == 1:
+        return None
+    return f"{a} classes over {b} x {c} places", f"{c} classes over {a} x {b} places"
+
+
 def _same_place(before: list[Any], after: list[Any], axis: int) -> int | None:
     """The axis of a reshaped tensor with the same length and as many elements inside."""
     inside = before[axis + 1 :]

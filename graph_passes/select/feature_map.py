@@ -50,11 +50,7 @@ class FeatureMap(NamedTuple):
             tell how many rows and columns they make; else None.
         others: how many other tokens stand among those of places.
         reason: why it was chosen, and what its tokens are.
-        placed: for each of the picture's axes a matrix [length, size] that brings the map there,
-            where the graph flips, crops, pads or rolls the picture before; else None.
-        turned: for each of the picture's axes whether it is mirrored, for inputs of any size.
-        doubt: why it may lie elsewhere than it is drawn; else None.
-        warning: what is wrong with it, in one line; else None.
+        placed, turned, doubt, warning: where it lies (see `Placement`), and what is wrong with it.
     """
 
     tensor: gs.Variable
@@ -81,8 +77,7 @@ class FeatureMap(NamedTuple):
 class _Sight(NamedTuple):
     """A subject at one size, and where its tensors stand there.
 
-    `fixed`: its inputs have this size always, but for the batch. `channels`: the input's axis that
-    the first layer takes for channels, or of tokens for features.
+    `fixed`: its inputs have this size always, but for the batch. `channels`: see `channels_behind`.
     """
 
     subject: Subject
@@ -233,8 +228,7 @@ def _feature_map(sight: _Sight, tensor: gs.Variable, reason: str) -> FeatureMap:
     )
     where = placement(sight.path, sight.start, tensor, layout, picture, sight.fixed)
     notes = [note for note in (early, where.doubt) if note]
-    parts = [where.doubt, f"{reason} ({made})", early, *where.said]
-    reason = "; ".join(part for part in parts if part)
+    reason = "; ".join(filter(None, [where.doubt, f"{reason} ({made})", early, *where.said]))
     return FeatureMap(
         tensor=own,
         layout=where.layout,

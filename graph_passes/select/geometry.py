@@ -8,7 +8,7 @@ each axis is followed as the positions of its elements along one axis of the inp
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -218,9 +218,9 @@ def _sliced(node: gs.Node, given: Sequence[Axes | None]) -> list[Axes]:
     limits = [optional_input(node, k) for k in (1, 2, 3, 4)]
     if any(t is not None and not is_constant(t) for t in limits):
         raise _DoubtError(f"{_named(node)} cuts at a place that only the run knows")
-    starts, ends, axes, steps = (None if t is None else t.values.tolist() for t in limits)
+    starts, ends, axes, steps = (_numbers(t) for t in limits)
     result = list(own)
-    for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
+    for i, (start, end) in enumerate(zip(starts or [], ends or [], strict=True)):
         axis = (i if axes is None else axes[i]) % len(shape)
         step = 1 if steps is None else steps[i]
         stop = None if step < 0 and end < -shape[axis] else end
@@ -390,3 +390,8 @@ def off_by(at: np.ndarray, length: int) -> float:
     if not valid.any():
         return float(n)
     return float(np.abs(at - nominal)[valid].max()) * n / length
+
+
+def _numbers(tensor: Any) -> list[int] | None:
+    """A constant operand's whole numbers; None: it is left out."""
+    return None if tensor is None else tensor.values.tolist()

@@ -18,7 +18,7 @@ from ..graph.reach import find_reach
 from ..graph.tensors import is_constant, is_float, numpy_type
 from ..prepare.training import refuse_batch_statistics, refuse_randomness
 from .channels import channels_behind
-from .class_axis import channel_axis
+from .class_axis import channel_axis, two_readings
 from .ending import TAIL, ending_of
 from .logits import batch_first, before_activation
 from .rows.follow import follow_rows
@@ -153,13 +153,8 @@ class Subject:
 
     @property
     def readings(self) -> tuple[str, str] | None:
-        """What a map of scores may be, where the graph does not say on which axis classes lie."""
-        if self.axis_known or not self.is_map:
-            return None
-        _, a, b, c = self.logits.shape
-        if a == 1:
-            return None
-        return f"{a} classes over {b} x {c} places", f"{c} classes over {a} x {b} places"
+        """What a map of scores may be, where the class axis is not known."""
+        return None if self.axis_known or not self.is_map else two_readings(self.logits.shape)
 
     @property
     def needs_index(self) -> bool:
@@ -399,8 +394,7 @@ def describe_target(subject: Subject) -> str:
     if subject.needs_index:
         return f"an index tuple (after the batch axis) into {subject.output.name!r} {shape}"
     if subject.readings is not None:
-        first, second = subject.readings
-        return f"an index tuple into {shape}, which may hold {first} or {second}"
+        return f"an index tuple into {shape}, which may hold {' or '.join(subject.readings)}"
     if subject.is_map:
         return f"a class along axis {subject.class_axis} of {shape}, or an index tuple"
     return f"a class index into {subject.output.name!r} {shape}"

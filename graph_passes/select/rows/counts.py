@@ -7,7 +7,7 @@ they change no value; multiplied with data, compared, or as the number of a row,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -140,9 +140,9 @@ def _marks_behind(node: gs.Node, marks: list[np.ndarray]) -> np.ndarray:
         return marks[0]
     if node.op == "Slice":
         limits = [optional_input(node, k) for k in (1, 2, 3, 4)]
-        starts, ends, axes, steps = (None if t is None else t.values for t in limits)
+        starts, ends, axes, steps = (_numbers(t) for t in limits)
         index = [slice(None)] * marks[0].ndim
-        for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        for i, (start, end) in enumerate(zip(starts or [], ends or [], strict=True)):
             axis = i if axes is None else int(axes[i])
             index[axis] = slice(int(start), int(end), None if steps is None else int(steps[i]))
         return marks[0][tuple(index)]
@@ -159,3 +159,8 @@ def _marks_behind(node: gs.Node, marks: list[np.ndarray]) -> np.ndarray:
 
 def _plain(node: gs.Node) -> dict[str, int]:
     return {"axis": node.attrs["axis"]} if "axis" in node.attrs else {}
+
+
+def _numbers(tensor: Any) -> list[int] | None:
+    """A constant operand's whole numbers; None: it is left out."""
+    return None if tensor is None else tensor.values.tolist()
