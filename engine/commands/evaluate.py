@@ -174,8 +174,8 @@ def evaluate(
 ) -> Evaluation:
     """Measure how faithful methods are on a model, beside a random map and an edge detector.
 
-    What costs most is measured on a seeded sample of the inputs; each record says of how many. See
-    `onnxplain.metrics` for what is measured; `onnxplain.metrics.metrics()` lists it.
+    What costs most is measured on a seeded sample of the inputs; each record says of how many.
+    `onnxplain.metrics.metrics()` lists what is measured.
 
     Args:
         model: path, bytes or onnx.ModelProto; for image files a path.
@@ -183,15 +183,15 @@ def evaluate(
             [N, ...] as the model takes it, or {input name: array}.
         methods: names of `onnxplain.methods()`; None: those that run by default.
         metrics: names of `onnxplain.metrics.metrics()`; None: all that apply.
-        target: what is explained: of files a class, a label or "top1" ..., of arrays as in calling
-            an explainer; None: each input's top class.
+        target: of files a class, a label or "top1" ..., of arrays as in calling an explainer.
         baseline: what methods compare with and what stands for missing features: of files a
             choice of the command line, of arrays an array that broadcasts to the input.
-        masks: of files, a folder with a PNG for each photo; see `regions.Regions`.
-        mask_id: of masks of several objects the id, or ids, of what is meant; see `Regions`.
+        masks: of files, a folder with a PNG for each photo; see `Regions`.
+        mask_id: of masks of several objects the id, or ids, that are meant; see `Regions`.
         boxes: of files, {image name: [[x0, y0, x1, y1], ...]} in the photo's pixels, or JSON of it.
         regions: of arrays, bool [N, H, W]: where the object is.
-        seed, full: of all that is drawn; every metric on every input, however long it takes.
+        seed: of all that is drawn.
+        full: measure every metric on every input, however long it takes.
         progress: called with a text and the part of the work that is done.
         options: of methods; each goes to those that take it.
 

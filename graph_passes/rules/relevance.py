@@ -76,6 +76,9 @@ def _table(rule: str, strengths: Strengths, emit: Emitter) -> RuleTable:
         if node.op in ("Mul", "Div") and operand in (0, 1):
             share = 1.0 if node.op == "Div" or not others else 0.5
             return Resolved(partial(handed_on, share=share), True)
+        if _is_shift(node):
+            rule_of_it = nothing if operand else partial(handed_on, share=1.0)
+            return Resolved(rule_of_it, True)
         if entry.family is Family.LINEAR:
             return Resolved(partial(shared, rule=epsilon, operand=operand), resolved.broadcasts)
         if entry.family is Family.BILINEAR:
@@ -120,6 +123,18 @@ def _first_layers(graph: gs.Graph) -> set[int]:
         if layer or late:
             behind.update(t.name for t in node.outputs)
     return first
+
+
+def _is_shift(node: gs.Node) -> bool:
+    """x - max x, which a Softmax begins with: its result is the same without.
+
+    It is 0 at the maximum, where epsilon's share of either would be the relevance times x / epsilon
+    and only their difference be meant.
+    """
+    if node.op != "Sub":
+        return False
+    top = producer_of(node.inputs[1])
+    return top is not None and top.op == "ReduceMax" and top.inputs[0] is node.inputs[0]
 
 
 def _moves(op: str) -> bool:
