@@ -17,11 +17,12 @@ from ...models.labels import read_labels
 from ..baselines import black_of, tell_of_zeros
 from ..checks import check_inputs
 from ..explainer import Explainer
-from ..explanation import Explanation, each_target
+from ..explanation import Explanation, each_row, each_target
 from ..inputs.image import baseline_arrays, image_to_tensor, is_of_the_image, read_image
 from ..inspection import card_or_assumption
 from ..model import Model, opened
 from ..probabilities import check_label_count, probability
+from ..running.session import CPU, resolve_providers
 from ..running.settings import for_methods
 from ..running.stopwatch import phase
 from ..targets import Rank, Target, class_in_place, target_of
@@ -238,6 +239,40 @@ class ImageExplainer:
                     alike = {t for t, i in zip(_listed(group), indices, strict=True) if i == index}
                     names = tuple(text for text, target in asked.items() if target in alike)
                     yield Explained(record, one.attribution, names)
+
+    def explained_together(
+        self, names: Sequence[str], tensor: np.ndarray, targets: dict[str, list[Target | Rank]]
+    ) -> Iterator[tuple[int, Explained]]:
+        """Explain N inputs at once, as a device wants it: which of them, and its explanation.
+
+        Args:
+            names: what the records call the images.
+            tensor: as the card has it, [N, ...].
+            targets: for each method to use its targets; each target of an image comes once.
+
+        Raises:
+            InvalidInputError: an image does not fit.
+        """
+        for method, wanted in targets.items():
+            explainer, seen = self.explainers[method], set()
+            extra = {"baseline": self._baseline} if find_method(method).takes("baseline") else {}
+            for target in wanted:
+                text, began = _asked_text(target), time.perf_counter()
+                asked = text if isinstance(target, Rank) else target
+                rows = each_row(explainer(tensor, asked, **extra))
+                self._check_first(explainer, tensor[:1], rows[0])
+                seconds = (time.perf_counter() - began) / len(rows)
+                for place, (name, one) in enumerate(zip(names, rows, strict=True)):
+                    record = self._record(name, explainer, one, seconds)
+                    key = place, str(record["target"]["index"])
+                    if key not in seen:
+                        seen.add(key)
+                        yield place, Explained(record, one.attribution, (text,))
+
+    @property
+    def on_device(self) -> bool:
+        """Whether it computes on something else than the CPU."""
+        return resolve_providers(self._asked.provider)[0] != CPU
 
     def targets_of(self, method: str) -> dict[str, list[Target | Rank]]:
         """All targets, of one method alone, as `explained` takes them."""

@@ -5,18 +5,18 @@ The same at every run; `python tests/fuzz.py --minutes 30` tries new ones.
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.often import often
 from support.random_checks import check
 from support.random_graphs import random_model
 
 
 @settings(
-    max_examples=40,
+    max_examples=often(15, 40),
     derandomize=True,
     deadline=None,
     database=None,
@@ -24,7 +24,6 @@ from support.random_graphs import random_model
 )
 @given(st.data(), st.integers(0, 2**16))
 def test_random_graphs(data, seed):
-    logging.getLogger("onnxplain").setLevel(logging.ERROR)
     built = random_model(lambda options: data.draw(st.sampled_from(list(options))), seed)
     with tempfile.TemporaryDirectory() as folder:
         check(built, Path(folder))
