@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import InvalidInputError, OnnxplainError
+from .. import InvalidInputError, OnnxplainError, UnsupportedModelError
 from ..graph_passes.graph.dims import describe
 from ..graph_passes.graph.tensors import is_float, numpy_type
 from ..graph_passes.select.subject import Source, Subject, describe_target
@@ -97,6 +97,12 @@ def check_target(subject: Subject, target: Any, count: int) -> np.ndarray:
         return _check_index(subject, target, count)
     if subject.needs_index:
         raise InvalidInputError(f"target must be {describe_target(subject)}; got {target!r}")
+    if subject.readings is not None:
+        first, second = subject.readings
+        raise UnsupportedModelError(
+            f"output {subject.output.name!r} {describe(subject.logits.shape)} may hold {first} or "
+            f"{second}, and the graph does not say which: name one score by its index tuple"
+        )
     array = np.asarray(-1 if target is None else target)
     if array.dtype.kind not in "iu" or array.ndim > 1:
         raise InvalidInputError(f"target must be {describe_target(subject)}; got {target!r}")

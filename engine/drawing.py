@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,11 @@ from PIL import Image
 from .. import InvalidInputError, OnnxplainError
 from .files.writing import write_whole
 from .origin import Origin, channel_axis_of, record_of
+
+logger = logging.getLogger("onnxplain")
+# Correlations with the array's own picture: what the card makes of a photo is all but it (another
+# resampling is left); a view of another part is far below.
+_ALIKE, _NEARER, _LEAST_ALIKE = 0.95, 0.05, 0.7
 
 
 def drawn(e: Any, image: Any, row: int, input: str | None, smooth: float | None) -> Image.Image:
@@ -85,16 +91,48 @@ def _view(origin: Origin, image: Any, row: int, name: str | None) -> Image.Image
     """The photo as far as the model saw it, or its own input."""
     from .inputs.image import image_to_tensor, read_image
 
+    if image is None and origin.view is not None:
+        return origin.view
+    x = origin.inputs[name or next(iter(origin.inputs))]
     if image is None:
-        if origin.view is not None:
-            return origin.view
-        x = origin.inputs[name or next(iter(origin.inputs))]
         return _picture_of_input(origin, x[row if len(x) > 1 else 0])
     if isinstance(image, str | os.PathLike):
         image = read_image(image)
     elif not isinstance(image, Image.Image):
         image = Image.fromarray(np.asarray(image))
-    return image if origin.card is None else image_to_tensor(image, origin.card)[1]
+    if origin.card is None:
+        return image
+    seen = image_to_tensor(image, origin.card)[1]
+    if origin.view is not None:
+        return seen
+    return _that_shows(_picture_of_input(origin, x[row if len(x) > 1 else 0]), seen, image)
+
+
+def _that_shows(own: Image.Image, seen: Image.Image, whole: Image.Image) -> Image.Image:
+    """What of a photo an array shows that the caller made: the card's view of it, or all of it.
+
+    Where it shows neither, nobody knows which part it is of: then the array's own picture.
+    """
+    alike = {id(view): _likeness(own, view) for view in (seen, whole)}
+    best = max((seen, whole), key=lambda view: alike[id(view)])
+    # The card's, unless another is clearly nearer.
+    if alike[id(seen)] > _ALIKE or alike[id(best)] - alike[id(seen)] < _NEARER:
+        best = seen
+    if alike[id(best)] > _LEAST_ALIKE:
+        return best
+    logger.warning(
+        "the array does not show what the model card makes of the photo, nor all of it: the map is "
+        "drawn on the array itself"
+    )
+    return own
+
+
+def _likeness(own: Image.Image, view: Image.Image) -> float:
+    """The correlation of two pictures' grey values, in the first one's size."""
+    grey = [np.asarray(one.convert("L").resize(own.size), np.float64) for one in (own, view)]
+    a, b = (values - values.mean() for values in grey)
+    size = float(np.sqrt((a * a).sum() * (b * b).sum()))
+    return float((a * b).sum() / size) if size > 0 else 0.0
 
 
 def _picture_of_input(origin: Origin, x: np.ndarray) -> Image.Image:

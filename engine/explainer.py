@@ -137,7 +137,7 @@ class Explainer:
         with BUILDING, within(limits), blamed_on_file(file.given):
             self._limits = in_force()
             self.subject = select(file.graph(), input, wanted, score)
-            self.feature_map = names_of_maps(self._settings, self.subject)
+            self.feature_map, self._doubt = names_of_maps(self._settings, self.subject)
             self._default_plan = self._plan(self.subject.index_width, self._several)
         self._baselines = self._baselines_of(baseline, self._several)
         self._started_from = default_of(self.card, self.subject) if baseline is None else GIVEN
@@ -235,7 +235,7 @@ class Explainer:
         results = run_parts(self.subject, plan, parts, self._run_file, progress, blame)
         e = collected(self.subject, plan, results, target)
         steps = self.steps if e.steps is None else e.steps
-        origin = origin_of(self.subject, e, self.card, feeds)
+        origin = origin_of(self.subject, e, self.card, feeds, self._doubt)
         e = replace(e, feature_map=self.feature_map, steps=steps, origin=origin)
         found = not_finite(e)
         if found is not None:

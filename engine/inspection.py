@@ -243,6 +243,9 @@ def _score_text(subject: Subject) -> str:
     shape = describe(subject.logits.shape)
     left_out = [f"its final {subject.activation}"] if subject.activation else []
     left_out += ["its last quantiser"] if subject.quantised else []
+    doubt = ""
+    if subject.readings is not None:
+        doubt = f"; it may hold {' or '.join(subject.readings)}: name a score by its index tuple"
     if not left_out:
-        return f"{subject.output.name} {shape}, as the model returns it"
-    return f"{subject.output.name} before {' and '.join(left_out)}, {shape}"
+        return f"{subject.output.name} {shape}, as the model returns it{doubt}"
+    return f"{subject.output.name} before {' and '.join(left_out)}, {shape}{doubt}"

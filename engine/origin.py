@@ -26,6 +26,7 @@ class Origin:
         probabilities: for each row what the model's own output gives, where that is one.
         image: path of the image file; None: an array was given.
         view: what the model saw of that image; None: an array was given.
+        doubt: why a map may lie elsewhere than it is drawn; None: it does not.
     """
 
     card: ModelCard | None
@@ -34,6 +35,7 @@ class Origin:
     probabilities: Sequence[float | None]
     image: str | None = None
     view: Image.Image | None = None
+    doubt: str | None = None
 
 
 def channel_axis_of(origin: Origin, values: np.ndarray) -> int | None:
@@ -65,7 +67,9 @@ def record_of(e: Any, row: int, origin: Origin) -> dict[str, Any]:
     def number(values: np.ndarray | None) -> float | None:
         return None if values is None else float(values[row])
 
+    doubt = {} if origin.doubt is None else {"doubt": origin.doubt}
     return {
+        **doubt,
         "method": e.method,
         "target": {"index": index, "label": label, "output": origin.output},
         "score": number(e.score),

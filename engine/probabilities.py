@@ -54,7 +54,11 @@ def probability(subject: Subject, e: Explanation) -> float | None:
 
 
 def origin_of(
-    subject: Subject, e: Explanation, card: ModelCard | None, feeds: Mapping[str, np.ndarray]
+    subject: Subject,
+    e: Explanation,
+    card: ModelCard | None,
+    feeds: Mapping[str, np.ndarray],
+    doubt: str | None = None,
 ) -> Origin:
     """What an explanation was made of, with what `probability` says of each of its rows.
 
@@ -63,6 +67,7 @@ def origin_of(
         e: the explanation of N inputs, or of one input for N targets.
         card: of the model, if known.
         feeds: what the model was fed.
+        doubt: why a map may lie elsewhere than it is drawn.
     """
     name = subject.output.name
     ones, output = each_target(e), e.outputs.get(name)
@@ -73,7 +78,7 @@ def origin_of(
             one = replace(one, outputs={name: output[row : row + 1]})
         found.append(probability(subject, one))
     inputs = {source.input.name: feeds[source.input.name] for source in subject.sources}
-    return Origin(card, inputs, name, found)
+    return Origin(card, inputs, name, found, doubt=doubt)
 
 
 def check_label_count(

@@ -10,8 +10,7 @@ import numpy as np
 import onnx
 
 from .. import OnnxplainError, UnsupportedModelError
-from ..graph_passes.graph.emitter import AT
-from ..graph_passes.graph.names import RESERVED
+from ..graph_passes.graph.names import baseline_twin_of, is_own, rule_of
 from ..graph_passes.methods import find_method
 from .explanation import Explanation
 from .other_baselines import other_baselines
@@ -196,8 +195,8 @@ def _first_bad(
                 if infinite is None:
                     return _place(node, name, "NaN")
                 # What is made of the scores turns infinity into NaN: then that is what arose.
-                made_of_scores = name.startswith(RESERVED) and "/baseline" not in node.name
-                if made_of_scores and AT not in node.name:
+                twin, rule = baseline_twin_of(node.name), rule_of(node.name)
+                if is_own(name) and twin is None and rule is None:
                     return infinite
                 return f"{_place(node, name, 'NaN')}, behind{infinite.removeprefix(':')}"
             if infinite is None and np.isinf(values).any():
@@ -210,11 +209,11 @@ def _first_bad(
 
 def _place(node: onnx.NodeProto, tensor: str, kind: str) -> str:
     """A tensor in words: the model's own, its value at the baseline, or a gradient."""
-    if AT in node.name:
-        return f": {kind} first in the gradient at {node.name.split(AT, 1)[1]!r}"
-    if not tensor.startswith(RESERVED):
+    rule, own = rule_of(node.name), baseline_twin_of(node.name)
+    if rule is not None:
+        return f": {kind} first in the gradient at {rule!r}"
+    if not is_own(tensor):
         return f": {kind} first in {tensor!r} (made by {node.op_type})"
-    if node.name.endswith("/baseline"):
-        own = node.name.removesuffix("/baseline")
+    if own is not None:
         return f": {kind} at the baseline first in {own!r} ({node.op_type})"
     return f": {kind} first in what {node.op_type} makes of {', '.join(map(repr, node.input))}"

@@ -287,7 +287,11 @@ TABLES = {
     "graph_passes/select/feature_map.py",  # what may follow a product, and what only moves a map
     "graph_passes/select/rows/follow.py",  # what reads sizes alone
     "graph_passes/select/rows/through.py",  # one function each, registered by its operators
+    "graph_passes/select/rows/counts.py",  # what computes with sizes alone
     "graph_passes/select/positions/by_operator.py",  # the same
+    "graph_passes/select/class_axis.py",  # what leaves classes where they are, or moves them
+    "graph_passes/select/channels.py",  # the same of an input's channels
+    "graph_passes/select/geometry.py",  # what moves a picture
     "graph_passes/select/logits.py",  # what may stand in a tail
     "engine/probabilities.py",  # what leaves classes where they are behind the scores
     "engine/metrics/randomised_weights.py",  # what hands a weight on to what reads it

@@ -129,6 +129,14 @@ EVALUATION = options(
         help="Where objects are: a PNG for each photo, of its name and size, black elsewhere.",
     ),
     click.option(
+        "--mask-id",
+        type=click.IntRange(0),
+        multiple=True,
+        metavar="ID",
+        help="Of masks of several objects, the grey value (or place in the palette) of the one "
+        "that is meant; repeatable. Default: whatever is not black.",
+    ),
+    click.option(
         "--boxes",
         metavar="FILE",
         help="The same as JSON, {photo's name: [[x0, y0, x1, y1], ...]} in the photo's pixels.",

@@ -44,6 +44,7 @@ class Questions:
     metrics: Sequence[str] | None = None
     masks: str | os.PathLike[str] | None = None
     boxes: str | os.PathLike[str] | Boxes | None = None
+    mask_id: int | Sequence[int] | None = None
     seed: int = 0
     full: bool = False
     recursive: bool = False
@@ -164,6 +165,7 @@ def evaluate(
     baseline: Any = None,
     masks: str | os.PathLike[str] | None = None,
     boxes: str | os.PathLike[str] | Boxes | None = None,
+    mask_id: int | Sequence[int] | None = None,
     regions: Any = None,
     seed: int = 0,
     full: bool = False,
@@ -172,8 +174,8 @@ def evaluate(
 ) -> Evaluation:
     """Measure how faithful methods are on a model, beside a random map and an edge detector.
 
-    What costs most is measured on a seeded sample of the inputs; each record says of how many. See
-    `onnxplain.metrics` for what is measured; `onnxplain.metrics.metrics()` lists it.
+    What costs most is measured on a seeded sample of the inputs; each record says of how many.
+    `onnxplain.metrics.metrics()` lists what is measured.
 
     Args:
         model: path, bytes or onnx.ModelProto; for image files a path.
@@ -181,11 +183,11 @@ def evaluate(
             [N, ...] as the model takes it, or {input name: array}.
         methods: names of `onnxplain.methods()`; None: those that run by default.
         metrics: names of `onnxplain.metrics.metrics()`; None: all that apply.
-        target: what is explained: of files a class, a label or "top1" ..., of arrays as in calling
-            an explainer; None: each input's top class.
+        target: of files a class, a label or "top1" ..., of arrays as in calling an explainer.
         baseline: what methods compare with and what stands for missing features: of files a
             choice of the command line, of arrays an array that broadcasts to the input.
-        masks: of files, a folder with a PNG for each photo; see `regions.Regions`.
+        masks: of files, a folder with a PNG for each photo; see `Regions`.
+        mask_id: of masks of several objects the id, or ids, that are meant; see `Regions`.
         boxes: of files, {image name: [[x0, y0, x1, y1], ...]} in the photo's pixels, or JSON of it.
         regions: of arrays, bool [N, H, W]: where the object is.
         seed: of all that is drawn.
@@ -197,7 +199,7 @@ def evaluate(
         UnsupportedModelError: the model cannot be read, or not be explained by a method asked for.
         InvalidInputError: a wrong argument, or not one input could be measured.
     """
-    questions = Questions(metrics, masks, boxes, _checked_seed(seed), full)
+    questions = Questions(metrics, masks, boxes, mask_id, _checked_seed(seed), full)
     find_metrics(metrics)
     if _are_paths(images_or_arrays):
         if regions is not None:
@@ -246,7 +248,7 @@ def evaluate_files(
         InvalidInputError: a wrong option.
     """
     tell = progress or (lambda text, done: None)
-    regions = Regions(questions.masks, questions.boxes)
+    regions = Regions(questions.masks, questions.boxes, questions.mask_id)
     found = find_images(images, questions.recursive)
     measured = questions.measurements(len(found), regions.told)
     at_once, threads = shared_out(options.provider, options.threads, len(found))

@@ -124,7 +124,7 @@ class ImageExplainer:
         try:
             how = {"providers": asked.provider, "threads": asked.threads}
             self.explainers[method] = Explainer(
-                self.file, method, output=self.card.output, **how, **options
+                self.file, method, output=self.card.output, card=self.card, **how, **options
             )
         except UnsupportedModelError as error:
             if asked.methods and not asked.lenient:
@@ -360,6 +360,7 @@ class ImageExplainer:
             "relative_delta": finite(e.relative_delta),
             "steps": e.steps,
             "feature_map": e.feature_map,
+            **({"doubt": e.origin.doubt} if e.origin is not None and e.origin.doubt else {}),
             "provider": e.provider,
             "seconds": round(seconds, 4),
             "files": [],

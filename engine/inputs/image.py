@@ -37,12 +37,14 @@ def stdin_bytes() -> bytes:
     return sys.stdin.buffer.read(_MOST_OF_STDIN)
 
 
-def read_image(path: str | os.PathLike[str], draft: ModelCard | None = None) -> Image.Image:
+def read_image(
+    path: str | os.PathLike[str], draft: ModelCard | None = None, as_it_is: bool = False
+) -> Image.Image:
     """Read an image file as 8-bit RGB, turned upright as its EXIF orientation says.
 
     Transparency is composited on white; 16-bit and floating-point images are scaled to 8 bits
     (floats by 255 where they lie in 0..1); of an animation the first frame is taken. "-" is what
-    comes on standard input.
+    comes on standard input. With `as_it_is` the mode stays the file's own (a mask's ids).
 
     draft: decode a JPEG file at 1/2, 1/4 or 1/8 of its size, as long as that covers this card's
     size: faster, other pixels.
@@ -64,7 +66,7 @@ def read_image(path: str | os.PathLike[str], draft: ModelCard | None = None) -> 
         raise _unreadable(path, error) from None
     if size == 0:
         raise InvalidInputError(f"image {path}: expected an image, got an empty file")
-    return _decoded(path, path, draft)
+    return _decoded(path, path, draft, as_it_is)
 
 
 def read_image_bytes(content: bytes, name: str, draft: ModelCard | None = None) -> Image.Image:
@@ -91,7 +93,10 @@ def image_of_array(pixels: np.ndarray, name: str) -> Image.Image:
 
 
 def _decoded(
-    file: Path | io.BytesIO, path: Path | str, draft: ModelCard | None = None
+    file: Path | io.BytesIO,
+    path: Path | str,
+    draft: ModelCard | None = None,
+    as_it_is: bool = False,
 ) -> Image.Image:
     """The image in a file, which messages call `path`."""
     try:
@@ -105,7 +110,7 @@ def _decoded(
                     image.draft("RGB", (longest, longest))
                 image.load()
                 upright = ImageOps.exif_transpose(image)
-                rgb = _to_rgb(upright, image.format)
+                rgb = upright.copy() if as_it_is else _to_rgb(upright, image.format)
     except FileNotFoundError:
         raise InvalidInputError(f"image {path}: no such file") from None
     except UnidentifiedImageError:

@@ -182,7 +182,9 @@ def channel_axis_of(explainer: Explainer, shape: tuple[int, ...], map_ndim: int)
     or the last, if it is as short as a picture's.
     """
     rank = len(shape)
-    card = explainer.card
+    card, channels = explainer.card, explainer.subject.sources[0].channels
+    if channels and (rank == 4 or map_ndim == rank - 1):
+        return channels
     if card is not None and rank == 4:
         return card.channel_axis
     if rank == 4 or map_ndim == rank - 1:

@@ -58,6 +58,8 @@ def exactness(record: dict[str, Any], empty: bool = False) -> list[str]:
         parts.append("empty map: nothing speaks for this class")
     if record["feature_map"] is not None:
         parts.append(f"feature map {record['feature_map']}")
+    if record.get("doubt"):
+        parts.append(record["doubt"])
     if record["steps"] is not None:
         parts.append(f"{record['steps']} steps")
     if method.takes("baseline") and method.sums_to is not None:

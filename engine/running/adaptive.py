@@ -209,7 +209,7 @@ def run_rows(
     held: dict[str, Held] = {}
     for done, row in enumerate(placed, start=1):
         held = session.hold({**known, **row, **added})
-        added = {name: held[name.removeprefix(f"{TOTAL}_")] for name in totals}
+        added = {f"{TOTAL}_{name}": value for name, value in held.items()}
         progress(done, runs)
         # What is no number stays none, however much is added to it.
         if session.cheap_to_see(done) and not _finite(v.numpy() for v in added.values()):

@@ -293,7 +293,8 @@ class Plan:
 
 def _nothing_yet(session: Session) -> dict[str, np.ndarray]:
     """Totals before anything was added: one 0 in as many axes."""
-    return {name: v for name, v in session.zeros().items() if name.startswith(TOTAL)}
+    totals = {f"{TOTAL}_{output}" for output in session.outputs}
+    return {name: v for name, v in session.zeros().items() if name in totals}
 
 
 def _is_light(model: onnx.ModelProto) -> bool:

@@ -14,6 +14,7 @@ from ...graph_passes.graph.dims import same_dim
 from ...graph_passes.select.rows.places import Lost, Place, join_rows
 from ...graph_passes.select.subject import Subject
 from .adaptive import Progress
+from .apart import Run, check_apart
 from .plan import Plan
 from .settings import Settings
 
@@ -22,8 +23,6 @@ from .settings import Settings
 # operator hands to the next: DeepLIFT, which carries two activations, took 1.1 to 1.3 times as long
 # for each of 2 to 16 inputs at once as for one.
 _MOST_AT_ONCE = 8
-
-Run = Callable[[Mapping[str, np.ndarray], Sequence[str]], dict[str, np.ndarray]]
 
 
 def batch_size(subject: Subject, settings: Settings, kind: str, adaptive: bool, count: int) -> int:
@@ -172,32 +171,6 @@ def output_of(
     return join_rows(place, [file(rows_of(feeds, rowed, s), [name])[name] for s in slices])
 
 
-def check_apart(
-    subject: Subject,
-    results: Mapping[str, np.ndarray],
-    whole: Mapping[str, np.ndarray],
-    file: Run,
-) -> None:
-    """Rows that went one by one, though nobody knows whether they are apart: ask the file.
-
-    Raises:
-        UnsupportedModelError: the file answers otherwise for all of them at once.
-    """
-    lost, name = subject.coupled, subject.output.name
-    if lost is None or lost.kind != "unknown":
-        return
-    together = np.asarray(file(whole, [name])[name], np.float64)
-    alone = np.asarray(results[name], np.float64)
-    close = together.shape == alone.shape and np.allclose(
-        together, alone, rtol=1e-3, atol=1e-3 * max(np.abs(together).max(initial=0), 1e-6)
-    )
-    if not close:
-        raise UnsupportedModelError(
-            f"the rows of {subject.input.name!r} depend on each other ({lost.reason}): "
-            "the model answers otherwise for one row than for several; explain one at a time"
-        )
-
-
 def share_of(report: Progress | None, index: int, of: int) -> Progress:
     """Progress of one batch, told as part of all batches."""
 
@@ -220,6 +193,8 @@ class Parted(NamedTuple):
         alike: of how many equal rows that one stands for; 0: of itself.
         whole: what the model was given of all rows.
         targets: of the graph, one for each row or for the one row.
+        own: the inputs that have a row for each of N.
+        inputs: N.
     """
 
     batches: list[slice]
@@ -230,6 +205,8 @@ class Parted(NamedTuple):
     alike: int
     whole: dict[str, np.ndarray]
     targets: np.ndarray
+    own: set[str]
+    inputs: int
 
     def given(self, index: int) -> dict[str, np.ndarray]:
         """What one batch is fed; made when it is its turn, for it may be a copy."""
@@ -271,12 +248,14 @@ def parted(
     size = size_of_coupled(subject, count, size)
     free = may_be_shared(subject) and sure and count > 1
     alike = free and all_alike([fed[name] for name in rowed])
-    whole = dict(fed)
+    whole, own = dict(fed), rowed
     shared = alike or len(targets) > count
     if shared:
         fed, size, rowed = rows_of(fed, rowed, slice(1)), len(targets), set()
     batches = [slice(first, first + size) for first in range(0, len(targets), size)]
-    return Parted(batches, fed, rowed, size, shared, count if alike else 0, whole, targets)
+    return Parted(
+        batches, fed, rowed, size, shared, count if alike else 0, whole, targets, own, count
+    )
 
 
 def run_parts(
@@ -301,6 +280,7 @@ def run_parts(
         UnsupportedModelError: the first axis of the input is not the batch, or rows depend on each
             other.
     """
+    check_apart(subject, parts.whole, parts.own, parts.inputs, file)
     run, count = plan.run_shared if parts.shared else plan.run, len(parts.targets)
     done = []
     for index in range(len(parts.batches)):
@@ -319,6 +299,4 @@ def run_parts(
     if parts.alike:
         own = [tensor.name for tensor in subject.graph.outputs]
         results |= {k: join(k, [results[k]] * parts.alike) for k in own}
-    if len(done) > 1:
-        check_apart(subject, results, parts.whole, file)
     return results

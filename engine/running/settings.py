@@ -67,15 +67,19 @@ def settings_of(
     return Settings(found, found.chosen({**own, **options}), providers, threads)
 
 
-def names_of_maps(settings: Settings, subject: Subject) -> str | None:
-    """The tensors whose places are explained, by name; warns of what is wrong with them."""
+def names_of_maps(settings: Settings, subject: Subject) -> tuple[str | None, str | None]:
+    """The tensors whose places are explained, by name, and why a map may lie elsewhere.
+
+    Warns of what is wrong with them.
+    """
     if settings.method.feature_maps is None:
-        return None
+        return None, None
     found = settings.method.feature_maps(subject, settings.options)
     for one in found:
         if one.warning is not None:
             logger.warning(one.warning)
-    return ", ".join(one.tensor.name for one in found)
+    doubt = next((one.doubt for one in found if one.doubt is not None), None)
+    return ", ".join(one.tensor.name for one in found), doubt
 
 
 def _check_for_others(name: str, value: Any) -> None:

@@ -16,7 +16,7 @@ from ..graph.reach import Reach, find_reach
 from ..graph.tensors import captured, is_constant, operator_name
 from ..graph.terms import NodeView, lowered
 from ..rules.singular import doubtful
-from ..rules.table import Resolved, RuleTable
+from ..rules.table import Resolved, RuleTable, is_step
 
 
 class Refusal(NamedTuple):
@@ -68,7 +68,7 @@ def backward(
         seeds: pairs (tensor, the cotangent that starts there).
         wrt: the tensors whose cotangents are asked for.
         method: named in the error message.
-        required: every tensor of `wrt` is known to lead to the seeds.
+        required: every tensor of `wrt` is known to lead to the seeds, and must have a cotangent.
 
     Returns:
         For each tensor of `wrt` its cotangent, or None where the seeds do not depend on it (or only
@@ -76,7 +76,7 @@ def backward(
 
     Raises:
         UnsupportedModelError: naming every node of the path without a rule; or nothing arrives at
-            a tensor that the seeds depend on.
+            a tensor that the seeds depend on, or in steps only where one is required.
     """
     path = find_reach(emit.graph, wrt, [tensor for tensor, _ in seeds])
     check_supported(path, rules, method)
@@ -158,11 +158,42 @@ def _check_arrival(
             if passed and not reaching.isdisjoint(t.name for t in node.outputs):
                 reaching.add(name)
     for tensor in missing:
+        if required and tensor.name in structural and tensor.name not in reaching:
+            raise UnsupportedModelError(
+                f"the score depends on {tensor.name!r} in steps only: {_steps(path, stopped)} has "
+                "the derivative 0 everywhere, so a gradient says nothing; DeepLIFT, occlusion and "
+                "RISE do not need one"
+            )
         if tensor.name in reaching or (required and tensor.name not in structural):
             raise UnsupportedModelError(
                 f"the score depends on {tensor.name!r}, but no gradient arrives there: "
                 "this is a mistake of onnxplain, please report it with the model"
             )
+
+
+def _steps(path: Reach, stopped: set[tuple[int, int]]) -> str:
+    """The operators at which rules passed nothing on, in words."""
+    nodes = [n for n in path.nodes if any((id(n), k) in stopped for k in path.operands(n))]
+    named = [f"{operator_name(n)} (node {n.name or n.outputs[0].name!r})" for n in nodes]
+    return ", ".join(named[:3]) + (" ..." if len(named) > 3 else "")
+
+
+def in_steps_only(path: Reach, start: gs.Tensor, ends: Sequence[gs.Tensor]) -> list[Refusal]:
+    """The piecewise constant operators that every way from `start` to the ends goes through."""
+    reaching, found = {tensor.name for tensor in ends}, []
+    if start.name in reaching:
+        return []
+    for node in reversed(path.nodes):
+        if reaching.isdisjoint(tensor.name for tensor in node.outputs):
+            continue
+        if is_step(node):
+            found.append(Refusal(operator_name(node), node.name, _IN_STEPS))
+        else:
+            reaching.update(node.inputs[k].name for k in path.operands(node))
+    return [] if start.name in reaching else found[::-1]
+
+
+_IN_STEPS = "the score changes in steps only; the derivative is 0"
 
 
 def _collect(emit: Emitter, arrived: dict[str, list[gs.Tensor]], tensor: gs.Tensor):

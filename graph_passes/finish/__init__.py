@@ -11,7 +11,7 @@ import onnx_graphsurgeon as gs
 from ... import UnsupportedModelError
 from ..graph.inference import inferred
 from ..graph.lowering import for_gpu
-from ..graph.names import RESERVED, free_name
+from ..graph.names import RESERVED, free_name, is_own
 from ..graph.ordering import prune
 from ..graph.tensors import is_float
 from ..select.subject import Subject
@@ -38,7 +38,7 @@ def working_copy(subject: Subject) -> Subject:
     own = [copy.name_of(kind, s) for kind in (BASELINE, ATTRIBUTION) for s in copy.sources]
     free_names(copy.graph, ["target", "delta", *own])
     for tensor in [*copy.graph.inputs, *copy.graph.outputs]:
-        if tensor.name.startswith(RESERVED):
+        if is_own(tensor.name):
             raise _taken(tensor.name)
     return copy
 

@@ -12,12 +12,9 @@ import onnx_graphsurgeon as gs
 
 from .dims import Shape, broadcast_axes, is_static, same_shape
 from .limits import hold
-from .names import RESERVED
+from .names import RESERVED, emitted_for
 from .tensors import Value, is_constant, numpy_type, onnx_type
 from .terms import Emitted, EmittedConstant, Seen, Term, lowered
-
-# In an emitted node's name, before that of the model's node whose rule emitted it.
-AT = "@"
 
 _INT64_OPS = {"Shape", "Size", "ArgMax", "ArgMin", "NonZero"}
 _BOOL_OPS = {"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Not"}
@@ -155,7 +152,7 @@ class Emitter:
             outputs[0].shape = _common_shape(inputs)
         if self._bounded:
             hold("nodes", f"nodes written for {op}", self._count)
-        name = outputs[0].name if self.place is None else f"{outputs[0].name}{AT}{self.place}"
+        name = emitted_for(outputs[0].name, self.place)
         node = gs.Node(op, name, attributes, inputs, outputs, domain=domain or None)
         self.graph.nodes.append(node)
         return outputs

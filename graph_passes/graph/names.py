@@ -10,6 +10,8 @@ import onnx
 # Every tensor, node and dimension that onnxplain makes up has a name that begins so.
 RESERVED = "onnxplain/"
 _FREED = "of_the_model/"
+# What is added to names of nodes; no file's own node has them in its name, see `own_names`.
+_AT_BASELINE, _FOR = f"/{RESERVED}baseline", f"@{RESERVED}"
 
 
 def own_names(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -56,6 +58,37 @@ def is_marked(name: str | None, kind: str) -> bool:
     return (name or "").startswith(f"{RESERVED}{kind}/")
 
 
+def unmarked(name: str, kind: str) -> str:
+    """The name that `marked` was given."""
+    return name.removeprefix(f"{RESERVED}{kind}/")
+
+
+def of_the_baseline(name: str) -> str:
+    """The name of a node's copy that computes its value at the baseline."""
+    return f"{name}{_AT_BASELINE}"
+
+
+def baseline_twin_of(name: str) -> str | None:
+    """The name that `of_the_baseline` was given; None for any other."""
+    return name[: -len(_AT_BASELINE)] if name.endswith(_AT_BASELINE) else None
+
+
+def emitted_for(name: str, place: str | None) -> str:
+    """The name of a node that the rule of the node called `place` emits."""
+    return name if place is None else f"{name}{_FOR}{place}"
+
+
+def rule_of(name: str) -> str | None:
+    """The name of the node whose rule emitted a node; None where none did."""
+    before, found, place = name.partition(_FOR)
+    return place if found and is_own(before) else None
+
+
+def is_own(name: str) -> bool:
+    """Whether onnxplain made a name up."""
+    return name.startswith(RESERVED)
+
+
 def own_dim(name: str) -> str:
     """A dimension's name that none of onnxplain's own has."""
     return _FREED + name.removeprefix(RESERVED) if name.startswith(RESERVED) else name
@@ -79,8 +112,8 @@ def _rename(graph: onnx.GraphProto, scope: Mapping[str, str], numbers: Iterator[
     for annotation in graph.quantization_annotation:
         annotation.tensor_name = scope.get(annotation.tensor_name, annotation.tensor_name)
     for node in graph.node:
-        if node.name.startswith(RESERVED):
-            node.name = _FREED + node.name.removeprefix(RESERVED)
+        # Nowhere in a node's name: `of_the_baseline` and others add to it.
+        node.name = node.name.replace(RESERVED, _FREED)
         for names in (node.input, node.output):
             for index, name in enumerate(names):
                 if name in scope:

@@ -12,6 +12,7 @@ import onnx_graphsurgeon as gs
 
 from ... import UnsupportedModelError
 from .emitter import Emitter
+from .names import of_the_baseline
 from .tensors import Value, captured, read_by
 from .terms import Emitted, NodeView
 
@@ -57,7 +58,7 @@ class TwinEmitter(Emitter):
             outputs = [_twin_variable(self, t) for t in node.outputs]
             twin = gs.Node(
                 node.op,
-                f"{node.name or node.outputs[0].name}/baseline",
+                of_the_baseline(node.name or node.outputs[0].name),
                 dict(node.attrs),
                 inputs,
                 outputs,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import onnx
 import onnx_graphsurgeon as gs
 
-from ..backward.walk import Refusal, backward, refusals
+from ..backward.walk import Refusal, backward, in_steps_only, refusals
 from ..finish import BASELINE, RESOLVED_TARGET, SCORE, SEED, finish, working_copy
 from ..graph.emitter import Emitter
 from ..graph.names import RESERVED
@@ -87,8 +88,9 @@ def walk_back(asked: Asked, wrt: Sequence[gs.Tensor], title: str) -> list[gs.Ten
 
 def gradient_refusals(subject: Subject, wrt: Sequence[gs.Tensor]) -> list[Refusal]:
     """What the plain gradient cannot pass between tensors and the score; emits nothing."""
-    rules = GRADIENT.rules(None)
-    return refusals(find_reach(subject.graph, wrt, [subject.logits]), rules)
+    path = find_reach(subject.graph, wrt, [subject.logits])
+    steps = [in_steps_only(path, tensor, [subject.logits]) for tensor in wrt]
+    return [*refusals(path, GRADIENT.rules(None)), *dict.fromkeys(chain(*steps))]
 
 
 def per_token(emit: Emitter, source: Source, attribution: gs.Tensor) -> gs.Tensor:

@@ -28,11 +28,14 @@ Seen = Callable[[Emitter, Sequence[gs.Tensor], gs.Tensor], gs.Tensor]
 
 
 def places_of(source: Source) -> list[int]:
-    """The axes that places lie along: of four the two of a picture, else all behind the batch.
+    """The axes that places lie along: those that are no batch and no channels.
 
-    Channels come last where only the last axis has 1, 3 or 4 of them.
+    Where no layer says which axis holds channels, they are the two of a picture for four axes
+    (channels come last where only the last axis has 1, 3 or 4 of them), else all behind the batch.
     """
     shape = source.start.shape
+    if source.channels:
+        return [axis for axis in range(1, len(shape)) if axis != source.channels]
     if len(shape) != 4:
         return list(range(1, len(shape)))
     last = shape[3] in _CHANNELS and shape[1] not in _CHANNELS

@@ -56,7 +56,7 @@ def looped(
 
 
 def _all_of(name: str) -> str:
-    return f"{RESERVED}all_{name.removeprefix(RESERVED)}"
+    return f"{RESERVED}all_{name}"
 
 
 def _begin_with_zeros(
@@ -76,12 +76,13 @@ def _take_further_inputs(
     graph: onnx.GraphProto, body: onnx.GraphProto, rows: Mapping[str, np.ndarray]
 ) -> None:
     """Add what only the Loop reads to the model's inputs."""
+    totals = {f"{TOTAL}_{output.name}" for output in body.output}
     known = {value.name for value in (*graph.input, *graph.initializer)}
     known |= {name for node in graph.node for name in node.output}
     graph.input.extend(
         value
         for value in body.input
-        if value.name not in known and value.name not in rows and not value.name.startswith(TOTAL)
+        if value.name not in known and value.name not in rows and value.name not in totals
     )
 
 
@@ -101,7 +102,7 @@ def _loop_body(body: onnx.GraphProto, rows: Mapping[str, np.ndarray]) -> onnx.Gr
         helper.make_tensor_value_info(before, TensorProto.BOOL, []),
     ]
     outputs = [helper.make_tensor_value_info(after, TensorProto.BOOL, [])]
-    totals = {value.name: value for value in body.input if value.name.startswith(TOTAL)}
+    totals = {value.name: value for value in body.input}
     for output in body.output:
         inputs.append(totals[f"{TOTAL}_{output.name}"])
         element = output.type.tensor_type.elem_type

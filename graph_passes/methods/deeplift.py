@@ -7,6 +7,7 @@ Differences (2017).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -192,7 +193,8 @@ def stages(subject: Subject, options: Chosen, width: int | None) -> Stages:
     if options.get("several"):
         chunk = one_of_a_set(subject, width, table)
         return Stages(
-            ask(working_copy(subject), width).finished({}), along=Repeated(chunk, _rows, None)
+            ask(working_copy(subject), width).finished({}),
+            along=Repeated(chunk, partial(_rows, subject), None),
         )
     long = len(subject.graph.nodes) > _MOST_SPLIT
     if long or not all(source.straight for source in subject.sources):
@@ -220,9 +222,9 @@ def rows_of_set(count: int, dtype: np.dtype) -> dict[str, np.ndarray]:
     return {WHICH: np.arange(count)[:, None], WEIGHTS: np.full((count, 1), 1 / count, dtype)}
 
 
-def _rows(size: int, feeds: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def _rows(subject: Subject, size: int, feeds: Mapping[str, Any]) -> dict[str, np.ndarray]:
     del size
-    baseline = next(v for name, v in feeds.items() if name.startswith(BASELINE))
+    baseline = feeds[subject.name_of(BASELINE, subject.sources[0])]
     return rows_of_set(len(baseline), baseline.dtype)
 
 

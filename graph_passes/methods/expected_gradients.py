@@ -113,7 +113,7 @@ def stages(subject: Subject, options: Chosen, width: int | None) -> Stages:
     """The score, and gradients between baselines and input."""
 
     def rows(size: int, feeds: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        baseline = next(v for name, v in feeds.items() if name.startswith(BASELINE))
+        baseline = feeds[subject.name_of(BASELINE, subject.sources[0])]
         return _rows(options, len(baseline), size, baseline.dtype)
 
     along = Repeated(expected_chunk(subject), rows, None)

@@ -225,6 +225,10 @@ def _to_input_size(
     layout, picture = found.layout, found.picture
     if picture is None or len(picture) != len(layout.sizes):
         return emit.Squeeze(activation, [1])
+    if found.placed is not None:
+        return _placed(emit, emit.Squeeze(activation, [1]), found.placed)
+    if any(found.turned):
+        activation = _mirrored(emit, activation, found.turned)
     small = layout.sizes if found.fixed else ()
     large = [subject.start.shape[axis] for axis in picture]
     if len(picture) == len(small) == 2 and is_static([*small, *large]) and max(small) <= _SMALL:
@@ -241,6 +245,24 @@ def _to_input_size(
         coordinate_transformation_mode="half_pixel",
     )
     return emit.Squeeze(resized, [1])
+
+
+def _placed(emit: Emitter, image: gs.Tensor, matrices: Sequence[np.ndarray]) -> gs.Tensor:
+    """[N, h, w] -> [N, H, W], each axis by its matrix: where the graph moved the picture."""
+    rank = len(matrices) + 1
+    for axis, matrix in enumerate(matrices, start=1):
+        perm = [a for a in range(rank) if a != axis] + [axis]
+        turned = emit.Transpose(image, perm=perm)
+        wide = emit.MatMul(turned, emit.constant(matrix.T, image.dtype))
+        image = emit.Transpose(wide, perm=[perm.index(a) for a in range(rank)])
+    return image
+
+
+def _mirrored(emit: Emitter, image: gs.Tensor, turned: Sequence[bool]) -> gs.Tensor:
+    """[N, 1, h, w] with some of its places' axes the other way round."""
+    axes = [2 + k for k, one in enumerate(turned) if one]
+    ones = [-1] * len(axes)
+    return emit.Slice(image, ones, [-(2**31)] * len(axes), axes, ones)
 
 
 def _stretched(

@@ -77,7 +77,12 @@ METHODS = (
                 RULES,
                 "composite",
             ),
-            _strength("epsilon", "what keeps denominators from 0.", 1e-6, positive=True),
+            _strength(
+                "epsilon",
+                "what keeps denominators from 0; of attention's products at least 1 %.",
+                1e-6,
+                positive=True,
+            ),
             _strength("gamma", "how much stronger what goes the output's way is.", 0.25),
             _strength("alpha", "alpha-beta's alpha; beta is alpha - 1.", 2.0),
         ),

@@ -17,6 +17,7 @@ from .decompositions import ALWAYS, decompose
 from .decompositions.quantisation import QUANTISED
 from .folding import fold, foldable
 from .reading import CANONICAL_OPSET
+from .reduced_axes import REDUCTIONS, says_its_axes
 
 # What breaks a property, in words; nothing: it holds.
 Property = Callable[[gs.Graph], list[str]]
@@ -60,6 +61,11 @@ def pads_are_said(graph: gs.Graph) -> list[str]:
     ]
 
 
+def reductions_say_their_axes(graph: gs.Graph) -> list[str]:
+    """No reduction's axes are, or may be, an empty list."""
+    return [_named(n) for n in graph.nodes if n.op in REDUCTIONS and not says_its_axes(n)]
+
+
 def no_quantised_operators(graph: gs.Graph) -> list[str]:
     """Quantised operators are float ones, outside the bodies of loops that stay."""
     return [_named(node) for node in graph.nodes if operator_name(node) in QUANTISED]
@@ -93,6 +99,7 @@ DIALECT: tuple[Property, ...] = (
     no_constants_to_fold,
     float32,
     pads_are_said,
+    reductions_say_their_axes,
     no_quantised_operators,
     no_batch_normalization,
     no_composites,

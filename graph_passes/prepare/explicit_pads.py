@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from ... import UnsupportedModelError
 from ..graph.emitter import Emitter
 from ..graph.rewriting import rewrite_nodes
 from ..graph.tensors import is_constant
+from .exact_windows import POOLS, halves, pooled_padded
 
-_WINDOWED = ("Conv", "MaxPool", "AveragePool", "LpPool")
+_WINDOWED = ("Conv", *POOLS)
 
 
 def explicit_pads(graph: gs.Graph) -> gs.Graph | None:
-    """Rewrite every auto_pad of a windowed operator, ConvTranspose's output_shape, and Pad's axes.
+    """Rewrite every auto_pad that is left, ConvTranspose's output_shape, and Pad's axes.
 
-    SAME: the output has ceil(H / s) elements, so the pads sum to max((ceil(H / s) - 1) s + d (k -
-    1) + 1 - H, 0), the odd one at the end (SAME_UPPER) or at the begin (SAME_LOWER).
+    What is left are convolutions, and pools over sizes that are not known. SAME: a Conv's output
+    has ceil(H / s) elements, so the pads sum to max((ceil(H / s) - 1) s + d (k - 1) + 1 - H, 0),
+    the odd one at the end (SAME_UPPER) or at the begin (SAME_LOWER).
     """
     rewrites = {op: _pad_same for op in _WINDOWED}
     rewrites |= {"ConvTranspose": _pad_transposed, "Pad": _pad_every_axis}
@@ -50,12 +55,6 @@ def _window(node: gs.Node) -> tuple[list[int], list[int], list[int]]:
     return list(kernel), node.attrs.get("strides") or ones, node.attrs.get("dilations") or ones
 
 
-def _split(total: int, lower: bool) -> tuple[int, int]:
-    """Half each; the odd one first when `lower`."""
-    small, large = total // 2, total - total // 2
-    return (large, small) if lower else (small, large)
-
-
 def _set_pads(node: gs.Node, pairs: list[tuple[int, int]]) -> None:
     node.attrs.pop("auto_pad", None)
     node.attrs["pads"] = [b for b, _ in pairs] + [e for _, e in pairs]
@@ -69,9 +68,10 @@ def _pad_same(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
             _set_pads(node, [(0, 0)] * len(kernel))
         node.attrs.pop("auto_pad", None)
         return None
+    if node.op != "Conv":
+        return _pool_at_run_time(emit, node, kernel, strides, mode == "SAME_LOWER")
     lengths = list(node.inputs[0].shape[2:])
     reach = [(k - 1) * d for k, d in zip(kernel, dilations, strict=True)]
-    node.attrs.pop("ceil_mode", None)
     pairs = []
     for length, r, s in zip(lengths, reach, strides, strict=True):
         if s == 1:
@@ -79,62 +79,67 @@ def _pad_same(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
         elif isinstance(length, int):
             total = max((-(-length // s) - 1) * s + r + 1 - length, 0)
         else:
-            return _pad_at_run_time(emit, node, reach, strides, mode == "SAME_LOWER")
-        pairs.append(_split(total, mode == "SAME_LOWER"))
+            return _conv_at_run_time(emit, node, reach, strides, mode == "SAME_LOWER")
+        pairs.append(halves(total, mode == "SAME_LOWER"))
     _set_pads(node, pairs)
     return None
 
 
-def _pad_at_run_time(emit: Emitter, node: gs.Node, reach, strides, lower: bool) -> gs.Tensor:
-    """Pad by what the input's size asks for, then the same operator without pads."""
-    x = node.inputs[0]
-    axes = list(range(2, 2 + len(reach)))
+def _missing(emit: Emitter, x: gs.Tensor, reach: list[int], strides: list[int]) -> Any:
+    """(ceil(H / s) - 1) s + reach + 1 - H, for each spatial axis."""
     lengths = emit.dims(x, 2)
-    windows = emit.Div(emit.Add(lengths, [s - 1 for s in strides]), list(strides))
-    spans = emit.Add(
-        emit.Mul(emit.Sub(windows, [1] * len(axes)), list(strides)), [r + 1 for r in reach]
-    )
-    total = emit.Max(emit.Sub(spans, lengths), [0])
-    half = emit.Div(total, [2])
-    rest = emit.Sub(total, half)
+    windows = (lengths + [s - 1 for s in strides]) / list(strides)
+    return (windows - [1] * len(reach)) * list(strides) + [r + 1 for r in reach] - lengths
+
+
+def _conv_at_run_time(emit: Emitter, node: gs.Node, reach, strides, lower: bool) -> gs.Tensor:
+    """Pad by what the input's size asks for, then the same operator without pads."""
+    x, axes = node.inputs[0], list(range(2, 2 + len(reach)))
+    total = emit.Max(_missing(emit, x, reach, strides), [0])
+    half = total / [2]
+    rest = total - half
     amounts = emit.Concat(*((rest, half) if lower else (half, rest)), axis=0)
     attributes = {k: v for k, v in node.attrs.items() if k not in ("auto_pad", "pads")}
+    padded = emit.pad(x, amounts, axes, 2 + len(axes))
+    padded.shape = [*list(x.shape)[:2], *[None] * len(axes)]
+    return emit.Conv(padded, *node.inputs[1:], **attributes)
 
-    def run(value, fill):
-        padded = emit.pad(value, amounts, axes, 2 + len(axes), fill)
-        padded.shape = [*list(value.shape)[:2], *[None] * len(axes)]
-        return emit(node.op, padded, *node.inputs[1:], **attributes)
 
-    if node.op == "MaxPool":
-        return run(x, float(np.finfo(x.dtype).min))
-    if node.op == "AveragePool" and not attributes.get("count_include_pad", 0):
-        ones = emit.filled_like(x, 1.0)
-        return emit.Div(run(x, 0.0), run(ones, 0.0))
-    return run(x, 0.0)
+def _pool_at_run_time(emit: Emitter, node: gs.Node, kernel, strides, lower: bool) -> gs.Tensor:
+    """The pads of `same_pads`, by the input's size: integers are divided towards 0.
+
+    With these, ceil_mode adds a window only where a window is dilated.
+    """
+    x = node.inputs[0]
+    if node.attrs.get("ceil_mode", 0) and max(node.attrs.get("dilations") or [1]) > 1:
+        raise UnsupportedModelError(
+            f"{node.op} (node {node.name!r}) with auto_pad, ceil_mode and dilations over a size "
+            "that the file does not fix is not supported"
+        )
+    total = _missing(emit, x, [k - 1 for k in kernel], strides)
+    begin = (total + [1] * len(kernel) if lower else total) / [2]
+    amounts = emit.Concat(begin, total - begin, axis=0)
+    attributes = {k: v for k, v in node.attrs.items() if k not in ("auto_pad", "pads", "ceil_mode")}
+    return pooled_padded(emit, node.op, x, amounts, attributes)
 
 
 def _pad_transposed(emit: Emitter, node: gs.Node) -> None:
     """ConvTranspose: pads sum to (H - 1) s + output_padding + d (k - 1) + 1 - output length."""
-    mode = node.attrs.pop("auto_pad", "NOTSET")
-    wanted = node.attrs.get("output_shape")
-    if mode == "VALID" or (mode == "NOTSET" and not wanted):
+    mode, wanted = node.attrs.get("auto_pad", "NOTSET"), node.attrs.get("output_shape")
+    if not wanted:
+        node.attrs.pop("auto_pad", None)
         return
     kernel, strides, dilations = _window(node)
     extra = list(node.attrs.get("output_padding") or [0] * len(kernel))
-    lengths = list(node.inputs[0].shape[2:])
     pairs = []
-    for axis, length in enumerate(lengths):
+    for axis, length in enumerate(list(node.inputs[0].shape[2:])):
+        if not isinstance(length, int):
+            return
         beyond = extra[axis] + (kernel[axis] - 1) * dilations[axis] + 1
-        if wanted:
-            if not isinstance(length, int):
-                node.attrs["auto_pad"] = mode
-                return
-            total = (length - 1) * strides[axis] + beyond - list(wanted)[-len(kernel) :][axis]
-        else:
-            total = beyond - strides[axis]
+        total = (length - 1) * strides[axis] + beyond - list(wanted)[-len(kernel) :][axis]
         if total < 0:
             extra[axis] -= total
-        pairs.append(_split(max(total, 0), mode != "SAME_UPPER"))
-    node.attrs.pop("output_shape", None)
+        pairs.append(halves(max(total, 0), mode != "SAME_UPPER"))
+    del node.attrs["output_shape"]
     node.attrs["output_padding"] = extra
     _set_pads(node, pairs)

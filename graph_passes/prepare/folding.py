@@ -134,7 +134,9 @@ def _fold_constant_nodes(graph: gs.Graph) -> None:
                 values = (
                     value._values
                     if isinstance(value, gs.Constant)
-                    else np.asarray(value, np.float32 if "float" in name else np.int64)
+                    else np.asarray(
+                        value, np.float32 if name in ("value_float", "value_floats") else np.int64
+                    )
                 )
                 node.outputs[0].to_constant(values)
                 node.outputs.clear()

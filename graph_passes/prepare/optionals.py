@@ -8,6 +8,8 @@ import onnx
 from ... import UnsupportedModelError
 from ..graph.names import bodies_of
 
+_OPTIONALS = ("Optional", "OptionalGetElement", "OptionalHasElement")
+
 
 def without_optionals(model: onnx.ModelProto) -> onnx.ModelProto | None:
     """Rewrite, in place: Optional(x) and OptionalGetElement(x) are x, OptionalHasElement(x) true.
@@ -30,7 +32,7 @@ def _rewrite(graph: onnx.GraphProto) -> bool:
             value.type.CopyFrom(inner)
             changed = True
     for node in graph.node:
-        if node.domain in ("", "ai.onnx") and node.op_type.startswith("Optional"):
+        if node.domain in ("", "ai.onnx") and node.op_type in _OPTIONALS:
             if not node.input or not node.input[0]:
                 raise UnsupportedModelError(
                     f"{node.op_type} (node {node.name or node.output[0]!r}): an optional that is "

@@ -13,7 +13,6 @@ from onnx_graphsurgeon.logger import G_LOGGER
 from ..graph.limits import hold
 from ..graph.names import own_names
 from .batch_normalization import fold_batch_normalization
-from .ceil_mode import exact_windows
 from .census import census, check_activations, check_carried
 from .decompositions import decompose, decompose_other_domains
 from .decompositions.quantisation import to_whole_floats
@@ -26,7 +25,9 @@ from .dialect import (
     no_constants_to_fold,
     no_quantised_operators,
     pads_are_said,
+    reductions_say_their_axes,
 )
+from .exact_windows import exact_windows
 from .explicit_pads import explicit_pads
 from .finite import check_finite
 from .float32 import to_float32
@@ -41,6 +42,7 @@ from .reading import (
     inline_functions,
     with_honest_shapes,
 )
+from .reduced_axes import reduced_axes
 from .shapes import fold_sizes, infer_shapes
 from .training import refuse_random_dropout
 from .unroll import unroll
@@ -73,6 +75,7 @@ OF_THE_GRAPH = (
     Pass(unroll),
     Pass(to_float32, ensures=(float32,)),
     Pass(explicit_pads, ensures=(pads_are_said,)),
+    Pass(reduced_axes, reshapes=True, ensures=(reductions_say_their_axes,)),
     Pass(fuse_softmax),
     Pass(decompose),
     Pass(fold_batch_normalization, ensures=(no_batch_normalization,)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_graphsurgeon as gs
 
 from ... import UnsupportedModelError
-from ..graph.names import is_marked
+from ..graph.names import is_marked, unmarked
 from ..graph.tensors import is_constant, optional_input, read_by
 from .decompositions.normalization import BATCH_STATISTICS
 
@@ -41,7 +41,7 @@ def refuse_batch_statistics(graph: gs.Graph) -> None:
     """
     for node in graph.nodes:
         if is_marked(node.name, BATCH_STATISTICS):
-            name = node.name.split("/", 2)[2]
+            name = unmarked(node.name, BATCH_STATISTICS)
             raise UnsupportedModelError(
                 f"BatchNormalization (node {name!r}) is in training mode, where each row's answer "
                 "depends on the whole batch: export the model for inference (model.eval() in "

@@ -17,25 +17,15 @@ linear = partial(gradient, family=Family.LINEAR)
 composite = partial(gradient, family=Family.COMPOSITE)
 
 
-def reduction_axes(node: Node) -> Value | list[int] | None:
-    """The axes that a Reduce node sums away.
-
-    An input tensor, all of them, or None for none at all.
-    """
+def reduction_axes(node: Node) -> Value | list[int]:
+    """The axes that a Reduce node sums away: an input tensor (never an empty one), or all."""
     axes = optional_input(node, 1)
-    if axes is not None:
-        return axes
-    if node.attrs.get("noop_with_empty_axes", 0):
-        return None
-    return list(range(rank_of(node.inputs[0])))
+    return list(range(rank_of(node.inputs[0]))) if axes is None else axes
 
 
 def keep_axes(op: Emitter, node: Node, value: Value) -> Any:
     """A reduction's output (or its cotangent) with the reduced axes back in place, of length 1."""
-    axes = reduction_axes(node)
-    if axes is None or node.attrs.get("keepdims", 1):
-        return value
-    return op.Unsqueeze(value, axes)
+    return value if node.attrs.get("keepdims", 1) else op.Unsqueeze(value, reduction_axes(node))
 
 
 @linear("ReduceSum", traits=Trait.AVERAGES | Trait.KEEPS_SIGN)
@@ -78,8 +68,7 @@ def extremum_share(op: Emitter, node: NodeView) -> Term:
     """[x_i = y] / sum_j [x_j = y], in x's shape."""
     x = node.x
     hit = op.cast_like(op.Equal(x, keep_axes(op, node, node.y)), x)
-    axes = reduction_axes(node)
-    return hit if axes is None else hit / op.ReduceSum(hit, axes, keepdims=1)
+    return hit / op.ReduceSum(hit, reduction_axes(node), keepdims=1)
 
 
 @composite("ReduceL1", traits=Trait.NEVER_NEGATIVE)
@@ -120,8 +109,6 @@ def reduce_log_sum_exp(op, node, dy):
 def reduce_prod(op, node, dy):
     """dx_i = dy times the product of the others: y / x_i, with zeros counted apart."""
     x, axes = node.x, reduction_axes(node)
-    if axes is None:
-        return dy
 
     def product(values):
         return op.ReduceProd(values, axes, keepdims=1)

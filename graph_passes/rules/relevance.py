@@ -41,6 +41,9 @@ class Strengths(NamedTuple):
     alpha: float
 
 
+# What keeps a product of two that vary from 0, as a part of its mean size.
+OF_A_PRODUCT = 0.01
+
 # (op, node, relevance, the node's gradient rule, the strengths) -> the operand's relevance.
 LayerRule = Callable[[Emitter, NodeView, Term, Rule, Strengths], Term]
 
@@ -73,6 +76,9 @@ def _table(rule: str, strengths: Strengths, emit: Emitter) -> RuleTable:
         if node.op in ("Mul", "Div") and operand in (0, 1):
             share = 1.0 if node.op == "Div" or not others else 0.5
             return Resolved(partial(handed_on, share=share), True)
+        if _is_shift(node):
+            rule_of_it = nothing if operand else partial(handed_on, share=1.0)
+            return Resolved(rule_of_it, True)
         if entry.family is Family.LINEAR:
             return Resolved(partial(shared, rule=epsilon, operand=operand), resolved.broadcasts)
         if entry.family is Family.BILINEAR:
@@ -119,6 +125,18 @@ def _first_layers(graph: gs.Graph) -> set[int]:
     return first
 
 
+def _is_shift(node: gs.Node) -> bool:
+    """x - max x, which a Softmax begins with: its result is the same without.
+
+    It is 0 at the maximum, where epsilon's share of either would be the relevance times x / epsilon
+    and only their difference be meant.
+    """
+    if node.op != "Sub":
+        return False
+    top = producer_of(node.inputs[1])
+    return top is not None and top.op == "ReduceMax" and top.inputs[0] is node.inputs[0]
+
+
 def _moves(op: str) -> bool:
     """A Dropout too, which DeepLIFT does not see any more."""
     return has(op, Trait.MOVES) or op == "Dropout"
@@ -133,10 +151,16 @@ def _layer_rule(rule: str, node: gs.Node, first: bool) -> LayerRule:
     return z_plus if node.op in _CONVOLUTIONS else epsilon
 
 
-def stabilised(op: Emitter, value: Term, strengths: Strengths) -> Term:
-    """s(y) = y + epsilon where y >= 0, y - epsilon elsewhere."""
+def stabilised(op: Emitter, value: Term, strengths: Strengths, part: float = 0.0) -> Term:
+    """s(y) = y + e where y >= 0, y - e elsewhere; e = epsilon + part * the mean of |y|.
+
+    The mean is that along the last axis.
+    """
     up = op.cast_like(value >= 0, value)
-    return value + (up - 0.5) * (2 * strengths.epsilon)
+    if not part:
+        return value + (up - 0.5) * (2 * strengths.epsilon)
+    size = op.ReduceMean(abs(value), [-1], keepdims=1) * part + strengths.epsilon
+    return value + (up - 0.5) * 2 * size
 
 
 def epsilon(
@@ -148,8 +172,13 @@ def epsilon(
     operand: int = 0,
     share: float = 1.0,
 ) -> Term:
-    """R_x = x L'(R_y / s(y)), the bias taking its part; of a product of two, half for each."""
-    ratio = relevance / stabilised(op, node.y, strengths)
+    """R_x = x L'(R_y / s(y)), the bias taking its part; of a product of two, half for each.
+
+    An attention's products are near 0 where the relevance that a Softmax hands on is not: there
+    epsilon alone, far below what they are, would make of rounding what it likes.
+    """
+    part = OF_A_PRODUCT if share != 1.0 else 0.0
+    ratio = relevance / stabilised(op, node.y, strengths, part)
     if share != 1.0:
         ratio = ratio * share
     ratio.shape = node.y.shape

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import onnx_graphsurgeon as gs
 
 from ..graph.emitter import Emitter
+from ..graph.names import STRAIGHT_THROUGH, is_marked
 from ..graph.tensors import Node, Value, operator_name
 from .registry import ZERO_DERIVATIVE, Rule, gradient_entry, serves_every_operand
 
@@ -27,6 +28,14 @@ RuleTable = Callable[[gs.Node, int, Sequence[int]], "Resolved | str"]
 
 def no_cotangent(*_) -> None:
     """The rule of piecewise constant operators: dx = 0, so nothing is passed on."""
+
+
+def is_step(node: Node) -> bool:
+    """Whether a node's derivative is 0 everywhere: a rounding that is no quantiser's, say."""
+    name = operator_name(node)
+    return name in ZERO_DERIVATIVE or (
+        name == "Round" and not is_marked(node.name, STRAIGHT_THROUGH)
+    )
 
 
 def gradient_rules(node: Node, operand: int, varying: Sequence[int]) -> Resolved | str:

@@ -20,6 +20,7 @@ from ..graph.dims import Shape, describe
 from ..graph.reach import Reach, find_reach
 from ..graph.tensors import operator_name
 from ..rules.registry import Trait, has
+from .channels import channels_behind
 from .dominance import (
     behind_weights,
     dominators,
@@ -27,6 +28,7 @@ from .dominance import (
     nodes_behind,
 )
 from .map_layout import Layout, layout_of, picture_axes
+from .placement import placement
 from .positions.flow import BY_ATTENTION, Flow, follow
 from .subject import Subject
 from .typical import typical_graph
@@ -48,7 +50,7 @@ class FeatureMap(NamedTuple):
             tell how many rows and columns they make; else None.
         others: how many other tokens stand among those of places.
         reason: why it was chosen, and what its tokens are.
-        warning: what is wrong with it, in one line; else None.
+        placed, turned, doubt, warning: where it lies (see `Placement`), and what is wrong with it.
     """
 
     tensor: gs.Variable
@@ -58,6 +60,9 @@ class FeatureMap(NamedTuple):
     sized_by: tuple[gs.Variable, tuple[int, ...]] | None
     others: int
     reason: str
+    placed: tuple[np.ndarray, ...] | None = None
+    turned: tuple[bool, ...] = ()
+    doubt: str | None = None
     warning: str | None = None
 
     def moved_to(self, graph: gs.Graph) -> FeatureMap:
@@ -72,7 +77,7 @@ class FeatureMap(NamedTuple):
 class _Sight(NamedTuple):
     """A subject at one size, and where its tensors stand there.
 
-    `fixed`: its inputs have this size always, but for the batch.
+    `fixed`: its inputs have this size always, but for the batch. `channels`: see `channels_behind`.
     """
 
     subject: Subject
@@ -80,6 +85,7 @@ class _Sight(NamedTuple):
     end: gs.Variable
     flow: Flow
     fixed: bool
+    channels: int | None
 
     @property
     def path(self) -> Reach:
@@ -87,7 +93,9 @@ class _Sight(NamedTuple):
 
     def layout(self, tensor: gs.Tensor) -> Layout | None:
         places = self.flow.places(tensor)
-        found = None if places is None else layout_of(self.flow.grids, places, self.start.shape)
+        if places is None:
+            return None
+        found = layout_of(self.flow.grids, places, self.start.shape, self.channels)
         return found if found is not None and found.number > 1 else None
 
     def ranked(self, tensor: gs.Tensor) -> np.ndarray:
@@ -143,7 +151,8 @@ def _seen(subject: Subject, batch: int) -> _Sight:
     path = find_reach(graph, [start], [end])
     dims = {dim for tensor in subject.graph.inputs for dim in tensor.shape or [None]}
     fixed = all(isinstance(dim, int) or dim == subject.batch for dim in dims)
-    return _Sight(subject, start, end, follow(path, start, end, batch), fixed)
+    channels = channels_behind(start, products=len(start.shape) == 3)
+    return _Sight(subject, start, end, follow(path, start, end, batch), fixed, channels)
 
 
 # The choice.
@@ -214,16 +223,24 @@ def _feature_map(sight: _Sight, tensor: gs.Variable, reason: str) -> FeatureMap:
         others = tensor.shape[layout.spatial[0]] - layout.number
         made += f"; {_grid_text(layout, sight, others)}"
     early = _too_early(sight, tensor)
-    reason = f"{reason} ({made})" + (f"; {early}" if early else "")
+    picture = picture_axes(
+        sight.start.shape, sight.flow.grids.grid(sight.ranked(tensor)), sight.channels
+    )
+    where = placement(sight.path, sight.start, tensor, layout, picture, sight.fixed)
+    notes = [note for note in (early, where.doubt) if note]
+    reason = "; ".join(filter(None, [where.doubt, f"{reason} ({made})", early, *where.said]))
     return FeatureMap(
         tensor=own,
-        layout=layout,
-        picture=picture_axes(sight.start.shape, sight.flow.grids.grid(sight.ranked(tensor))),
+        layout=where.layout,
+        picture=picture,
         fixed=sight.fixed,
         sized_by=None if sight.fixed else _sized_by(sight, tensor, layout),
         others=others,
         reason=reason,
-        warning=early and f"Grad-CAM at {own.name!r}: {early}",
+        placed=where.placed,
+        turned=where.turned,
+        doubt=where.doubt,
+        warning=f"Grad-CAM at {own.name!r}: {'; '.join(notes)}" if notes else None,
     )
 
 

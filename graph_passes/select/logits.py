@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 import onnx_graphsurgeon as gs
 
 from ... import UnsupportedModelError
-from ..graph.dims import Dim, Shape, describe, is_static, same_dim
+from ..graph.dims import Dim, Shape, describe
 from ..graph.emitter import Emitter
-from ..graph.tensors import is_constant, producer_of
-from ..rules.registry import Trait, has
-from .ending import AFFINE, TAIL, Ending, ending_of, varying_operand
+from .class_axis import axis_behind
+from .ending import AFFINE, Ending, ending_of, varying_operand
 from .rows.places import Lost, Place, Rows
 
 
@@ -33,7 +29,7 @@ def before_activation(
         axis = activation.attrs.get("axis", -1) % rank
     emit = Emitter(graph, "logits")
     for node in reversed(ending.nodes):
-        axis = _axis_behind(node, axis)
+        axis = axis_behind(node, axis)
         if node.op == "Cast":
             continue
         shape, inputs = node.outputs[0].shape, list(node.inputs)
@@ -41,62 +37,6 @@ def before_activation(
         tensor = emit(node.op, *inputs, **node.attrs)
         tensor.shape = shape
     return tensor, ending, axis
-
-
-def _axis_behind(node: gs.Node, axis: int | None) -> int | None:
-    """Where a tail node puts an axis; None where that is not known."""
-    before, after = node.inputs[0].shape, node.outputs[0].shape
-    if axis is None or node.op in {"Identity", "Cast", "Dropout", *AFFINE}:
-        return axis
-    if node.op == "Transpose":
-        perm = node.attrs.get("perm") or list(range(len(before or [])))[::-1]
-        return list(perm).index(axis) if axis in perm else None
-    if before is None or after is None:
-        return None
-    return _same_place(list(before), list(after), axis)
-
-
-def _same_place(before: list[Any], after: list[Any], axis: int) -> int | None:
-    """The axis of a reshaped tensor with the same length and as many elements inside."""
-    inside = before[axis + 1 :]
-    for place in range(len(after) - 1, -1, -1):
-        rest = after[place + 1 :]
-        same = [dim for dim in rest if dim != 1] == [dim for dim in inside if dim != 1]
-        alike = same or (is_static([*rest, *inside]) and math.prod(rest) == math.prod(inside))
-        if alike and same_dim(after[place], before[axis]):
-            return place
-    return None
-
-
-def channel_axis(tensor: gs.Tensor) -> int | None:
-    """The axis that the last layer made: 1 behind a convolution, the last behind a product.
-
-    None where that is not known.
-    """
-    moves: list[gs.Node] = []
-    while (node := producer_of(tensor)) is not None:
-        rank = None if tensor.shape is None else len(tensor.shape)
-        axis = None
-        if has(node.op, Trait.CHANNELS_SECOND):
-            axis = 1
-        elif node.op in ("MatMul", "Gemm") and is_constant(node.inputs[1]) and rank:
-            axis = rank - 1
-        if axis is not None:
-            for move in reversed(moves):
-                axis = _axis_behind(move, axis)
-            return axis
-        varying = [t for t in node.inputs if t.name and not is_constant(t)]
-        if has(node.op, Trait.KEEPS_CHANNELS):
-            varying = [t for t in varying if t.shape is not None and len(t.shape) == rank]
-        elif node.op in TAIL:
-            moves.append(node)
-            varying = varying[:1]
-        else:
-            return None
-        if not varying:
-            return None
-        tensor = varying[0]
-    return None
 
 
 def batch_first(

@@ -35,18 +35,23 @@ class Layout(NamedTuple):
         return int(np.prod(self.sizes))
 
 
-def picture_axes(shape: Shape, grid: Grid | None = None) -> tuple[int, ...] | None:
+def picture_axes(
+    shape: Shape, grid: Grid | None = None, channels: int | None = None
+) -> tuple[int, ...] | None:
     """The axes of an input that are no batch and no channels; None where that cannot be told.
 
     Args:
         shape: the input's, its batch first.
         grid: of the feature map, if its dimensions are the input's: one axis along which nothing is
             left of several must be the channels'.
+        channels: the axis that the first layer takes for channels; None: not known.
     """
     rank = len(shape or ())
     if shape is None or rank < 2:
         return None
     every = range(1, rank)
+    if channels is not None and rank > 2:
+        return tuple(a for a in every if a != channels)
     if grid is not None and grid.of_input:
         gone = [a for a in every if grid.sizes[a - 1] == 1 and shape[a] != 1]
         ones = [a for a in every if shape[a] == 1]
@@ -63,19 +68,22 @@ def picture_axes(shape: Shape, grid: Grid | None = None) -> tuple[int, ...] | No
     return tuple(a for a in every if a != channels)
 
 
-def layout_of(grids: Grids, places: Places, start: Shape) -> Layout | None:
+def layout_of(
+    grids: Grids, places: Places, start: Shape, taken: int | None = None
+) -> Layout | None:
     """The layout of a tensor with these places, or None where it has another one.
 
     Args:
         grids: that the places lie in.
         places: of a tensor.
         start: the explained input's shape.
+        taken: its axis that the first layer takes for channels; None: not known.
     """
     ids = grids.ranked(places.ids)
     grid = None if ids is None else grids.grid(ids)
     if ids is None or grid is None:
         return None
-    dims = _picture_dims(grid, start)
+    dims = _picture_dims(grid, start, taken)
     if dims is None or any(n > 1 for d, n in enumerate(grid.sizes) if d not in dims):
         return None
     valid, row, along = grids.coordinates(ids, grid)
@@ -103,11 +111,11 @@ def layout_of(grids: Grids, places: Places, start: Shape) -> Layout | None:
     return None if spatial is None else Layout(batch, channels, spatial, sizes)
 
 
-def _picture_dims(grid: Grid, start: Shape) -> list[int] | None:
+def _picture_dims(grid: Grid, start: Shape, taken: int | None) -> list[int] | None:
     """The dimensions of the grid along the picture's axes."""
     if not grid.of_input:
         return list(range(len(grid.sizes)))
-    axes = picture_axes(start, grid)
+    axes = picture_axes(start, grid, taken)
     return None if axes is None else [axis - 1 for axis in axes]
 
 

@@ -13,6 +13,9 @@ from ..graph.names import RESERVED
 from ..graph.tensors import is_constant, producer_of
 from .subject import Subject
 
+# No axis is that long.
+_FAR = 2**40
+
 
 class Seed(NamedTuple):
     """d score / d logits, which also picks the score out of the logits; and its target."""
@@ -103,10 +106,16 @@ def first_cotangent(emit: Emitter, subject: Subject, seed: Seed) -> gs.Tensor:
 
 
 def _resolve(emit: Emitter, target: gs.Tensor, best: gs.Tensor) -> gs.Tensor:
-    """The target, with -1 replaced by the best class."""
-    resolved = emit.Where(emit.Less(target, 0), best, target)
+    """The target, with -1 replaced by the best class; below, what is out of any range."""
+    resolved = emit.Where(emit.Equal(target, -1), best, _none_below(emit, target))
     resolved.shape = target.shape
     return resolved
+
+
+def _none_below(emit: Emitter, target: gs.Tensor) -> gs.Tensor:
+    """Negative numbers replaced by one that is out of range: they would count from the end."""
+    far = emit.constant(np.asarray(_FAR, np.int64))
+    return emit.Where(emit.Less(target, 0), far, target)
 
 
 def _decided(emit: Emitter, subject: Subject) -> gs.Tensor:
@@ -150,7 +159,11 @@ def _map_seed(emit: Emitter, subject: Subject, target: gs.Tensor) -> Seed:
     hot = emit.OneHot(predicted, classes, values, axis=axis)
     best = emit.ArgMax(emit.ReduceSum(hot, pixels, keepdims=0), axis=1, keepdims=0)
     resolved = _resolve(emit, target, best)
-    wanted = emit.Unsqueeze(emit.OneHot(resolved, classes, values), pixels)
+    # Scattered: OneHot is silent about a class that is out of range.
+    places = emit.Unsqueeze(resolved, [1])
+    none = emit.filled(emit.Concat(emit.Shape(resolved), classes, axis=0), 0.0, logits.dtype)
+    ones = emit.filled(emit.Shape(places), 1.0, logits.dtype)
+    wanted = emit.Unsqueeze(emit.ScatterElements(none, places, ones, axis=1), pixels)
     weights = emit.Mul(hot, wanted)
     weights.shape = logits.shape
     return Seed(weights, resolved)
@@ -160,7 +173,7 @@ def _index_seed(emit: Emitter, logits: gs.Tensor, target: gs.Tensor) -> Seed:
     """seed[n, i...] = [i = target[n]]."""
     count = emit.Squeeze(emit.Shape(target, start=0, end=1), [0])
     rows = emit.Unsqueeze(emit.Range(np.int64(0), count, np.int64(1)), [1])
-    positions = emit.Concat(rows, target, axis=1)
+    positions = emit.Concat(rows, _none_below(emit, target), axis=1)
     one = gs.Constant(emit.name("one"), np.ones(1, logits.dtype))
     ones = emit.ConstantOfShape(emit.Shape(target, start=0, end=1), value=one)
     weights = emit.ScatterND(emit.filled_like(logits, 0.0), positions, ones)

@@ -17,8 +17,10 @@ from ..graph.ordering import sort_nodes
 from ..graph.reach import find_reach
 from ..graph.tensors import is_constant, is_float, numpy_type
 from ..prepare.training import refuse_batch_statistics, refuse_randomness
+from .channels import channels_behind
+from .class_axis import channel_axis, two_readings
 from .ending import TAIL, ending_of
-from .logits import batch_first, before_activation, channel_axis
+from .logits import batch_first, before_activation
 from .rows.follow import follow_rows
 from .rows.places import Lost, Place, Rows
 
@@ -32,11 +34,13 @@ class Source(NamedTuple):
             itself).
         embedded: whether `start` holds an embedding's row for each token of `input`; attributions
             are then summed over the rows.
+        channels: the axis of `start` that the first layer takes for channels; None: not known.
     """
 
     input: gs.Variable
     start: gs.Variable
     embedded: bool = False
+    channels: int | None = None
 
     @property
     def straight(self) -> bool:
@@ -73,6 +77,7 @@ class Subject:
         activation: the operator that was left out between them, or None.
         quantised: whether quantisers were left out between them.
         class_axis: the axis of `logits` along which classes lie.
+        axis_known: whether the graph says so; else it is the usual one.
         coupled: why a row's score depends on other rows too, or may; None: it does not.
         rows: for each of the model's outputs where its rows are.
     """
@@ -85,6 +90,7 @@ class Subject:
     activation: str | None
     quantised: bool
     class_axis: int
+    axis_known: bool
     coupled: Lost | None
     rows: dict[str, Rows]
 
@@ -96,7 +102,8 @@ class Subject:
         """The same in another graph that has its tensors, by name."""
         tensors = graph.tensors()
         sources = tuple(
-            Source(tensors[s.input.name], tensors[s.start.name], s.embedded) for s in self.sources
+            s._replace(input=tensors[s.input.name], start=tensors[s.start.name])
+            for s in self.sources
         )
         own = {k: tensors[getattr(self, k).name] for k in ("output", "logits", "decided")}
         return replace(self, graph=graph, sources=sources, **own)
@@ -143,6 +150,11 @@ class Subject:
         if shape is None or len(shape) != 4:
             return False
         return any(dim != 1 for axis, dim in enumerate(shape) if axis not in (0, self.class_axis))
+
+    @property
+    def readings(self) -> tuple[str, str] | None:
+        """What a map of scores may be, where the class axis is not known."""
+        return None if self.axis_known or not self.is_map else two_readings(self.logits.shape)
 
     @property
     def needs_index(self) -> bool:
@@ -207,6 +219,7 @@ def select(
         left_out,
         quantised,
         class_axis,
+        axis is not None,
         problem,
         own,
     )
@@ -225,7 +238,7 @@ def _choose_sources(graph: gs.Graph, input: str | Sequence[str] | None) -> tuple
             )
         if len(source.start.shape) > 1 and isinstance(source.start.shape[0], int):
             hold("batch", f"batch of the input {source.input.name!r}", source.start.shape[0])
-    return sources
+    return tuple(source._replace(channels=channels_behind(source.start)) for source in sources)
 
 
 def _row_starts(graph: gs.Graph, sources: Sequence[Source]) -> dict[str, Place]:
@@ -380,6 +393,8 @@ def describe_target(subject: Subject) -> str:
     shape = describe(subject.logits.shape)
     if subject.needs_index:
         return f"an index tuple (after the batch axis) into {subject.output.name!r} {shape}"
+    if subject.readings is not None:
+        return f"an index tuple into {shape}, which may hold {' or '.join(subject.readings)}"
     if subject.is_map:
         return f"a class along axis {subject.class_axis} of {shape}, or an index tuple"
     return f"a class index into {subject.output.name!r} {shape}"

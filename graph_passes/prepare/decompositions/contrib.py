@@ -20,27 +20,46 @@ def contrib(*ops: str):
     return decomposition(*(f"{DOMAIN}.{op}" for op in ops))
 
 
+_PARAMETERS = ("alpha", "beta", "gamma")
+# What ONNX Runtime's optimiser fuses into a product, and the parameters that each one has.
+_FUSED: dict[str, tuple[str, ...]] = {
+    "Relu": (),
+    "Sigmoid": (),
+    "Tanh": (),
+    "Softplus": (),
+    "Softsign": (),
+    "LeakyRelu": ("alpha",),
+    "Elu": ("alpha",),
+    "ThresholdedRelu": ("alpha",),
+    "HardSigmoid": ("alpha", "beta"),
+    "Selu": ("alpha", "gamma"),
+}
+_OF_THE_ACTIVATION = ("activation", "activation_params", *(f"activation_{p}" for p in _PARAMETERS))
+
+
 def _activated(emit: Emitter, node: gs.Node, x: gs.Tensor) -> gs.Tensor | None:
-    """The activation that was fused into a node, by its attributes."""
+    """The activation that was fused into a node, by its attributes; None: not known.
+
+    Its parameters are named (`activation_alpha`, of a Gemm) or a list (`activation_params`, of a
+    Conv); one that is left out has the value of the operator's own specification.
+    """
     name = node.attrs.get("activation", "")
-    parameters = list(node.attrs.get("activation_params") or [])
+    listed = [float(number) for number in node.attrs.get("activation_params") or []]
     if not name:
         return x
-    if name in ("Relu", "Sigmoid", "Tanh"):
-        return emit(name, x)
-    if name == "LeakyRelu":
-        return emit(name, x, alpha=(parameters or [0.01])[0])
-    if name == "HardSigmoid":
-        alpha, beta = parameters if len(parameters) == 2 else (0.2, 0.5)
-        return emit(name, x, alpha=alpha, beta=beta)
-    if name == "Clip" and len(parameters) == 2:
-        return emit.Clip(x, float(parameters[0]), float(parameters[1]))
-    return None
+    if name == "Clip" and len(listed) == 2:
+        return emit.Clip(x, *listed)
+    if name not in _FUSED or len(listed) > len(_FUSED[name]):
+        return None
+    given = dict(zip(_FUSED[name], listed, strict=False))
+    named = {p: node.attrs.get(f"activation_{p}") for p in _PARAMETERS}
+    given |= {p: float(number) for p, number in named.items() if number is not None}
+    return emit(name, x, **given) if given.keys() <= set(_FUSED[name]) else None
 
 
 def _plain(node: gs.Node) -> dict:
     """A node's attributes without those of its fused activation."""
-    return {k: v for k, v in node.attrs.items() if not k.startswith("activation")}
+    return {k: v for k, v in node.attrs.items() if k not in _OF_THE_ACTIVATION}
 
 
 @contrib("FusedConv")
@@ -161,7 +180,7 @@ def _root_mean_square(emit: Emitter, x: gs.Tensor, axes: list[int], epsilon: flo
 @contrib("SkipLayerNormalization", "SkipSimplifiedLayerNormalization")
 def skip_layer_normalization(emit: Emitter, node: gs.Node) -> list[gs.Tensor | None]:
     """s = x + skip [+ bias]; y = normalised s, scaled [and shifted]; the fourth output is s."""
-    simplified = node.op.startswith("SkipSimplified")
+    simplified = node.op == "SkipSimplifiedLayerNormalization"
     x, skip, scale = node.inputs[:3]
     beta, bias = (
         (None, optional_input(node, 3))

@@ -281,6 +281,14 @@ def qlinear_binary(emit: Emitter, node: gs.Node) -> gs.Tensor:
     return _quantise_to(emit, node, emit(op, a, b), 6, 7)
 
 
+_FLOAT_OF = {
+    "QLinearGlobalAveragePool": "GlobalAveragePool",
+    "QLinearAveragePool": "AveragePool",
+    "QLinearSigmoid": "Sigmoid",
+    "QLinearLeakyRelu": "LeakyRelu",
+}
+
+
 @quantised(
     f"{_MICROSOFT}QLinearGlobalAveragePool",
     f"{_MICROSOFT}QLinearAveragePool",
@@ -292,7 +300,7 @@ def qlinear_unary(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
     attributes = dict(node.attrs)
     if attributes.pop("channels_last", 0):
         return None
-    y = emit(node.op.removeprefix("QLinear"), _dequantised(emit, node, 0), **attributes)
+    y = emit(_FLOAT_OF[node.op], _dequantised(emit, node, 0), **attributes)
     return _quantise_to(emit, node, y, 3, 4)
 
 

@@ -79,4 +79,4 @@ def _as_number(emit: Emitter, condition: gs.Tensor) -> gs.Tensor | None:
         left, right = right, left
     # [left > right], with equality on the side of "not greater".
     above = emit.Relu(emit.Sign(emit.Sub(left, right)))
-    return emit.Sub(1.0, above) if node.op.endswith("OrEqual") else above
+    return emit.Sub(1.0, above) if node.op in ("LessOrEqual", "GreaterOrEqual") else above

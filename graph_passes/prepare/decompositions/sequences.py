@@ -93,8 +93,6 @@ def product(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
     x, axes = node.inputs[0], optional_input(node, 1)
     if x.shape is None or not (axes is None or is_constant(axes)):
         return None
-    if axes is None and node.attrs.get("noop_with_empty_axes", 0):
-        return None
     rank = rank_of(x)
     chosen = range(rank) if axes is None else [int(axis) % rank for axis in axes.values]
     if not all(isinstance(x.shape[axis], int) and x.shape[axis] > 0 for axis in chosen):

@@ -91,11 +91,8 @@ def _einsum(grids: Grids, node: gs.Node, operands: Operands) -> Readings:
 
 def _reduction(grids: Grids, node: gs.Node, operands: Operands) -> Readings:
     old, new = node.inputs[0].shape, node.outputs[0].shape
-    given = constant_operand(node, 1)
-    listed = node.attrs.get("axes") if given is None else given.tolist()
-    if not listed and node.attrs.get("noop_with_empty_axes"):
-        return [each_reading(operands, lambda places: places)]
-    axes = {axis % len(old) for axis in listed or range(len(old))}
+    listed = constant_operand(node, 1)
+    axes = {int(axis) % len(old) for axis in (range(len(old)) if listed is None else listed)}
     return [_summed(grids, operands, old, new, axes)]
 
 
@@ -275,7 +272,7 @@ def _by_reference(grids: Grids, node: gs.Node, operands: Operands) -> Readings:
     """What moves elements by constant indices: ONNX's reference implementation runs it on ids."""
     from onnx.reference import ReferenceEvaluator
 
-    moved = [0, 2] if node.op.startswith("Scatter") else [0]
+    moved = [0, 2] if node.op in ("ScatterElements", "ScatterND") else [0]
     if node.attrs.get("reduction", "none") not in ("none", b"none"):
         return [[]]
     if any(len(operands[k]) != 1 or np.prod(node.inputs[k].shape) > MOST for k in moved):

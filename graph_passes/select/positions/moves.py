@@ -13,7 +13,7 @@ def reshaped(places: Places, shape: Sequence[int]) -> Places | None:
     """Places after a Reshape (Flatten, Squeeze, Unsqueeze)."""
     ids = places.ids
     spread, target, changed = list(ids.shape), [], []
-    for before, after in _paired(places.shape, shape):
+    for before, after in paired(places.shape, shape):
         if all(ids.shape[axis] == 1 for axis in before):
             target += [1] * len(after)
             continue
@@ -27,7 +27,7 @@ def reshaped(places: Places, shape: Sequence[int]) -> Places | None:
     return Places(compressed(ids, changed), tuple(shape))
 
 
-def _paired(old: Sequence[int], new: Sequence[int]) -> list[tuple[list[int], list[int]]]:
+def paired(old: Sequence[int], new: Sequence[int]) -> list[tuple[list[int], list[int]]]:
     """The axes of both shapes in the smallest runs that hold as many elements as each other."""
     runs: list[tuple[list[int], list[int]]] = []
     i = j = 0

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import onnx_graphsurgeon as gs
 
 from ...graph.tensors import read_by
+from .counts import Count, counted
 from .places import Lost, Place, Rows
 from .through import rows_through, unknown
 
@@ -25,7 +26,14 @@ def follow_rows(graph: gs.Graph, starts: Mapping[str, Place]) -> dict[str, Place
     A tensor that is not in the result is the same for all rows.
     """
     found: dict[str, Place | Lost] = dict(starts)
+    counts: dict[str, Count] = {}
     for node in graph.nodes:
+        count = counted(node, found, counts)
+        if isinstance(count, Lost):
+            found.update({output.name: count for output in node.outputs if output.name})
+            continue
+        if count is not None:
+            counts.update({output.name: count for output in node.outputs if output.name})
         if node.op in _SHAPE_ONLY or found.keys().isdisjoint(read_by(node)):
             continue
         rows = _outputs_of(node, found)

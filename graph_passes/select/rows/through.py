@@ -138,10 +138,8 @@ def _transpose(node: gs.Node, places: dict[int, Place]) -> Rows:
 )
 def _reduction(node: gs.Node, places: dict[int, Place]) -> Rows:
     rank, axes = _rank(node.inputs[0]), optional_input(node, 1)
-    if node.op.startswith("Arg"):
+    if node.op in ("ArgMax", "ArgMin"):
         numbers = [node.attrs.get("axis", 0)]
-    elif axes is None and node.attrs.get("noop_with_empty_axes", 0):
-        return places[0]
     elif axes is None:
         return _mixed(node)
     elif is_constant(axes):

@@ -8,8 +8,9 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer, QuantFormat
+from support.differences import assert_vjp_fits
 from support.networks import example, exported
-from support.small import run
+from support.small import f32, node, run, small, value
 
 import onnxplain
 
@@ -156,3 +157,48 @@ def test_weights_of_few_bits_in_blocks(bits, inputs, symmetric, form) -> None:
     np.testing.assert_allclose(
         (found * step).sum(), ((ahead - behind) * seed).sum() / 2, rtol=2e-2, atol=1e-4
     )
+
+
+ACTIVATIONS = [
+    *(("Relu", {}), ("Sigmoid", {}), ("Tanh", {}), ("Softplus", {}), ("Softsign", {})),
+    *(("LeakyRelu", {"alpha": a}) for a in (0.3, -0.2)),
+    ("LeakyRelu", {}),
+    *(("Elu", {"alpha": 0.5}), ("Elu", {})),
+    *(("HardSigmoid", {"alpha": 0.4, "beta": 0.3}), ("HardSigmoid", {"beta": 0.4})),
+    *(("ThresholdedRelu", {"alpha": 0.7}), ("Selu", {"alpha": 1.2, "gamma": 0.8}), ("Selu", {})),
+]
+
+
+def activated(layer: str, activation: str, attributes: dict) -> onnx.ModelProto:
+    """A product or a convolution, its activation, and a product again."""
+    random = np.random.default_rng(8)
+    shape = (5,) if layer == "Gemm" else (5, 1, 1)
+    w = random.standard_normal((6, *shape)).astype(np.float32)
+    first = node(layer, ["x", "w", "b"], ["h"], **({"transB": 1} if layer == "Gemm" else {}))
+    nodes = [first, node(activation, ["h"], ["a"], **attributes), node("Flatten", ["a"], ["f"])]
+    nodes.append(node("MatMul", ["f", "v"], ["y"]))
+    weights = {"w": w, "b": f32(*random.standard_normal(6)), "v": f32(*random.normal(size=(6, 4)))}
+    return small(nodes, [value("x", ["N", *shape])], [value("y", ["N", 4])], weights)
+
+
+@pytest.mark.parametrize("layer", ["Gemm", "Conv"])
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=str)
+def test_fused_activations_keep_their_parameters(activation, layer, tmp_path) -> None:
+    """As ONNX Runtime's own optimiser writes them, under each of its spellings."""
+    model = activated(layer, *activation)
+    fused = optimised(model, tmp_path / "optimised.onnx")
+    x = np.random.default_rng(9).normal(0, 0.8, (3, 5, *([1, 1] if layer == "Conv" else [])))
+    x = x.astype(np.float32)
+    assert_vjp_fits(fused, {"x": x})
+    np.testing.assert_allclose(run(fused, {"x": x})["y"], run(model, {"x": x})["y"], atol=1e-5)
+    for method in ("saliency", "deeplift"):
+        before, after = (onnxplain.Explainer(m, method)(x, 1) for m in (model, fused))
+        np.testing.assert_allclose(after.attribution, before.attribution, rtol=1e-4, atol=1e-5)
+
+
+def test_an_activation_that_is_not_known_is_named() -> None:
+    model, _ = contrib_node(
+        "FusedGemm", [(2, 3), (3, 4)], activation="Mystery", activation_alpha=1.0
+    )
+    with pytest.raises(onnxplain.UnsupportedModelError, match="FusedGemm"):
+        onnxplain.vjp(model)

@@ -77,6 +77,7 @@ BROKEN = {
     "canonical_opset": dict(nodes=[("Relu", {})], opset=20),
     "no_constants_to_fold": dict(nodes=[("Constant", {"value_float": 1.0})]),
     "pads_are_said": dict(nodes=[("MaxPool", {"kernel_shape": [2, 2], "auto_pad": "SAME_UPPER"})]),
+    "reductions_say_their_axes": dict(nodes=[("ReduceSum", {"noop_with_empty_axes": 1})]),
     "no_quantised_operators": dict(nodes=[("QuantizeLinear", {})]),
     "no_batch_normalization": dict(nodes=[("BatchNormalization", {})]),
     "no_composites": dict(nodes=[("LRN", {"size": 3})]),
