@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import onnx
 
-from .. import InvalidInputError
 from ..graph_passes import finish
 from ..graph_passes.graph.limits import Limits, in_force, within
 from ..graph_passes.select.subject import select
@@ -43,13 +42,12 @@ from .scores import Scorer, Scores
 from .soundness import (
     Verification,
     not_finite,
-    outputs_error,
     raise_not_finite,
     warn_of_delta,
     warn_of_empty_maps,
 )
 from .targets import in_numbers
-from .verification import gradient_error
+from .verification import compared_outputs, verified
 
 
 class Explainer:
@@ -303,17 +301,7 @@ class Explainer:
                 quantiser's steps explain.
             InvalidInputError: what was handed in does not fit the model.
         """
-        e = self(x, target)
-        feeds = check_inputs(self.subject, x)
-        if len(e.score) != 1:
-            raise InvalidInputError(f"verify takes one input and one target, got {len(e.score)}")
-        outputs = self.check_outputs(feeds, e)
-        gradient = None
-        if self._file.precision != "quantised":
-            with within(self._limits):
-                gradient = gradient_error(self.subject, feeds, e.target, self._settings)
-        delta = None if e.relative_delta is None else float(e.relative_delta.max())
-        return Verification(outputs, gradient, delta)
+        return verified(self, x, target)
 
     def check_outputs(self, x: Any, e: Explanation) -> float:
         """How far an explanation's outputs are from what ONNX Runtime makes of the file itself.
@@ -324,9 +312,7 @@ class Explainer:
         Raises:
             UnsupportedModelError: more than rounding and, for 8-bit files, a quantiser's steps.
         """
-        with within(self._limits):
-            file = self._run_file(check_inputs(self.subject, x))
-        return outputs_error(e.outputs, file, self._file.precision)
+        return compared_outputs(self, check_inputs(self.subject, x), e)
 
     def export(
         self, path: str | os.PathLike[str], *, baseline_input: bool = False
@@ -392,6 +378,16 @@ class Explainer:
         elif self._compares:
             self._tell_of_zeros()
         return whole_baselines(self.subject, chosen, feeds, several)
+
+    def graphs_of(
+        self, feeds: Mapping[str, np.ndarray], target: Any
+    ) -> Iterator[tuple[onnx.ModelProto, Mapping[str, Any]]]:
+        """Every graph that explains these inputs, in their order, with what it is fed."""
+        count = len(feeds[self.subject.input.name])
+        targets = check_target(self.subject, target, count)[:count]
+        plan = self._plan(targets.shape[1] if targets.ndim == 2 else None, self._several)
+        baselines = self._whole_baselines(feeds, None, self._several)
+        return plan.stages({**feeds, **baselines, "target": targets})
 
     def _run_file(
         self, feeds: Mapping[str, np.ndarray], names: Sequence[str] | None = None

@@ -81,10 +81,10 @@ class Model:
         with BUILDING:
             found = self._sessions.get(key)
             if found is None or found.lost:
-                found = self._sessions[key] = open_session(self._runnable(), providers, threads)
+                found = self._sessions[key] = open_session(self.runnable(), providers, threads)
             return found
 
-    def _runnable(self) -> onnx.ModelProto:
+    def runnable(self) -> onnx.ModelProto:
         """The model, of a version that ONNX Runtime knows, whatever it uses of a newer one."""
         proto = self.proto
         if proto.ir_version <= finish.IR_VERSION:
