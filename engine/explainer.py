@@ -15,6 +15,7 @@ from ..graph_passes import finish
 from ..graph_passes.graph.limits import Limits, in_force, within
 from ..graph_passes.select.subject import select
 from ..models.card import ModelCard
+from ..models.variants import Shapes
 from .baselines import (
     GIVEN,
     black_of,
@@ -71,7 +72,8 @@ class Explainer:
             there is a tolerance and "gauss-legendre" elsewhere. An exported file cannot choose
             points on the way: with "adaptive" it has points of "gauss-legendre".
         rule: DeepLIFT's rule for nonlinearities: "rescale" (None) or "reveal-cancel".
-        output: name of the output to explain; None takes the card's, or finds it.
+        output: name of the output to explain, or of any other tensor of the graph; None takes the
+            card's, or finds it.
         input: name of the input to attribute to, or several names: IG and DeepLIFT then share the
             difference of the scores out over all of them, and `attribution` and `baseline` are
             dicts by name. None finds one.
@@ -82,6 +84,8 @@ class Explainer:
         threads: threads inside one operator; None lets ONNX Runtime choose.
         card: how a picture becomes the input; None finds it, beside the file or in its metadata.
             One that was assumed (`card.assumed`) counts as none for the baseline.
+        shapes: {input: lengths}, for lengths that the file leaves open (which recurrent layers must
+            know) or has wrong; None among them leaves one as the file has it.
         limits: what the model may cost; None: the defaults.
         options: what else the method takes; see `onnxplain.methods()`. Of the arguments above a
             method leaves those alone that it has no use for.
@@ -114,6 +118,7 @@ class Explainer:
         providers: str | Sequence[str] | None = None,
         threads: int | None = None,
         card: ModelCard | None = None,
+        shapes: Shapes | None = None,
         limits: Limits | None = None,
         **options: Any,
     ):
@@ -123,15 +128,16 @@ class Explainer:
         what: dict[str, Any] = {"output": output, "input": input, "score": score}
         self._settings = settings_of(method, named, options, **how)
         # What a pickle holds beside the model, its card and the baselines.
-        self._arguments = {"method": method, **named, **options, **how, **what}
+        self._arguments = {"method": method, **named, **options, **how, **what, "shapes": shapes}
         self.method = method
         self._compares = self._settings.method.takes("baseline")
-        self._file = file = opened(model)
+        file = opened(model, shapes)
         self.card = file.card if card is None else card
         wanted = output if output is not None else (self.card.output if self.card else None)
+        self._file = file = file.with_output(wanted)
         self._plans: dict[tuple[int | None, bool], Plan] = {}
         self._several = is_set(self._settings.method, baseline)
-        with BUILDING, within(limits), blamed_on_file(file.given):
+        with BUILDING, within(limits), blamed_on_file(file.readable):
             self._limits = in_force()
             self.subject = select(file.graph(), input, wanted, score)
             self.feature_map = names_of_maps(self._settings, self.subject)
@@ -140,7 +146,7 @@ class Explainer:
         self._started_from = default_of(self.card, self.subject) if baseline is None else GIVEN
         self._scorer = Scorer(self.subject, self._settings)
         self._untold = baseline is None and self._compares and black_of(self.card) is None
-        if file is not model:
+        if not isinstance(model, Model):
             file.let_go()
 
     @property
@@ -208,7 +214,7 @@ class Explainer:
         Raises:
             InvalidInputError: what was handed in does not fit the model.
         """
-        blamed = blamed_on_file(self._file.given)
+        blamed = blamed_on_file(lambda: self._file.readable)
         with at_work(), within(self._limits), np.errstate(all="ignore"), blamed:
             return self._explained(x, target, baseline, progress)
 
@@ -307,7 +313,7 @@ class Explainer:
         """How far an explanation's outputs are from what ONNX Runtime makes of the file itself.
 
         Returns:
-            The largest difference, as a part of the largest number of that output.
+            See `Verification.outputs`.
 
         Raises:
             UnsupportedModelError: more than rounding and, for 8-bit files, a quantiser's steps.
@@ -352,8 +358,8 @@ class Explainer:
 
     def _tell_of_zeros(self) -> None:
         """One line, once, where a baseline had to be assumed."""
-        if self._untold:
-            self._untold = False
+        untold, self._untold = self._untold, False
+        if untold:
             tell_of_zeros()
 
     def _plan(self, width: int | None, several: bool) -> Plan:
@@ -379,18 +385,8 @@ class Explainer:
             self._tell_of_zeros()
         return whole_baselines(self.subject, chosen, feeds, several)
 
-    def graphs_of(
-        self, feeds: Mapping[str, np.ndarray], target: Any
-    ) -> Iterator[tuple[onnx.ModelProto, Mapping[str, Any]]]:
-        """Every graph that explains these inputs, in their order, with what it is fed."""
-        count = len(feeds[self.subject.input.name])
-        targets = check_target(self.subject, target, count)[:count]
-        plan = self._plan(targets.shape[1] if targets.ndim == 2 else None, self._several)
-        baselines = self._whole_baselines(feeds, None, self._several)
-        return plan.stages({**feeds, **baselines, "target": targets})
-
     def _run_file(
         self, feeds: Mapping[str, np.ndarray], names: Sequence[str] | None = None
     ) -> dict[str, np.ndarray]:
-        settings = self._settings
-        return self._file.session(settings.providers, settings.threads).run(feeds, names)
+        how = self._settings.providers, self._settings.threads
+        return self._file.session(*how).run(feeds, names)

@@ -23,6 +23,7 @@ from ..graph_passes.select.feature_map import find_feature_map
 from ..graph_passes.select.subject import Subject, select
 from ..models.card import ModelCard, assume_card, locate_card, read_card
 from ..models.text import shown
+from ..models.variants import Shapes
 from .model import Model, opened
 from .running.given import blamed_on_file
 
@@ -83,9 +84,10 @@ def inspect(
     layer: str | None = None,
     output: str | None = None,
     card: ModelCard | None = None,
+    shapes: Shapes | None = None,
     limits: Limits | None = None,
 ) -> Inspection:
-    """Report what would be explained, without running anything.
+    """Report what would be explained, without running anything; arguments as `Explainer`'s.
 
     Raises:
         UnsupportedModelError: the file is no readable model, is above a limit, or has no float
@@ -93,22 +95,19 @@ def inspect(
         InvalidInputError: `layer` or `output` names nothing.
     """
     with within(limits), blamed_on_file(model):
-        return _inspected(model, layer, output, card)
+        return _inspected(opened(model, shapes), layer, output, card)
 
 
 def _inspected(
-    model: str | os.PathLike[str] | bytes | onnx.ModelProto,
-    layer: str | None,
-    output: str | None,
-    card: ModelCard | None,
+    file: Model, layer: str | None, output: str | None, card: ModelCard | None
 ) -> Inspection:
-    file = opened(model)
-    graph, proto = file.graph(), file.proto
     if card is None:
         card, note = card_or_assumption(file)
     else:
         note = "given"
     wanted = output if output is not None else (card.output if card is not None else None)
+    file = file.with_output(wanted)
+    graph, proto = file.graph(), file.proto
     subject = select(graph, output=wanted)
     nodes = find_reach(subject.graph, [subject.start], [subject.logits]).nodes
     found, reason = _feature_map(subject, layer)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx
 
 from .. import InvalidInputError, UnsupportedModelError
 from ..graph_passes import finish
@@ -13,7 +14,7 @@ from ..graph_passes.graph.limits import within
 from ..graph_passes.graph.tensors import numpy_type
 from ..graph_passes.methods.integrated_gradients import ALPHAS, endpoints, path_gradients
 from ..graph_passes.select.subject import Subject
-from .checks import check_inputs
+from .checks import check_inputs, check_target
 from .conditioning import Doubt, Run, nudged
 from .explanation import Explanation
 from .running.locks import BUILDING
@@ -63,7 +64,7 @@ def compared_outputs(
 
     def doubt(name: str, found: np.ndarray, right: np.ndarray) -> float:
         def graphs() -> list[Run]:
-            return [Run(*graph) for graph in explainer.graphs_of(feeds, target)]
+            return [Run(*graph) for graph in _graphs_of(explainer, feeds, target)]
 
         own = Run(file.runnable(), feeds)
         look = Doubt(own, graphs, providers, tolerance_of(file.precision))
@@ -72,6 +73,17 @@ def compared_outputs(
     with within(explainer._limits):
         expected = explainer._run_file(feeds)
         return outputs_error(e.outputs, expected, file.precision, doubt)
+
+
+def _graphs_of(
+    explainer: Explainer, feeds: Mapping[str, np.ndarray], target: Any
+) -> Iterator[tuple[onnx.ModelProto, Mapping[str, Any]]]:
+    """Every graph that explains these inputs, in their order, with what it is fed."""
+    count, several = len(feeds[explainer.subject.input.name]), explainer._several
+    targets = check_target(explainer.subject, target, count)[:count]
+    plan = explainer._plan(targets.shape[1] if targets.ndim == 2 else None, several)
+    baselines = explainer._whole_baselines(feeds, None, several)
+    return plan.stages({**feeds, **baselines, "target": targets})
 
 
 def gradient_error(

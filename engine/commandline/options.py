@@ -65,6 +65,32 @@ TARGETS = click.option(
 )
 
 
+def _shapes(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> Any:
+    """{input: lengths}, or None where there are none."""
+    from ...models.variants import parse_shape
+
+    try:
+        return dict(map(parse_shape, given)) or None
+    except InvalidInputError as error:
+        raise click.BadParameter(str(error), context, parameter) from error
+
+
+SHAPE = click.option(
+    "--shape",
+    "shapes",
+    multiple=True,
+    metavar="NAME=1,300,40",
+    callback=_shapes,
+    help="The shape of an input, where the file leaves a length open that must be known, or has it "
+    "wrong; ? leaves a length as it is; repeatable.",
+)
+OUTPUT = click.option(
+    "--output",
+    metavar="NAME",
+    help="The output to explain, or any other tensor of the graph. Default: the card's, or found.",
+)
+
+
 def _hold_to_limits(context: click.Context, _: click.Parameter, given: tuple[str, ...]) -> None:
     """Put limits in force for the rest of the command."""
     if given:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from ...models.card import ModelCard
+from ...models.variants import Shapes
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,7 @@ class Options:
 
     `threads`: as `Explainer` takes them. `more`: further options of methods, by name; each goes to
     the methods that take it. `lenient`: methods that were asked for and do not serve the model are
-    left out, too, with the reason.
+    left out, too, with the reason. `shapes`, `output`: as `Explainer` takes them.
     """
 
     methods: tuple[str, ...] = ()
@@ -31,6 +32,8 @@ class Options:
     rule: str | None = None
     more: Mapping[str, Any] = field(default_factory=dict)
     lenient: bool = False
+    shapes: Shapes | None = None
+    output: str | None = None
 
     @property
     def of_methods(self) -> dict[str, Any]:

@@ -78,8 +78,9 @@ class ImageExplainer:
         tell("reading the model")
         self._asked = options
         self.model = os.fspath(model)
-        self.file = file or opened(self.model)
+        self.file = file or opened(self.model, options.shapes)
         self.card = _card(self.file, options)
+        self.file = self.file.with_output(self.card.output)
         self._baseline: Any = None
         if options.baseline is None:
             black = black_of(self.card)
@@ -105,6 +106,9 @@ class ImageExplainer:
             tell_of_zeros()
         asked = options.of_methods
         self.options = {name: options_of(name, asked, self.card) for name in self.explainers}
+        if options.shapes:
+            shapes = {name: list(shape) for name, shape in options.shapes.items()}
+            self.options = {name: {**own, "shapes": shapes} for name, own in self.options.items()}
         self._subject = next(iter(self.explainers.values())).subject
         self._check_card()
         self.ask(options.targets)
@@ -357,4 +361,6 @@ def _card(model: Model, options: Options) -> ModelCard:
         raise InvalidInputError(note)
     if options.labels is not None:
         card = replace(card, labels=read_labels(options.labels))
+    if options.output is not None:
+        card = replace(card, output=options.output)
     return card
