@@ -21,6 +21,7 @@ from .ending import TAIL, ending_of
 from .logits import batch_first, before_activation, channel_axis
 from .rows.follow import follow_rows
 from .rows.places import Lost, Place, Rows
+from .squeezed import with_rows
 
 
 class Source(NamedTuple):
@@ -183,15 +184,16 @@ def select(
     sources = _choose_sources(graph, input)
     refuse_batch_statistics(graph)
     chosen = _choose_output(graph, [source.start for source in sources], output)
-    logits, ending, axis = chosen, None, None
+    whole = with_rows(graph, chosen)
+    logits, ending, axis = whole, None, None
     if score == "logit":
-        logits, ending, axis = before_activation(graph, chosen)
+        logits, ending, axis = before_activation(graph, whole)
     axis = channel_axis(logits) if axis is None else axis
     sort_nodes(graph)
     refuse_randomness(graph, logits)
     rows = follow_rows(graph, _row_starts(graph, sources))
     quantised = ending is not None and ending.quantised
-    decided = batch_first(graph, sources[0].input, chosen, axis, rows)[0] if quantised else None
+    decided = batch_first(graph, sources[0].input, whole, axis, rows)[0] if quantised else None
     logits, axis, problem = batch_first(graph, sources[0].input, logits, axis, rows)
     rank = 2 if logits.shape is None else len(logits.shape)
     class_axis = axis if axis and rank > 2 else min(1, rank - 1)
