@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import InvalidInputError, OnnxplainError
 from ..graph_passes.graph.dims import describe
+from ..graph_passes.graph.names import RESERVED
 from ..graph_passes.graph.tensors import is_float, numpy_type
 from ..graph_passes.select.subject import Source, Subject, describe_target
 
@@ -134,8 +135,16 @@ def _check_index(subject: Subject, target: tuple, count: int) -> np.ndarray:
 
 
 def if_out_of_range(subject: Subject, target: Any, error: OnnxplainError) -> OnnxplainError:
-    """What to raise when the graph failed: for a target that only the run found too large, that."""
-    if "indice" not in str(error) or target is None:
+    """What to raise when the graph failed: for a target that only the run found too large, that.
+
+    The nodes that look a target up are ours; the file's own may look up something else.
+    """
+    text = str(error)
+    if "indice" not in text.lower():
+        return error
+    if f"Name:'{RESERVED}" not in text:
+        return InvalidInputError(f"the model itself cannot be run on this input: {text}")
+    if target is None:
         return error
     return InvalidInputError(
         f"target {target!r} is out of range of {subject.output.name!r} "

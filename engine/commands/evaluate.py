@@ -23,7 +23,7 @@ from ..inputs.image import baseline_arrays, read_image
 from ..inputs.regions import Boxes, Regions
 from ..metrics import find_metrics
 from ..model import Model, opened
-from ..running.settings import for_methods
+from ..running.settings import for_methods, own_options
 from ..running.stopping import check_stopped
 from .asked import Options
 from .image_explainer import ImageExplainer
@@ -309,7 +309,7 @@ def _explainers(
     made: dict[str, Explainer] = {}
     skipped: dict[str, str] = {}
     for name in dict.fromkeys(chosen):
-        taken = {k: v for k, v in options.items() if find_method(name).takes(k)}
+        taken = own_options(name, chosen, options)
         if baseline is not None and find_method(name).takes("baseline"):
             taken["baseline"] = baseline
         try:

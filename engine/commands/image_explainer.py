@@ -22,7 +22,7 @@ from ..inputs.image import baseline_arrays, image_to_tensor, is_of_the_image, re
 from ..inspection import card_or_assumption
 from ..model import Model, opened
 from ..probabilities import check_label_count, probability
-from ..running.settings import for_methods
+from ..running.settings import for_methods, own_options
 from ..running.stopwatch import phase
 from ..targets import Rank, Target, class_in_place, target_of
 from .asked import Options
@@ -90,7 +90,7 @@ class ImageExplainer:
         self.skipped: dict[str, str] = {}
         self.explainers: dict[str, Explainer] = {}
         self._checked: dict[str, UnsupportedModelError | None] = {}
-        chosen = list(dict.fromkeys(options.methods or default_methods()))
+        self._chosen = chosen = list(dict.fromkeys(options.methods or default_methods()))
         for_methods(chosen, options.more)
         for method in chosen:
             one = find_method(method).baselines == "never" and find_method(method).takes("baseline")
@@ -105,7 +105,10 @@ class ImageExplainer:
         if options.baseline is None and self.card.assumed and compares:
             tell_of_zeros()
         asked = options.of_methods
-        self.options = {name: options_of(name, asked, self.card) for name in self.explainers}
+        self.options = {
+            name: options_of(name, own_options(name, chosen, asked), self.card)
+            for name in self.explainers
+        }
         if options.shapes:
             shapes = {name: list(shape) for name, shape in options.shapes.items()}
             self.options = {name: {**own, "shapes": shapes} for name, own in self.options.items()}
@@ -121,7 +124,7 @@ class ImageExplainer:
 
     def _add(self, method: str) -> None:
         asked = self._asked
-        options = {k: v for k, v in asked.of_methods.items() if find_method(method).takes(k)}
+        options = own_options(method, self._chosen, asked.of_methods)
         # Each image has its own.
         options.pop("baseline", None)
         try:

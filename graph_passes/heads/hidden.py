@@ -30,9 +30,14 @@ Seen = Callable[[Emitter, Sequence[gs.Tensor], gs.Tensor], gs.Tensor]
 def places_of(source: Source) -> list[int]:
     """The axes that places lie along: of four the two of a picture, else all behind the batch.
 
+    Of token ids those of the ids.
+
     Channels come last where only the last axis has 1, 3 or 4 of them.
     """
     shape = source.start.shape
+    if source.embedded:
+        # A token is hidden as a whole.
+        return list(range(1, len(shape) - 1))
     if len(shape) != 4:
         return list(range(1, len(shape)))
     last = shape[3] in _CHANNELS and shape[1] not in _CHANNELS
@@ -56,16 +61,20 @@ def lengths_of(subject: Subject) -> list[int]:
 
 
 def check_one_input(subject: Subject, title: str) -> None:
-    """Refuse several explained inputs, and token ids.
+    """Refuse several explained inputs, and one that is no float tensor of its own axes.
 
     Raises:
         InvalidInputError: they are several.
-        UnsupportedModelError: the input is no float.
+        UnsupportedModelError: its axes are others where it becomes float.
     """
     if len(subject.sources) > 1:
         raise InvalidInputError(f"{title} explains one input at a time; name one")
-    if subject.start is not subject.input:
-        raise UnsupportedModelError(f"{title} explains float inputs only")
+    source = subject.sources[0]
+    if not source.straight:
+        raise UnsupportedModelError(
+            f"{title} cannot tell which places of {source.input.name!r} the numbers "
+            f"{describe(source.start.shape)} that it becomes are made of"
+        )
 
 
 def with_parts_hidden(

@@ -173,7 +173,7 @@ def stages(subject: Subject, options: Chosen, width: int | None) -> Stages:
         x = feeds[source.input.name]
         lengths = [x.shape[axis] for axis in places_of(source)]
         count = int(np.prod([a.count(d) for a, d in zip(axes, lengths, strict=True)]))
-        return _rows(count, size, x.dtype)
+        return _rows(count, size, numpy_type(subject.start.dtype))
 
     along = Repeated(occlusion_chunk(subject, options), rows, None)
     return Stages(seeded(subject, width, from_logits=True), along=along)
