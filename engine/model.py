@@ -15,7 +15,7 @@ from ..graph_passes import finish
 from ..graph_passes.prepare.decompositions.quantisation import QUANTISED
 from ..models.card import ModelCard, find_card
 from ..models.load import load, load_with_sha256
-from ..models.variants import Shapes, all_known, with_output, with_shapes
+from ..models.variants import Shapes, all_known, with_output, with_shapes, without_zipmaps
 from .running.given import problem_in_runtime
 from .running.locks import BUILDING
 from .running.prepared import prepared
@@ -83,6 +83,7 @@ class Model:
 
     def _change(self, proto: onnx.ModelProto) -> None:
         """What is read otherwise than the file has it, in place."""
+        without_zipmaps(proto)
         if self._shapes:
             with_shapes(proto, self._shapes)
         if self._output is not None:

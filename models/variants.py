@@ -102,6 +102,22 @@ def _set(value: onnx.ValueInfoProto, shape: Sequence[Length]) -> dict[str, int]:
     return symbols
 
 
+def without_zipmaps(model: onnx.ModelProto) -> None:
+    """Hand out the probabilities that a ZipMap makes maps of, in place, under its output's name.
+
+    A map of each class's number is for programs that look a label up; numbers are the same.
+    """
+    graph = model.graph
+    maps = [n for n in graph.node if n.op_type == "ZipMap" and n.domain == "ai.onnx.ml"]
+    for node in maps:
+        for output in graph.output:
+            if output.name == node.output[0]:
+                kind = onnx.helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, None)
+                output.type.CopyFrom(kind)
+        node.op_type, node.domain = "Identity", ""
+        del node.attribute[:]
+
+
 def with_output(model: onnx.ModelProto, name: str) -> None:
     """Let a tensor of the graph be an output, too, in place; nothing happens where it is one.
 

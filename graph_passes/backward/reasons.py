@@ -1,4 +1,4 @@
-"""Lengths that a file leaves open, and that an operator must know to be written out."""
+"""Why an operator cannot be passed, where there is more to say than that it has no rule."""
 
 from __future__ import annotations
 
@@ -12,6 +12,21 @@ from ..prepare.decompositions.registry import ALWAYS
 _LOOPS = {"Scan", "Loop"}
 # An axis that may have any length, in an example.
 _SOME = 300
+
+
+def reason_of(node: gs.Node) -> str | None:
+    """What is in the way of a derivative, and what to do about it; None: nothing is known."""
+    if is_tree(node):
+        return (
+            "decision trees are steps and have no gradient: occlusion asks for scores only, and "
+            "hides one column at a time"
+        )
+    return open_length(node)
+
+
+def is_tree(node: gs.Node) -> bool:
+    """Whether a node is an ensemble of decision trees."""
+    return operator_name(node).startswith("ai.onnx.ml.TreeEnsemble")
 
 
 def open_length(node: gs.Node) -> str | None:
