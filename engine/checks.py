@@ -178,13 +178,19 @@ def check_baseline(source: Source, baseline: np.ndarray, x: np.ndarray) -> np.nd
 def check_baseline_values(source: Source, baseline: Any) -> np.ndarray:
     """The baseline as finite numbers of the explained tensor's type and rank.
 
+    Of token ids it may be ids as well (whole numbers): the rows that they stand for are taken.
+
     Raises:
         InvalidInputError: not numbers, NaN, or more axes than the input has.
     """
     try:
-        array = as_array(baseline).astype(numpy_type(source.start.dtype))
+        array = as_array(baseline)
+        ids = source.embedded and array.dtype.kind in "iu" and _has_ids(source, array)
+        array = array if ids else array.astype(numpy_type(source.start.dtype))
     except (TypeError, ValueError) as error:
         raise InvalidInputError(f"baseline is no array of numbers: {baseline!r}") from error
+    if ids:
+        array = _rows_of_ids(source, array).astype(numpy_type(source.start.dtype))
     if not np.isfinite(array).all():
         raise InvalidInputError("baseline holds NaN or infinite values")
     rank = len(source.start.shape)
@@ -194,3 +200,27 @@ def check_baseline_values(source: Source, baseline: Any) -> np.ndarray:
             f"{describe(source.start.shape)}"
         )
     return array.reshape((1,) * (rank - array.ndim) + array.shape)
+
+
+def _has_ids(source: Source, array: np.ndarray) -> bool:
+    """Whether whole numbers are ids: those of an array that may stand where the input does."""
+    return array.ndim <= len(source.input.shape or [])
+
+
+def _rows_of_ids(source: Source, ids: np.ndarray) -> np.ndarray:
+    """The embedding's rows of token ids, such as those of padding.
+
+    Raises:
+        InvalidInputError: ids that it does not have, or that several embeddings look up.
+    """
+    table = source.table
+    if table is None:
+        raise InvalidInputError(
+            f"baseline: ids of {source.input.name!r} go to several embeddings; give the rows "
+            f"themselves, {describe(source.start.shape)}"
+        )
+    if ids.size and not (-len(table) <= ids.min() and ids.max() < len(table)):
+        raise InvalidInputError(
+            f"baseline: expected ids of 0 to {len(table) - 1}, got {ids.min()} to {ids.max()}"
+        )
+    return table[ids]

@@ -106,7 +106,11 @@ def gradient_error(
     """
     if any(source.start is not source.input for source in subject.sources):
         return None
-    slopes = _Slopes(subject, target, settings)
+    try:
+        slopes = _Slopes(subject, target, settings)
+    except UnsupportedModelError:
+        # Black-box methods explain what has no gradient, decision trees say.
+        return None
     error = slopes.error(feeds)
     random = np.random.default_rng(_SEED)
     for _ in range(_BESIDE):

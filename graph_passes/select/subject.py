@@ -15,10 +15,11 @@ from ..graph.emitter import Emitter
 from ..graph.limits import hold
 from ..graph.ordering import sort_nodes
 from ..graph.reach import find_reach
-from ..graph.tensors import is_constant, is_float, numpy_type
+from ..graph.tensors import is_float, numpy_type
 from ..prepare.training import refuse_batch_statistics, refuse_randomness
-from .ending import TAIL, ending_of
+from .ending import ending_of
 from .logits import batch_first, before_activation, channel_axis
+from .lookups import float_readers, joined, looked_up_floats, lookups
 from .rows.follow import follow_rows
 from .rows.places import Lost, Place, Rows
 from .squeezed import with_rows
@@ -40,6 +41,14 @@ class Source(NamedTuple):
     embedded: bool = False
 
     @property
+    def table(self) -> np.ndarray | None:
+        """The rows of the one embedding that `input`'s ids are looked up in, or None."""
+        made = self.start.inputs[0] if self.embedded else None
+        if made is None or made.op != "Gather" or not isinstance(made.inputs[0], gs.Constant):
+            return None
+        return made.inputs[0].values
+
+    @property
     def straight(self) -> bool:
         """Whether `start`'s shape follows from the input's: the same, and an embedding's row."""
         shape, start = self.input.shape, self.start.shape
@@ -48,6 +57,8 @@ class Source(NamedTuple):
         tensor = self.start
         while tensor is not self.input:
             node = tensor.inputs[0]
+            if node.op in ("Concat", "Unsqueeze"):
+                break  # made by `joined`
             if node.op == "Transpose":
                 return False
             tensor = node.inputs[1 if node.op == "Gather" else 0]
@@ -261,7 +272,7 @@ def choose_input(graph: gs.Graph, name: str | None = None) -> gs.Variable:
     if any(t.shape is None or len(t.shape) >= enough for t in fresh):
         floats = fresh
     images = [t for t in floats if t.shape is not None and len(t.shape) >= 3]
-    integers = [t for t in graph.inputs if _is_number(t) and _float_readers(t)]
+    integers = [t for t in graph.inputs if (_is_number(t) and float_readers(t)) or _is_looked_up(t)]
     candidates = images or floats or integers
     if not candidates:
         found = ", ".join(f"{t.name!r} ({t.dtype})" for t in graph.inputs) or "none"
@@ -294,14 +305,20 @@ def first_float(graph: gs.Graph, source: gs.Variable) -> Source:
     """The float tensor that stands for an input, and whether it is an embedding of it.
 
     That is the input itself, what a Cast makes of integers or half precision, or the rows that a
-    Gather looks up for token ids (attributions are then summed over each row).
+    Gather looks up for token ids (attributions are then summed over each row), also where several
+    do, or where ids are handed over as float.
 
     Raises:
         UnsupportedModelError: integers become float in no such way, or in several.
     """
     if source.dtype in (np.float32, np.float64):
-        return Source(source, source)
-    readers = _float_readers(source)
+        node = looked_up_floats(source)
+        return Source(source, source) if node is None else Source(source, node.outputs[0], True)
+    readers = float_readers(source)
+    several = lookups(source) if len(readers) != 1 else None
+    start = joined(graph, source, several) if several else None
+    if start is not None:
+        return Source(source, start, embedded=True)
     if len(readers) != 1:
         raise UnsupportedModelError(
             f"input {source.name!r} ({source.dtype}) becomes float in {len(readers)} places; "
@@ -313,6 +330,10 @@ def first_float(graph: gs.Graph, source: gs.Variable) -> Source:
     if reader.op == "Cast":
         return Source(source, _cast_first(graph, source, reader))
     return Source(source, reader.outputs[0], embedded=rows)
+
+
+def _is_looked_up(source: gs.Variable) -> bool:
+    return lookups(source) is not None
 
 
 def _cast_first(graph: gs.Graph, source: gs.Variable, cast: gs.Node) -> gs.Variable:
@@ -339,19 +360,6 @@ def _cast_first(graph: gs.Graph, source: gs.Variable, cast: gs.Node) -> gs.Varia
     cast.op, cast.attrs, cast.inputs = "Identity", {}, [moved]
     sort_nodes(graph)
     return start
-
-
-def _float_readers(source: gs.Variable) -> list[gs.Node]:
-    """The Casts to float and embedding look-ups of an input, through integer reshapes and Casts."""
-    found = []
-    for node in source.outputs:
-        output = node.outputs[0]
-        looked_up = node.op == "Gather" and is_constant(node.inputs[0]) and node.inputs[1] is source
-        if looked_up or (node.op == "Cast" and is_float(output)):
-            found.append(node)
-        elif node.op in TAIL and node.inputs[0] is source:
-            found.extend(_float_readers(output))
-    return found
 
 
 def _choose_output(graph: gs.Graph, starts: Sequence[gs.Variable], name: str | None) -> gs.Variable:
