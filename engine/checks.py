@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,8 @@ from ..graph_passes.graph.dims import describe
 from ..graph_passes.graph.names import RESERVED
 from ..graph_passes.graph.tensors import is_float, numpy_type
 from ..graph_passes.select.subject import Source, Subject, describe_target
+
+logger = logging.getLogger("onnxplain")
 
 
 def check_inputs(subject: Subject, x: Any) -> dict[str, np.ndarray]:
@@ -132,6 +135,21 @@ def _check_index(subject: Subject, target: tuple, count: int) -> np.ndarray:
                 f"target {target!r} is out of range of {subject.output.name!r} {describe(shape)}"
             )
     return np.broadcast_to(np.asarray(target, np.int64), (count, len(target)))
+
+
+def tell_of_others(subject: Subject) -> None:
+    """One line where another output could be meant as well."""
+    if subject.others:
+        logger.warning(chosen_output(subject))
+
+
+def chosen_output(subject: Subject) -> str:
+    """Which output is explained, and which others there are."""
+    shape = describe(subject.output.shape)
+    return (
+        f"explaining the output {subject.output.name!r} {shape}; the model also has "
+        f"{', '.join(subject.others)} (--output NAME, in Python output=, says otherwise)"
+    )
 
 
 def if_out_of_range(subject: Subject, target: Any, error: OnnxplainError) -> OnnxplainError:

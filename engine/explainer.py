@@ -25,7 +25,7 @@ from .baselines import (
     tell_of_zeros,
     whole_baselines,
 )
-from .checks import check_inputs, check_target, if_out_of_range
+from .checks import check_inputs, check_target, if_out_of_range, tell_of_others
 from .explanation import Explanation, collected
 from .facts import described, facts_of, write_facts
 from .files.model_files import write_model
@@ -147,6 +147,7 @@ class Explainer:
         self._scorer = Scorer(self.subject, self._settings)
         self._untold = baseline is None and self._compares and black_of(self.card) is None
         if not isinstance(model, Model):
+            tell_of_others(self.subject)
             file.let_go()
 
     @property

@@ -40,6 +40,7 @@ class Inspection:
         input: name, type and shape of the input that attributions belong to.
         outputs: the same for each output.
         output: name of the output that is explained.
+        others: outputs that could be meant as well, where none was named.
         score: the score tensor's name, shape and what was left out behind it, in words.
         feature_map: Grad-CAM's tensor, or None where it has none.
         feature_map_reason: why that one, or why none.
@@ -67,6 +68,7 @@ class Inspection:
     producer: str
     quantisation: str | None
     inputs: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
 
     # It holds lists and dicts.
     __hash__ = None  # pyright: ignore[reportAssignmentType]
@@ -116,6 +118,7 @@ def _inspected(
         inputs=[_described(t) for t in graph.inputs],
         outputs=[_described(t) for t in graph.outputs],
         output=subject.output.name,
+        others=list(subject.others),
         score=_score_text(subject),
         feature_map=found,
         feature_map_reason=reason,
@@ -139,7 +142,7 @@ def table(found: Inspection) -> list[tuple[str, str]]:
         ("explained input", shown(found.input)),
         ("preprocessing", _card_text(found)),
         ("outputs", _lines(found.outputs)),
-        ("explained score", shown(found.score)),
+        ("explained score", _score_row(found)),
         ("feature map", shown(f"{found.feature_map or 'none'}: {found.feature_map_reason}")),
         (
             "operators on the path",
@@ -156,6 +159,11 @@ def table(found: Inspection) -> list[tuple[str, str]]:
     texts += [f"not {k}: {'; '.join(reasons)}" for k, reasons in others.items() if reasons]
     rows.append(("further methods", _lines(texts)))
     return rows
+
+
+def _score_row(found: Inspection) -> str:
+    others = ", ".join(found.others)
+    return _lines([found.score, *([f"not {others} (--output says otherwise)"] if others else [])])
 
 
 def _lines(texts: Iterable[str]) -> str:

@@ -15,7 +15,7 @@ from ...graph_passes.methods import default_methods, find_method
 from ...models.card import ModelCard
 from ...models.labels import read_labels
 from ..baselines import black_of, tell_of_zeros
-from ..checks import check_inputs
+from ..checks import check_inputs, tell_of_others
 from ..explainer import Explainer
 from ..explanation import Explanation, each_target
 from ..inputs.image import baseline_arrays, image_to_tensor, is_of_the_image, read_image
@@ -113,6 +113,7 @@ class ImageExplainer:
             shapes = {name: list(shape) for name, shape in options.shapes.items()}
             self.options = {name: {**own, "shapes": shapes} for name, own in self.options.items()}
         self._subject = next(iter(self.explainers.values())).subject
+        tell_of_others(self._subject)
         self._check_card()
         self.ask(options.targets)
 

@@ -8,8 +8,9 @@ from ..graph.dims import is_static
 from ..graph.emitter import Emitter
 from ..graph.tensors import is_constant, operator_name, optional_input, producer_of
 from ..rules.registry import GRADIENTS, Family
+from .ending import ACTIVATIONS, AFFINE
 
-_KEEPS_SHAPE = {"Identity", "Cast", "Softmax", "LogSoftmax"}
+_KEEPS_SHAPE = {"Identity", "Cast", *ACTIVATIONS, *AFFINE}
 
 
 def with_rows(graph: gs.Graph, output: gs.Variable) -> gs.Variable:
@@ -56,4 +57,4 @@ def _keeps_shape(node: gs.Node) -> bool:
         return False
     entry = GRADIENTS.get((operator_name(node), 0))
     elementwise = entry is not None and entry.family is Family.ELEMENTWISE
-    return elementwise or node.op in _KEEPS_SHAPE or node.op in ("Add", "Sub", "Mul", "Div")
+    return elementwise or node.op in _KEEPS_SHAPE

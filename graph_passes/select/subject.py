@@ -14,12 +14,11 @@ from ..graph.dims import Dim, Shape, describe, is_static
 from ..graph.emitter import Emitter
 from ..graph.limits import hold
 from ..graph.ordering import sort_nodes
-from ..graph.reach import find_reach
 from ..graph.tensors import is_float, numpy_type
 from ..prepare.training import refuse_batch_statistics, refuse_randomness
-from .ending import ending_of
 from .logits import batch_first, before_activation, channel_axis
 from .lookups import float_readers, joined, looked_up_floats, lookups
+from .outputs import choose_output
 from .rows.follow import follow_rows
 from .rows.places import Lost, Place, Rows
 from .squeezed import with_rows
@@ -86,6 +85,7 @@ class Subject:
         class_axis: the axis of `logits` along which classes lie.
         coupled: why a row's score depends on other rows too, or may; None: it does not.
         rows: for each of the model's outputs where its rows are.
+        others: outputs that could be meant as well where none was named, in words.
     """
 
     graph: gs.Graph
@@ -98,6 +98,7 @@ class Subject:
     class_axis: int
     coupled: Lost | None
     rows: dict[str, Rows]
+    others: tuple[str, ...] = ()
 
     def copy(self) -> Subject:
         """The same in a copy of the graph, which passes may change."""
@@ -181,8 +182,7 @@ def select(
         graph: prepared; gains the nodes that carry the score tensor past a removed activation.
         input: name of the input to explain, or several names; None takes the first image-like
             float input.
-        output: name of the output to explain; None takes the first that ends in Softmax or Sigmoid,
-            else the first float output that depends on the input.
+        output: name of the output to explain; None finds it, see `choose_output`.
         score: "logit" (before a final Softmax, LogSoftmax or Sigmoid, and before the last
             quantiser's rounding and saturation) or "output" (as the model returns it).
 
@@ -194,7 +194,7 @@ def select(
         raise InvalidInputError(f"score must be 'logit' or 'output', got {score!r}")
     sources = _choose_sources(graph, input)
     refuse_batch_statistics(graph)
-    chosen = _choose_output(graph, [source.start for source in sources], output)
+    chosen, others = choose_output(graph, [source.start for source in sources], output)
     whole = with_rows(graph, chosen)
     logits, ending, axis = whole, None, None
     if score == "logit":
@@ -221,6 +221,7 @@ def select(
         class_axis,
         problem,
         own,
+        others,
     )
 
 
@@ -360,28 +361,6 @@ def _cast_first(graph: gs.Graph, source: gs.Variable, cast: gs.Node) -> gs.Varia
     cast.op, cast.attrs, cast.inputs = "Identity", {}, [moved]
     sort_nodes(graph)
     return start
-
-
-def _choose_output(graph: gs.Graph, starts: Sequence[gs.Variable], name: str | None) -> gs.Variable:
-    floats = [t for t in graph.outputs if is_float(t)]
-    if name is not None:
-        for tensor in graph.outputs:
-            if tensor.name == name:
-                floats = [tensor]
-                break
-        else:
-            known = ", ".join(repr(t.name) for t in graph.outputs)
-            raise InvalidInputError(f"the model has no output {name!r}; it has {known}")
-    behind = [find_reach(graph, [start], []).varying - {start.name} for start in starts]
-    reached = [t for t in floats if all(t.name in names for names in behind)]
-    if not reached:
-        found = ", ".join(f"{t.name!r} ({t.dtype})" for t in graph.outputs) or "none"
-        inputs = " and ".join(repr(start.name) for start in starts)
-        raise UnsupportedModelError(
-            f"no float output depends on the input {inputs} through differentiable "
-            f"operators; the model's outputs: {found}"
-        )
-    return next((t for t in reached if ending_of(t).activation is not None), reached[0])
 
 
 def describe_target(subject: Subject) -> str:
