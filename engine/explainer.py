@@ -46,6 +46,7 @@ from .soundness import (
     raise_not_finite,
     warn_of_delta,
     warn_of_empty_maps,
+    warn_of_nothing_predicted,
 )
 from .targets import in_numbers
 from .verification import compared_outputs, verified
@@ -248,6 +249,7 @@ class Explainer:
             raise_not_finite(what, plan.stages(parts.given[row // parts.size]), [plan.provider])
         warn_of_delta(e, self._settings.options.get("tolerance"))
         warn_of_empty_maps(e)
+        warn_of_nothing_predicted(self.subject, e)
         return e
 
     def _in_numbers(self, target: Any, feeds: Mapping[str, np.ndarray], count: int) -> Any:

@@ -13,6 +13,7 @@ from .. import OnnxplainError, UnsupportedModelError
 from ..graph_passes.graph.emitter import AT
 from ..graph_passes.graph.names import RESERVED
 from ..graph_passes.methods import find_method
+from ..graph_passes.select.subject import Subject
 from .explanation import Explanation
 from .running.session import Session
 from .running.settings import DOUBTFUL
@@ -152,6 +153,18 @@ def warn_of_empty_maps(e: Explanation) -> None:
             f"{e.method}: the map{rows} is empty: at {e.feature_map!r} nothing speaks for the "
             "class (all weighted sums are negative or 0)"
         )
+
+
+def warn_of_nothing_predicted(subject: Subject, e: Explanation) -> None:
+    """One line where a class of pixels was asked for, and none is predicted to be of it."""
+    if not subject.is_map or isinstance(e.target, tuple):
+        return
+    parts = e.attribution.values() if isinstance(e.attribution, dict) else [e.attribution]
+    for row, (score, target) in enumerate(zip(e.score, e.target, strict=True)):
+        if score == 0 and not any(part[row].any() for part in parts):
+            what = "foreground" if subject.classes == 1 else f"class {target}"
+            rows = "" if len(e.score) == 1 else f" of row {row}"
+            logger.warning(f"{e.method}: no pixel{rows} is predicted as {what}: the map is empty")
 
 
 def not_finite(e: Explanation) -> tuple[str, int] | None:
