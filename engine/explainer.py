@@ -13,7 +13,7 @@ import onnx
 
 from ..graph_passes import finish
 from ..graph_passes.graph.limits import Limits, in_force, within
-from ..graph_passes.select.subject import select
+from ..graph_passes.select.subject import negated, select
 from ..models.card import ModelCard
 from ..models.variants import Shapes
 from .baselines import (
@@ -48,7 +48,7 @@ from .soundness import (
     warn_of_empty_maps,
     warn_of_nothing_predicted,
 )
-from .targets import in_numbers
+from .targets import Against, in_numbers
 from .verification import compared_outputs, verified
 
 
@@ -136,7 +136,7 @@ class Explainer:
         self.card = file.card if card is None else card
         wanted = output if output is not None else (self.card.output if self.card else None)
         self._file = file = file.with_output(wanted)
-        self._plans: dict[tuple[int | None, bool], Plan] = {}
+        self._plans: dict[tuple[int | None, bool, bool], Plan] = {}
         self._several = is_set(self._settings.method, baseline)
         with BUILDING, within(limits), blamed_on_file(file.readable):
             self._limits = in_force()
@@ -209,7 +209,8 @@ class Explainer:
             x: array [N, ...] as the model takes it, or {input name: array}.
             target: None (each input's own top class), a class, N classes, or an index tuple after
                 the batch axis. K classes for one input give K explanations, which share the
-                forward pass. A class may be named by its label, or as "top1", "top2" ...
+                forward pass. A class may be named by its label, or as "top1", "top2" ...;
+                "not cat", "-0": what speaks against it, of which the score is times -1.
             baseline: another baseline for this call.
             progress: called with (passes done, passes in all) as work goes on.
 
@@ -228,11 +229,13 @@ class Explainer:
         count = len(source) if source.ndim else 1
         check_rows(self.subject, feeds, count)
         target = self._in_numbers(target, feeds, count)
+        against = isinstance(target, Against)
+        target = target.target if against else target
         targets = check_target(self.subject, target, count)
         several = self._several
         if baseline is not None:
             several = is_set(self._settings.method, baseline)
-        plan = self._plan(targets.shape[1] if targets.ndim == 2 else None, several)
+        plan = self._plan(targets.shape[1] if targets.ndim == 2 else None, several, against)
         baselines = self._whole_baselines(feeds, baseline, several)
         parts = parted(
             self.subject, self._settings, plan, feeds, baselines, targets, count, several
@@ -242,7 +245,7 @@ class Explainer:
         e = collected(self.subject, plan, results, target)
         steps = self.steps if e.steps is None else e.steps
         origin = origin_of(self.subject, e, self.card, feeds)
-        e = replace(e, feature_map=self.feature_map, steps=steps, origin=origin)
+        e = replace(e, feature_map=self.feature_map, steps=steps, origin=origin, against=against)
         found = not_finite(e)
         if found is not None:
             what, row = found
@@ -365,12 +368,13 @@ class Explainer:
         if untold:
             tell_of_zeros()
 
-    def _plan(self, width: int | None, several: bool) -> Plan:
-        key = width, several
+    def _plan(self, width: int | None, several: bool, against: bool = False) -> Plan:
+        key = width, several, against
         if key not in self._plans:
             with BUILDING:
                 if key not in self._plans:
-                    self._plans[key] = Plan(self.subject, self._settings, *key)
+                    subject = negated(self.subject) if against else self.subject
+                    self._plans[key] = Plan(subject, self._settings, width, several)
         return self._plans[key]
 
     def _baselines_of(self, baseline: Any, several: bool) -> dict[str, np.ndarray]:

@@ -51,7 +51,8 @@ TARGET = click.option(
     default="top1",
     show_default=True,
     metavar="TARGET",
-    help="Class index, label, top1, top2 ..., or an index tuple such as 1,20,30.",
+    help="Class index, label, top1, top2 ..., an index tuple such as 1,20,30; or 'not cat': what "
+    "speaks against it.",
 )
 TARGETS = click.option(
     "-t",
@@ -61,7 +62,8 @@ TARGETS = click.option(
     default=("top1",),
     show_default=True,
     metavar="TARGET",
-    help="Class index, label, top1, top2 ..., or an index tuple such as 1,20,30; repeatable.",
+    help="Class index, label, top1, top2 ..., an index tuple such as 1,20,30; or 'not cat': what "
+    "speaks against it; repeatable.",
 )
 
 

@@ -24,7 +24,7 @@ from ..model import Model, opened
 from ..probabilities import check_label_count, probability
 from ..running.settings import for_methods, own_options
 from ..running.stopwatch import phase
-from ..targets import Rank, Target, class_in_place, target_of
+from ..targets import Against, Rank, Target, class_in_place, groups, listed, plain, target_of
 from .asked import Options
 from .records import (
     finite,
@@ -156,8 +156,11 @@ class ImageExplainer:
         """For each method the targets of an image that are still to be explained; may be empty."""
         found = {}
         for method in self.explainers:
-            question = self._question(path, method)
-            left = [t for t in self._targets if not is_done(path, question, _asked_text(t))]
+            left = [
+                t
+                for t in self._targets
+                if not is_done(path, self._question(path, method, t), _asked_text(t))
+            ]
             if left:
                 found[method] = left
         return found
@@ -194,7 +197,7 @@ class ImageExplainer:
                 tensor,
                 one.attribution,
                 self.card.channel_axis - 1 if one.attribution.ndim == 4 else None,
-                key=key_of(self._question(path, record["method"]), record["target"]["index"]),
+                key=key_of(self._question_of(path, record), record["target"]["index"]),
                 asked=one.asked,
                 image_stat=stat,
                 shared=shared,
@@ -226,10 +229,10 @@ class ImageExplainer:
         for row, (method, wanted) in enumerate(targets.items()):
             explainer = self.explainers[method]
             asked = self._ranked(wanted, tensor)
-            groups = _groups(asked)
-            for column, group in enumerate(groups):
-                share = 1 / (len(targets) * len(groups))
-                done = (row * len(groups) + column) * share
+            found = groups(asked.values())
+            for column, group in enumerate(found):
+                share = 1 / (len(targets) * len(found))
+                done = (row * len(found) + column) * share
 
                 def step(passes: int, of: int, done=done, share=share) -> None:
                     progress(done + share * passes / of)
@@ -243,7 +246,7 @@ class ImageExplainer:
                     # "top1" and the class that it turns out to be are one target.
                     if index in indices[:place]:
                         continue
-                    alike = {t for t, i in zip(_listed(group), indices, strict=True) if i == index}
+                    alike = {t for t, i in zip(listed(group), indices, strict=True) if i == index}
                     names = tuple(text for text, target in asked.items() if target in alike)
                     yield Explained(record, one.attribution, names)
 
@@ -294,20 +297,30 @@ class ImageExplainer:
         if error is not None:
             raise error
 
-    def _ranked(self, targets: Sequence[Target | Rank], tensor: np.ndarray) -> dict[str, Target]:
+    def _ranked(self, targets: Sequence[Any], tensor: np.ndarray) -> dict[str, Any]:
         """The targets by what was asked; topK is replaced by the class in that place."""
-        places = [target.place for target in targets if isinstance(target, Rank)]
-        if not places:
-            return {_asked_text(t): t for t in targets if not isinstance(t, Rank)}
-        scores = self.output_row(tensor)
-        return {
-            _asked_text(t): class_in_place(scores, t.place) if isinstance(t, Rank) else t
-            for t in targets
-        }
+        ranked = any(isinstance(plain(target), Rank) for target in targets)
+        scores = self.output_row(tensor) if ranked else np.zeros(0)
 
-    def _question(self, path: str, method: str) -> str:
+        def number(target: Any) -> Any:
+            if isinstance(target, Against):
+                return Against(number(target.target))
+            return class_in_place(scores, target.place) if isinstance(target, Rank) else target
+
+        return {_asked_text(target): number(target) for target in targets}
+
+    def _question(self, path: str, method: str, target: Any) -> str:
+        options = self._options_of(method, isinstance(target, Against))
         output = self.explainers[method].subject.output.name
-        return question_of(path, self.file.sha256, method, output, self.options[method])
+        return question_of(path, self.file.sha256, method, output, options)
+
+    def _question_of(self, path: str, record: dict[str, Any]) -> str:
+        method, output = record["method"], record["target"]["output"]
+        return question_of(path, self.file.sha256, method, output, record["options"])
+
+    def _options_of(self, method: str, against: bool) -> dict[str, Any]:
+        """What shaped a method's numbers."""
+        return {**self.options[method], **({"against": True} if against else {})}
 
     def failure(self, path: str, error: str) -> dict[str, Any]:
         """The record of an image that could not be explained."""
@@ -319,12 +332,14 @@ class ImageExplainer:
         index = list(e.target) if isinstance(e.target, tuple) else int(e.target[0])
         labels = self.card.labels
         label = labels[index] if labels and isinstance(index, int) and index < len(labels) else None
+        if e.against:
+            label = f"not {label or index_text(index)}"
         return {
             "image": os.fspath(path),
             "model": self.model,
             "model_sha256": self.file.sha256,
             "method": e.method,
-            "options": self.options[e.method],
+            "options": self._options_of(e.method, e.against),
             "target": {"index": index, "label": label, "output": explainer.subject.output.name},
             "score": finite(e.score),
             "probability": probability(explainer.subject, e),
@@ -339,19 +354,10 @@ class ImageExplainer:
         }
 
 
-def _groups(asked: dict[str, Target]) -> list[list[int] | tuple[int, ...]]:
-    """What is explained together: all classes; an index tuple asks for a graph of its own."""
-    targets = list(dict.fromkeys(asked.values()))
-    classes = [target for target in targets if isinstance(target, int)]
-    return [*([classes] if classes else []), *(t for t in targets if isinstance(t, tuple))]
-
-
-def _listed(group: list[int] | tuple[int, ...]) -> Sequence[Target]:
-    return group if isinstance(group, list) else [group]
-
-
-def _asked_text(target: Target | Rank) -> str:
-    """A target as the journal keeps it: "281", "top1", "1-20-30"."""
+def _asked_text(target: Any) -> str:
+    """A target as the journal keeps it: "281", "top1", "1-20-30", "not-281"."""
+    if isinstance(target, Against):
+        return f"not-{_asked_text(target.target)}"
     if isinstance(target, Rank):
         return f"top{target.place}"
     return "top1" if target == -1 else index_text(target)

@@ -163,7 +163,7 @@ def _foreground_seed(emit: Emitter, subject: Subject, target: gs.Tensor) -> Seed
     """seed[n, 0, h, w] = [score > 0], or [score > 1/2] of a Sigmoid's own value."""
     logits = subject.logits
     found = _decided(emit, subject)
-    value = 0.5 if is_probability(subject) and found is logits else 0.0
+    value = 0.5 if is_probability(found) else 0.0
     weights = emit.cast_like(emit.Greater(found, value), logits)
     weights.shape = logits.shape
     resolved = emit.Max(target, emit.constant(np.zeros(1, np.int64)))
@@ -171,10 +171,10 @@ def _foreground_seed(emit: Emitter, subject: Subject, target: gs.Tensor) -> Seed
     return Seed(weights, resolved)
 
 
-def is_probability(subject: Subject) -> bool:
-    """Whether the explained numbers themselves are what a final Sigmoid returns."""
-    ending = ending_of(subject.output).activation
-    return subject.activation is None and ending is not None and ending.op == "Sigmoid"
+def is_probability(tensor: gs.Variable) -> bool:
+    """Whether numbers are what a final Sigmoid returns."""
+    ending = ending_of(tensor).activation
+    return ending is not None and ending.op == "Sigmoid"
 
 
 def _index_seed(emit: Emitter, logits: gs.Tensor, target: gs.Tensor) -> Seed:

@@ -225,6 +225,18 @@ def select(
     )
 
 
+def negated(subject: Subject) -> Subject:
+    """The same with every score times -1: what speaks for it speaks against the class.
+
+    The top class is still the file's own.
+    """
+    copy = subject.copy()
+    scores = Emitter(copy.graph, "against").Neg(copy.logits)
+    scores.shape = copy.logits.shape
+    sort_nodes(copy.graph)
+    return replace(copy, logits=scores)
+
+
 def _choose_sources(graph: gs.Graph, input: str | Sequence[str] | None) -> tuple[Source, ...]:
     """The inputs named, or the one that is found, each with where it becomes float."""
     names = [*input] if isinstance(input, Iterable) and not isinstance(input, str) else [input]
