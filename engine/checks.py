@@ -173,7 +173,8 @@ def if_out_of_range(subject: Subject, target: Any, error: OnnxplainError) -> Onn
 def check_baseline(source: Source, baseline: np.ndarray, x: np.ndarray) -> np.ndarray:
     """A baseline that `check_baseline_values` passed, repeated to the explained tensor's shape.
 
-    As it is, where only the graph knows that shape.
+    As it is, where only the graph knows that shape. A view: a baseline of one row takes no more
+    room for many inputs.
 
     Raises:
         InvalidInputError: a shape that does not broadcast.
@@ -190,7 +191,7 @@ def check_baseline(source: Source, baseline: np.ndarray, x: np.ndarray) -> np.nd
             f"baseline of shape {list(baseline.shape)} does not broadcast to the input's "
             f"{list(explained)}"
         )
-    return np.ascontiguousarray(np.broadcast_to(baseline, explained))
+    return np.broadcast_to(baseline, explained)
 
 
 def check_baseline_values(source: Source, baseline: Any) -> np.ndarray:

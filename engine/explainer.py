@@ -35,9 +35,10 @@ from .pickles import restored
 from .probabilities import origin_of
 from .running.adaptive import Progress
 from .running.given import blamed_on_file, sendable
-from .running.locks import BUILDING, at_work
+from .running.locks import BUILDING
+from .running.memory import at_work, given_back_after
 from .running.plan import Plan
-from .running.rows import check_rows, parted, run_parts
+from .running.rows import check_rows, output_of, parted, run_parts
 from .running.settings import names_of_maps, settings_of
 from .scores import Scorer, Scores
 from .soundness import (
@@ -150,6 +151,7 @@ class Explainer:
         if not isinstance(model, Model):
             tell_of_others(self.subject)
             file.let_go()
+        given_back_after(self)
 
     @property
     def steps(self) -> int | None:
@@ -232,9 +234,7 @@ class Explainer:
         against = isinstance(target, Against)
         target = target.target if against else target
         targets = check_target(self.subject, target, count)
-        several = self._several
-        if baseline is not None:
-            several = is_set(self._settings.method, baseline)
+        several = self._several if baseline is None else is_set(self._settings.method, baseline)
         plan = self._plan(targets.shape[1] if targets.ndim == 2 else None, several, against)
         baselines = self._whole_baselines(feeds, baseline, several)
         parts = parted(
@@ -249,7 +249,7 @@ class Explainer:
         found = not_finite(e)
         if found is not None:
             what, row = found
-            raise_not_finite(what, plan.stages(parts.given[row // parts.size]), [plan.provider])
+            raise_not_finite(what, plan, parts.given(row // parts.size))
         warn_of_delta(e, self._settings.options.get("tolerance"))
         warn_of_empty_maps(e)
         warn_of_nothing_predicted(self.subject, e)
@@ -259,8 +259,8 @@ class Explainer:
         """A target as numbers, that may have been given as labels or ranks."""
         name = self.subject.output.name
         labels = None if self.card is None else self.card.labels
-        ask = partial(self._run_file, feeds, [name])
-        return in_numbers(target, self.subject, labels, count, lambda: ask()[name])
+        scores = partial(output_of, self.subject, name, feeds, count, self._run_file)
+        return in_numbers(target, self.subject, labels, count, scores)
 
     def images(
         self,
@@ -340,14 +340,13 @@ class Explainer:
         Raises:
             OSError, InvalidInputError: it cannot be written, or is the model's own file.
         """
-        model = self.model
         if self._compares and not baseline_input:
             self._tell_of_zeros()
-            model = finish.embed_baselines(model, self._baselines)
-        facts = self._facts(baseline_input)
-        if model is self.model:
+            model = finish.embed_baselines(self.model, self._baselines)
+        else:
             model = onnx.ModelProto()
             model.CopyFrom(self.model)
+        facts = self._facts(baseline_input)
         write_facts(model, facts, self.card, self._file.metadata)
         onnx.checker.check_model(model)
         write_model(model, path, self._file.given)

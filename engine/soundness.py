@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,8 @@ from ..graph_passes.graph.names import RESERVED
 from ..graph_passes.methods import find_method
 from ..graph_passes.select.subject import Subject
 from .explanation import Explanation
+from .other_baselines import other_baselines
+from .running.plan import Plan
 from .running.session import Session
 from .running.settings import DOUBTFUL
 
@@ -136,7 +138,7 @@ def missed(e: Explanation, tolerance: float) -> float | None:
     if delta is None or relative is None:
         return None
     parts = e.attribution.values() if isinstance(e.attribution, dict) else [e.attribution]
-    size = sum(np.abs(part.reshape(len(part), -1)).sum(1, dtype=np.float64) for part in parts)
+    size = sum(np.array([np.abs(row).sum(dtype=np.float64) for row in part]) for part in parts)
     much = (relative > tolerance) & (np.abs(delta) > NOISE * (size + np.abs(e.score)))
     return float(relative[much].max()) if much.any() else None
 
@@ -180,27 +182,26 @@ def not_finite(e: Explanation) -> tuple[str, int] | None:
     return None
 
 
-def raise_not_finite(
-    what: str, runs: Iterable[tuple[onnx.ModelProto, Mapping[str, Any]]], providers: Sequence[str]
-) -> None:
+def raise_not_finite(what: str, plan: Plan, feeds: Mapping[str, np.ndarray]) -> None:
     """Run once more, with every tensor in sight, and name the first that is no finite number.
 
     Args:
         what: from `not_finite`.
-        runs: the graphs in their order, each with its feeds.
-        providers: ONNX Runtime's names.
+        plan: what ran.
+        feeds: what it was given.
 
     Raises:
-        UnsupportedModelError: always.
+        UnsupportedModelError: always; it names a baseline that helps, where one does.
     """
     nan = what.endswith("NaN")
     where = None
-    for model, feeds in runs:
-        where = _first_bad(model, feeds, providers, nan)
+    for model, given in plan.stages(feeds):
+        where = _first_bad(model, given, [plan.provider], nan)
         if where:
             break
     raise UnsupportedModelError(
         f"{what} for this input{where or ''}; no explanation can be made of it"
+        f"{other_baselines(plan, feeds)}"
     )
 
 

@@ -70,7 +70,11 @@ ORDER = (
 )
 # The files that may import a library; nobody else may.
 HOMES = {
-    "onnxruntime": {"engine/running/session.py", "engine/running/optimised.py"},
+    "onnxruntime": {
+        "engine/running/memory.py",
+        "engine/running/optimised.py",
+        "engine/running/session.py",
+    },
     "PIL": {
         "engine/commands/shared.py",
         "engine/drawing.py",

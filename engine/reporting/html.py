@@ -10,16 +10,18 @@ from collections.abc import Sequence
 from functools import cache
 from itertools import count
 from pathlib import Path
-from typing import Any
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from typing import TYPE_CHECKING, Any
 
 from ...models.text import shown, shown_json
 from ..files.writing import write_whole
 from ..pictures.embedded import Draw, fitted, overlaid, photo, scale_bar
 from .page import Page, Shown
 from .words import cite_of, how_to_read, title_of
+
+if TYPE_CHECKING:
+    # 0.07 s, which every command would pay for.
+    from jinja2 import Environment
+    from markupsafe import Markup
 
 REPORT_FILE = "report.html"
 # Bytes of a page at most.
@@ -68,6 +70,8 @@ def _layers(image: Shown) -> list[Draw]:
 
 def _rendered(page: Page, pictures: Sequence[str] | None) -> bytes:
     """The page with its pictures in their order; None: without, to be measured."""
+    from markupsafe import Markup
+
     numbers = count()
 
     def picture() -> str:
@@ -98,6 +102,8 @@ def _rendered(page: Page, pictures: Sequence[str] | None) -> bytes:
 
 def _inline(svg: str) -> Markup:
     """A drawing of ours as an element of the page, where it needs no name space."""
+    from markupsafe import Markup
+
     return Markup(svg.replace(' xmlns="http://www.w3.org/2000/svg"', "", 1))
 
 
@@ -109,6 +115,8 @@ def _hash_of(text: str) -> str:
 @cache
 def _environment() -> Environment:
     """Every value is text, and escaped; control characters and turned writing show as escapes."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
     made = Environment(
         loader=FileSystemLoader(_HERE),
         autoescape=True,
@@ -122,6 +130,8 @@ def _environment() -> Environment:
 
 
 def _finalized(value: Any) -> Any:
+    from markupsafe import Markup
+
     return value if isinstance(value, Markup) or not isinstance(value, str) else shown(value)
 
 

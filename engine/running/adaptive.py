@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -176,6 +176,11 @@ class AdaptivePath:
         return total
 
 
+def _finite(arrays: Iterable[np.ndarray]) -> bool:
+    """Whether all of these numbers are finite; 0.03 ms for a picture's gradients."""
+    return all(bool(np.isfinite(array).all()) for array in arrays)
+
+
 def run_rows(
     session: Session,
     feeds: Mapping[str, np.ndarray | Held],
@@ -183,9 +188,10 @@ def run_rows(
     totals: Mapping[str, np.ndarray],
     progress: Progress,
 ) -> dict[str, np.ndarray]:
-    """What a repeated graph returns, added up over its rows.
+    """What a repeated graph returns, added up over its rows; it stops where that is no number.
 
-    Everything stays on the provider's device until the last row is done.
+    Everything stays on the provider's device until the last row is done; a total on a device other
+    than the CPU is looked at after 1, 2, 4, 8 ... rows.
 
     Args:
         session: of a `Repeated`'s model.
@@ -205,6 +211,9 @@ def run_rows(
         held = session.hold({**known, **row, **added})
         added = {name: held[name.removeprefix(f"{TOTAL}_")] for name in totals}
         progress(done, runs)
+        # What is no number stays none, however much is added to it.
+        if session.cheap_to_see(done) and not _finite(v.numpy() for v in added.values()):
+            break
     return {name: value.numpy() for name, value in held.items()}
 
 
@@ -218,6 +227,8 @@ def follow(
     steps: int,
 ) -> dict[str, np.ndarray]:
     """Measure until every path is finished; one batch of inputs, each with points of its own.
+
+    It stops where a gradient or a score is no finite number, which no other point would mend.
 
     Args:
         session: what `path_gradients` made.
@@ -242,6 +253,7 @@ def follow(
         for row, points in enumerate(chosen):
             alphas[: len(points), row] = points
         results = session.run({**feeds, ALPHAS: alphas})
+        sound = _finite(results[name] for name in (*names, finish.SCORE))
         shapes = [results[name].shape[2:] for name in names]
         flat = [results[name].reshape(count, len(paths), -1) for name in names]
         gradients = np.concatenate(flat, axis=2) if len(flat) > 1 else flat[0]
@@ -249,6 +261,11 @@ def follow(
             if len(points):
                 used = slice(0, len(points))
                 path.add(points, gradients[used, row], results[finish.SCORE][used, row])
+        if not sound:
+            return {
+                name: np.full((len(paths), *shape), np.nan, np.float32)
+                for name, shape in zip(names, shapes, strict=True)
+            }
         progress(min(max(path.passes for path in paths), steps - 1), steps)
     progress(steps, steps)
     ends = np.cumsum([int(np.prod(shape)) for shape in shapes])[:-1]

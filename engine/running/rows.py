@@ -84,8 +84,10 @@ def with_rows(
 
 
 def rows_of(feeds: Mapping[str, np.ndarray], rowed: set[str], rows: slice) -> dict[str, np.ndarray]:
-    """These rows of what has rows, and all of the rest."""
-    return {name: v[rows] if name in rowed else v for name, v in feeds.items()}
+    """These rows of what has rows, and all of the rest, as arrays that ONNX Runtime takes."""
+    return {
+        name: np.asarray(v[rows] if name in rowed else v, order="C") for name, v in feeds.items()
+    }
 
 
 def all_alike(arrays: Sequence[np.ndarray]) -> bool:
@@ -154,6 +156,27 @@ def joined(
     return file(whole, [name])[name]
 
 
+def output_of(
+    subject: Subject, name: str, feeds: Mapping[str, np.ndarray], count: int, file: Run
+) -> np.ndarray:
+    """One of the file's own outputs for N inputs, a few at a time where they may be apart.
+
+    Args:
+        subject: what is explained.
+        name: the output's.
+        feeds: the model's inputs.
+        count: N.
+        file: runs the model as it was given.
+    """
+    rowed, sure = with_rows(subject, feeds, count)
+    place = subject.rows.get(name)
+    if not (sure and may_be_shared(subject) and isinstance(place, Place)):
+        return file(feeds, [name])[name]
+    starts = range(0, count, _MOST_AT_ONCE)
+    slices = [slice(first, first + _MOST_AT_ONCE) for first in starts]
+    return join_rows(place, [file(rows_of(feeds, rowed, s), [name])[name] for s in slices])
+
+
 def check_apart(
     subject: Subject,
     results: Mapping[str, np.ndarray],
@@ -194,7 +217,9 @@ class Parted(NamedTuple):
     """How the rows of a call go through a plan.
 
     Attributes:
-        given: what each batch is fed.
+        batches: their rows, or targets.
+        fed: what they are fed, all of it.
+        rowed: the names in `fed` of what has rows.
         size: rows, or targets of one row, in a batch.
         shared: whether there is one row for all targets, whose forward pass they share.
         alike: of how many equal rows that one stands for; 0: of itself.
@@ -202,12 +227,19 @@ class Parted(NamedTuple):
         targets: of the graph, one for each row or for the one row.
     """
 
-    given: list[dict[str, np.ndarray]]
+    batches: list[slice]
+    fed: dict[str, np.ndarray]
+    rowed: set[str]
     size: int
     shared: bool
     alike: int
     whole: dict[str, np.ndarray]
     targets: np.ndarray
+
+    def given(self, index: int) -> dict[str, np.ndarray]:
+        """What one batch is fed; made when it is its turn, for it may be a copy."""
+        rows = self.batches[index]
+        return rows_of(self.fed, self.rowed, rows) | {"target": self.targets[rows]}
 
 
 def parted(
@@ -249,8 +281,7 @@ def parted(
     if shared:
         fed, size, rowed = rows_of(fed, rowed, slice(1)), len(targets), set()
     batches = [slice(first, first + size) for first in range(0, len(targets), size)]
-    given = [rows_of(fed, rowed, rows) | {"target": targets[rows]} for rows in batches]
-    return Parted(given, size, shared, count if alike else 0, whole, targets)
+    return Parted(batches, fed, rowed, size, shared, count if alike else 0, whole, targets)
 
 
 def run_parts(
@@ -277,13 +308,14 @@ def run_parts(
     """
     run, count = plan.run_shared if parts.shared else plan.run, len(parts.targets)
     done = []
-    for index, batch in enumerate(parts.given):
+    for index in range(len(parts.batches)):
         try:
-            done.append(run(batch, share_of(progress, index, len(parts.given))))
+            done.append(run(parts.given(index), share_of(progress, index, len(parts.batches))))
         except OnnxplainError as error:
             raise blame(error) from error
     join = partial(joined, subject, whole=parts.whole, file=file)
-    results = {k: join(k, [part[k] for part in done]) for k in done[0]}
+    # Each part is let go once it is joined.
+    results = {k: join(k, [part.pop(k) for part in done]) for k in [*done[0]]}
     if len(results[finish.SCORE]) != count:
         raise UnsupportedModelError(
             f"{count} rows of {subject.input.name!r} gave {len(results[finish.SCORE])} scores: "

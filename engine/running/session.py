@@ -22,6 +22,7 @@ from ... import InvalidInputError, OnnxplainError, UnsupportedModelError
 from ...graph_passes.graph.limits import exceed, in_force
 from ...graph_passes.graph.names import bodies_of
 from .locks import BUILDING
+from .memory import share_arena
 from .stopwatch import phase
 
 logger = logging.getLogger("onnxplain")
@@ -72,16 +73,19 @@ class Session:
         providers: Sequence[str],
         threads: int | None,
         optimised: bool = True,
+        content: bytes | None = None,
     ):
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         _let_others_run(options)
-        _keep_no_memory(options, providers)
         _suit_long_graphs(options, model)
+        if list(providers) == [CPU]:
+            share_arena(options)
         if threads is not None:
             options.intra_op_num_threads = threads
         with phase("session"):
-            self._session = _opened(model, options, providers, optimised)
+            content = model.SerializeToString() if content is None else content
+            self._session = _opened(content, options, providers, optimised)
         self.outputs = [value.name for value in self._session.get_outputs()]
         self.inputs = [value.name for value in self._session.get_inputs()]
         self.provider = self._session.get_providers()[0]
@@ -145,6 +149,10 @@ class Session:
             for name, v in taken.items()
         }
 
+    def cheap_to_see(self, run: int) -> bool:
+        """Whether to fetch what a run left in ONNX Runtime: the CPU's, and few of a device's."""
+        return self._device == "cpu" or run & (run - 1) == 0
+
     def _bound(
         self, feeds: Mapping[str, np.ndarray | Held], names: Sequence[str], device: str
     ) -> dict[str, Held]:
@@ -201,7 +209,7 @@ class Session:
 
 
 def _opened(
-    model: onnx.ModelProto,
+    content: bytes,
     options: onnxruntime.SessionOptions,
     providers: Sequence[str],
     optimised: bool,
@@ -211,7 +219,6 @@ def _opened(
     It moves a Transpose over a linear Resize, and a Pad into a MaxPool, to where its own kernels
     refuse them.
     """
-    content = model.SerializeToString()
     chosen = [(name, _EXACT.get(name, {})) for name in providers]
     if optimised:
         try:
@@ -277,24 +284,6 @@ def _let_others_run(options: onnxruntime.SessionOptions) -> None:
     options.add_session_config_entry("session.force_spinning_stop", "1")
 
 
-def _keep_no_memory(options: onnxruntime.SessionOptions, providers: Sequence[str]) -> None:
-    """Let a session's CPU tensors come from the C library, and go back to it.
-
-    ONNX Runtime's own arena, one for each session, keeps what all runs at once ever needed, and
-    doubles when it grows: eight threads on three explainers of EfficientNet-Lite0 went from 1.0 to
-    2.3 GB in three rounds, and kept it. Without it they peak at 1.4 GB (0.7 GB and 90 MB a thread),
-    however long they run, and rest at 0.7 GB. It costs no time, in CPU seconds and on 2 cores
-    (Grad-CAM 14 to 18 ms with, 14 to 18 without; DeepLIFT 75 and 56 to 75; 30 steps of Integrated
-    Gradients 1.49 to 1.58 s and 1.36 to 1.61), as long as each tensor is asked for by itself: with
-    one block for all of a run (memory patterns), which the C library returns to the system each
-    time, DeepLIFT and Integrated Gradients take 1.7 times as long, and 1.5 times with an arena that
-    is shrunk behind each run.
-    """
-    if list(providers) == [CPU]:
-        options.enable_cpu_mem_arena = False
-        options.enable_mem_pattern = False
-
-
 def _failed(error: Exception) -> OnnxplainError:
     return OnnxplainError(f"ONNX Runtime could not run the graph: {_one_line(error)}")
 
@@ -317,11 +306,11 @@ def open_session(
     if threads is not None and (not isinstance(threads, int) or threads < 1):
         raise InvalidInputError(f"threads must be a whole number of at least 1, got {threads!r}")
     chosen = resolve_providers(providers)
-    serialized = model.SerializeToString()
-    key = (hashlib.sha256(serialized).digest(), tuple(chosen), threads)
+    content = model.SerializeToString()
+    key = (hashlib.sha256(content).digest(), tuple(chosen), threads)
     with BUILDING:
         if key not in _cache:
-            _cache[key] = Session(model, chosen, threads)
+            _cache[key] = Session(model, chosen, threads, content=content)
             while len(_cache) > _MOST_CACHED:
                 _cache.popitem(last=False)
         _cache.move_to_end(key)

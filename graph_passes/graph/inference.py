@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import onnx
 from onnx import helper, shape_inference
 
 # Elements of what is a size, an index or a bound rather than a weight, at the most.
-_FEW = 64
+_FEW = 1024
 
 
 def inferred(model: onnx.ModelProto) -> onnx.GraphProto:
-    """The model's graph with inferred shapes, but without its weights.
+    """The model's graph with inferred shapes, and its weights as inputs.
 
     They become inputs of their type and shape: else each inference would copy them, 0.45 s of
     ResNet-50's, and a model with weights of over 2 GB could have none.
@@ -27,7 +29,7 @@ def inferred(model: onnx.ModelProto) -> onnx.GraphProto:
     graph.value_info.extend(whole.value_info)
     given = {value.name for value in whole.input}
     for tensor in whole.initializer:
-        if len(tensor.dims) < 2 and sum(tensor.dims) <= _FEW:
+        if math.prod(tensor.dims) <= _FEW:
             graph.initializer.append(tensor)
         elif tensor.name not in given:
             kind = helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)

@@ -67,8 +67,9 @@ def cam(
         InvalidInputError: a bad `layer`.
         UnsupportedModelError: no feature map, or an operator without a rule behind it.
     """
-    subject = working_copy(subject)
     found = found_maps(subject, layer)
+    subject = working_copy(subject)
+    found = [one.moved_to(subject.graph) for one in found]
     asked = ask(subject, target_width)
     return asked.finished({ATTRIBUTION: cam_of(asked, found, weights)})
 

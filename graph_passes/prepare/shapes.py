@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
-from onnx import shape_inference
 
+from ..graph.inference import inferred
 from ..graph.tensors import is_constant
 from .conditionals import resolve_conditionals
 from .folding import fold
@@ -21,8 +21,12 @@ def infer_shapes(graph: gs.Graph) -> gs.Graph:
 
 
 def with_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same model with what ONNX's inference, following sizes as values too, can tell."""
-    return shape_inference.infer_shapes(model, data_prop=True)
+    """The model with what ONNX's inference, following sizes as values too, can tell; in place."""
+    found, graph = inferred(model), model.graph
+    for part in ("node", "output", "value_info"):
+        graph.ClearField(part)
+        getattr(graph, part).extend(getattr(found, part))
+    return model
 
 
 def fold_sizes(graph: gs.Graph) -> gs.Graph | None:

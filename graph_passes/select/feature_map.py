@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -59,6 +60,14 @@ class FeatureMap(NamedTuple):
     reason: str
     warning: str | None = None
 
+    def moved_to(self, graph: gs.Graph) -> FeatureMap:
+        """The same in a copy of the graph, whose tensors have the same names."""
+        tensors = graph.tensors()
+        sized_by = self.sized_by
+        if sized_by is not None:
+            sized_by = tensors[sized_by[0].name], sized_by[1]
+        return self._replace(tensor=tensors[self.tensor.name], sized_by=sized_by)
+
 
 class _Sight(NamedTuple):
     """A subject at one size, and where its tensors stand there.
@@ -89,8 +98,12 @@ class _Sight(NamedTuple):
         return ids
 
 
+# Subject -> layer -> what was found: whoever asks for the map's name asks for its graph, too.
+_found: WeakKeyDictionary[Subject, dict[str | None, FeatureMap]] = WeakKeyDictionary()
+
+
 def find_feature_map(subject: Subject, layer: str | None = None) -> FeatureMap:
-    """Choose the feature map, or take the tensor (or node) named by `layer`.
+    """Choose the feature map, or take the tensor (or node) named by `layer`; once for a subject.
 
     Raises:
         InvalidInputError: `layer` names nothing on the path, or something without channel and
@@ -98,6 +111,13 @@ def find_feature_map(subject: Subject, layer: str | None = None) -> FeatureMap:
         UnsupportedModelError: the model has no tensor with channels and spatial extent on every
             path.
     """
+    known = _found.setdefault(subject, {})
+    if layer not in known:
+        known[layer] = _find_feature_map(subject, layer)
+    return known[layer]
+
+
+def _find_feature_map(subject: Subject, layer: str | None) -> FeatureMap:
     # Two rows tell the batch from what is cut into patches; some files hold one for good.
     batches = [2, 1] if not isinstance(subject.batch, int) else [subject.batch]
     found: list[FeatureMap] = []

@@ -66,7 +66,8 @@ class Source(NamedTuple):
         return not other and is_static(start[len(shape) :])
 
 
-@dataclass(frozen=True)
+# Two are never the same: what is found of one may be kept for it.
+@dataclass(frozen=True, eq=False)
 class Subject:
     """A prepared graph and the tensors that an explanation connects.
 

@@ -12,7 +12,7 @@ from ...graph.dims import is_static
 from ...graph.reach import Reach
 from ...rules.registry import Trait, has
 from .by_operator import places_behind
-from .positions import Grids, Places, nowhere
+from .positions import Grids, Places, different, nowhere
 from .readings import Reading
 
 # What the places of a tensor meet next on their way to the score: a matrix of weights, attention
@@ -104,7 +104,7 @@ def _operand(tensor: gs.Tensor, readings: dict, path: Reach) -> tuple[Places, ..
 
 
 def _patches(ids: np.ndarray) -> np.ndarray:
-    return np.unique(ids[ids >= 0])
+    return different(ids[ids >= 0])
 
 
 # Backward.
@@ -178,7 +178,7 @@ def _passed(
             return reach
         ids = grids.distinct(result.places.ids)
     own = grids.distinct(operand.places.ids)
-    both = np.intersect1d(own, ids, assume_unique=True)
+    both = own[np.isin(own, ids, assume_unique=True, kind="sort")]
     if not both.size and ids.size and (own < 0).all():
         both = own
     if len(both) == len(own):
@@ -198,7 +198,7 @@ def _of_patches(reach: Reaching | None, reading: Sequence[Reading]) -> Reaching 
 def _union(a: Reaching | None, b: Reaching | None) -> Reaching | None:
     if a is None or b is None:
         return b if a is None else a
-    ids = None if a.ids is None or b.ids is None else np.union1d(a.ids, b.ids)
+    ids = None if a.ids is None or b.ids is None else different(np.concatenate((a.ids, b.ids)))
     return Reaching(ids, a.met | b.met)
 
 
