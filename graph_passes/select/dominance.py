@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Container
+
 import onnx_graphsurgeon as gs
 
 from ..graph.reach import Reach
@@ -51,3 +53,21 @@ def nodes_behind(tensor: gs.Variable, path: Reach) -> list[gs.Node]:
             nodes.append(node)
             reached.update(t.name for t in node.outputs)
     return nodes
+
+
+def last_of_a_branch(
+    tensor: gs.Variable,
+    path: Reach,
+    weighing: Container[int],
+    fits: Callable[[gs.Variable], bool],
+) -> str | None:
+    """The last tensor that fits behind a tensor and some of these nodes (by id), if there is one.
+
+    Of a tensor that is the last which every path crosses: then only a branch goes through it.
+    """
+    reached, found = set[str](), None
+    for node in nodes_behind(tensor, path):
+        if id(node) in weighing or any(t.name in reached for t in node.inputs):
+            reached.update(made.name for made in node.outputs)
+            found = next((made.name for made in node.outputs if fits(made)), found)
+    return found

@@ -24,6 +24,7 @@ from .dominance import (
     behind_weights,
     dominators,
     feeds_weights,
+    last_of_a_branch,
     nodes_behind,
 )
 from .map_layout import Layout, layout_of, picture_axes
@@ -168,14 +169,14 @@ def _chosen(sight: _Sight) -> FeatureMap:
             "the last tensor that all patch tokens which still tell the score something go "
             "through: behind it, other tokens have read them"
         )
-        return _feature_map(sight, chosen, reason)
+        return _feature_map(sight, chosen, reason, True)
     chosen = _before_moving(last, fitting)
     layout = sight.layout(chosen)
     tokens = layout is not None and layout.tokens is not None
     kind = "of patch tokens" if tokens else "with spatial extent"
     source = subject.input.name
     reason = f"the last tensor {kind} that every path from {source!r} to the score crosses"
-    return _feature_map(sight, chosen, reason)
+    return _feature_map(sight, chosen, reason, True)
 
 
 def _is_candidate(sight: _Sight, tensor: gs.Variable) -> bool:
@@ -204,7 +205,9 @@ def _before_moving(tensor: gs.Variable, fitting: Sequence[gs.Variable]) -> gs.Va
     return tensor
 
 
-def _feature_map(sight: _Sight, tensor: gs.Variable, reason: str) -> FeatureMap:
+def _feature_map(
+    sight: _Sight, tensor: gs.Variable, reason: str, chosen: bool = False
+) -> FeatureMap:
     layout = sight.layout(tensor)
     assert layout is not None
     own = sight.subject.graph.tensors()[tensor.name]
@@ -213,7 +216,7 @@ def _feature_map(sight: _Sight, tensor: gs.Variable, reason: str) -> FeatureMap:
     if layout.tokens is not None:
         others = tensor.shape[layout.spatial[0]] - layout.number
         made += f"; {_grid_text(layout, sight, others)}"
-    early = _too_early(sight, tensor)
+    early = _too_early(sight, tensor, chosen)
     reason = f"{reason} ({made})" + (f"; {early}" if early else "")
     return FeatureMap(
         tensor=own,
@@ -332,8 +335,8 @@ def _crossed_by_patches(sight: _Sight, base: gs.Variable) -> list[gs.Variable]:
 # Weights, before and behind.
 
 
-def _too_early(sight: _Sight, tensor: gs.Variable) -> str | None:
-    """What to say of a map with most of the network behind it.
+def _too_early(sight: _Sight, tensor: gs.Variable, chosen: bool) -> str | None:
+    """What to say of a map with most of the network, or of one of its branches, behind it.
 
     Counted are the matrices of weights that places, or what may be places, go through.
     """
@@ -346,12 +349,22 @@ def _too_early(sight: _Sight, tensor: gs.Variable) -> str | None:
         and (index, path.operands(node)[0]) in flow.carried
     ]
     behind = {id(node) for node in nodes_behind(tensor, path)}.intersection(weighing)
-    if 2 * len(behind) <= len(weighing):
+    part = f"{len(behind)} of {len(weighing)} convolutions and products with weights"
+    dense = sight.subject.needs_index or sight.layout(sight.end) is not None
+
+    def fits(made: gs.Variable) -> bool:
+        map_of_places = BY_ATTENTION not in flow.met(made) and _is_candidate(sight, made)
+        return map_of_places and (not dense or feeds_weights(made, path))
+
+    branch = last_of_a_branch(tensor, path, behind, fits) if chosen else None
+    if 2 * len(behind) > len(weighing):
+        text = f"most of the network lies behind this map ({part}), so it shows little of what the "
+        text += "score rests on"
+    elif branch is not None:
+        text = f"a branch goes on behind this map ({part}), and what it finds is shown where this "
+        text += f"map has it; layer={branch!r} would show the last map of that branch"
+    else:
         return None
-    text = (
-        f"most of the network lies behind this map ({len(behind)} of {len(weighing)} convolutions "
-        "and products with weights), so it shows little of what the score rests on"
-    )
     return f"{text}; {_lost(flow)}" if flow.lost is not None else text
 
 
