@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from support.random_checks import check
 from support.random_graphs import Built, random_model
+from support.random_variants import check_variants
 
 
 def built_from(seed: int) -> Built:
@@ -29,10 +30,18 @@ def verdict(seed: int) -> str:
     with tempfile.TemporaryDirectory() as folder:
         try:
             found = check(built_from(seed), Path(folder))
+            if found == "explained":
+                _vary(seed)
         except Exception as error:  # whatever is raised is a finding
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             return f"wrong: {type(error).__name__}: {' '.join(lines)[:300]}"
     return found if found in ("explained", "no model", "not finite") else f"refused: {found}"
+
+
+def _vary(seed: int) -> None:
+    """The model of a seed with more outputs, and with open lengths."""
+    random = np.random.default_rng([seed, 1])
+    check_variants(built_from(seed), lambda options: options[int(random.integers(len(options)))])
 
 
 def main() -> None:
