@@ -8,7 +8,7 @@ from typing import NamedTuple
 import onnx_graphsurgeon as gs
 
 from ... import InvalidInputError, UnsupportedModelError
-from ..graph.dims import Shape, describe
+from ..graph.dims import Dim, Shape, describe
 from ..graph.reach import find_reach
 from ..graph.tensors import is_float
 from ..rules.registry import Trait, has
@@ -16,6 +16,7 @@ from .ending import ending_of
 
 # Numbers for a place that are the corners of a box.
 _CORNERS = 4
+_PICTURE = 4
 # Beyond that many outputs nobody looks which stands before which.
 _MOST = 16
 
@@ -46,7 +47,10 @@ class _Candidate(NamedTuple):
 
 
 def choose_output(
-    graph: gs.Graph, starts: Sequence[gs.Variable], name: str | None = None
+    graph: gs.Graph,
+    inputs: Sequence[gs.Variable],
+    starts: Sequence[gs.Variable],
+    name: str | None = None,
 ) -> Chosen:
     """The output of that name, or the one that is most like scores of classes.
 
@@ -68,15 +72,19 @@ def choose_output(
     reached = [t for t in floats if all(t.name in names for names in behind)]
     if not reached:
         found = ", ".join(f"{t.name!r} ({t.dtype})" for t in graph.outputs) or "none"
-        inputs = " and ".join(repr(start.name) for start in starts)
+        named = " and ".join(repr(start.name) for start in starts)
         raise UnsupportedModelError(
-            f"no float output depends on the input {inputs} through differentiable "
+            f"no float output depends on the input {named} through differentiable "
             f"operators; the model's outputs: {found}"
         )
     if len(reached) == 1:
         return Chosen(reached[0], ())
     depths = _depths(graph, starts)
-    candidates = [_candidate(output, depths) for output in reached]
+    # A picture that is handed back is no state.
+    pictures = [t for t in inputs if len(t.shape or []) >= _PICTURE]
+    shapes = [t.shape for t in graph.inputs if all(t is not picture for picture in pictures)]
+    batch = (inputs[0].shape or [None])[0]
+    candidates = [_candidate(output, depths, batch, shapes) for output in reached]
     ends = [c for c in candidates if not _is_on_the_way(graph, c, candidates)] or candidates
     # Of equal ones max takes the first.
     best = max(ends, key=lambda c: (c.likeness, c.depth, c.ends))
@@ -88,15 +96,39 @@ def choose_output(
     return Chosen(best.output, others)
 
 
-def _candidate(output: gs.Variable, depths: dict[str, int]) -> _Candidate:
+def _candidate(
+    output: gs.Variable, depths: dict[str, int], batch: Dim, others: Sequence[Shape]
+) -> _Candidate:
     ending = ending_of(output)
     depth = depths.get(ending.tensor.name, 0)
     ends = ending.activation is not None
-    return _Candidate(output, ending.tensor, _likeness(output.shape), depth, ends)
+    state = any(may_be_alike(output.shape, shape) for shape in others)
+    elsewhere = state or _has_batch_elsewhere(output.shape, batch)
+    likeness = 0 if elsewhere else _likeness(output.shape)
+    return _Candidate(output, ending.tensor, likeness, depth, ends)
+
+
+def may_be_alike(a: Shape, b: Shape) -> bool:
+    """True where the shapes have as many axes, and no axis that certainly differs."""
+    if not a or not b or len(a) != len(b):
+        return False
+    return all(
+        p == q or not (isinstance(p, int) and isinstance(q, int)) for p, q in zip(a, b, strict=True)
+    )
+
+
+def _has_batch_elsewhere(shape: Shape, batch: Dim) -> bool:
+    """Whether rows lie on another axis than the first, as a recurrent network's states have it."""
+    if not shape or not isinstance(batch, str) or shape[0] == batch:
+        return False
+    return isinstance(shape[0], int) or batch in list(shape)[1:]
 
 
 def _likeness(shape: Shape) -> int:
-    """3: a score for each class; 2: for each class and place; 1: one score, boxes; 0: unknown."""
+    """3: a score for each class; 2: for each class and place; 1: one score, boxes; 0: unknown.
+
+    States that the model is handed back, and rows on another axis, count as 0 as well.
+    """
     if shape is None:
         return 0
     lengths = [dim for dim in list(shape)[1:] if dim != 1]

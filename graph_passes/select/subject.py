@@ -10,7 +10,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from ... import InvalidInputError, UnsupportedModelError
-from ..graph.dims import Dim, Shape, describe, is_static
+from ..graph.dims import Dim, describe, is_static
 from ..graph.emitter import Emitter
 from ..graph.limits import hold
 from ..graph.ordering import sort_nodes
@@ -18,7 +18,7 @@ from ..graph.tensors import is_float, numpy_type
 from ..prepare.training import refuse_batch_statistics, refuse_randomness
 from .logits import batch_first, before_activation, channel_axis
 from .lookups import float_readers, joined, looked_up_floats, lookups
-from .outputs import choose_output
+from .outputs import choose_output, may_be_alike
 from .rows.follow import follow_rows
 from .rows.places import Lost, Place, Rows
 from .squeezed import with_rows
@@ -195,7 +195,9 @@ def select(
         raise InvalidInputError(f"score must be 'logit' or 'output', got {score!r}")
     sources = _choose_sources(graph, input)
     refuse_batch_statistics(graph)
-    chosen, others = choose_output(graph, [source.start for source in sources], output)
+    chosen, others = choose_output(
+        graph, [source.input for source in sources], [source.start for source in sources], output
+    )
     whole = with_rows(graph, chosen)
     logits, ending, axis = whole, None, None
     if score == "logit":
@@ -299,16 +301,7 @@ def choose_input(graph: gs.Graph, name: str | None = None) -> gs.Variable:
 
 def _is_state(graph: gs.Graph, tensor: gs.Variable) -> bool:
     """True where an output behind the first may have the tensor's shape: the state's next value."""
-    return any(_may_be_alike(tensor.shape, output.shape) for output in graph.outputs[1:])
-
-
-def _may_be_alike(a: Shape, b: Shape) -> bool:
-    """True where the shapes have as many axes, and no axis that certainly differs."""
-    if not a or not b or len(a) != len(b):
-        return False
-    return all(
-        p == q or not (isinstance(p, int) and isinstance(q, int)) for p, q in zip(a, b, strict=True)
-    )
+    return any(may_be_alike(tensor.shape, output.shape) for output in graph.outputs[1:])
 
 
 def _is_number(tensor: gs.Variable) -> bool:

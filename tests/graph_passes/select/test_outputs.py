@@ -134,6 +134,29 @@ def test_what_is_explained_and_what_is_named(case, caplog):
     assert not caplog.records
 
 
+@pytest.mark.parametrize("batch", ["N", 1])
+@pytest.mark.parametrize("single", [False, True])
+def test_states_are_no_scores(batch, single):
+    """A recurrent network that hands its state back, in front of its one score or its classes."""
+    nodes = [
+        node("LSTM", ["x", "w", "r", "", "", "h", "c"], ["y", "hn", "cn"], hidden_size=4),
+        node("Squeeze", ["y", "axis"], ["s"]),
+        node("Gather", ["s", "last"], ["t"], axis=0),
+        node("MatMul", ["t", "head"], ["scores"]),
+    ]
+    weights = {"w": normal(1, 16, 3), "r": normal(1, 16, 4), "axis": np.array([1])}
+    weights |= {"last": np.asarray(-1), "head": normal(4, 1 if single else 3)}
+    turned = [node("Transpose", ["frames"], ["x"], perm=[1, 0, 2]), *nodes]
+    state = [1, batch, 4]
+    model = small(
+        turned,
+        [value("frames", [batch, 5, 3]), value("h", state), value("c", state)],
+        [value("hn", None), value("cn", None), value("scores", None)],
+        weights,
+    )
+    assert onnxplain.inspect(model).output == "scores"
+
+
 def test_the_command_line_says_it(command, tmp_path):
     path = tmp_path / "m.onnx"
     onnx.save(model_of("auxiliary head"), path)
