@@ -69,7 +69,7 @@ def check_one_input(subject: Subject, title: str) -> None:
     """
     if len(subject.sources) > 1:
         raise InvalidInputError(f"{title} explains one input at a time; name one")
-    source = subject.sources[0]
+    source = next(iter(subject.sources))
     if not source.straight:
         raise UnsupportedModelError(
             f"{title} cannot tell which places of {source.input.name!r} the numbers "

@@ -46,10 +46,12 @@ def dense(sparse: onnx.SparseTensorProto, name: str) -> onnx.TensorProto:
     values, shape = numpy_helper.to_array(sparse.values), tuple(sparse.dims)
     size = int(np.prod([int(d) for d in shape], dtype=object)) * values.itemsize
     hold("constant_bytes", f"bytes of the sparse tensor {name!r}", size)
-    indices = numpy_helper.to_array(sparse.indices)
+    indices: np.ndarray | None = numpy_helper.to_array(sparse.indices)
+    assert indices is not None
     if indices.ndim == 2:
         inside = indices.shape[1] == len(shape) and ((indices >= 0) & (indices < shape)).all()
-        indices = np.ravel_multi_index(tuple(indices.T), shape) if inside else None
+        flat = np.ravel_multi_index(tuple(indices.T), shape) if inside else None
+        indices = None if flat is None else np.asarray(flat)
     elif not ((indices >= 0) & (indices < int(np.prod(shape)))).all():
         indices = None
     if indices is None or len(indices) != len(values):

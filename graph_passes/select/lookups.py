@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -19,12 +19,12 @@ class Lookup(NamedTuple):
     Attributes:
         node: the Gather.
         axis: of the input that was taken apart before, or None.
-        index: which part of it the ids are.
+        part: which index of it the ids are.
     """
 
     node: gs.Node
     axis: int | None = None
-    index: int | None = None
+    part: int | None = None
 
 
 def float_readers(source: gs.Variable) -> list[gs.Node]:
@@ -107,7 +107,7 @@ def _squeezed(tensor: gs.Variable, axis: int) -> gs.Variable | None:
     return tensor.outputs[0].outputs[0]
 
 
-def joined(graph: gs.Graph, source: gs.Variable, found: list[Lookup]) -> gs.Variable | None:
+def joined(graph: gs.Graph, source: gs.Variable, found: list[Lookup]) -> Any:
     """One tensor of all that was looked up, in the input's own axes and the rows behind them.
 
     What read one embedding reads its part of that. Rows are as long as the longest, or as all of
@@ -117,7 +117,7 @@ def joined(graph: gs.Graph, source: gs.Variable, found: list[Lookup]) -> gs.Vari
     length = 1 if axis is None else source.shape[axis]
     groups: dict[int, list[gs.Node]] = {}
     for one in found:
-        index = 0 if one.index is None else one.index
+        index = 0 if one.part is None else one.part
         groups.setdefault(index % length if isinstance(length, int) else index, []).append(one.node)
     if not isinstance(length, int) or sorted(groups) != list(range(length)):
         return None

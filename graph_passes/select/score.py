@@ -171,9 +171,9 @@ def _foreground_seed(emit: Emitter, subject: Subject, target: gs.Tensor) -> Seed
     return Seed(weights, resolved)
 
 
-def is_probability(tensor: gs.Variable) -> bool:
+def is_probability(tensor: gs.Tensor) -> bool:
     """Whether numbers are what a final Sigmoid returns."""
-    ending = ending_of(tensor).activation
+    ending = ending_of(tensor).activation if isinstance(tensor, gs.Variable) else None
     return ending is not None and ending.op == "Sigmoid"
 
 

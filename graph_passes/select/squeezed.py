@@ -27,7 +27,9 @@ def with_rows(graph: gs.Graph, output: gs.Variable) -> gs.Variable:
             return output
         chain.append((node, varying[0]))
         tensor = node.inputs[varying[0]]
-    x = producer_of(tensor).inputs[0]
+    squeeze = producer_of(tensor)
+    assert squeeze is not None
+    x = squeeze.inputs[0]
     ones = [axis for axis, dim in enumerate(x.shape) if dim == 1]
     emit = Emitter(graph, "rows")
     value = emit.Squeeze(x, ones) if ones else emit.Identity(x)

@@ -96,7 +96,7 @@ def of_known_columns(emit: Emitter, node: gs.Node) -> list[gs.Tensor | None] | N
     columns = 1 if not counts else counts[0] if isinstance(counts[0], int) else len(counts[0])
     attributes = dict(node.attrs)
     count = len(node.outputs)
-    made = emit.many(node.op, count, *node.inputs, domain=node.domain, **attributes)
+    made = emit.many(node.op, count, *node.inputs, domain=_DOMAIN, **attributes)
     for own, output in zip(made, node.outputs, strict=True):
         own.dtype = output.dtype if count > 1 and own is made[0] else np.dtype(np.float32)
     return [*made[:-1], emit.Reshape(made[-1], [-1, columns])]
