@@ -50,7 +50,7 @@ def test_linear_classifier(rows, labels, transform, texts, kind, dtype):
     model = classifier(rows, labels, transform, texts, kind)
     x = (RANDOM.standard_normal((1, 4)) * 3).astype(dtype)
     explainer = onnxplain.Explainer(model, "integrated-gradients", steps=4)
-    assert explainer.verify(x, 1).outputs < 1e-5
+    assert explainer.verify(x, 1).outputs < 1e-3
     e = explainer(x, 1)
     # A linear score: each column's weight times the column.
     assert np.abs(e.delta).max() < 1e-4
