@@ -204,6 +204,23 @@ def each_target(explanation: Explanation) -> list[Explanation]:
     ]
 
 
+def each_row(explanation: Explanation) -> list[Explanation]:
+    """The explanation of N inputs, a target each, as N explanations of one input."""
+    count = len(explanation.score)
+
+    def own(values: Any, k: int) -> Any:
+        if isinstance(values, dict):
+            return {name: own(value, k) for name, value in values.items()}
+        rowed = isinstance(values, np.ndarray) and values.shape[:1] == (count,)
+        return values[k : k + 1] if rowed else values
+
+    names = ("attribution", "target", "score", "baseline_score", "residual", "outputs")
+    return [
+        replace(explanation, **{name: own(getattr(explanation, name), k) for name in names})
+        for k in range(count)
+    ]
+
+
 def collected(
     subject: Subject, plan: Plan, results: Mapping[str, np.ndarray], target: Any
 ) -> Explanation:

@@ -17,9 +17,9 @@ from .running.locks import BUILDING, Lock
 from .running.session import Session, open_session
 from .running.settings import Settings
 
-# Rows in one pass. EfficientNet-Lite0 on 2 busy cores (load 4): 19 ms a row one by one, 17 in
-# fours, 14 in eights, 13.5 in sixteens, for 200 MB more. No call holds more than one of 8 does.
-_AT_ONCE = 8
+# Rows in one pass. EfficientNet-Lite0 on 2 quiet cores: 7.6 to 8.3 ms a row one by one, 6.5 to 6.8
+# in fours, 7.0 to 7.3 in eights; on one thread 11.7 in fours, 12.1 to 13.4 one by one.
+_AT_ONCE = 4
 
 
 class Scores(NamedTuple):

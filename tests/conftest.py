@@ -1,5 +1,9 @@
 """What every test may ask for."""
 
+import gc
+import logging
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -18,6 +22,35 @@ def command(capsys):
         return exited.value.code, captured.out, captured.err
 
     return run
+
+
+_SIGNALS = [s for s in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", None)) if s]
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was():
+    """What belongs to the whole process is afterwards as a test found it: none sees another's."""
+    logger = logging.getLogger("onnxplain")
+    level, propagate, disabled = logger.level, logger.propagate, logger.disabled
+    handlers, filters = logger.handlers[:], logger.filters[:]
+    environment, folder = dict(os.environ), Path.cwd()
+    signals = {number: signal.getsignal(number) for number in _SIGNALS}
+    collects = gc.isenabled()
+    yield
+    logger.setLevel(level)
+    logger.propagate, logger.disabled = propagate, disabled
+    logger.handlers[:], logger.filters[:] = handlers, filters
+    logging.disable(logging.NOTSET)
+    # pytest's own, of the running test, goes by itself.
+    for name in set(os.environ) - set(environment) - {"PYTEST_CURRENT_TEST"}:
+        del os.environ[name]
+    os.environ.update({k: v for k, v in environment.items() if k != "PYTEST_CURRENT_TEST"})
+    os.chdir(folder)
+    for number, handler in signals.items():
+        if handler is not None and signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
+    if collects and not gc.isenabled():
+        gc.enable()
 
 
 # Whole networks, and what else takes most of the suite's time: `-m "not slow"` leaves them out.

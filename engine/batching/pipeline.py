@@ -56,7 +56,8 @@ def answers(
     """
     if not workers:
         explaining = Explaining(question, folder)
-        yield from (explaining(decode(item, question)) for item in items)
+        for chunk in _chunks(items, _CHUNK):
+            yield from explaining.all_of([decode(item, question) for item in chunk])
         return
     chunks = _chunks(items, _CHUNK_WITH_PICTURES if question.form.pictures else _CHUNK)
     pools = _Pools(question, folder, workers, decoders)
@@ -170,11 +171,11 @@ class _Pools:
         self._open()
 
     def close(self) -> None:
-        """End all processes at once."""
+        """End all processes, after the images that they are at."""
+        self._lifeline.close()
         for pool in (self._workers, self._decoders):
             if pool is not None:
                 pool.shutdown(wait=False, cancel_futures=True)
-        self._lifeline.close()
 
 
 def _then(done: Future[Any], go_on: Callable[[Any], object], answered: Future[Any]) -> None:

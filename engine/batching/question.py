@@ -30,12 +30,15 @@ class Form:
         grid: (height, width) to pool them to; None: as they are.
         attributions: False: not at all.
         pictures: whether overlays are drawn, too.
+        fast_decode: whether JPEG files that are far larger than the input are decoded at 1/2, 1/4
+            or 1/8 of their size, which gives other pixels.
     """
 
     dtype: str = "float32"
     grid: tuple[int, int] | None = None
     attributions: bool = True
     pictures: bool = False
+    fast_decode: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,8 @@ def question_for(model: str, options: Options, form: Form) -> tuple[Question, li
         "grid": form.grid and list(form.grid),
         "pictures": form.pictures,
     }
+    if form.fast_decode:
+        facts["fast_decode"] = True
     question = Question(
         model, explainer.file.sha256, options, form, card, in_force(), shapes, facts
     )

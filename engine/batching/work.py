@@ -6,11 +6,14 @@ import logging
 import os
 import signal
 import threading
+import time
 import warnings
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from ... import OnnxplainError, UnsupportedModelError
 from ...graph_passes.graph.limits import within
@@ -39,6 +42,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 PICTURES = "_pictures"
+# Seconds that an image may still take when a batch is stopped.
+_GRACE = 2.0
 
 
 class Decoded(NamedTuple):
@@ -72,14 +77,14 @@ class Answer(NamedTuple):
 def decode(item: Item, question: Question) -> Decoded:
     """Read an image."""
     card, choice = question.card, question.options.baseline
-    content = item.content
+    content, draft = item.content, card if question.form.fast_decode else None
     try:
         if content is None:
             return Decoded(item.number, item.name, error=f"image {item.name}: nothing is there")
         if isinstance(content, bytes):
-            image = read_image_bytes(content, item.name)
+            image = read_image_bytes(content, item.name, draft)
         elif isinstance(content, str):
-            image = read_image(content)
+            image = read_image(content, draft)
         else:
             image = image_of_array(content, item.name)
         pixels = model_pixels(image, card)
@@ -142,6 +147,44 @@ class Explaining:
                 rows.append(failed_row(decoded.name, str(error), method))
         return Answer(rows)
 
+    def all_of(self, decoded: Sequence[Decoded]) -> list[Answer]:
+        """The rows of each image; on a device several images go in at once.
+
+        On a CPU each goes by itself, so that a shard's bytes depend on its images alone.
+        """
+        if self._explainer.on_device:
+            return self.together(decoded)
+        return [self(one) for one in decoded if not _Process.stopped]
+
+    def together(self, decoded: Sequence[Decoded]) -> list[Answer]:
+        """The rows of several images, explained as one batch of the model.
+
+        Those that have a baseline of their own, or of which one fails, are explained one by one.
+
+        Raises:
+            OSError: a picture cannot be written.
+        """
+        read = [one for one in decoded if one.pixels is not None]
+        if len(read) < 2 or any(one.baseline is not None for one in read):
+            return [self(one) for one in decoded]
+        tensors = [pixels_to_tensor(one.pixels, self._question.card) for one in read]
+        if len({tensor.shape for tensor in tensors}) > 1:
+            return [self(one) for one in decoded]
+        rows: list[list[Row]] = [[] for _ in read]
+        names, tensor = [one.name for one in read], np.concatenate(tensors)
+        try:
+            with within(self._question.limits):
+                for method in self._explainer.explainers:
+                    targets = self._explainer.targets_of(method)
+                    for place, one in self._explainer.explained_together(names, tensor, targets):
+                        rows[place].append(row_of(one.record, one.attribution, self._question))
+                        if read[place].view is not None:
+                            self._draw(read[place], one)
+        except OnnxplainError:
+            return [self(one) for one in decoded]
+        found = {id(one): Answer(own) for one, own in zip(read, rows, strict=True)}
+        return [found.get(id(one)) or self(one) for one in decoded]
+
     def _draw(self, decoded: Decoded, one: Explained) -> None:
         assert decoded.view is not None and self._folder is not None
         attribution, record = one.attribution, one.record
@@ -166,6 +209,7 @@ class _Process:
     question: Question
     folder: str | None = None
     explaining: Explaining | None = None
+    stopped = False
 
 
 def begin(question: Question, folder: str | None, lifeline: Connection | None) -> None:
@@ -175,7 +219,7 @@ def begin(question: Question, folder: str | None, lifeline: Connection | None) -
         question: what is asked.
         folder: where pictures go.
         lifeline: when its other end is closed, as at the latest when the main process is gone, this
-            process ends.
+            process ends, after the image that it is at or a few seconds.
     """
     # Ctrl-C goes to all processes; the main one ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -187,20 +231,27 @@ def begin(question: Question, folder: str | None, lifeline: Connection | None) -
 
 
 def _end_with(lifeline: Connection) -> None:
+    """Do nothing more once the lifeline is closed, and end soon.
+
+    Not at once: a process that ends in the middle of sending a result leaves a torn one, for whose
+    other half the main process would wait for ever.
+    """
     lifeline.poll(None)
+    _Process.stopped = True
+    time.sleep(_GRACE)
     os._exit(1)
 
 
 def decode_all(items: Sequence[Item]) -> list[Decoded]:
     """A decoding process's task."""
-    return [decode(item, _Process.question) for item in items]
+    return [decode(item, _Process.question) for item in items if not _Process.stopped]
 
 
 def explain_all(decoded: Sequence[Decoded]) -> list[Answer]:
     """An explaining process's task."""
     if _Process.explaining is None:
         _Process.explaining = Explaining(_Process.question, _Process.folder)
-    return [_Process.explaining(one) for one in decoded]
+    return _Process.explaining.all_of(decoded)
 
 
 def decode_and_explain(items: Sequence[Item]) -> list[Answer]:

@@ -63,7 +63,7 @@ def evaluate(
     writable_folder(folder)
     questions, more = questions_from(chosen)
     options = options_from({**more, "targets": (target,)})
-    with progress_bar() as tell:
+    with progress_bar(remaining=True) as tell:
         found = evaluate_files(model, images, options, questions, tell)
     found.save(folder)
     for note in found.notes:
@@ -139,7 +139,7 @@ def compare(
     if fail_under is not None and not against:
         raise click.UsageError("--fail-under goes with --against")
     writable_folder(folder)
-    with progress_bar() as tell:
+    with progress_bar(remaining=True) as tell:
         found = compare_as_asked(model, images, {**chosen, "against": against}, tell)
     found.save(folder)
     for note in found.notes:

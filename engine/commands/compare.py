@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -32,6 +33,8 @@ from ..inputs.image import BASELINE_CHOICES, baseline_arrays, read_image
 from ..model import opened
 from ..pictures.captions import target_name
 from ..pictures.panel import PanelRow
+from ..running.stopping import check_stopped
+from ..running.workers import cores, shared_out, side_by_side
 from .asked import Options
 from .image_explainer import ImageExplainer
 from .results import Result
@@ -43,6 +46,8 @@ Progress = Callable[[str, float], None]
 _BY_IMAGE = 0.6
 # Images on which other baselines are tried.
 _MOST_BASELINED = 5
+AXIOMS = ("sensitivity", "dummy", *WRITTEN_OTHERWISE)
+T = TypeVar("T")
 
 
 @dataclass
@@ -56,6 +61,28 @@ class _Seen:
     passes: dict[str, list[float]] = field(default_factory=dict)
     pairs: dict[tuple[str, str], list[tuple[float, float, float]]] = field(default_factory=dict)
     baselines: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+
+
+class _Timed(NamedTuple):
+    """Seconds of an explanation and of a forward pass, and the map against black."""
+
+    seconds: float
+    forward: float
+    own: np.ndarray
+
+
+class _Looked(NamedTuple):
+    """One image explained by every method, which nobody else has seen yet.
+
+    Attributes:
+        path: its.
+        results: by method, one for each target.
+        maps: by method, of the first target.
+    """
+
+    path: str
+    results: dict[str, list[Result]]
+    maps: dict[str, np.ndarray]
 
 
 def compare_files(
@@ -86,9 +113,11 @@ def compare_files(
     found = find_images(images, recursive)
     tried = tuple(dict.fromkeys(baselines or BASELINE_CHOICES))
     asked = replace(options, baseline=baselines[0] if baselines else None, lenient=True)
+    at_once, threads = shared_out(options.provider, options.threads, cores())
+    asked = replace(asked, threads=threads)
     explainer = _with_two_classes(model, asked, lambda text: tell(text, 0.0))
-    work = _Comparing(explainer, tried, tell)
-    work.failed += one_by_one(found, work.add, tell, _BY_IMAGE)
+    work = _Comparing(explainer, tried, tell, at_once)
+    work.failed += one_by_one(found, work.look, tell, _BY_IMAGE, work.keep, at_once)
     return work.comparison()
 
 
@@ -109,8 +138,13 @@ def _with_two_classes(
 class _Comparing:
     """A comparison that is under way."""
 
-    def __init__(self, explainer: ImageExplainer, baselines: Sequence[str], tell: Progress):
+    def __init__(
+        self, explainer: ImageExplainer, baselines: Sequence[str], tell: Progress, at_once: int
+    ):
         self._explainer, self._baselines, self._tell = explainer, baselines, tell
+        self._at_once = at_once
+        # Those that other baselines are still to be tried on.
+        self._unbaselined: list[_Looked] = []
         self._subject = next(iter(explainer.explainers.values())).subject
         self._seen = _Seen()
         self._first: tuple[np.ndarray, Any] | None = None
@@ -118,14 +152,19 @@ class _Comparing:
         self.panels: list[PanelRow] = []
         self.failed: list[dict[str, str]] = []
 
-    def add(self, path: str) -> None:
-        """Explain one image, and keep what its maps say."""
+    def look(self, path: str) -> _Looked:
+        """Explain one image; from any thread."""
         results: dict[str, list[Result]] = {}
         for result in self._explainer.explain(path):
             results.setdefault(result.record["method"], []).append(result)
-        maps = {}
+        return _Looked(path, results, {m: place_map(own[0]) for m, own in results.items()})
+
+    def keep(self, looked: _Looked) -> None:
+        """Keep what the maps of the next image say."""
+        path, results, maps = looked
+        if len(self.images) < _MOST_BASELINED:
+            self._unbaselined.append(looked)
         for method, own in results.items():
-            maps[method] = place_map(own[0])
             self._keep(method, own, maps[method])
         names = list(maps)
         for a, first in enumerate(names):
@@ -134,7 +173,6 @@ class _Comparing:
                 found = spearman(*map(by_region, pair)), top_overlap(*pair), spearman(*pair)
                 self._seen.pairs.setdefault((first, second), []).append(found)
         one = next(iter(results.values()))
-        self._try_baselines(path, one[0], maps)
         self.images.append(_described(path, one))
         self.panels.append(
             panel_row(Path(path).name, {m: own[0] for m, own in results.items()}, maps)
@@ -157,34 +195,29 @@ class _Comparing:
             pair = spearman(by_region(found), by_region(other)), top_overlap(found, other)
             seen.between.setdefault(method, []).append(pair)
 
-    def _try_baselines(self, path: str, one: Result, maps: Mapping[str, np.ndarray]) -> None:
-        """The maps against other baselines beside those against the first."""
-        if len(self.images) >= _MOST_BASELINED:
-            return
+    def _try_baselines(self, looked: _Looked, method: str) -> dict[str, float]:
+        """Baseline -> how like its map is to that against the first baseline; from any thread."""
+        check_stopped()
+        record, found = find_method(method), {}
+        if not record.takes("baseline") or record.baselines == "always":
+            return found
+        one, card = looked.results[method][0], self._explainer.card
         index = one.record["target"]["index"]
         target = tuple(index) if isinstance(index, list) else index
-        card = self._explainer.card
-        image = read_image(path)
-        for method in maps:
-            record = find_method(method)
-            if not record.takes("baseline") or record.baselines == "always":
-                continue
-            for choice in self._baselines[1:]:
-                baseline = baseline_arrays(choice, card, image)
-                e = self._explainer.explainers[method](one.tensor, target, baseline=baseline)
-                other = by_location(e.attribution[0], _channels(e.attribution, card))
-                found = self._seen.baselines.setdefault(method, {}).setdefault(choice, [])
-                found.append(spearman(by_region(maps[method]), by_region(other)))
+        image = read_image(looked.path)
+        for choice in self._baselines[1:]:
+            baseline = baseline_arrays(choice, card, image)
+            e = self._explainer.explainers[method](one.tensor, target, baseline=baseline)
+            other = by_location(e.attribution[0], _channels(e.attribution, card))
+            found[choice] = spearman(by_region(looked.maps[method]), by_region(other))
+        return found
 
     def comparison(self) -> Comparison:
         """What was found, with what is asked of the model on the first image."""
         if self._first is None:
             raise InvalidInputError(self.failed[0]["error"] if self.failed else "no image")
         explainer = self._explainer
-        facts = []
-        for place, method in enumerate(explainer.explainers):
-            self._tell(method, _BY_IMAGE + (1 - _BY_IMAGE) * place / len(explainer.explainers))
-            facts.append(self._facts(method, *self._first))
+        facts = self._all_facts(*self._first)
         facts += [
             MethodFacts(name, find_method(name).title, False, reason)
             for name, reason in explainer.skipped.items()
@@ -215,15 +248,43 @@ class _Comparing:
             each[f"{a}, {b}"] = [r for r, *_ in found]
         return Agreement(names, rank, top, pixels, each)
 
-    def _facts(self, method: str, x: np.ndarray, target: Any) -> MethodFacts:
+    def _all_facts(self, x: np.ndarray, target: Any) -> list[MethodFacts]:
+        """Every method's row: what is asked of one image, and of other baselines."""
+        names = list(self._explainer.explainers)
+        # One after the other, with nothing beside them.
+        timed = {method: self._timed(method, x, target) for method in names}
+        slowest = sorted(names, key=lambda method: -timed[method].seconds)
+        tried = [(looked, method) for method in slowest for looked in self._unbaselined]
+        axioms = [(method, what) for method in slowest for what in AXIOMS]
+        jobs: list[Callable[[], Any]] = [partial(self._try_baselines, *one) for one in tried]
+        jobs += [partial(self._axiom, *one, x, target, timed[one[0]].own) for one in axioms]
+        results, found = [], side_by_side(jobs, self._at_once)
+        for place, result in enumerate(found, start=1):
+            results.append(result)
+            self._tell("baselines and axioms", _BY_IMAGE + (1 - _BY_IMAGE) * place / len(jobs))
+        for (_, method), likeness in zip(tried, results, strict=False):
+            of = self._seen.baselines.setdefault(method, {})
+            for choice, value in likeness.items():
+                of.setdefault(choice, []).append(value)
+        kept = dict(zip(axioms, results[len(tried) :], strict=True))
+        return [
+            self._facts(method, timed[method], {what: kept[method, what] for what in AXIOMS})
+            for method in names
+        ]
+
+    def _timed(self, method: str, x: np.ndarray, target: Any) -> _Timed:
+        """Seconds of one explanation, and of one forward pass."""
+        check_stopped()
+        explainer = self._explainer.explainers[method]
+        more = self._against(method, np.asarray(baseline_arrays("black", self._explainer.card)))
+        seconds, e = _seconds(lambda: explainer(x, target, **more))
+        return _Timed(seconds, _seconds(lambda: explainer.scores(x, target))[0], e.attribution)
+
+    def _facts(self, method: str, timed: _Timed, axioms: dict[str, Any]) -> MethodFacts:
         """One method's row."""
         seen, record = self._seen, find_method(method)
-        explainer, card = self._explainer.explainers[method], self._explainer.card
         between = seen.between.get(method, [])
-        baseline = np.asarray(baseline_arrays("black", card))
-        seconds = _seconds(lambda: explainer(x, target, **self._against(method, baseline)))
-        forward = _seconds(lambda: explainer.scores(x, target))
-        feature_map = explainer.feature_map
+        feature_map = self._explainer.explainers[method].feature_map
         return MethodFacts(
             method=method,
             title=record.title,
@@ -232,18 +293,28 @@ class _Comparing:
             between_classes=_mean([r for r, _ in between]) if between else None,
             top_between_classes=_mean([t for _, t in between]) if between else None,
             relative_delta=max(seen.deltas[method]) if method in seen.deltas else None,
-            sensitivity=sensitivity(
-                self._in_few_passes(method), x, target, baseline, card.channel_axis
-            ),
-            dummy=self._dummy(method, x, target, baseline),
-            invariance=self._invariance(method, x, target, baseline),
+            sensitivity=axioms["sensitivity"],
+            dummy=axioms["dummy"],
+            invariance={name: axioms[name] for name in WRITTEN_OTHERWISE},
             area=f"places of {feature_map}" if feature_map else _area(record),
             negative=_mean(seen.negative[method]),
             passes=_mean(seen.passes[method]) if method in seen.passes else None,
-            forwards=seconds / forward,
-            seconds=seconds,
+            forwards=timed.seconds / timed.forward,
+            seconds=timed.seconds,
             baselines={k: _mean(v) for k, v in seen.baselines.get(method, {}).items()},
         )
+
+    def _axiom(self, method: str, what: str, x: np.ndarray, target: Any, own: np.ndarray) -> Any:
+        """What one axiom comes to for one method; from any thread."""
+        check_stopped()
+        card = self._explainer.card
+        baseline = np.asarray(baseline_arrays("black", card))
+        if what == "sensitivity":
+            explainer = self._in_few_passes(method)
+            return sensitivity(explainer, x, target, baseline, card.channel_axis)
+        if what == "dummy":
+            return self._dummy(method, x, target, baseline)
+        return self._invariance(method, what, x, target, baseline, own)
 
     def _in_few_passes(self, method: str) -> Explainer:
         """The method with few fixed points, where it would look for many: for yes or no, not much.
@@ -275,18 +346,20 @@ class _Comparing:
             return None
 
     def _invariance(
-        self, method: str, x: np.ndarray, target: Any, baseline: np.ndarray
-    ) -> dict[str, Alike]:
+        self,
+        method: str,
+        written: str,
+        x: np.ndarray,
+        target: Any,
+        baseline: np.ndarray,
+        own: np.ndarray,
+    ) -> Alike:
         how, explainer = self._against(method, baseline), self._explainer.explainers[method]
-        own = explainer(x, target, **how).attribution
-        found = {}
-        for name, write in WRITTEN_OTHERWISE.items():
-            try:
-                other = explainer.changed(write, **how)
-                found[name] = alike(own, other(x, target, **how).attribution)
-            except OnnxplainError as error:
-                found[name] = Alike(float("nan"), float("nan"), str(error))
-        return found
+        try:
+            other = explainer.changed(WRITTEN_OTHERWISE[written], **how)
+            return alike(own, other(x, target, **how).attribution)
+        except OnnxplainError as error:
+            return Alike(float("nan"), float("nan"), str(error))
 
 
 def _area(record: Any) -> str:
@@ -303,15 +376,14 @@ def _mean(values: Sequence[float]) -> float:
     return float(np.mean(known)) if known else float("nan")
 
 
-def _seconds(run: Callable[[], Any]) -> float:
-    """Of a run, the better of two behind one that is not counted."""
-    run()
+def _seconds(run: Callable[[], T]) -> tuple[float, T]:
+    """Of a run that was done before, the better of two, and what it returned."""
     took = []
     for _ in range(2):
         began = time.perf_counter()
-        run()
+        result = run()
         took.append(time.perf_counter() - began)
-    return min(took)
+    return min(took), result
 
 
 def _described(path: str, results: Sequence[Result]) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from ... import InvalidInputError, OnnxplainError, UnsupportedModelError
 from ...graph_passes.methods import default_methods, find_method
 from ..checks import check_inputs
 from ..evaluating.evaluation import Evaluation
-from ..evaluating.measuring import Item, Measurements
+from ..evaluating.measuring import Item, Measured, Measurements
 from ..explainer import Explainer
 from ..facts import versions
 from ..files.writing import reason_of
@@ -23,8 +24,10 @@ from ..inputs.image import baseline_arrays, read_image
 from ..inputs.regions import Boxes, Regions
 from ..metrics import find_metrics
 from ..model import Model, opened
+from ..running.locks import Lock
 from ..running.settings import for_methods, own_options
 from ..running.stopping import check_stopped
+from ..running.workers import cores, shared_out, side_by_side
 from .asked import Options
 from .image_explainer import ImageExplainer
 from .sources import find_images
@@ -72,35 +75,50 @@ class _Work:
     measured: Measurements
     explainers: Mapping[str, Explainer]
     tell: Progress
+    at_once: int
     images: list[dict[str, Any]] = field(default_factory=list)
     failed: list[dict[str, str]] = field(default_factory=list)
 
     def run(self, names: Sequence[str], item_of: Callable[[int], Item]) -> None:
-        """Measure every input; one that fails is named, and stops no other."""
-        for place, name in enumerate(names):
+        """Measure every input, several at once; one that fails is named, and stops no other."""
+        parts = np.zeros(len(names))
+        lock = Lock()
+
+        def tell(place: int, done: float) -> None:
+            with lock:
+                parts[place] = done
+                self.tell(Path(names[place]).name, _BY_IMAGE * float(parts.mean()))
+
+        def of_one(place: int) -> tuple[Item, Measured] | str:
             check_stopped()
-            self.tell(Path(name).name, _BY_IMAGE * place / len(names))
-
-            def step(done: float, place: int = place, name: str = name) -> None:
-                part = _EXPLAINING + (1 - _EXPLAINING) * done
-                self.tell(Path(name).name, _BY_IMAGE * (place + part) / len(names))
-
+            tell(place, 0.0)
             try:
                 item = item_of(place)
-                self.measured.add(item, self.explainers, step)
+                step = partial(_step, tell, place)
+                return item, self.measured.measured(item, self.explainers, step)
             except OnnxplainError as error:
-                self._fail(name, str(error))
+                return str(error)
             except OSError as error:
-                self._fail(name, reason_of(error))
-            else:
-                self.images.append(_described(item))
+                return reason_of(error)
+            finally:
+                tell(place, 1.0)
+
+        jobs = (partial(of_one, place) for place in range(len(names)))
+        for name, found in zip(names, side_by_side(jobs, self.at_once), strict=True):
+            if isinstance(found, str):
+                self._fail(name, found)
+                continue
+            item, measured = found
+            self.measured.keep(measured)
+            self.images.append(_described(item))
         if not self.images:
             return
 
         def last(done: float) -> None:
             self.tell("shuffling weights", _BY_IMAGE + (1 - _BY_IMAGE) * done)
 
-        self.measured.finish(last)
+        last(0.0)
+        self.measured.finish(last, self.at_once)
 
     def _fail(self, name: str, error: str) -> None:
         self.failed.append({"image": name, "error": error})
@@ -129,6 +147,11 @@ class _Work:
             failed=self.failed,
             left_out={**left_out, **measured.left_out},
         )
+
+
+def _step(tell: Callable[[int, float], None], place: int, done: float) -> None:
+    """What measuring one input has done, behind explaining it."""
+    tell(place, _EXPLAINING + (1 - _EXPLAINING) * done)
 
 
 def evaluate(
@@ -226,8 +249,10 @@ def evaluate_files(
     regions = Regions(questions.masks, questions.boxes)
     found = find_images(images, questions.recursive)
     measured = questions.measurements(len(found), regions.told)
+    at_once, threads = shared_out(options.provider, options.threads, len(found))
+    options = replace(options, threads=threads)
     explainer = ImageExplainer(model, options, lambda text: tell(text, 0.0))
-    work = _Work(measured, explainer.explainers, tell)
+    work = _Work(measured, explainer.explainers, tell, at_once)
 
     def item_of(place: int) -> Item:
         image = found[place]
@@ -271,6 +296,9 @@ def _evaluate_arrays(
     x, target, baseline, regions = arrays
     tell = progress or (lambda text, done: None)
     file = opened(model)
+    how = options.get("providers"), options.get("threads")
+    at_once, threads = shared_out(*how, cores())
+    options["threads"] = threads
     explainers, skipped = _explainers(file, methods, baseline, options)
     first = next(iter(explainers.values()))
     feeds = check_inputs(first.subject, x)
@@ -290,7 +318,7 @@ def _evaluate_arrays(
         own_baseline = baseline[0] if isinstance(baseline, list) else baseline
         return Item(f"row {place}", place, own, asked, maps, region, own_baseline, {})
 
-    work = _Work(measured, explainers, tell)
+    work = _Work(measured, explainers, tell, min(at_once, count))
     work.run([f"row {place}" for place in range(count)], item_of)
     return work.evaluation(file, {"baseline": baseline, "methods": list(explainers)}, skipped)
 

@@ -5,27 +5,24 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ... import InvalidInputError, UnsupportedModelError
 from ...graph_passes.methods import default_methods, find_method
-from ...models.card import ModelCard
-from ...models.labels import read_labels
 from ..baselines import black_of, tell_of_zeros
 from ..checks import check_inputs, tell_of_others
 from ..explainer import Explainer
-from ..explanation import Explanation, each_target
+from ..explanation import Explanation, each_row, each_target
 from ..inputs.image import baseline_arrays, image_to_tensor, is_of_the_image, read_image
-from ..inspection import card_or_assumption
 from ..model import Model, opened
 from ..probabilities import check_label_count, probability
+from ..running.session import CPU, resolve_providers
 from ..running.settings import for_methods, own_options
 from ..running.stopwatch import phase
 from ..targets import Against, Rank, Target, class_in_place, groups, listed, plain, target_of
-from .asked import Options
+from .asked import Options, card_for
 from .records import (
     finite,
     image_stat,
@@ -79,7 +76,7 @@ class ImageExplainer:
         self._asked = options
         self.model = os.fspath(model)
         self.file = file or opened(self.model, options.shapes)
-        self.card = _card(self.file, options)
+        self.card = card_for(self.file, options)
         self.file = self.file.with_output(self.card.output)
         self._baseline: Any = None
         if options.baseline is None:
@@ -250,6 +247,40 @@ class ImageExplainer:
                     names = tuple(text for text, target in asked.items() if target in alike)
                     yield Explained(record, one.attribution, names)
 
+    def explained_together(
+        self, names: Sequence[str], tensor: np.ndarray, targets: dict[str, list[Target | Rank]]
+    ) -> Iterator[tuple[int, Explained]]:
+        """Explain N inputs at once, as a device wants it: which of them, and its explanation.
+
+        Args:
+            names: what the records call the images.
+            tensor: as the card has it, [N, ...].
+            targets: for each method to use its targets; each target of an image comes once.
+
+        Raises:
+            InvalidInputError: an image does not fit.
+        """
+        for method, wanted in targets.items():
+            explainer, seen = self.explainers[method], set()
+            extra = {"baseline": self._baseline} if find_method(method).takes("baseline") else {}
+            for target in wanted:
+                text, began = _asked_text(target), time.perf_counter()
+                asked = text if isinstance(target, Rank) else target
+                rows = each_row(explainer(tensor, asked, **extra))
+                self._check_first(explainer, tensor[:1], rows[0])
+                seconds = (time.perf_counter() - began) / len(rows)
+                for place, (name, one) in enumerate(zip(names, rows, strict=True)):
+                    record = self._record(name, explainer, one, seconds)
+                    key = place, str(record["target"]["index"])
+                    if key not in seen:
+                        seen.add(key)
+                        yield place, Explained(record, one.attribution, (text,))
+
+    @property
+    def on_device(self) -> bool:
+        """Whether it computes on something else than the CPU."""
+        return resolve_providers(self._asked.provider)[0] != CPU
+
     def targets_of(self, method: str) -> dict[str, list[Target | Rank]]:
         """All targets, of one method alone, as `explained` takes them."""
         return {method: self._targets}
@@ -361,16 +392,3 @@ def _asked_text(target: Any) -> str:
     if isinstance(target, Rank):
         return f"top{target.place}"
     return "top1" if target == -1 else index_text(target)
-
-
-def _card(model: Model, options: Options) -> ModelCard:
-    card, note = options.card, ""
-    if not isinstance(card, ModelCard):
-        card, note = card_or_assumption(model, card)
-    if card is None:
-        raise InvalidInputError(note)
-    if options.labels is not None:
-        card = replace(card, labels=read_labels(options.labels))
-    if options.output is not None:
-        card = replace(card, output=options.output)
-    return card

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
@@ -14,40 +16,59 @@ from ..files.writing import reason_of
 from ..pictures.captions import delta_text, drawn_score, drawn_target
 from ..pictures.panel import PanelRow
 from ..running.stopping import check_stopped
+from ..running.workers import side_by_side
 from .results import Result
 from .sources import Found
 
 Progress = Callable[[str, float], None]
+T = TypeVar("T")
 # Pixels on the longer side of the photos that pictures are drawn from.
 _VIEW = 640
 
 
 def one_by_one(
-    images: Sequence[Found], do: Callable[[str], None], tell: Progress, part: float = 1.0
+    images: Sequence[Found],
+    do: Callable[[str], T],
+    tell: Progress,
+    part: float = 1.0,
+    keep: Callable[[T], object] = lambda made: None,
+    at_once: int = 1,
 ) -> list[dict[str, str]]:
     """Do something with every image; one that fails stops no other.
 
     Args:
         images: what was found.
-        do: takes an image's path.
+        do: takes an image's path; several at once, each in a thread of its own.
         tell: called with a text and the part of the work that is done.
         part: of the work that this is.
+        keep: takes what `do` returned, one after the other in the images' order.
+        at_once: see `side_by_side`.
 
     Returns:
         For each image that failed its path and the error.
     """
-    failed = []
-    for place, image in enumerate(images):
+
+    def made(image: Found) -> tuple[T] | str:
         check_stopped()
-        tell(Path(image.path).name, part * place / len(images))
         try:
             if image.problem is not None:
                 raise InvalidInputError(image.problem)
-            do(image.path)
+            return (do(image.path),)
         except OnnxplainError as error:
-            failed.append({"image": image.path, "error": str(error)})
+            return str(error)
         except OSError as error:
-            failed.append({"image": image.path, "error": reason_of(error)})
+            return reason_of(error)
+
+    failed = []
+    if images:
+        tell(Path(images[0].path).name, 0.0)
+    results = side_by_side((partial(made, image) for image in images), at_once)
+    for place, (image, found) in enumerate(zip(images, results, strict=True), start=1):
+        if isinstance(found, str):
+            failed.append({"image": image.path, "error": found})
+        else:
+            keep(found[0])
+        tell(Path(image.path).name, part * place / len(images))
     return failed
 
 

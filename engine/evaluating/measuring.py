@@ -45,6 +45,27 @@ class Item:
     how: dict[str, dict[str, Any]]
 
 
+# Its name, the method, the places of its points, its values.
+Curve = tuple[str, str, np.ndarray, np.ndarray]
+
+
+@dataclass
+class Measured:
+    """What was measured of one input, which nobody else has seen yet.
+
+    Attributes:
+        values: of each metric and method a number, NaN where it was not measured.
+        curves: what they were read off.
+        waiting: for what is done once for all inputs of a method.
+        unfit: metrics that do not apply, and why.
+    """
+
+    values: list[tuple[str, str, float]] = field(default_factory=list)
+    curves: list[Curve] = field(default_factory=list)
+    waiting: list[tuple[str, str, Trial]] = field(default_factory=list)
+    unfit: list[tuple[str, str]] = field(default_factory=list)
+
+
 @dataclass
 class Measurements:
     """What was measured so far, and what is still to be.
@@ -84,21 +105,19 @@ class Measurements:
         most = MOST_IMAGES[metric.cost]
         return self.full or most is None or self._place[place] < most
 
-    def add(
+    def measured(
         self,
         item: Item,
         explainers: Mapping[str, Explainer],
         progress: Callable[[float], None] = lambda done: None,
-    ) -> None:
-        """Measure one input by every metric that is not done at the end.
+    ) -> Measured:
+        """Measure one input by every metric that is not done at the end; from any thread.
 
         Raises:
-            OnnxplainError: a metric fails; nothing of the input is kept.
+            OnnxplainError: a metric fails.
         """
         trials = self._trials(item, explainers)
-        found: list[tuple[str, str, float]] = []
-        curves: list[tuple[str, str, np.ndarray, np.ndarray]] = []
-        waiting: list[tuple[str, str, Trial]] = []
+        found = Measured()
         tasks = [(metric, method) for metric in self.metrics for method in trials]
         for number, (metric, method) in enumerate(tasks):
             check_stopped()
@@ -106,54 +125,74 @@ class Measurements:
             trial, value = trials[method], np.nan
             reason = metric.unfit(trial)
             if reason is not None:
-                self.left_out.setdefault(metric.name, reason)
+                found.unfit.append((metric.name, reason))
             elif self.wanted(metric, item.place):
                 if metric.before is not None:
-                    waiting.append((metric.name, method, trial))
+                    found.waiting.append((metric.name, method, trial))
                 else:
                     value = metric.measure(trial, **self.settings_of(metric))
-                    curves += self._curves_of(metric, method, trial)
-            found.append((metric.name, method, value))
-        for name, method, value in found:
+                    found.curves += self._curves_of(metric, method, trial)
+            found.values.append((metric.name, method, value))
+        return found
+
+    def keep(self, found: Measured) -> None:
+        """Add what was measured of the next input."""
+        for name, reason in found.unfit:
+            self.left_out.setdefault(name, reason)
+        for name, method, value in found.values:
             self.values.setdefault(name, {}).setdefault(method, []).append(value)
-        for name, method, trial in waiting:
+        for name, method, trial in found.waiting:
             of = self._waiting.setdefault(name, {})
             of.setdefault(method, []).append((self._rows, trial))
-        self._keep(curves)
+        self._keep(found.curves)
         self._rows += 1
 
-    def finish(self, progress: Callable[[float], None] = lambda done: None) -> None:
+    def finish(
+        self, progress: Callable[[float], None] = lambda done: None, at_once: int = 1
+    ) -> None:
         """Measure what changes the model: once for all inputs of a method."""
         tasks = [(metric, m) for metric in self.metrics for m in self._waiting.get(metric.name, {})]
-        for number, (metric, method) in enumerate(tasks):
-            check_stopped()
-            progress(number / len(tasks))
-            rows, trials = zip(*self._waiting[metric.name][method], strict=True)
-            settings = self.settings_of(metric)
-            assert metric.before is not None
-            try:
-                metric.before(trials, **settings)
-                for row, trial in zip(rows, trials, strict=True):
-                    value = metric.measure(trial, **settings)
-                    self.values[metric.name][method][row] = value
-                    self._keep(self._curves_of(metric, method, trial))
-            except OnnxplainError as error:
-                self.left_out[f"{metric.name} of {method}"] = str(error)
+        # Each shares its work out by itself.
+        results = (self._of_all(metric, method, at_once) for metric, method in tasks)
+        for number, ((metric, method), found) in enumerate(zip(tasks, results, strict=True)):
+            progress((number + 1) / len(tasks))
+            if isinstance(found, str):
+                self.left_out[f"{metric.name} of {method}"] = found
+                continue
+            rows, _ = zip(*self._waiting[metric.name][method], strict=True)
+            for row, (value, curves) in zip(rows, found, strict=True):
+                self.values[metric.name][method][row] = value
+                self._keep(curves)
         self._waiting.clear()
         for metric in self.metrics:
             of = self.values.get(metric.name, {})
             if any(np.isfinite(values).any() for values in of.values()):
                 self.left_out.pop(metric.name, None)
 
-    def _curves_of(
-        self, metric: Metric, method: str, trial: Trial
-    ) -> list[tuple[str, str, np.ndarray, np.ndarray]]:
+    def _of_all(
+        self, metric: Metric, method: str, at_once: int
+    ) -> list[tuple[float, list[Curve]]] | str:
+        """The value and the curves of each input that waits, or why there are none."""
+        check_stopped()
+        _, trials = zip(*self._waiting[metric.name][method], strict=True)
+        settings = self.settings_of(metric)
+        assert metric.before is not None
+        try:
+            metric.before(trials, at_once, **settings)
+            return [
+                (metric.measure(trial, **settings), self._curves_of(metric, method, trial))
+                for trial in trials
+            ]
+        except OnnxplainError as error:
+            return str(error)
+
+    def _curves_of(self, metric: Metric, method: str, trial: Trial) -> list[Curve]:
         if metric.curves is None:
             return []
         made = metric.curves(trial, **self.settings_of(metric))
         return [(name, method, places, values) for name, (places, values) in made.items()]
 
-    def _keep(self, curves: Sequence[tuple[str, str, np.ndarray, np.ndarray]]) -> None:
+    def _keep(self, curves: Sequence[Curve]) -> None:
         for name, method, places, values in curves:
             of = self.curves.setdefault(name, {})
             of.setdefault(method, (places, []))[1].append(values)

@@ -30,7 +30,8 @@ class Metric:
         needs_picture: whether it asks for an input with two spatial axes.
         needs_numbers: whether it asks for an input that can change a little: no token ids.
         cost: "low", "middle", "high" or "highest"; see `MOST_IMAGES`.
-        before: (trials of one method, settings): does once what all of them share; None: nothing.
+        before: (trials of one method, jobs at once, settings): does once what all of them share;
+            None: nothing.
         curves: (trial, settings) -> curves by name, each (places of its points, its values).
     """
 

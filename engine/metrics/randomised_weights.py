@@ -14,6 +14,7 @@ from scipy import stats
 from ... import OnnxplainError, UnsupportedModelError
 from ...graph_passes.methods import find_method
 from ..explainer import Explainer
+from ..running.workers import side_by_side
 from .metric import Metric
 from .trial import Trial, quiet, trials_of, whole_number
 
@@ -68,7 +69,7 @@ def randomised_weights(
     whole_number("levels", levels)
     settings = {"levels": levels, "absolute": absolute, "seed": seed}
     trials = trials_of(explainer, x, explanation, target=target, seed=seed)
-    _before(trials, **settings)
+    _before(trials, 1, **settings)
     return np.array([_measure(trial, **settings) for trial in trials], np.float64)
 
 
@@ -133,15 +134,20 @@ def similarity(a: np.ndarray, b: np.ndarray, absolute: bool) -> float:
     return float(np.asarray(stats.spearmanr(a, b))[0])
 
 
-def _before(trials: Sequence[Trial], levels: int, absolute: bool, seed: int) -> None:
+def _before(trials: Sequence[Trial], at_once: int, levels: int, absolute: bool, seed: int) -> None:
     """The similarities at each level of maps by one explainer, which is changed once for all."""
     if not trials:
         return
-    found = np.zeros((len(trials), levels))
-    for level in range(levels):
+
+    def at_level(level: int) -> list[float]:
         maps = _maps_at(trials, (level + 1) / levels, seed)
-        for row, (trial, changed) in enumerate(zip(trials, maps, strict=True)):
-            found[row, level] = similarity(trial.relevance, changed, absolute)
+        pairs = zip(trials, maps, strict=True)
+        return [similarity(trial.relevance, changed, absolute) for trial, changed in pairs]
+
+    # What draws its maps does so in one order.
+    at_once = 1 if trials[0].unlearnt is not None else at_once
+    jobs = [partial(at_level, level) for level in range(levels)]
+    found = np.array([*side_by_side(jobs, at_once)]).reshape(levels, len(trials)).T
     for row, trial in enumerate(trials):
         trial.of_map[_key(levels, absolute, seed)] = found[row]
 
@@ -187,7 +193,7 @@ def _similarities(trial: Trial, levels: int, absolute: bool, seed: int) -> np.nd
     """The similarity at each level, [levels]."""
     key = _key(levels, absolute, seed)
     if key not in trial.of_map:
-        _before([trial], levels, absolute, seed)
+        _before([trial], 1, levels, absolute, seed)
     return trial.of_map[key]
 
 

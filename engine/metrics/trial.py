@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -303,16 +304,18 @@ def trials_of(
     return found
 
 
+_silent: ContextVar[bool] = ContextVar("silent", default=False)
+logging.getLogger("onnxplain").addFilter(lambda record: not _silent.get())
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Leave warnings of what is explained for a metric's sake alone unsaid."""
-    logger = logging.getLogger("onnxplain")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Leave warnings of what is explained for a metric's sake alone unsaid, in this thread."""
+    before = _silent.set(True)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        _silent.reset(before)
 
 
 def _unknown(x: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ numbers of images, on a small model.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -21,12 +22,13 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from onnxplain import Explainer
-from onnxplain.engine.batching.batch import Running, explain_batch
+from onnxplain.engine.batching.batch import Running, explain_batch, usable_cores
 from onnxplain.engine.batching.question import Form
 from onnxplain.engine.commands.asked import Options
 from onnxplain.engine.inputs.image import image_to_tensor, read_image
@@ -58,6 +60,47 @@ def bare_rate(explainer: Explainer, x: np.ndarray, batch: int, seconds: float = 
         explainer(x[first : first + batch])
         done += batch
     return done / (time.perf_counter() - began)
+
+
+def _decoding_and_explaining(
+    photos: list[str], method: str, seconds: float, ready: Any, results: Any
+) -> None:
+    explainer = Explainer(demo_model(), method, providers="cpu", threads=1)
+    assert explainer.card is not None
+    explainer(image_to_tensor(read_image(photos[0]), explainer.card)[0])
+    ready.wait()
+    done, spent = 0, [0.0, 0.0]
+    began = time.perf_counter()
+    while time.perf_counter() - began < seconds:
+        before = time.process_time()
+        x = image_to_tensor(read_image(photos[done % len(photos)]), explainer.card)[0]
+        decoded = time.process_time()
+        explainer(x)
+        spent[0] += decoded - before
+        spent[1] += time.process_time() - decoded
+        done += 1
+    results.put((done / (time.perf_counter() - began), *(s / done for s in spent)))
+
+
+def limit_rate(photos: Path, method: str, seconds: float = 5.0) -> tuple[float, float, float]:
+    """Images a second of all cores, and CPU seconds of decoding and of explaining one."""
+    context = multiprocessing.get_context("spawn")
+    cores = usable_cores()
+    ready, results = context.Barrier(cores), context.Queue()
+    files = [str(path) for path in sorted(photos.iterdir())]
+    processes = [
+        context.Process(
+            target=_decoding_and_explaining,
+            args=(files[k::cores], method, seconds, ready, results),
+        )
+        for k in range(cores)
+    ]
+    for process in processes:
+        process.start()
+    found = np.array([results.get() for _ in processes])
+    for process in processes:
+        process.join()
+    return float(found[:, 0].sum()), *(float(v) for v in found[:, 1:].mean(axis=0))
 
 
 def batch_rates(photos: Path, method: str) -> tuple[float, float]:
@@ -94,17 +137,23 @@ def throughput(images: int, rounds: int, method: str) -> None:
         print("bare engine by batch:", {batch: round(rate, 1) for batch, rate in rates.items()})
         rows = []
         for _ in range(rounds):
-            bare = bare_rate(explainer, x, best)
-            steady, whole = batch_rates(photos, method)
-            rows.append((bare, steady, whole))
             load = os.getloadavg()[0]
+            bare = bare_rate(explainer, x, best)
+            limit, decoding, explaining = limit_rate(photos, method)
+            steady, whole = batch_rates(photos, method)
+            rows.append((bare, limit, steady))
             print(
-                f"bare (batch of {best}) {bare:6.1f}/s   batch {steady:6.1f}/s, ratio "
-                f"{steady / bare:.2f}   with the start {whole:6.1f}/s   load {load:.1f}",
+                f"bare (batch of {best}) {bare:6.1f}/s   limit {limit:6.1f}/s ({1e3 * decoding:.1f}"
+                f" ms of CPU to decode, {1e3 * explaining:.1f} to explain)   batch {steady:6.1f}/s,"
+                f" {steady / limit:.2f} of the limit   with the start {whole:6.1f}/s   load "
+                f"{load:.1f}",
                 flush=True,
             )
-        bare, steady, _ = np.median(np.array(rows), axis=0)
-        print(f"medians: bare {bare:.1f}/s, batch {steady:.1f}/s, ratio {steady / bare:.2f}")
+        bare, limit, steady = np.median(np.array(rows), axis=0)
+        print(
+            f"medians: bare {bare:.1f}/s, limit {limit:.1f}/s, batch {steady:.1f}/s: "
+            f"{steady / limit:.2f} of the limit, {steady / bare:.2f} of the bare engine"
+        )
 
 
 def memory(counts: list[int]) -> None:

@@ -1,7 +1,8 @@
 """Small torch networks, each with its original's structure, and their export to ONNX.
 
 `NETWORKS[name]` says how a network is built and fed; `network(name)` builds it, `example(name)`
-makes an input for it and `exported(name, ...)` exports it, once per process. Everything is seeded.
+makes an input for it and `exported(name, ...)` exports it, once for all runs of the same sources.
+Everything is seeded.
 """
 
 from __future__ import annotations
@@ -9,10 +10,15 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import hashlib
+import importlib.metadata
 import io
 import logging
+import os
+import tempfile
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import onnx
@@ -20,11 +26,13 @@ import torch
 from torch import nn
 
 from support import network_modules as modules
+from support.folders import ROOT
 
 # Networks this small gain nothing from threads, and lose much where cores are few or busy.
 torch.set_num_threads(1)
 
 Exporter = Literal["dynamo", "torchscript"]
+_KEPT = ROOT / ".pytest_cache" / "exports"
 BATCH_AND_SIZE = {0: "batch", 2: "height", 3: "width"}
 
 
@@ -134,8 +142,29 @@ def export(
 
 @functools.cache
 def _exported(name: str, exporter: Exporter, opset: int | None, dynamic: bool) -> bytes:
+    """Kept on disk, too: else every process of a run, and every run, exports anew."""
+    asked = repr((name, exporter, opset, dynamic))
+    path = _KEPT / f"{hashlib.sha256((_made_by() + asked).encode()).hexdigest()}.onnx"
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        pass
     axes = NETWORKS[name].dynamic_axes if dynamic else None
-    return export(network(name), example(name), exporter, opset, axes).SerializeToString()
+    content = export(network(name), example(name), exporter, opset, axes).SerializeToString()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        file.write(content)
+    os.replace(file.name, path)
+    return content
+
+
+@functools.cache
+def _made_by() -> str:
+    """What an export follows from: these modules' sources, and the exporters' versions."""
+    files = Path(__file__), Path(modules.__file__)
+    sources = [path.read_text(encoding="utf-8") for path in files]
+    versions = [importlib.metadata.version(name) for name in ("torch", "onnx", "onnxscript")]
+    return repr((sources, versions))
 
 
 def exported(

@@ -123,12 +123,12 @@ WITHOUT_MAPS = [name for name in MODELS if name.startswith("captum_dense")]
 """Models without any convolution: Grad-CAM must refuse them."""
 
 
-@functools.cache
+@functools.lru_cache(12)
 def _content(name: str) -> bytes:
     return MODELS[name].build().SerializeToString()
 
 
-@functools.cache
+@functools.lru_cache(6)
 def smooth_content(name: str) -> bytes:
     """The model; the deep ones with biases that keep their units away from kinks at `feeds`."""
     if not name.startswith(("demo", "light_")):
@@ -159,7 +159,8 @@ def example(name: str) -> np.ndarray:
     return array
 
 
-@functools.cache
+# A worker that kept them all would hold 5 GB.
+@functools.lru_cache(6)
 def explainer(name: str, method: str, **options: Any) -> onnxplain.Explainer:
     """An Explainer of the model, on two threads of the CPU."""
     # The demo model's card lies beside its file.

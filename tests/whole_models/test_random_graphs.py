@@ -5,12 +5,12 @@ The same at every run; `python tests/fuzz.py --minutes 30` tries new ones.
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.often import often
 from support.random_checks import check
 from support.random_graphs import random_model
 from support.random_variants import check_variants
@@ -19,7 +19,7 @@ import onnxplain
 
 
 @settings(
-    max_examples=40,
+    max_examples=often(15, 40),
     derandomize=True,
     deadline=None,
     database=None,
@@ -27,7 +27,6 @@ import onnxplain
 )
 @given(st.data(), st.integers(0, 2**16))
 def test_random_graphs(data, seed):
-    logging.getLogger("onnxplain").setLevel(logging.ERROR)
     built = random_model(lambda options: data.draw(st.sampled_from(list(options))), seed)
     with tempfile.TemporaryDirectory() as folder:
         check(built, Path(folder))
@@ -42,7 +41,6 @@ def test_random_graphs(data, seed):
 )
 @given(st.data(), st.integers(0, 2**16))
 def test_more_outputs_and_open_lengths(data, seed):
-    logging.getLogger("onnxplain").setLevel(logging.ERROR)
 
     def draw(options):
         return data.draw(st.sampled_from(list(options)))

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from support.batches import contents, rows_in, write_photos
 from support.digits import write_model
+from support.often import often
 
 pytest.importorskip("pyarrow", reason="needs pyarrow: pip install 'onnxplain[batch]'")
 from onnxplain.engine.batching.items import Item
@@ -20,7 +21,7 @@ from onnxplain.engine.batching.question import Form, question_for
 from onnxplain.engine.commands.asked import Options
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
-KILLS = 20
+KILLS = often(6, 20)
 HERE = ("--workers", "0", "--threads", "1")
 
 
@@ -61,6 +62,14 @@ def wait_for(folder, count, process, seconds=60.0):
     while shards(folder) < count and process.poll() is None:
         assert time.monotonic() < until
         time.sleep(0.002)
+
+
+def endless(folder, lines):
+    """A list of so many images, the same fifty again and again: a batch that is not done soon."""
+    photos = sorted(write_photos(folder / "photos", 50).rglob("*.png"))
+    path = folder / "photos.txt"
+    path.write_text("".join(f"{photos[k % len(photos)]}\n" for k in range(lines)))
+    return path
 
 
 @pytest.mark.slow
@@ -135,27 +144,29 @@ def test_failures_of_earlier_shards_count(tmp_path, model, command):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_in_good_order(tmp_path, start, number):
-    photos, out = write_photos(tmp_path / "photos", 200), tmp_path / "out"
+    photos, out = endless(tmp_path, 20_000), tmp_path / "out"
     process = start(photos, "-o", out, "--shard", "4", "--workers", "1", "--decoders", "1")
     wait_for(out, 2, process)
     process.send_signal(number)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=60)
     says = "interrupted" if number == signal.SIGINT else "stopped by SIGTERM"
     assert (process.returncode, err) == (128 + number, f"onnxplain: {says}\n")
-    assert 2 <= shards(out) < 50 and not list(out.glob(".onnxplain-*"))
+    assert 2 <= shards(out) < 5_000 and not list(out.glob(".onnxplain-*"))
 
 
 def test_a_source_that_goes_away(tmp_path, start):
-    photos, out = write_photos(tmp_path / "photos", 400), tmp_path / "out"
-    process = start(photos, "-o", out, "--shard", "4", "--workers", "1")
-    wait_for(out, 2, process)
+    photos, out = write_photos(tmp_path / "photos", 50), tmp_path / "out"
+    for k, photo in enumerate(sorted(photos.rglob("*.png")) * 29):
+        os.link(photo, photos / f"{k:05}.png")
+    process = start(photos, "-o", out, "--shard", "20", "--workers", "1")
+    wait_for(out, 1, process)
     photos.rename(tmp_path / "elsewhere")
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 1 and "it is gone; stopped, with" in err and err.count("\n") == 1
     assert all(row["error"] is None for row in rows_in(out))
     (tmp_path / "elsewhere").rename(photos)
-    process = start(photos, "-o", out, "--shard", "4", "--workers", "0", "--resume")
-    assert process.wait() == 0 and len(rows_in(out)) == 400
+    process = start(photos, "-o", out, "--shard", "20", "--workers", "0", "--resume")
+    assert process.wait() == 0 and len(rows_in(out)) == 1_500
 
 
 def children(process):
