@@ -45,6 +45,7 @@ class Explanation:
             sum |r_i|, which bounds |delta|; else None.
         provider: the ONNX Runtime provider that ran it.
         origin: what it was made of, for pictures; it counts for nothing in a comparison.
+        against: whether the scores are times -1: what speaks against the target.
     """
 
     method: str
@@ -58,6 +59,7 @@ class Explanation:
     residual: np.ndarray | None = None
     provider: str = ""
     origin: Origin | None = None
+    against: bool = False
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Explanation):
