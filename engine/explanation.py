@@ -12,11 +12,13 @@ import numpy as np
 from ..graph_passes import finish
 from ..graph_passes.select.subject import Subject
 from .origin import Origin
-from .running.plan import PASSES, RESIDUAL, Plan
+from .running.plan import MAP_ERROR, PASSES, RESIDUAL, Plan
 
 if TYPE_CHECKING:
     from PIL import Image
 
+# What has a row for each target of an input.
+_ROWED = ("attribution", "target", "score", "baseline_score", "residual", "map_error")
 # What `in_short` shows of a value.
 _MOST_SHOWN, _LONGEST = 8, 120
 
@@ -43,6 +45,9 @@ class Explanation:
             each input has points of its own); else None.
         residual: float64 [N], what an adaptive path misses in its intervals, regardless of sign:
             sum |r_i|, which bounds |delta|; else None.
+        map_error: float64 [N], the estimated relative error of the attributions themselves, L2;
+            `delta` is of their sum alone. Of adaptive paths: estimated from the same gradients,
+            without a further pass. Else None.
         provider: the ONNX Runtime provider that ran it.
         origin: what it was made of, for pictures; it counts for nothing in a comparison.
     """
@@ -56,6 +61,7 @@ class Explanation:
     feature_map: str | None = None
     steps: int | None = None
     residual: np.ndarray | None = None
+    map_error: np.ndarray | None = None
     provider: str = ""
     origin: Origin | None = None
 
@@ -195,7 +201,7 @@ def each_target(explanation: Explanation) -> list[Explanation]:
             explanation,
             **{
                 name: row(getattr(explanation, name), k)
-                for name in ("attribution", "target", "score", "baseline_score", "residual")
+                for name in _ROWED
             },
         )
         for k in range(len(explanation.score))
@@ -212,7 +218,7 @@ def each_row(explanation: Explanation) -> list[Explanation]:
         rowed = isinstance(values, np.ndarray) and values.shape[:1] == (count,)
         return values[k : k + 1] if rowed else values
 
-    names = ("attribution", "target", "score", "baseline_score", "residual", "outputs")
+    names = (*_ROWED, "outputs")
     return [
         replace(explanation, **{name: own(getattr(explanation, name), k) for name in names})
         for k in range(count)
@@ -244,5 +250,6 @@ def collected(
         outputs={tensor.name: results[tensor.name] for tensor in subject.graph.outputs},
         steps=int(results[PASSES].max()) if PASSES in results else None,
         residual=results.get(RESIDUAL),
+        map_error=results.get(MAP_ERROR),
         provider=plan.provider,
     )

@@ -10,6 +10,7 @@ from ...graph_passes import finish
 from ...graph_passes.heads.asking import TOTAL
 from ...graph_passes.heads.quadrature import coarse_points, residuals, urgency
 from ...graph_passes.methods.integrated_gradients import ALPHAS
+from .map_error import missed
 from .session import Held, Session
 
 # Gradients are kept while an interval beside them may still be bisected: at most this many bytes
@@ -57,6 +58,9 @@ class AdaptivePath:
         self._distances = np.zeros(0)
         self._open = np.zeros(0, bool)
         self._settled: np.ndarray | float = 0.0
+        # What the settled intervals miss: as a vector, and as a variance.
+        self._missed: np.ndarray | float = 0.0
+        self._variance = 0.0
         self._hits = 0
         self._pending = list(coarse_points(steps))
 
@@ -155,6 +159,7 @@ class AdaptivePath:
             if not self._open[interval]:
                 continue
             self._settled = self._settled + self._part(interval)
+            self._settle_error(interval)
             self._open[interval] = False
             for point in (interval, interval + 1):
                 if not self._open[max(point - 1, 0) : point + 1].any():
@@ -162,6 +167,26 @@ class AdaptivePath:
                     surplus -= 1
             if surplus <= 0:
                 return
+
+    def _settle_error(self, interval: int) -> None:
+        """Count what an interval misses, as its neighbours tell now."""
+        first, last = max(interval - 1, 0), interval + 3
+        counted = np.arange(first, min(last, len(self._points)) - 1) == interval
+        vector, variance = missed(
+            self._points[first:last],
+            self._gradients[first:last],
+            self._distances[first : last - 1],
+            counted,
+        )
+        self._missed = self._missed + vector
+        self._variance += variance
+
+    def map_error(self) -> float:
+        """The estimated |attribution - integral| / |attribution|; see `map_error`."""
+        vector, variance = missed(self._points, self._gradients, self._distances, self._open)
+        error = np.hypot(np.linalg.norm(self._missed + vector), np.sqrt(self._variance + variance))
+        size = np.linalg.norm(self.attribution())
+        return float(error / size) if size else (np.inf if error else 0.0)
 
     @property
     def residual(self) -> float:

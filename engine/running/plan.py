@@ -32,8 +32,9 @@ _CHUNK = {"cpu": 2, "other": 32}
 # EfficientNet-Lite0 take 0.2 to 0.3 ms behind the forward pass, and each by itself 0.13 ms beside
 # what calling takes.
 _TARGETS_AT_ONCE = 8
-# Beside the graphs' outputs: what each path took, and what it misses in all its intervals.
-PASSES, RESIDUAL = f"{RESERVED}passes", f"{RESERVED}residual"
+# Beside the graphs' outputs: what each path took, what it misses in all its intervals, and the
+# estimated error of its map.
+PASSES, RESIDUAL, MAP_ERROR = (f"{RESERVED}{name}" for name in ("passes", "residual", "map_error"))
 
 Feeds = Mapping[str, np.ndarray | Held]
 
@@ -268,6 +269,7 @@ class Plan:
         results |= follow(session, feeds, names, paths, self._at_once(1), progress, passes)
         results[PASSES] = np.array([path.passes for path in paths])
         results[RESIDUAL] = np.array([path.residual for path in paths])
+        results[MAP_ERROR] = np.array([path.map_error() for path in paths])
         return results
 
     def _at_once(self, inputs: int) -> int:
