@@ -46,8 +46,7 @@ from .soundness import (
     not_finite,
     outputs_error,
     raise_not_finite,
-    warn_of_delta,
-    warn_of_empty_maps,
+    warn_of_misses,
 )
 from .targets import in_numbers
 from .verification import gradient_error
@@ -241,8 +240,7 @@ class Explainer:
         if found is not None:
             what, row = found
             raise_not_finite(what, plan, parts.given(row // parts.size))
-        warn_of_delta(e, self._settings.options.get("tolerance"))
-        warn_of_empty_maps(e)
+        warn_of_misses(e, self._settings.options)
         return e
 
     def _in_numbers(self, target: Any, feeds: Mapping[str, np.ndarray], count: int) -> Any:

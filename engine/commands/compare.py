@@ -324,7 +324,8 @@ class _Comparing:
         explainer = self._explainer.explainers[method]
         if not find_method(method).takes("tolerance"):
             return explainer
-        return explainer.changed(lambda model: model, tolerance=None, steps=4, quadrature=None)
+        few = {"tolerance": None, "map_tolerance": None, "steps": 4, "quadrature": None}
+        return explainer.changed(lambda model: model, **few)
 
     def _against(self, method: str, baseline: np.ndarray) -> dict[str, Any]:
         return {"baseline": baseline} if find_method(method).takes("baseline") else {}

@@ -70,16 +70,22 @@ def exactness(record: dict[str, Any], empty: bool = False) -> list[str]:
 
 
 def delta_text(record: dict[str, Any]) -> str:
-    """Delta, and in percent of what was to be explained; empty where the method owes no sum."""
+    """Delta, and in percent of what was to be explained; empty where the method owes no sum.
+
+    Where the map's error is known: "complete to 0.9 %, map good to 8 %".
+    """
     method = find_method(record["method"])
     if method.sums_to is None:
         return ""
     relative = record["relative_delta"]
     percent = "" if relative is None else f" ({100 * relative:.2g} %)"
     much = method.owes and relative is not None and relative > DOUBTFUL
-    return (
-        f"delta {number_text(record['delta'], '.2g')}{percent}{', much is missing' if much else ''}"
-    )
+    error = record.get("map_error")
+    good = "" if error is None else f", map good to {100 * error:.2g} %"
+    if good and relative is not None and not much:
+        return f"complete to {100 * relative:.2g} %{good}"
+    missing = ", much is missing" if much else ""
+    return f"delta {number_text(record['delta'], '.2g')}{percent}{missing}{good}"
 
 
 def number_text(value: float | None, form: str) -> str:

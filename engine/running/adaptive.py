@@ -10,7 +10,7 @@ from ...graph_passes import finish
 from ...graph_passes.heads.asking import TOTAL
 from ...graph_passes.heads.quadrature import coarse_points, residuals, urgency
 from ...graph_passes.methods.integrated_gradients import ALPHAS
-from .map_error import missed
+from .map_error import Sample, estimated_error, sample_of
 from .session import Held, Session
 
 # Gradients are kept while an interval beside them may still be bisected: at most this many bytes
@@ -40,6 +40,7 @@ class AdaptivePath:
         tolerance: stop when |delta| / |score's difference| is at most this after two rounds in a
             row (once may be chance); None: use all steps.
         store: bytes of gradients to keep.
+        map_tolerance: stop when the estimated error of the map is at most this, too.
 
     |delta| is what counts, and not the sum of |r_i| that bounds it: that is the error that
     completeness defines and `relative_delta` reports, and what other libraries compare with; where
@@ -47,8 +48,15 @@ class AdaptivePath:
     are ten times larger than what they leave.
     """
 
-    def __init__(self, steps: int, tolerance: float | None, store: int = _STORE):
+    def __init__(
+        self,
+        steps: int,
+        tolerance: float | None,
+        store: int = _STORE,
+        map_tolerance: float | None = None,
+    ):
         self._steps, self._tolerance, self._store = steps, tolerance, store
+        self._map_tolerance = map_tolerance
         self._points = np.zeros(0)
         self._slopes = np.zeros(0)
         self._scores = np.zeros(0)
@@ -58,9 +66,11 @@ class AdaptivePath:
         self._distances = np.zeros(0)
         self._open = np.zeros(0, bool)
         self._settled: np.ndarray | float = 0.0
-        # What the settled intervals miss: as a vector, and as a variance.
-        self._missed: np.ndarray | float = 0.0
-        self._variance = 0.0
+        # What stands for the gradients that were let go.
+        self._sample: Sample | None = None
+        self._drawn: list[np.ndarray | None] = []
+        # The attribution, of so many passes.
+        self._summed = 0, np.zeros(1)
         self._hits = 0
         self._pending = list(coarse_points(steps))
 
@@ -71,7 +81,7 @@ class AdaptivePath:
 
     @property
     def reached(self) -> bool:
-        """Whether the tolerance is kept, after two rounds in a row."""
+        """Whether the tolerances are kept, after two rounds in a row."""
         return self._hits >= 2
 
     @property
@@ -115,11 +125,22 @@ class AdaptivePath:
         for point, gradient, score in zip(points, gradients, scores, strict=True):
             self._insert(float(point), gradient.reshape(-1).astype(np.float32), float(score))
         self._let_go()
-        if not self._pending and self._tolerance is not None:
-            # A difference that is rounding itself cannot be met to a part of it.
-            rounding = abs(self._residuals().sum()) <= _ROUNDING * np.abs(self._scores).max()
-            close = rounding or self.relative_delta <= self._tolerance
-            self._hits = self._hits + 1 if close else 0
+        if not self._pending and (self._tolerance, self._map_tolerance) != (None, None):
+            self._hits = self._hits + 1 if self._sum_is_kept() and self._map_is_kept() else 0
+
+    def _sum_is_kept(self) -> bool:
+        if self._tolerance is None:
+            return True
+        # A difference that is rounding itself cannot be met to a part of it.
+        rounding = abs(self._residuals().sum()) <= _ROUNDING * np.abs(self._scores).max()
+        return bool(rounding or self.relative_delta <= self._tolerance)
+
+    def _map_is_kept(self) -> bool:
+        if self._map_tolerance is None:
+            return True
+        # From here on the same elements are looked at after each round.
+        self._sample = self._sampled()
+        return self.map_error() <= self._map_tolerance
 
     def _insert(self, point: float, gradient: np.ndarray, score: float) -> None:
         at = int(np.searchsorted(self._points, point))
@@ -127,6 +148,7 @@ class AdaptivePath:
         self._slopes = np.insert(self._slopes, at, gradient.sum(dtype=np.float64))
         self._scores = np.insert(self._scores, at, score)
         self._gradients.insert(at, gradient)
+        self._drawn.insert(at, None)
         if len(self._points) == 1:
             return
         # One interval becomes two; at an end, one is added.
@@ -155,38 +177,36 @@ class AdaptivePath:
         surplus = len(kept) - max(_FEWEST, self._store // kept[0].nbytes)
         if surplus <= 0 or self._pending:
             return
+        self._sample = self._sampled()
         for interval in np.argsort(self._urgency(), kind="stable"):
             if not self._open[interval]:
                 continue
             self._settled = self._settled + self._part(interval)
-            self._settle_error(interval)
             self._open[interval] = False
             for point in (interval, interval + 1):
                 if not self._open[max(point - 1, 0) : point + 1].any():
+                    self._drawn[point] = self._sample.of(self._gradients[point])
                     self._gradients[point] = None
                     surplus -= 1
             if surplus <= 0:
                 return
 
-    def _settle_error(self, interval: int) -> None:
-        """Count what an interval misses, as its neighbours tell now."""
-        first, last = max(interval - 1, 0), interval + 3
-        counted = np.arange(first, min(last, len(self._points)) - 1) == interval
-        vector, variance = missed(
-            self._points[first:last],
-            self._gradients[first:last],
-            self._distances[first : last - 1],
-            counted,
-        )
-        self._missed = self._missed + vector
-        self._variance += variance
-
     def map_error(self) -> float:
-        """The estimated |attribution - integral| / |attribution|; see `map_error`."""
-        vector, variance = missed(self._points, self._gradients, self._distances, self._open)
-        error = np.hypot(np.linalg.norm(self._missed + vector), np.sqrt(self._variance + variance))
-        size = np.linalg.norm(self.attribution())
-        return float(error / size) if size else (np.inf if error else 0.0)
+        """The estimated |attribution - integral| / |attribution|; see `estimated_error`."""
+        sample, kept = self._sampled(), self._sample is not None
+        rows = []
+        for place, gradient in enumerate(self._gradients):
+            row = self._drawn[place]
+            if row is None and gradient is not None:
+                row = sample.of(gradient)
+                if kept:
+                    self._drawn[place] = row
+            rows.append(row)
+        return estimated_error(self._points, np.stack(rows))
+
+    def _sampled(self) -> Sample:
+        """What stands for a gradient from now on, where one was let go; else for all so far."""
+        return self._sample or sample_of(self.attribution())
 
     @property
     def residual(self) -> float:
@@ -195,10 +215,13 @@ class AdaptivePath:
 
     def attribution(self) -> np.ndarray:
         """The trapezoid sum over all intervals, float64, flat."""
-        total = np.zeros(1) + self._settled
-        for interval in np.flatnonzero(self._open):
-            total = total + self._part(int(interval))
-        return total
+        passes, known = self._summed
+        if passes != self.passes:
+            known = np.zeros(1) + self._settled
+            for interval in np.flatnonzero(self._open):
+                known = known + self._part(int(interval))
+            self._summed = self.passes, known
+        return known
 
 
 def _finite(arrays: Iterable[np.ndarray]) -> bool:

@@ -264,7 +264,8 @@ class Plan:
             rows = self.along.rows(self._at_once(inputs), feeds)
             return results | run_rows(session, feeds, rows, _nothing_yet(session), progress)
         passes = self.along.passes
-        paths = [AdaptivePath(passes, self.along.tolerance) for _ in range(inputs)]
+        how = {"tolerance": self.along.tolerance, "map_tolerance": self.along.map_tolerance}
+        paths = [AdaptivePath(passes, **how) for _ in range(inputs)]
         names = [*self.attributions]
         results |= follow(session, feeds, names, paths, self._at_once(1), progress, passes)
         results[PASSES] = np.array([path.passes for path in paths])

@@ -153,11 +153,13 @@ def settle(options: dict[str, Any]) -> dict[str, Any]:
         InvalidInputError: a tolerance for a rule that always takes all its steps.
     """
     steps, tolerance, quadrature = (options[k] for k in ("steps", "tolerance", "quadrature"))
-    if tolerance is not None and quadrature not in (None, ADAPTIVE):
+    of_map = options["map_tolerance"]
+    if (tolerance, of_map) != (None, None) and quadrature not in (None, ADAPTIVE):
         raise InvalidInputError(
             f"a tolerance needs quadrature 'adaptive'; {quadrature!r} always takes all its steps"
         )
-    if quadrature in (None, ADAPTIVE) and tolerance is None and steps is None:
+    open_ended = quadrature in (None, ADAPTIVE) and steps is None
+    if tolerance is None and (open_ended or of_map is not None):
         tolerance = TOLERANCE
     if quadrature is None:
         quadrature = "gauss-legendre" if tolerance is None else ADAPTIVE
@@ -174,7 +176,8 @@ def stages(subject: Subject, options: Chosen, width: int | None) -> Stages:
     """Both ends, and points between them."""
     ends, steps = endpoints(subject, width), options["steps"]
     if options["quadrature"] == ADAPTIVE:
-        return Stages(ends, along=Adaptive(path_gradients(subject), steps, options["tolerance"]))
+        tolerances = options["tolerance"], options["map_tolerance"]
+        return Stages(ends, along=Adaptive(path_gradients(subject), steps, *tolerances))
     rows = _rows(options["quadrature"], steps, subject)
     return Stages(ends, along=Repeated(gradient_chunk(subject), rows, steps))
 
@@ -233,6 +236,14 @@ METHODS = (
                 "Integrated Gradients adds passes, at most --steps, until completeness is kept to "
                 "this part of the score's difference. Default: 0.01 (1%) without --steps.",
                 real_number("tolerance", positive=True),
+                kind=float,
+                metavar="T",
+            ),
+            Option(
+                "map_tolerance",
+                "Integrated Gradients adds passes, at most --steps, until the map's estimated error "
+                "(relative L2; `map_error` in the records) is at most this, too: 0.05 is 5 %.",
+                real_number("map_tolerance", positive=True),
                 kind=float,
                 metavar="T",
             ),

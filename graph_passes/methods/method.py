@@ -68,11 +68,13 @@ class Adaptive(NamedTuple):
         model: of `path_gradients`.
         passes: at most.
         tolerance: where it stops; None: at `passes`.
+        map_tolerance: the same for the estimated error of the map; None: it is not asked.
     """
 
     model: onnx.ModelProto
     passes: int
     tolerance: float | None
+    map_tolerance: float | None = None
 
 
 class Stages(NamedTuple):
