@@ -85,8 +85,9 @@ class Explainer:
         card: how a picture becomes the input; None finds it, beside the file or in its metadata.
             One that was assumed (`card.assumed`) counts as none for the baseline.
         limits: what the model may cost; None: the defaults.
-        options: what else the method takes; see `onnxplain.methods()`. Of the arguments above a
-            method leaves those alone that it has no use for.
+        options: what else the method takes; see `onnxplain.methods()`. `map_tolerance=0.05` lets
+            Integrated Gradients go on until `map_error`, too, is at most that. Of the arguments
+            above a method leaves those alone that it has no use for.
 
     Several threads may call one explainer at once; a forked child opens its sessions again. A
     pickle holds a model that was given by its path as that path and its SHA-256, and else all of

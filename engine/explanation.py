@@ -199,10 +199,7 @@ def each_target(explanation: Explanation) -> list[Explanation]:
     return [
         replace(
             explanation,
-            **{
-                name: row(getattr(explanation, name), k)
-                for name in _ROWED
-            },
+            **{name: row(getattr(explanation, name), k) for name in _ROWED},
         )
         for k in range(len(explanation.score))
     ]

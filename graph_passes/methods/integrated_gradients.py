@@ -241,8 +241,8 @@ METHODS = (
             ),
             Option(
                 "map_tolerance",
-                "Integrated Gradients adds passes, at most --steps, until the map's estimated error "
-                "(relative L2; `map_error` in the records) is at most this, too: 0.05 is 5 %.",
+                "Integrated Gradients adds passes, at most --steps, until the estimated error of "
+                "the map (relative L2) is at most this, too: 0.05 is 5 %.",
                 real_number("map_tolerance", positive=True),
                 kind=float,
                 metavar="T",
