@@ -46,8 +46,11 @@ class Explanation:
         residual: float64 [N], what an adaptive path misses in its intervals, regardless of sign:
             sum |r_i|, which bounds |delta|; else None.
         map_error: float64 [N], the estimated relative error of the attributions themselves, L2;
-            `delta` is of their sum alone. Of adaptive paths: estimated from the same gradients,
-            without a further pass. Else None.
+            `delta` is of their sum alone. No further pass is taken for it. Of adaptive paths it was
+            within a factor of 2 of the error on 95 % of the images that were tried; of fixed points
+            (at least 8, not "left" and "right") it is that where the gradient has kinks, and an
+            upper bound where it is smooth. Of SmoothGrad, VarGrad, expected gradients and RISE, the
+            standard error. Else, and of fewer than 100 elements but for adaptive paths, None.
         provider: the ONNX Runtime provider that ran it.
         origin: what it was made of, for pictures; it counts for nothing in a comparison.
     """

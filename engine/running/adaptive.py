@@ -235,7 +235,8 @@ def run_rows(
     rows: Mapping[str, np.ndarray],
     totals: Mapping[str, np.ndarray],
     progress: Progress,
-) -> dict[str, np.ndarray]:
+    marks: Sequence[int] = (),
+) -> tuple[dict[str, np.ndarray], list[Mapping[str, Held]]]:
     """What a repeated graph returns, added up over its rows; it stops where that is no number.
 
     Everything stays on the provider's device until the last row is done; a total on a device other
@@ -247,6 +248,10 @@ def run_rows(
         rows: an array [runs, ...] for each input that every run has its own value of.
         totals: what the inputs that hold the outputs so far begin with.
         progress: called with (runs done, runs in all).
+        marks: after which runs the totals so far are kept.
+
+    Returns:
+        The outputs, and those at the marks, still on the device.
     """
     known = session.place(feeds)
     runs = len(next(iter(rows.values())))
@@ -255,14 +260,17 @@ def run_rows(
     ]
     added: Mapping[str, np.ndarray | Held] = totals
     held: dict[str, Held] = {}
+    marked: list[Mapping[str, Held]] = []
     for done, row in enumerate(placed, start=1):
         held = session.hold({**known, **row, **added})
         added = {f"{TOTAL}_{name}": value for name, value in held.items()}
         progress(done, runs)
+        if done in marks:
+            marked.append(held)
         # What is no number stays none, however much is added to it.
         if session.cheap_to_see(done) and not _finite(v.numpy() for v in added.values()):
             break
-    return {name: value.numpy() for name, value in held.items()}
+    return {name: value.numpy() for name, value in held.items()}, marked
 
 
 def follow(

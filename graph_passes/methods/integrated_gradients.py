@@ -31,6 +31,7 @@ from ..graph.tensors import numpy_type
 from ..graph.twins import TwinEmitter
 from ..heads.along import POINTS, moved, points_at_once, scores_at, slopes_at
 from ..heads.asking import WEIGHTS, add_baseline_input, added_up, ask, gradient_refusals, per_token
+from ..heads.halves import Halves, in_turns
 from ..heads.loop import looped, with_delta
 from ..heads.quadrature import ADAPTIVE, NAMES, quadrature_rule
 from ..rules.table import GRADIENT
@@ -45,6 +46,8 @@ ALPHAS = f"{RESERVED}alphas"
 # Unless asked otherwise: to 1 % of the score's difference, in at most so many passes; and the
 # passes of a fixed rule.
 TOLERANCE, MOST_STEPS, FIXED_STEPS = 0.01, 200, 50
+# Rules of which the error has one sign along the whole path, which halves do not show.
+_ONE_SIDED = ("left", "right")
 # Points at once in a file.
 _AT_ONCE = 2
 # The forward pass at both ends; no walk goes through it.
@@ -178,17 +181,26 @@ def stages(subject: Subject, options: Chosen, width: int | None) -> Stages:
     if options["quadrature"] == ADAPTIVE:
         tolerances = options["tolerance"], options["map_tolerance"]
         return Stages(ends, along=Adaptive(path_gradients(subject), steps, *tolerances))
-    rows = _rows(options["quadrature"], steps, subject)
-    return Stages(ends, along=Repeated(gradient_chunk(subject), rows, steps))
+    told = options["quadrature"] not in _ONE_SIDED
+    rows = _rows(options["quadrature"], steps, subject, turns=told)
+
+    def halves(size: int, rows: Mapping[str, np.ndarray]) -> Halves | None:
+        del rows
+        found = in_turns(steps, size) if told else None
+        return None if found is None else found[1]
+
+    return Stages(ends, along=Repeated(gradient_chunk(subject), rows, steps, halves))
 
 
-def _rows(quadrature: str, steps: int, subject: Subject):
+def _rows(quadrature: str, steps: int, subject: Subject, turns: bool = False):
     points, weights = quadrature_rule(quadrature, steps)
     dtype = numpy_type(subject.start.dtype)
 
     def rows(size: int, feeds: Mapping[str, Any]) -> Mapping[str, np.ndarray]:
         del feeds
-        found = chunks_of(points, weights, size, dtype)
+        turned = in_turns(steps, size) if turns else None
+        order = slice(None) if turned is None else turned[0]
+        found = chunks_of(points[order], weights[order], size, dtype)
         return dict(zip((ALPHAS, WEIGHTS), found, strict=True))
 
     return rows
