@@ -236,7 +236,8 @@ def collected(
         results: by name.
         target: as it was asked for.
     """
-    baseline_score = results.get(finish.BASELINE_SCORE)
+    baseline_score, map_error = results.get(finish.BASELINE_SCORE), results.get(MAP_ERROR)
+    not_known = map_error is None or bool(np.isnan(map_error).any())
     attributions = {
         name: results[key].astype(np.float32, copy=False) for key, name in plan.attributions.items()
     }
@@ -250,6 +251,6 @@ def collected(
         outputs={tensor.name: results[tensor.name] for tensor in subject.graph.outputs},
         steps=int(results[PASSES].max()) if PASSES in results else None,
         residual=results.get(RESIDUAL),
-        map_error=results.get(MAP_ERROR),
+        map_error=None if not_known else map_error,
         provider=plan.provider,
     )

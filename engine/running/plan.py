@@ -290,6 +290,8 @@ class Plan:
         found, marked = run_rows(session, feeds, rows, _nothing_yet(session), progress, marks)
         totals = [self._flat({k: v[k].numpy() for k in self.attributions}) for v in marked]
         whole = self._flat(found)
+        # Whether the halves tell depends on how many rows go at once: NaN is "not known".
+        found[MAP_ERROR] = np.full(len(whole), np.nan)
         if halves is not None and len(totals) == 2 and whole.shape[1] >= _FEWEST_ELEMENTS:
             found[MAP_ERROR] = error_by_halves(halves, *totals, whole)
         return found
