@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,8 +10,11 @@ import numpy as np
 
 from .. import InvalidInputError, OnnxplainError, UnsupportedModelError
 from ..graph_passes.graph.dims import describe
+from ..graph_passes.graph.names import RESERVED
 from ..graph_passes.graph.tensors import is_float, numpy_type
 from ..graph_passes.select.subject import Source, Subject, describe_target
+
+logger = logging.getLogger("onnxplain")
 
 
 def check_inputs(subject: Subject, x: Any) -> dict[str, np.ndarray]:
@@ -139,9 +143,32 @@ def _check_index(subject: Subject, target: tuple, count: int) -> np.ndarray:
     return np.broadcast_to(np.asarray(target, np.int64), (count, len(target)))
 
 
+def tell_of_others(subject: Subject) -> None:
+    """One line where another output could be meant as well."""
+    if subject.others:
+        logger.warning(chosen_output(subject))
+
+
+def chosen_output(subject: Subject) -> str:
+    """Which output is explained, and which others there are."""
+    shape = describe(subject.output.shape)
+    return (
+        f"explaining the output {subject.output.name!r} {shape}; the model also has "
+        f"{', '.join(subject.others)} (--output NAME, in Python output=, says otherwise)"
+    )
+
+
 def if_out_of_range(subject: Subject, target: Any, error: OnnxplainError) -> OnnxplainError:
-    """What to raise when the graph failed: for a target that only the run found too large, that."""
-    if "indice" not in str(error) or target is None:
+    """What to raise when the graph failed: for a target that only the run found too large, that.
+
+    The nodes that look a target up are ours; the file's own may look up something else.
+    """
+    text = str(error)
+    if "indice" not in text.lower():
+        return error
+    if f"Name:'{RESERVED}" not in text:
+        return InvalidInputError(f"the model itself cannot be run on this input: {text}")
+    if target is None:
         return error
     return InvalidInputError(
         f"target {target!r} is out of range of {subject.output.name!r} "
@@ -176,13 +203,19 @@ def check_baseline(source: Source, baseline: np.ndarray, x: np.ndarray) -> np.nd
 def check_baseline_values(source: Source, baseline: Any) -> np.ndarray:
     """The baseline as finite numbers of the explained tensor's type and rank.
 
+    Of token ids it may be ids as well (whole numbers): the rows that they stand for are taken.
+
     Raises:
         InvalidInputError: not numbers, NaN, or more axes than the input has.
     """
     try:
-        array = as_array(baseline).astype(numpy_type(source.start.dtype))
+        array = as_array(baseline)
+        ids = source.embedded and array.dtype.kind in "iu" and _has_ids(source, array)
+        array = array if ids else array.astype(numpy_type(source.start.dtype))
     except (TypeError, ValueError) as error:
         raise InvalidInputError(f"baseline is no array of numbers: {baseline!r}") from error
+    if ids:
+        array = _rows_of_ids(source, array).astype(numpy_type(source.start.dtype))
     if not np.isfinite(array).all():
         raise InvalidInputError("baseline holds NaN or infinite values")
     rank = len(source.start.shape)
@@ -192,3 +225,27 @@ def check_baseline_values(source: Source, baseline: Any) -> np.ndarray:
             f"{describe(source.start.shape)}"
         )
     return array.reshape((1,) * (rank - array.ndim) + array.shape)
+
+
+def _has_ids(source: Source, array: np.ndarray) -> bool:
+    """Whether whole numbers are ids: those of an array that may stand where the input does."""
+    return array.ndim <= len(source.input.shape or [])
+
+
+def _rows_of_ids(source: Source, ids: np.ndarray) -> np.ndarray:
+    """The embedding's rows of token ids, such as those of padding.
+
+    Raises:
+        InvalidInputError: ids that it does not have, or that several embeddings look up.
+    """
+    table = source.table
+    if table is None:
+        raise InvalidInputError(
+            f"baseline: ids of {source.input.name!r} go to several embeddings; give the rows "
+            f"themselves, {describe(source.start.shape)}"
+        )
+    if ids.size and not (-len(table) <= ids.min() and ids.max() < len(table)):
+        raise InvalidInputError(
+            f"baseline: expected ids of 0 to {len(table) - 1}, got {ids.min()} to {ids.max()}"
+        )
+    return table[ids]

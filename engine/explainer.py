@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import onnx
 
-from .. import InvalidInputError
 from ..graph_passes import finish
 from ..graph_passes.graph.limits import Limits, in_force, within
-from ..graph_passes.select.subject import select
+from ..graph_passes.select.subject import negated, select
 from ..models.card import ModelCard
+from ..models.variants import Shapes
 from .baselines import (
     GIVEN,
     black_of,
@@ -25,7 +25,7 @@ from .baselines import (
     tell_of_zeros,
     whole_baselines,
 )
-from .checks import check_inputs, check_target, if_out_of_range
+from .checks import check_inputs, check_target, if_out_of_range, tell_of_others
 from .explanation import Explanation, collected
 from .facts import described, facts_of, write_facts
 from .files.model_files import write_model
@@ -44,12 +44,11 @@ from .scores import Scorer, Scores
 from .soundness import (
     Verification,
     not_finite,
-    outputs_error,
     raise_not_finite,
     warn_of_misses,
 )
-from .targets import in_numbers
-from .verification import gradient_error
+from .targets import Against, in_numbers
+from .verification import compared_outputs, verified
 
 
 class Explainer:
@@ -73,7 +72,8 @@ class Explainer:
             there is a tolerance and "gauss-legendre" elsewhere. An exported file cannot choose
             points on the way: with "adaptive" it has points of "gauss-legendre".
         rule: DeepLIFT's rule for nonlinearities: "rescale" (None) or "reveal-cancel".
-        output: name of the output to explain; None takes the card's, or finds it.
+        output: name of the output to explain, or of any other tensor of the graph; None takes the
+            card's, or finds it.
         input: name of the input to attribute to, or several names: IG and DeepLIFT then share the
             difference of the scores out over all of them, and `attribution` and `baseline` are
             dicts by name. None finds one.
@@ -84,6 +84,8 @@ class Explainer:
         threads: threads inside one operator; None lets ONNX Runtime choose.
         card: how a picture becomes the input; None finds it, beside the file or in its metadata.
             One that was assumed (`card.assumed`) counts as none for the baseline.
+        shapes: {input: lengths}, for lengths that the file leaves open (which recurrent layers must
+            know) or has wrong; None among them leaves one as the file has it.
         limits: what the model may cost; None: the defaults.
         options: what else the method takes; see `onnxplain.methods()`. `map_tolerance=0.05` lets
             Integrated Gradients go on until `map_error`, too, is at most that. Of the arguments
@@ -117,6 +119,7 @@ class Explainer:
         providers: str | Sequence[str] | None = None,
         threads: int | None = None,
         card: ModelCard | None = None,
+        shapes: Shapes | None = None,
         limits: Limits | None = None,
         **options: Any,
     ):
@@ -126,15 +129,16 @@ class Explainer:
         what: dict[str, Any] = {"output": output, "input": input, "score": score}
         self._settings = settings_of(method, named, options, **how)
         # What a pickle holds beside the model, its card and the baselines.
-        self._arguments = {"method": method, **named, **options, **how, **what}
+        self._arguments = {"method": method, **named, **options, **how, **what, "shapes": shapes}
         self.method = method
         self._compares = self._settings.method.takes("baseline")
-        self._file = file = opened(model)
+        file = opened(model, shapes)
         self.card = file.card if card is None else card
         wanted = output if output is not None else (self.card.output if self.card else None)
-        self._plans: dict[tuple[int | None, bool], Plan] = {}
+        self._file = file = file.with_output(wanted)
+        self._plans: dict[tuple[int | None, bool, bool], Plan] = {}
         self._several = is_set(self._settings.method, baseline)
-        with BUILDING, within(limits), blamed_on_file(file.given):
+        with BUILDING, within(limits), blamed_on_file(file.readable):
             self._limits = in_force()
             self.subject = select(file.graph(), input, wanted, score)
             self.feature_map, self._doubt = names_of_maps(self._settings, self.subject)
@@ -143,7 +147,8 @@ class Explainer:
         self._started_from = default_of(self.card, self.subject) if baseline is None else GIVEN
         self._scorer = Scorer(self.subject, self._settings)
         self._untold = baseline is None and self._compares and black_of(self.card) is None
-        if file is not model:
+        if not isinstance(model, Model):
+            tell_of_others(self.subject)
             file.let_go()
         given_back_after(self)
 
@@ -205,14 +210,15 @@ class Explainer:
             x: array [N, ...] as the model takes it, or {input name: array}.
             target: None (each input's own top class), a class, N classes, or an index tuple after
                 the batch axis. K classes for one input give K explanations, which share the
-                forward pass. A class may be named by its label, or as "top1", "top2" ...
+                forward pass. A class may be named by its label, or as "top1", "top2" ...;
+                "not cat", "-0": what speaks against it, of which the score is times -1.
             baseline: another baseline for this call.
             progress: called with (passes done, passes in all) as work goes on.
 
         Raises:
             InvalidInputError: what was handed in does not fit the model.
         """
-        blamed = blamed_on_file(self._file.given)
+        blamed = blamed_on_file(lambda: self._file.readable)
         with at_work(), within(self._limits), np.errstate(all="ignore"), blamed:
             return self._explained(x, target, baseline, progress)
 
@@ -224,9 +230,11 @@ class Explainer:
         count = len(source) if source.ndim else 1
         check_rows(self.subject, feeds, count)
         target = self._in_numbers(target, feeds, count)
+        against = isinstance(target, Against)
+        target = target.target if against else target
         targets = check_target(self.subject, target, count)
         several = self._several if baseline is None else is_set(self._settings.method, baseline)
-        plan = self._plan(targets.shape[1] if targets.ndim == 2 else None, several)
+        plan = self._plan(targets.shape[1] if targets.ndim == 2 else None, several, against)
         baselines = self._whole_baselines(feeds, baseline, several)
         parts = parted(
             self.subject, self._settings, plan, feeds, baselines, targets, count, several
@@ -236,12 +244,12 @@ class Explainer:
         e = collected(self.subject, plan, results, target)
         steps = self.steps if e.steps is None else e.steps
         origin = origin_of(self.subject, e, self.card, feeds, self._doubt)
-        e = replace(e, feature_map=self.feature_map, steps=steps, origin=origin)
+        e = replace(e, feature_map=self.feature_map, steps=steps, origin=origin, against=against)
         found = not_finite(e)
         if found is not None:
             what, row = found
             raise_not_finite(what, plan, parts.given(row // parts.size))
-        warn_of_misses(e, self._settings.options)
+        warn_of_misses(self.subject, e, self._settings.options)
         return e
 
     def _in_numbers(self, target: Any, feeds: Mapping[str, np.ndarray], count: int) -> Any:
@@ -302,30 +310,18 @@ class Explainer:
                 quantiser's steps explain.
             InvalidInputError: what was handed in does not fit the model.
         """
-        e = self(x, target)
-        feeds = check_inputs(self.subject, x)
-        if len(e.score) != 1:
-            raise InvalidInputError(f"verify takes one input and one target, got {len(e.score)}")
-        outputs = self.check_outputs(feeds, e)
-        gradient = None
-        if self._file.precision != "quantised":
-            with within(self._limits):
-                gradient = gradient_error(self.subject, feeds, e.target, self._settings)
-        delta = None if e.relative_delta is None else float(e.relative_delta.max())
-        return Verification(outputs, gradient, delta)
+        return verified(self, x, target)
 
     def check_outputs(self, x: Any, e: Explanation) -> float:
         """How far an explanation's outputs are from what ONNX Runtime makes of the file itself.
 
         Returns:
-            The largest difference, as a part of the largest number of that output.
+            See `Verification.outputs`.
 
         Raises:
             UnsupportedModelError: more than rounding and, for 8-bit files, a quantiser's steps.
         """
-        with within(self._limits):
-            file = self._run_file(check_inputs(self.subject, x))
-        return outputs_error(e.outputs, file, self._file.precision)
+        return compared_outputs(self, check_inputs(self.subject, x), e)
 
     def export(
         self, path: str | os.PathLike[str], *, baseline_input: bool = False
@@ -364,16 +360,17 @@ class Explainer:
 
     def _tell_of_zeros(self) -> None:
         """One line, once, where a baseline had to be assumed."""
-        if self._untold:
-            self._untold = False
+        untold, self._untold = self._untold, False
+        if untold:
             tell_of_zeros()
 
-    def _plan(self, width: int | None, several: bool) -> Plan:
-        key = width, several
+    def _plan(self, width: int | None, several: bool, against: bool = False) -> Plan:
+        key = width, several, against
         if key not in self._plans:
             with BUILDING:
                 if key not in self._plans:
-                    self._plans[key] = Plan(self.subject, self._settings, *key)
+                    subject = negated(self.subject) if against else self.subject
+                    self._plans[key] = Plan(subject, self._settings, width, several)
         return self._plans[key]
 
     def _baselines_of(self, baseline: Any, several: bool) -> dict[str, np.ndarray]:
@@ -394,5 +391,5 @@ class Explainer:
     def _run_file(
         self, feeds: Mapping[str, np.ndarray], names: Sequence[str] | None = None
     ) -> dict[str, np.ndarray]:
-        settings = self._settings
-        return self._file.session(settings.providers, settings.threads).run(feeds, names)
+        how = self._settings.providers, self._settings.threads
+        return self._file.session(*how).run(feeds, names)

@@ -53,6 +53,7 @@ class Explanation:
             standard error. Else, and of fewer than 100 elements but for adaptive paths, None.
         provider: the ONNX Runtime provider that ran it.
         origin: what it was made of, for pictures; it counts for nothing in a comparison.
+        against: whether the scores are times -1: what speaks against the target.
     """
 
     method: str
@@ -67,6 +68,7 @@ class Explanation:
     map_error: np.ndarray | None = None
     provider: str = ""
     origin: Origin | None = None
+    against: bool = False
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Explanation):

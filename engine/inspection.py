@@ -23,6 +23,7 @@ from ..graph_passes.select.feature_map import find_feature_map
 from ..graph_passes.select.subject import Subject, select
 from ..models.card import ModelCard, assume_card, locate_card, read_card
 from ..models.text import shown
+from ..models.variants import Shapes
 from .model import Model, opened
 from .running.given import blamed_on_file
 
@@ -39,6 +40,7 @@ class Inspection:
         input: name, type and shape of the input that attributions belong to.
         outputs: the same for each output.
         output: name of the output that is explained.
+        others: outputs that could be meant as well, where none was named.
         score: the score tensor's name, shape and what was left out behind it, in words.
         feature_map: Grad-CAM's tensor, or None where it has none.
         feature_map_reason: why that one, or why none.
@@ -66,6 +68,7 @@ class Inspection:
     producer: str
     quantisation: str | None
     inputs: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
 
     # It holds lists and dicts.
     __hash__ = None  # pyright: ignore[reportAssignmentType]
@@ -83,9 +86,10 @@ def inspect(
     layer: str | None = None,
     output: str | None = None,
     card: ModelCard | None = None,
+    shapes: Shapes | None = None,
     limits: Limits | None = None,
 ) -> Inspection:
-    """Report what would be explained, without running anything.
+    """Report what would be explained, without running anything; arguments as `Explainer`'s.
 
     Raises:
         UnsupportedModelError: the file is no readable model, is above a limit, or has no float
@@ -93,22 +97,19 @@ def inspect(
         InvalidInputError: `layer` or `output` names nothing.
     """
     with within(limits), blamed_on_file(model):
-        return _inspected(model, layer, output, card)
+        return _inspected(opened(model, shapes), layer, output, card)
 
 
 def _inspected(
-    model: str | os.PathLike[str] | bytes | onnx.ModelProto,
-    layer: str | None,
-    output: str | None,
-    card: ModelCard | None,
+    file: Model, layer: str | None, output: str | None, card: ModelCard | None
 ) -> Inspection:
-    file = opened(model)
-    graph, proto = file.graph(), file.proto
     if card is None:
         card, note = card_or_assumption(file)
     else:
         note = "given"
     wanted = output if output is not None else (card.output if card is not None else None)
+    file = file.with_output(wanted)
+    graph, proto = file.graph(), file.proto
     subject = select(graph, output=wanted)
     nodes = find_reach(subject.graph, [subject.start], [subject.logits]).nodes
     found, reason = _feature_map(subject, layer)
@@ -117,6 +118,7 @@ def _inspected(
         inputs=[_described(t) for t in graph.inputs],
         outputs=[_described(t) for t in graph.outputs],
         output=subject.output.name,
+        others=list(subject.others),
         score=_score_text(subject),
         feature_map=found,
         feature_map_reason=reason,
@@ -140,7 +142,7 @@ def table(found: Inspection) -> list[tuple[str, str]]:
         ("explained input", shown(found.input)),
         ("preprocessing", _card_text(found)),
         ("outputs", _lines(found.outputs)),
-        ("explained score", shown(found.score)),
+        ("explained score", _score_row(found)),
         ("feature map", shown(f"{found.feature_map or 'none'}: {found.feature_map_reason}")),
         (
             "operators on the path",
@@ -157,6 +159,11 @@ def table(found: Inspection) -> list[tuple[str, str]]:
     texts += [f"not {k}: {'; '.join(reasons)}" for k, reasons in others.items() if reasons]
     rows.append(("further methods", _lines(texts)))
     return rows
+
+
+def _score_row(found: Inspection) -> str:
+    others = ", ".join(found.others)
+    return _lines([found.score, *([f"not {others} (--output says otherwise)"] if others else [])])
 
 
 def _lines(texts: Iterable[str]) -> str:
@@ -241,6 +248,8 @@ def _described(tensor: gs.Variable) -> str:
 
 def _score_text(subject: Subject) -> str:
     shape = describe(subject.logits.shape)
+    if subject.is_map and subject.classes == 1:
+        shape = f"{shape}, summed over the predicted foreground"
     left_out = [f"its final {subject.activation}"] if subject.activation else []
     left_out += ["its last quantiser"] if subject.quantised else []
     doubt = ""

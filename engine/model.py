@@ -10,10 +10,13 @@ from typing import TypeAlias
 import onnx
 import onnx_graphsurgeon as gs
 
+from .. import InvalidInputError
 from ..graph_passes import finish
 from ..graph_passes.prepare.decompositions.quantisation import QUANTISED
 from ..models.card import ModelCard, find_card
 from ..models.load import load, load_with_sha256
+from ..models.variants import Shapes, all_known, with_output, with_shapes, without_zipmaps
+from .running.given import problem_in_runtime
 from .running.locks import BUILDING
 from .running.prepared import prepared
 from .running.session import Session, open_session
@@ -26,6 +29,11 @@ Given: TypeAlias = "str | os.PathLike[str] | bytes | onnx.ModelProto"
 class Model:
     """A model that was read once.
 
+    Args:
+        given: path, bytes or onnx.ModelProto.
+        shapes: of inputs, instead of those that the file gives them.
+        output: a tensor of the graph that is an output, too.
+
     Attributes:
         given: path, bytes or onnx.ModelProto.
         path: where it was read from, or None.
@@ -36,13 +44,19 @@ class Model:
 
     Raises:
         UnsupportedModelError: it cannot be read, or is no model.
+        InvalidInputError: shapes or an output that do not fit it.
     """
 
-    def __init__(self, given: Given):
+    def __init__(self, given: Given, shapes: Shapes | None = None, output: str | None = None):
         self.given = given
+        self._shapes, self._output = dict(shapes or {}), output
         self.path = given if isinstance(given, str | os.PathLike) else None
         with phase("load"):
             proto, self.sha256 = load_with_sha256(given)
+            self._change(proto)
+        self._check_shapes(proto)
+        self._outputs = {output.name for output in proto.graph.output}
+        self._variants: dict[str, Model] = {}
         self._proto: onnx.ModelProto | None = proto
         self.metadata = {entry.key: entry.value for entry in proto.metadata_props}
         names = {f"{n.domain}.{n.op_type}" if n.domain else n.op_type for n in proto.graph.node}
@@ -63,15 +77,55 @@ class Model:
     def proto(self) -> onnx.ModelProto:
         """The model itself, which nobody changes; read again where it was let go."""
         proto = self._proto
-        return load(self.given) if proto is None else proto
+        if proto is None:
+            self._change(proto := load(self.given))
+        return proto
+
+    def _change(self, proto: onnx.ModelProto) -> None:
+        """What is read otherwise than the file has it, in place."""
+        without_zipmaps(proto)
+        if self._shapes:
+            with_shapes(proto, self._shapes)
+        if self._output is not None:
+            with_output(proto, self._output)
+
+    def _check_shapes(self, proto: onnx.ModelProto) -> None:
+        """Try lengths that were given by running the file, where there are no open ones left."""
+        if not self._shapes or not all_known(proto):
+            return
+        copy = onnx.ModelProto()
+        copy.CopyFrom(proto)
+        problem = problem_in_runtime(copy)
+        if problem is not None:
+            given = ", ".join(f"{name} {list(shape)}" for name, shape in self._shapes.items())
+            raise InvalidInputError(f"the model does not run with {given}: {problem}")
+
+    @property
+    def readable(self) -> Given:
+        """What stands for the model where it is read again: as given, or as it was changed."""
+        return self.given if not self._shapes and self._output is None else self.proto
+
+    def with_output(self, name: str | None) -> Model:
+        """The model with one more tensor among its outputs; itself where it is one of them."""
+        if name is None or name in self._outputs:
+            return self
+        with BUILDING:
+            if name not in self._variants:
+                self._variants[name] = Model(self.given, self._shapes, name)
+            return self._variants[name]
 
     def let_go(self) -> None:
         """Keep the weights no longer, which sessions and prepared graphs have of their own."""
         self._proto = None
+        for variant in self._variants.values():
+            variant.let_go()
 
     def graph(self) -> gs.Graph:
         """In the canonical dialect, within the limits in force; the caller may change it."""
-        return prepared(self.given, lambda: self.proto, self.sha256)
+        key = self.sha256
+        if self._shapes or self._output is not None:
+            key = repr((key, sorted(self._shapes.items()), self._output))
+        return prepared(self.readable, lambda: self.proto, key)
 
     def session(
         self, providers: str | Sequence[str] | None = None, threads: int | None = None
@@ -81,10 +135,10 @@ class Model:
         with BUILDING:
             found = self._sessions.get(key)
             if found is None or found.lost:
-                found = self._sessions[key] = open_session(self._runnable(), providers, threads)
+                found = self._sessions[key] = open_session(self.runnable(), providers, threads)
             return found
 
-    def _runnable(self) -> onnx.ModelProto:
+    def runnable(self) -> onnx.ModelProto:
         """The model, of a version that ONNX Runtime knows, whatever it uses of a newer one."""
         proto = self.proto
         if proto.ir_version <= finish.IR_VERSION:
@@ -95,6 +149,8 @@ class Model:
         return older
 
 
-def opened(model: Given | Model) -> Model:
+def opened(model: Given | Model, shapes: Shapes | None = None) -> Model:
     """The model, opened unless it is already."""
-    return model if isinstance(model, Model) else Model(model)
+    if not isinstance(model, Model):
+        return Model(model, shapes)
+    return Model(model.given, shapes) if shapes else model

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ import onnx
 from .. import OnnxplainError, UnsupportedModelError
 from ..graph_passes.graph.names import baseline_twin_of, is_own, rule_of
 from ..graph_passes.methods import find_method
+from ..graph_passes.select.subject import Subject
 from .explanation import Explanation
 from .other_baselines import other_baselines
 from .running.plan import Plan
@@ -30,7 +31,8 @@ class Verification(NamedTuple):
 
     Attributes:
         outputs: the largest difference of the explaining graph's outputs from the file's own, as a
-            part of the largest number in that output.
+            part of the largest number in that output. Of an output that rounding alone moves by
+            more than the tolerance (tiny values of a Sigmoid, say) what rounding does not explain.
         gradient: the error of the score's gradient against differences along itself, relative; None
             where that cannot be measured (token ids, quantisers, a gradient of 0).
         delta: |delta| / |score - baseline score|; None for methods that owe no sum.
@@ -53,10 +55,25 @@ def precision_of(model: onnx.ModelProto, quantised: bool) -> str:
     return "half" if (kinds | casts) & set(half) else "float"
 
 
+def tolerance_of(precision: str) -> float:
+    """How far outputs may be from the file's own, as a part of their largest number."""
+    return _CLOSE[precision]
+
+
 def outputs_error(
-    found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], precision: str
+    found: Mapping[str, np.ndarray],
+    expected: Mapping[str, np.ndarray],
+    precision: str,
+    doubt: Callable[[str, np.ndarray, np.ndarray], float] | None = None,
 ) -> float:
     """The largest difference of outputs, relative to each one's largest number.
+
+    Args:
+        found: by the explaining graph.
+        expected: the file's own.
+        precision: from `precision_of`.
+        doubt: a second look at an output that differs by more than the tolerance: what of that
+            rounding does not explain; see `conditioning`.
 
     Raises:
         UnsupportedModelError: more than rounding.
@@ -66,6 +83,9 @@ def outputs_error(
         if not isinstance(right, np.ndarray) or right.dtype.kind not in "fiu" or not right.size:
             continue
         error = _difference(np.asarray(found[key]), right)
+        if error > _CLOSE[precision] and doubt is not None:
+            beyond = doubt(key, np.asarray(found[key]), right)
+            error = beyond if beyond <= _CLOSE[precision] else error
         if error > worst:
             worst, name = error, key
     if worst > _CLOSE[precision]:
@@ -93,11 +113,12 @@ def _difference(found: np.ndarray, right: np.ndarray) -> float:
     return float(np.nanmax(wide) / max(size, 1e-6))
 
 
-def warn_of_misses(e: Explanation, options: Mapping[str, Any]) -> None:
+def warn_of_misses(subject: Subject, e: Explanation, options: Mapping[str, Any]) -> None:
     """A line for each thing that an explanation falls short of."""
     warn_of_delta(e, options.get("tolerance"))
     warn_of_map_error(e, options.get("map_tolerance"))
     warn_of_empty_maps(e)
+    warn_of_nothing_predicted(subject, e)
 
 
 def warn_of_map_error(e: Explanation, tolerance: float | None) -> None:
@@ -153,6 +174,18 @@ def warn_of_empty_maps(e: Explanation) -> None:
             f"{e.method}: the map{rows} is empty: at {e.feature_map!r} nothing speaks for the "
             "class (all weighted sums are negative or 0)"
         )
+
+
+def warn_of_nothing_predicted(subject: Subject, e: Explanation) -> None:
+    """One line where a class of pixels was asked for, and none is predicted to be of it."""
+    if not subject.is_map or isinstance(e.target, tuple):
+        return
+    parts = e.attribution.values() if isinstance(e.attribution, dict) else [e.attribution]
+    for row, (score, target) in enumerate(zip(e.score, e.target, strict=True)):
+        if score == 0 and not any(part[row].any() for part in parts):
+            what = "foreground" if subject.classes == 1 else f"class {target}"
+            rows = "" if len(e.score) == 1 else f" of row {row}"
+            logger.warning(f"{e.method}: no pixel{rows} is predicted as {what}: the map is empty")
 
 
 def not_finite(e: Explanation) -> tuple[str, int] | None:

@@ -1,9 +1,9 @@
-"""Targets as people name them: a class index, a label, top1, top2 ..., an index tuple."""
+"""Targets as people name them: a class, a label, top1, top2 ..., an index tuple, or "not" those."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ from ..models.labels import find_label
 from .checks import check_target
 
 _TOP = re.compile(r"top([0-9]{1,9})")
+_NOT = re.compile(r"not\s+(.+)", re.DOTALL)
 _INDEX = re.compile(r"-?[0-9]{1,18}")
 _TUPLE = re.compile(r"[0-9]{1,18}(\s*,\s*[0-9]{1,18})+")
 
@@ -27,13 +28,25 @@ class Rank(NamedTuple):
     place: int
 
 
-def target_of(text: str, subject: Subject, labels: Sequence[str] | None) -> Target | Rank:
-    """What a text names: -1 for top1, a rank, a class, or an index tuple.
+class Against(NamedTuple):
+    """What speaks against a target: the score times -1; or against a list of classes."""
+
+    target: Any
+
+
+def target_of(text: str, subject: Subject, labels: Sequence[str] | None) -> Any:
+    """What a text names: -1 for top1, a rank, a class, or an index tuple; or `Against` one of them.
 
     Raises:
         InvalidInputError: no label is that, or the class is out of range.
     """
     text = text.strip()
+    against = _NOT.fullmatch(text)
+    if text == "-0":
+        return Against(target_of("0", subject, labels))
+    if against and text not in (labels or ()):
+        found = target_of(against[1], subject, labels)
+        return found.target if isinstance(found, Against) else Against(found)
     rank = _TOP.fullmatch(text)
     if rank:
         return _checked_rank(int(rank[1]), subject)
@@ -80,6 +93,8 @@ def in_numbers(
 ) -> Any:
     """A target as `Explainer` takes it, with every text replaced by what it names.
 
+    Of "not" targets an `Against` of that.
+
     Args:
         target: a text, or a list that may hold some; anything else is given back.
         subject: what is explained.
@@ -91,14 +106,21 @@ def in_numbers(
         InvalidInputError: see `target_of`.
     """
     if isinstance(target, str):
-        found = target_of(target, subject, labels)
-        if isinstance(found, Rank):
-            return [class_in_place(row, found.place) for row in _rows(scores(), count)]
-        return found
-    texts = isinstance(target, list) and any(isinstance(one, str) for one in target)
+        target = target_of(target, subject, labels)
+    if isinstance(target, Against):
+        return Against(in_numbers(target.target, subject, labels, count, scores))
+    if isinstance(target, Rank):
+        return [class_in_place(row, target.place) for row in _rows(scores(), count)]
+    texts = isinstance(target, list) and any(isinstance(one, str | Rank) for one in target)
     if not texts:
         return target
     named = [target_of(t, subject, labels) if isinstance(t, str) else t for t in target]
+    against = [isinstance(one, Against) for one in named]
+    if all(against):
+        named = [one.target for one in named]
+        return Against(in_numbers(named, subject, labels, count, scores))
+    if any(against):
+        raise InvalidInputError("a list of targets is 'not' those classes, or those: not both")
     if any(isinstance(one, tuple) and not isinstance(one, Rank) for one in named):
         raise InvalidInputError("an index tuple stands alone: give one target")
     if not any(isinstance(one, Rank) for one in named):
@@ -120,3 +142,31 @@ def _rows(scores: np.ndarray, count: int) -> list[np.ndarray]:
     if scores.shape[:1] != (count,):
         raise InvalidInputError("top2 and below need an output with a row for each input")
     return list(scores.reshape(count, -1))
+
+
+def groups(asked: Iterable[Any]) -> list[Any]:
+    """What is explained together: all classes; all that are asked against.
+
+    An index tuple asks for a graph of its own.
+    """
+    targets = list(dict.fromkeys(asked))
+    against = [target.target for target in targets if isinstance(target, Against)]
+    own = [target for target in targets if not isinstance(target, Against)]
+    return [*_together(own), *map(Against, _together(against))]
+
+
+def _together(targets: Sequence[Target]) -> list[Any]:
+    classes = [target for target in targets if isinstance(target, int)]
+    return [*([classes] if classes else []), *(t for t in targets if isinstance(t, tuple))]
+
+
+def listed(group: Any) -> Sequence[Any]:
+    """The targets of one of `groups`."""
+    if isinstance(group, Against):
+        return [Against(target) for target in listed(group.target)]
+    return group if isinstance(group, list) else [group]
+
+
+def plain(target: Any) -> Any:
+    """What is asked for or against."""
+    return target.target if isinstance(target, Against) else target

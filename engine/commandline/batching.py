@@ -10,7 +10,18 @@ import click
 
 from ... import OnnxplainError
 from ...models.text import shown
-from .options import CARD, LABELS, LIMIT, MODEL, PROVIDER, TARGETS, ForMethods, examples
+from .options import (
+    CARD,
+    LABELS,
+    LIMIT,
+    MODEL,
+    OUTPUT,
+    PROVIDER,
+    SHAPE,
+    TARGETS,
+    ForMethods,
+    examples,
+)
 from .terminal import complain, progress_bar
 
 if TYPE_CHECKING:
@@ -86,6 +97,8 @@ if TYPE_CHECKING:
     metavar="[ADDRESS]",
     help="Run on a Ray cluster: the one at ADDRESS, or a new one on this machine.",
 )
+@OUTPUT
+@SHAPE
 @CARD
 @LABELS
 @PROVIDER

@@ -16,7 +16,9 @@ from .options import (
     LABELS,
     LIMIT,
     MODEL,
+    OUTPUT,
     RUNNING,
+    SHAPE,
     TARGETS,
     ForMethods,
     examples,
@@ -37,6 +39,8 @@ from .terminal import complain, print_lines, progress_bar
 @click.argument("images", nargs=-1, required=True, type=click.Path(), metavar="IMAGE...")
 @click.option("-r", "--recursive", is_flag=True, help="Also take folders in folders.")
 @TARGETS
+@OUTPUT
+@SHAPE
 @CARD
 @LABELS
 @click.option("--no-pictures", is_flag=True, help="Write arrays and records only.")
@@ -145,6 +149,8 @@ def _explain(
 @MODEL
 @click.option("-o", "--output-file", "file", required=True, metavar="FILE", help="File to write.")
 @click.option("--baseline-input", is_flag=True, help="Make the baseline an input of the file.")
+@OUTPUT
+@SHAPE
 @CARD
 @LIMIT
 def export(model: str, file: str, **chosen: Any) -> int:

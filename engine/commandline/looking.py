@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
 
@@ -12,6 +13,8 @@ from .options import (
     CARD,
     LIMIT,
     MODEL,
+    OUTPUT,
+    SHAPE,
     examples,
 )
 from .terminal import complain, print_table
@@ -31,7 +34,8 @@ from .terminal import complain, print_table
     metavar="NAME",
     help="Grad-CAM's feature map, by tensor or node name. Default: found.",
 )
-@click.option("--output", metavar="NAME", help="The output to explain. Default: found.")
+@OUTPUT
+@SHAPE
 @CARD
 @click.option(
     "--trace-delta",
@@ -45,6 +49,7 @@ def inspect(
     model: str,
     layer: str | None,
     output: str | None,
+    shapes: Any,
     card: str | None,
     image: str | None,
     as_json: bool,
@@ -56,12 +61,14 @@ def inspect(
     from ..inspection import inspect as inspect_model
     from ..inspection import table
 
-    found = inspect_model(model, layer=layer, output=output, card=read_card(card) if card else None)
+    found = inspect_model(
+        model, layer=layer, output=output, card=read_card(card) if card else None, shapes=shapes
+    )
     rows, record = table(found), asdict(found)
     if image is not None:
         from ..commands.trace import trace_image, trace_rows
 
-        traced = trace_image(model, image, card_file=card, output=output)
+        traced = trace_image(model, image, card_file=card, output=output, shapes=shapes)
         rows += trace_rows(traced)
         record["trace_delta"] = [asdict(node) for node in traced]
     if as_json:

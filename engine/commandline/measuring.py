@@ -15,7 +15,9 @@ from .options import (
     LABELS,
     LIMIT,
     MODEL,
+    OUTPUT,
     PROVIDER,
+    SHAPE,
     TARGET,
     ForMethods,
     examples,
@@ -39,6 +41,8 @@ from .terminal import complain, progress_bar
 @click.option("-o", "--output-dir", "folder", required=True, metavar="DIR", help="Where to write.")
 @EVALUATION
 @TARGET
+@OUTPUT
+@SHAPE
 @CARD
 @LABELS
 @PROVIDER
@@ -108,6 +112,8 @@ def evaluate(
 )
 @TARGET
 @click.option("-r", "--recursive", is_flag=True, help="Also take folders in folders.")
+@OUTPUT
+@SHAPE
 @CARD
 @LABELS
 @PROVIDER

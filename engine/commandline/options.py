@@ -51,7 +51,8 @@ TARGET = click.option(
     default="top1",
     show_default=True,
     metavar="TARGET",
-    help="Class index, label, top1, top2 ..., or an index tuple such as 1,20,30.",
+    help="Class index, label, top1, top2 ..., an index tuple such as 1,20,30; or 'not cat': what "
+    "speaks against it.",
 )
 TARGETS = click.option(
     "-t",
@@ -61,7 +62,34 @@ TARGETS = click.option(
     default=("top1",),
     show_default=True,
     metavar="TARGET",
-    help="Class index, label, top1, top2 ..., or an index tuple such as 1,20,30; repeatable.",
+    help="Class index, label, top1, top2 ..., an index tuple such as 1,20,30; or 'not cat': what "
+    "speaks against it; repeatable.",
+)
+
+
+def _shapes(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> Any:
+    """{input: lengths}, or None where there are none."""
+    from ...models.variants import parse_shape
+
+    try:
+        return dict(map(parse_shape, given)) or None
+    except InvalidInputError as error:
+        raise click.BadParameter(str(error), context, parameter) from error
+
+
+SHAPE = click.option(
+    "--shape",
+    "shapes",
+    multiple=True,
+    metavar="NAME=1,300,40",
+    callback=_shapes,
+    help="The shape of an input, where the file leaves a length open that must be known, or has it "
+    "wrong; ? leaves a length as it is; repeatable.",
+)
+OUTPUT = click.option(
+    "--output",
+    metavar="NAME",
+    help="The output to explain, or any other tensor of the graph. Default: the card's, or found.",
 )
 
 

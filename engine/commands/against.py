@@ -76,7 +76,7 @@ class _Drifting:
 
     def against(self, path: str, options: Options) -> None:
         """Open one more model, and match its input and output with the first one's."""
-        file = opened(path)
+        file = opened(path, options.shapes)
         own, _ = card_or_assumption(file, None) if file.card is not None else (None, "")
         output, how = _matching_output(self._first, file)
         card = replace(own or self._first.card, output=output)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from ... import InvalidInputError
 from ...models.card import ModelCard
+from ...models.labels import read_labels
+from ...models.variants import Shapes
+from ..inspection import card_or_assumption
+from ..model import Model
 
 
 @dataclass(frozen=True)
@@ -15,7 +20,7 @@ class Options:
 
     `threads`: as `Explainer` takes them. `more`: further options of methods, by name; each goes to
     the methods that take it. `lenient`: methods that were asked for and do not serve the model are
-    left out, too, with the reason.
+    left out, too, with the reason. `shapes`, `output`: as `Explainer` takes them.
     """
 
     methods: tuple[str, ...] = ()
@@ -31,6 +36,8 @@ class Options:
     rule: str | None = None
     more: Mapping[str, Any] = field(default_factory=dict)
     lenient: bool = False
+    shapes: Shapes | None = None
+    output: str | None = None
 
     @property
     def of_methods(self) -> dict[str, Any]:
@@ -44,3 +51,17 @@ def options_from(chosen: Mapping[str, Any]) -> Options:
     names = {one.name for one in fields(Options)}
     own = {name: value for name, value in chosen.items() if name in names}
     return Options(**own, more={k: v for k, v in chosen.items() if k not in names})
+
+
+def card_for(model: Model, options: Options) -> ModelCard:
+    """The card of a model, as asked for or found, with the labels and the output asked for."""
+    card, note = options.card, ""
+    if not isinstance(card, ModelCard):
+        card, note = card_or_assumption(model, card)
+    if card is None:
+        raise InvalidInputError(note)
+    if options.labels is not None:
+        card = replace(card, labels=read_labels(options.labels))
+    if options.output is not None:
+        card = replace(card, output=options.output)
+    return card

@@ -124,7 +124,7 @@ def _with_two_classes(
     model: str | os.PathLike[str], options: Options, tell: Callable[[str], None]
 ) -> ImageExplainer:
     """An explainer of the target that was asked for and of another class, where there is one."""
-    file = opened(os.fspath(model))
+    file = opened(os.fspath(model), options.shapes)
     explainer = ImageExplainer(model, options, tell, file)
     subject = next(iter(explainer.explainers.values())).subject
     if subject.needs_index or subject.is_map or subject.classes == 1:

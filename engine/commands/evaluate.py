@@ -25,7 +25,7 @@ from ..inputs.regions import Boxes, Regions
 from ..metrics import find_metrics
 from ..model import Model, opened
 from ..running.locks import Lock
-from ..running.settings import for_methods
+from ..running.settings import for_methods, own_options
 from ..running.stopping import check_stopped
 from ..running.workers import cores, shared_out, side_by_side
 from .asked import Options
@@ -339,7 +339,7 @@ def _explainers(
     made: dict[str, Explainer] = {}
     skipped: dict[str, str] = {}
     for name in dict.fromkeys(chosen):
-        taken = {k: v for k, v in options.items() if find_method(name).takes(k)}
+        taken = own_options(name, chosen, options)
         if baseline is not None and find_method(name).takes("baseline"):
             taken["baseline"] = baseline
         try:

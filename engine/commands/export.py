@@ -10,6 +10,7 @@ import onnx
 from ... import InvalidInputError
 from ...graph_passes.methods import find_method
 from ...models.card import ModelCard
+from ...models.variants import Shapes
 from ..explainer import Explainer
 from ..files.model_files import refuse_own_files
 from ..inputs.image import baseline_arrays, is_of_the_image
@@ -26,6 +27,8 @@ def export_file(
     baseline: str | list[str] | None,
     baseline_input: bool,
     card: str | None,
+    shapes: Shapes | None = None,
+    output: str | None = None,
     **options: Any,
 ) -> onnx.ModelProto:
     """Write the explaining graph of a model file; returns it.
@@ -38,6 +41,8 @@ def export_file(
             method that takes a set; None: the card's black, zeros without a card.
         baseline_input: make the baseline an input of the file instead.
         card: path of a model card; None finds it, or assumes one.
+        shapes: of inputs, as `Explainer` takes them.
+        output: the output to explain, or another tensor; None: the card's, or found.
         options: of the method; None: the default.
 
     Raises:
@@ -50,13 +55,13 @@ def export_file(
     if baseline is not None and baseline_input:
         raise InvalidInputError("a baseline is either embedded or an input of the file, not both")
     refuse_own_files(file, model, [card] if card else [])
-    opened_once = opened(model)
+    opened_once = opened(model, shapes)
     known, _ = card_or_assumption(opened_once, card)
     explainer = Explainer(
         opened_once,
         method,
         baseline=None if baseline is None else _embedded(baseline, known),
-        output=known.output if known is not None else None,
+        output=output or (known.output if known is not None else None),
         card=None if known is None or known.assumed else known,
         **for_methods([method], options),
     )

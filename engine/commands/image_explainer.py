@@ -5,28 +5,24 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ... import InvalidInputError, UnsupportedModelError
 from ...graph_passes.methods import default_methods, find_method
-from ...models.card import ModelCard
-from ...models.labels import read_labels
 from ..baselines import black_of, tell_of_zeros
-from ..checks import check_inputs
+from ..checks import check_inputs, tell_of_others
 from ..explainer import Explainer
 from ..explanation import Explanation, each_row, each_target
 from ..inputs.image import baseline_arrays, image_to_tensor, is_of_the_image, read_image
-from ..inspection import card_or_assumption
 from ..model import Model, opened
 from ..probabilities import check_label_count, probability
 from ..running.session import CPU, resolve_providers
-from ..running.settings import for_methods
+from ..running.settings import for_methods, own_options
 from ..running.stopwatch import phase
-from ..targets import Rank, Target, class_in_place, target_of
-from .asked import Options
+from ..targets import Against, Rank, Target, class_in_place, groups, listed, plain, target_of
+from .asked import Options, card_for
 from .records import (
     finite,
     image_stat,
@@ -79,8 +75,9 @@ class ImageExplainer:
         tell("reading the model")
         self._asked = options
         self.model = os.fspath(model)
-        self.file = file or opened(self.model)
-        self.card = _card(self.file, options)
+        self.file = file or opened(self.model, options.shapes)
+        self.card = card_for(self.file, options)
+        self.file = self.file.with_output(self.card.output)
         self._baseline: Any = None
         if options.baseline is None:
             black = black_of(self.card)
@@ -90,7 +87,7 @@ class ImageExplainer:
         self.skipped: dict[str, str] = {}
         self.explainers: dict[str, Explainer] = {}
         self._checked: dict[str, UnsupportedModelError | None] = {}
-        chosen = list(dict.fromkeys(options.methods or default_methods()))
+        self._chosen = chosen = list(dict.fromkeys(options.methods or default_methods()))
         for_methods(chosen, options.more)
         for method in chosen:
             one = find_method(method).baselines == "never" and find_method(method).takes("baseline")
@@ -105,8 +102,15 @@ class ImageExplainer:
         if options.baseline is None and self.card.assumed and compares:
             tell_of_zeros()
         asked = options.of_methods
-        self.options = {name: options_of(name, asked, self.card) for name in self.explainers}
+        self.options = {
+            name: options_of(name, own_options(name, chosen, asked), self.card)
+            for name in self.explainers
+        }
+        if options.shapes:
+            shapes = {name: list(shape) for name, shape in options.shapes.items()}
+            self.options = {name: {**own, "shapes": shapes} for name, own in self.options.items()}
         self._subject = next(iter(self.explainers.values())).subject
+        tell_of_others(self._subject)
         self._check_card()
         self.ask(options.targets)
 
@@ -118,7 +122,7 @@ class ImageExplainer:
 
     def _add(self, method: str) -> None:
         asked = self._asked
-        options = {k: v for k, v in asked.of_methods.items() if find_method(method).takes(k)}
+        options = own_options(method, self._chosen, asked.of_methods)
         # Each image has its own.
         options.pop("baseline", None)
         try:
@@ -149,8 +153,11 @@ class ImageExplainer:
         """For each method the targets of an image that are still to be explained; may be empty."""
         found = {}
         for method in self.explainers:
-            question = self._question(path, method)
-            left = [t for t in self._targets if not is_done(path, question, _asked_text(t))]
+            left = [
+                t
+                for t in self._targets
+                if not is_done(path, self._question(path, method, t), _asked_text(t))
+            ]
             if left:
                 found[method] = left
         return found
@@ -187,7 +194,7 @@ class ImageExplainer:
                 tensor,
                 one.attribution,
                 self.card.channel_axis - 1 if one.attribution.ndim == 4 else None,
-                key=key_of(self._question(path, record["method"]), record["target"]["index"]),
+                key=key_of(self._question_of(path, record), record["target"]["index"]),
                 asked=one.asked,
                 image_stat=stat,
                 shared=shared,
@@ -219,10 +226,10 @@ class ImageExplainer:
         for row, (method, wanted) in enumerate(targets.items()):
             explainer = self.explainers[method]
             asked = self._ranked(wanted, tensor)
-            groups = _groups(asked)
-            for column, group in enumerate(groups):
-                share = 1 / (len(targets) * len(groups))
-                done = (row * len(groups) + column) * share
+            found = groups(asked.values())
+            for column, group in enumerate(found):
+                share = 1 / (len(targets) * len(found))
+                done = (row * len(found) + column) * share
 
                 def step(passes: int, of: int, done=done, share=share) -> None:
                     progress(done + share * passes / of)
@@ -236,7 +243,7 @@ class ImageExplainer:
                     # "top1" and the class that it turns out to be are one target.
                     if index in indices[:place]:
                         continue
-                    alike = {t for t, i in zip(_listed(group), indices, strict=True) if i == index}
+                    alike = {t for t, i in zip(listed(group), indices, strict=True) if i == index}
                     names = tuple(text for text, target in asked.items() if target in alike)
                     yield Explained(record, one.attribution, names)
 
@@ -321,20 +328,30 @@ class ImageExplainer:
         if error is not None:
             raise error
 
-    def _ranked(self, targets: Sequence[Target | Rank], tensor: np.ndarray) -> dict[str, Target]:
+    def _ranked(self, targets: Sequence[Any], tensor: np.ndarray) -> dict[str, Any]:
         """The targets by what was asked; topK is replaced by the class in that place."""
-        places = [target.place for target in targets if isinstance(target, Rank)]
-        if not places:
-            return {_asked_text(t): t for t in targets if not isinstance(t, Rank)}
-        scores = self.output_row(tensor)
-        return {
-            _asked_text(t): class_in_place(scores, t.place) if isinstance(t, Rank) else t
-            for t in targets
-        }
+        ranked = any(isinstance(plain(target), Rank) for target in targets)
+        scores = self.output_row(tensor) if ranked else np.zeros(0)
 
-    def _question(self, path: str, method: str) -> str:
+        def number(target: Any) -> Any:
+            if isinstance(target, Against):
+                return Against(number(target.target))
+            return class_in_place(scores, target.place) if isinstance(target, Rank) else target
+
+        return {_asked_text(target): number(target) for target in targets}
+
+    def _question(self, path: str, method: str, target: Any) -> str:
+        options = self._options_of(method, isinstance(target, Against))
         output = self.explainers[method].subject.output.name
-        return question_of(path, self.file.sha256, method, output, self.options[method])
+        return question_of(path, self.file.sha256, method, output, options)
+
+    def _question_of(self, path: str, record: dict[str, Any]) -> str:
+        method, output = record["method"], record["target"]["output"]
+        return question_of(path, self.file.sha256, method, output, record["options"])
+
+    def _options_of(self, method: str, against: bool) -> dict[str, Any]:
+        """What shaped a method's numbers."""
+        return {**self.options[method], **({"against": True} if against else {})}
 
     def failure(self, path: str, error: str) -> dict[str, Any]:
         """The record of an image that could not be explained."""
@@ -346,12 +363,14 @@ class ImageExplainer:
         index = list(e.target) if isinstance(e.target, tuple) else int(e.target[0])
         labels = self.card.labels
         label = labels[index] if labels and isinstance(index, int) and index < len(labels) else None
+        if e.against:
+            label = f"not {label or index_text(index)}"
         return {
             "image": os.fspath(path),
             "model": self.model,
             "model_sha256": self.file.sha256,
             "method": e.method,
-            "options": self.options[e.method],
+            "options": self._options_of(e.method, e.against),
             "target": {"index": index, "label": label, "output": explainer.subject.output.name},
             "score": finite(e.score),
             "probability": probability(explainer.subject, e),
@@ -368,30 +387,10 @@ class ImageExplainer:
         }
 
 
-def _groups(asked: dict[str, Target]) -> list[list[int] | tuple[int, ...]]:
-    """What is explained together: all classes; an index tuple asks for a graph of its own."""
-    targets = list(dict.fromkeys(asked.values()))
-    classes = [target for target in targets if isinstance(target, int)]
-    return [*([classes] if classes else []), *(t for t in targets if isinstance(t, tuple))]
-
-
-def _listed(group: list[int] | tuple[int, ...]) -> Sequence[Target]:
-    return group if isinstance(group, list) else [group]
-
-
-def _asked_text(target: Target | Rank) -> str:
-    """A target as the journal keeps it: "281", "top1", "1-20-30"."""
+def _asked_text(target: Any) -> str:
+    """A target as the journal keeps it: "281", "top1", "1-20-30", "not-281"."""
+    if isinstance(target, Against):
+        return f"not-{_asked_text(target.target)}"
     if isinstance(target, Rank):
         return f"top{target.place}"
     return "top1" if target == -1 else index_text(target)
-
-
-def _card(model: Model, options: Options) -> ModelCard:
-    card, note = options.card, ""
-    if not isinstance(card, ModelCard):
-        card, note = card_or_assumption(model, card)
-    if card is None:
-        raise InvalidInputError(note)
-    if options.labels is not None:
-        card = replace(card, labels=read_labels(options.labels))
-    return card

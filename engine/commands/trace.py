@@ -17,6 +17,7 @@ from ...graph_passes.graph.tensors import operator_name
 from ...graph_passes.methods.deeplift import LOSSES, RULES, deeplift
 from ...graph_passes.select.subject import select
 from ...models.text import shown
+from ...models.variants import Shapes
 from ..baselines import black_of, checked_baselines, tell_of_zeros
 from ..checks import check_baseline, check_inputs, check_target
 from ..inputs.image import image_to_tensor, read_image
@@ -77,6 +78,7 @@ def trace_delta(
     file = opened(model)
     card = file.card
     wanted = output if output is not None else (card.output if card else None)
+    file = file.with_output(wanted)
     subject = select(file.graph(), output=wanted)
     feeds = check_inputs(subject, x)
     source = feeds[subject.input.name]
@@ -111,6 +113,7 @@ def trace_image(
     *,
     card_file: str | os.PathLike[str] | None = None,
     output: str | None = None,
+    shapes: Shapes | None = None,
 ) -> list[NodeDelta]:
     """`trace_delta` of an image file's top class, as `explain` would run it.
 
@@ -118,7 +121,7 @@ def trace_image(
         InvalidInputError: the image cannot be read, or the model takes none.
         UnsupportedModelError: the model is unreadable, or cannot be explained by DeepLIFT.
     """
-    file = opened(model)
+    file = opened(model, shapes)
     card, note = card_or_assumption(file, card_file)
     if card is None:
         raise InvalidInputError(note)

@@ -32,7 +32,7 @@ def check_apart(
         UnsupportedModelError: the file answers otherwise for a row, beside others.
     """
     lost, name, fixed = subject.coupled, subject.output.name, subject.batch
-    if lost is None or lost.kind != "unknown" or count == 1:
+    if lost is None or lost.kind != "unknown" or 1 in (count, fixed):
         return
     size = fixed if isinstance(fixed, int) else count
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeAlias
 
@@ -18,7 +18,7 @@ Model: TypeAlias = "str | os.PathLike[str] | bytes | onnx.ModelProto"
 
 
 @contextmanager
-def blamed_on_file(model: Model) -> Iterator[None]:
+def blamed_on_file(model: Model | Callable[[], Model]) -> Iterator[None]:
     """Refuse a file that ONNX Runtime itself cannot load or run, whatever was raised about it here.
 
     Attributes of a wrong length, types that do not exist, sizes that do not fit: a rule or pass
@@ -33,7 +33,7 @@ def blamed_on_file(model: Model) -> Iterator[None]:
     except (OnnxplainError, OSError, MemoryError):
         raise
     except Exception as error:
-        problem = problem_in_runtime(load(model))
+        problem = problem_in_runtime(load(model() if callable(model) else model))
         if problem is None:
             raise
         raise UnsupportedModelError(f"the model is not valid: {problem}") from error

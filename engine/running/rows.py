@@ -146,6 +146,11 @@ def joined(
         return parts[0]
     if isinstance(rows, Lost) and rows.kind == "quantiser":
         return np.concatenate([np.atleast_1d(part) for part in parts])
+    fixed = subject.batch
+    if isinstance(fixed, int):
+        # The file takes no more at once: what it returns of each goes side by side.
+        rowed = all(np.shape(part)[:1] == (fixed,) for part in parts)
+        return np.concatenate(parts) if rowed else np.stack(parts)
     # Where its rows are is not known: the file itself says it.
     return file(whole, [name])[name]
 

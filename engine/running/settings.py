@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -128,6 +128,32 @@ def for_methods(names: Sequence[str], given: Mapping[str, Any]) -> dict[str, Any
                 f"--{name.replace('_', '-')} is for {', '.join(takers)}; got {', '.join(names)}"
             )
     return found
+
+
+def own_options(method: str, names: Collection[str], given: Mapping[str, Any]) -> dict[str, Any]:
+    """What of some options one method takes, where several run together.
+
+    Two methods may have options of one name and values of their own (`rule`): each takes what is a
+    value of its, and has its default where the value is another one's.
+    """
+    found = {}
+    for name, value in given.items():
+        if not find_method(method).takes(name):
+            continue
+        others = [other for other in names if other != method and find_method(other).takes(name)]
+        own = value is None or _is_of(method, name, value)
+        if own or not any(_is_of(other, name, value) for other in others):
+            found[name] = value
+    return found
+
+
+def _is_of(method: str, name: str, value: Any) -> bool:
+    option = next(one for one in find_method(method).options if one.name == name)
+    try:
+        option.check(value)
+    except InvalidInputError:
+        return False
+    return True
 
 
 def command_line_options(names: Sequence[str] | None = None) -> list[Option]:

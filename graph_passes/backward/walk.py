@@ -17,6 +17,7 @@ from ..graph.tensors import captured, is_constant, operator_name
 from ..graph.terms import NodeView, lowered
 from ..rules.singular import doubtful
 from ..rules.table import Resolved, RuleTable, is_step
+from .reasons import reason_of
 
 
 class Refusal(NamedTuple):
@@ -34,6 +35,8 @@ def refusals(path: Reach, rules: RuleTable) -> list[Refusal]:
         varying = path.operands(node)
         reasons = [r for r in (rules(node, k, varying) for k in varying) if isinstance(r, str)]
         inside = sorted(captured(node) & path.varying)
+        more = reason_of(node) if reasons else None
+        reasons = reasons if more is None else [more]
         reasons += [f"its subgraph reads {name!r}, which depends on the input" for name in inside]
         if reasons:
             found.append(Refusal(operator_name(node), node.name, "; ".join(dict.fromkeys(reasons))))

@@ -30,10 +30,14 @@ Seen = Callable[[Emitter, Sequence[gs.Tensor], gs.Tensor], gs.Tensor]
 def places_of(source: Source) -> list[int]:
     """The axes that places lie along: those that are no batch and no channels.
 
-    Where no layer says which axis holds channels, they are the two of a picture for four axes
-    (channels come last where only the last axis has 1, 3 or 4 of them), else all behind the batch.
+    Of token ids those of the ids. Where no layer says which axis holds channels, they are the two
+    of a picture for four axes (channels come last where only the last axis has 1, 3 or 4 of them),
+    else all behind the batch.
     """
     shape = source.start.shape
+    if source.embedded:
+        # A token is hidden as a whole.
+        return list(range(1, len(shape) - 1))
     if source.channels:
         return [axis for axis in range(1, len(shape)) if axis != source.channels]
     if len(shape) != 4:
@@ -59,16 +63,20 @@ def lengths_of(subject: Subject) -> list[int]:
 
 
 def check_one_input(subject: Subject, title: str) -> None:
-    """Refuse several explained inputs, and token ids.
+    """Refuse several explained inputs, and one that is no float tensor of its own axes.
 
     Raises:
         InvalidInputError: they are several.
-        UnsupportedModelError: the input is no float.
+        UnsupportedModelError: its axes are others where it becomes float.
     """
     if len(subject.sources) > 1:
         raise InvalidInputError(f"{title} explains one input at a time; name one")
-    if subject.start is not subject.input:
-        raise UnsupportedModelError(f"{title} explains float inputs only")
+    source = next(iter(subject.sources))
+    if not source.straight:
+        raise UnsupportedModelError(
+            f"{title} cannot tell which places of {source.input.name!r} the numbers "
+            f"{describe(source.start.shape)} that it becomes are made of"
+        )
 
 
 def with_parts_hidden(

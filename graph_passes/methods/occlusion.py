@@ -14,6 +14,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from ... import InvalidInputError
+from ..backward.reasons import is_tree
 from ..backward.walk import Refusal
 from ..finish import ATTRIBUTION, SCORE, finish
 from ..graph.emitter import Emitter
@@ -78,7 +79,10 @@ def axes_of(subject: Subject, options: Chosen) -> list[_Axis]:
         InvalidInputError: a window or stride for another number of axes, or gaps between windows.
     """
     count = len(places_of(subject.sources[0]))
-    given = {}
+    given, columns = {}, count == 1 and any(map(is_tree, subject.graph.nodes))
+    if columns and options["window"] is None:
+        # What a tree reads are columns, of which neighbours have nothing in common.
+        options = {**options, "window": 1}
     for name in ("window", "stride"):
         value = options[name]
         values = [value] * count if value is None or isinstance(value, int) else list(value)
@@ -173,7 +177,7 @@ def stages(subject: Subject, options: Chosen, width: int | None) -> Stages:
         x = feeds[source.input.name]
         lengths = [x.shape[axis] for axis in places_of(source)]
         count = int(np.prod([a.count(d) for a, d in zip(axes, lengths, strict=True)]))
-        return _rows(count, size, x.dtype)
+        return _rows(count, size, numpy_type(subject.start.dtype))
 
     along = Repeated(occlusion_chunk(subject, options), rows, None)
     return Stages(seeded(subject, width, from_logits=True), along=along)
@@ -221,7 +225,11 @@ METHODS = (
         summary="How much the score falls where a window hides the input.",
         options=(
             BASELINE,
-            _option("window", "Occlusion's window, in places. Default: an eighth of each axis."),
+            _option(
+                "window",
+                "Occlusion's window, in places. Default: an eighth of each axis; "
+                "for decision trees one column.",
+            ),
             _option("stride", "How far it moves each time. Default: half the window."),
         ),
         stages=stages,

@@ -20,6 +20,7 @@ from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
 
 from ... import UnsupportedModelError
 from ..graph.limits import CONSTANTS_PER_BYTE, bytes_of, hold
+from ..graph.names import RESERVED
 from ..graph.ordering import prune, sort_nodes
 from ..graph.tensors import is_constant, operator_name
 from .training import RANDOM
@@ -254,6 +255,23 @@ def _evaluate(graph: gs.Graph, nodes: list[gs.Node], skipped: set[int]) -> None:
 
 
 def _run(graph: gs.Graph, nodes: list[gs.Node]) -> None:
+    """Replace all that the nodes make by its values, whoever reads it.
+
+    onnx-graphsurgeon leaves out tensors of which all readers among the nodes bear the name of a
+    tensor, as ours do: of a node with several outputs it would take some away, and the others would
+    stand in their places.
+    """
+    names = [node.name for node in nodes]
+    try:
+        for index, node in enumerate(nodes):
+            node.name = f"{RESERVED}folded/{index}/node"
+        _run_named(graph, nodes)
+    finally:
+        for node, name in zip(nodes, names, strict=True):
+            node.name = name
+
+
+def _run_named(graph: gs.Graph, nodes: list[gs.Node]) -> None:
     outputs = [t for node in nodes for t in node.outputs if t.name]
     part = gs.Graph(
         nodes,

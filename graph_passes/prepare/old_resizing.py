@@ -65,7 +65,9 @@ def old_resize(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
     if mode != "nearest":
         return resize(x, scales, "floor")
     if not is_constant(scales):
-        return None
+        # Which axes grow is known only as it runs; the other step leaves each as it is.
+        larger, smaller = emit.Max(scales, 1.0), emit.Min(scales, 1.0)
+        return resize(resize(x, larger, "floor"), smaller, "ceil")
     factors = np.asarray(scales.values, np.float32)
     larger, smaller = np.maximum(factors, 1), np.minimum(factors, 1)
     y = x

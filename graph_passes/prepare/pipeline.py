@@ -44,6 +44,8 @@ from .reading import (
 )
 from .reduced_axes import reduced_axes
 from .shapes import fold_sizes, infer_shapes
+from .sparse import without_sparse
+from .squeezes import say_squeezed_axes
 from .training import refuse_random_dropout
 from .unroll import unroll
 
@@ -52,6 +54,7 @@ G_LOGGER.severity = G_LOGGER.CRITICAL
 # On the file's own message, of which they get a copy.
 OF_THE_FILE = (
     Pass(inline_functions),
+    Pass(without_sparse),
     Pass(check_carried),
     Pass(check_finite),
     Pass(own_names),
@@ -66,6 +69,7 @@ OF_THE_GRAPH = (
     Pass(check_activations, requires=(canonical_opset,)),
     Pass(refuse_random_dropout),
     Pass(fold, ensures=(no_constants_to_fold,)),
+    Pass(say_squeezed_axes, reshapes=True),
     Pass(unroll, reshapes=True),
     Pass(to_whole_floats, reshapes=True, ensures=(no_quantised_operators,)),
     Pass(decompose_other_domains, reshapes=True),
@@ -82,6 +86,7 @@ OF_THE_GRAPH = (
     Pass(fold),
     Pass(infer_shapes),
     Pass(fold_sizes, reshapes=True, repeats=True),
+    Pass(say_squeezed_axes, reshapes=True),
     # What waited for a constant has it now, where it follows from sizes.
     Pass(decompose, reshapes=True),
     Pass(fold, reshapes=True),

@@ -34,12 +34,13 @@ def fold_sizes(graph: gs.Graph) -> gs.Graph | None:
 
     One round: what it makes constant may have made further shapes known.
     """
-    if not _sizes_to_constants(graph):
-        return None
-    fold(graph)
+    changed = _sizes_to_constants(graph)
+    if changed:
+        fold(graph)
     if resolve_conditionals(graph):
         fold(graph)
-    return graph
+        changed = True
+    return graph if changed else None
 
 
 def _sizes_to_constants(graph: gs.Graph) -> bool:

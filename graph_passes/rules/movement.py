@@ -69,6 +69,8 @@ def slice_(op, node, dy):
     x, y = node.x, node.y
     rank = rank_of(x)
     numbers = range(len(starts.values)) if axes is None else axes.values
+    if not len(numbers):
+        return dy
     begins, ends, padded = [], [], []
     for start, axis in zip(starts.values.tolist(), numbers, strict=True):
         axis = int(axis) % rank

@@ -23,8 +23,10 @@ from ..rules.registry import Trait, has
 from .channels import channels_behind
 from .dominance import (
     behind_weights,
+    crossed_by_places,
     dominators,
     feeds_weights,
+    last_of_a_branch,
     nodes_behind,
 )
 from .map_layout import Layout, layout_of, picture_axes
@@ -170,21 +172,21 @@ def _chosen(sight: _Sight) -> FeatureMap:
     if not fitting:
         raise UnsupportedModelError(_no_map(sight))
     last = fitting[-1]
-    later = [t for t in _crossed_by_patches(sight, last) if _is_candidate(sight, t)]
+    later = [t for t in crossed_by_places(path, sight.flow, last) if _is_candidate(sight, t)]
     later = [t for t in later if not dense or feeds_weights(t, path)]
     if later and (chosen := _before_moving(later[-1], [last, *later])) is not last:
         reason = (
             "the last tensor that all patch tokens which still tell the score something go "
             "through: behind it, other tokens have read them"
         )
-        return _feature_map(sight, chosen, reason)
+        return _feature_map(sight, chosen, reason, True)
     chosen = _before_moving(last, fitting)
     layout = sight.layout(chosen)
     tokens = layout is not None and layout.tokens is not None
     kind = "of patch tokens" if tokens else "with spatial extent"
     source = subject.input.name
     reason = f"the last tensor {kind} that every path from {source!r} to the score crosses"
-    return _feature_map(sight, chosen, reason)
+    return _feature_map(sight, chosen, reason, True)
 
 
 def _is_candidate(sight: _Sight, tensor: gs.Variable) -> bool:
@@ -213,7 +215,9 @@ def _before_moving(tensor: gs.Variable, fitting: Sequence[gs.Variable]) -> gs.Va
     return tensor
 
 
-def _feature_map(sight: _Sight, tensor: gs.Variable, reason: str) -> FeatureMap:
+def _feature_map(
+    sight: _Sight, tensor: gs.Variable, reason: str, chosen: bool = False
+) -> FeatureMap:
     layout = sight.layout(tensor)
     assert layout is not None
     own = sight.subject.graph.tensors()[tensor.name]
@@ -222,7 +226,7 @@ def _feature_map(sight: _Sight, tensor: gs.Variable, reason: str) -> FeatureMap:
     if layout.tokens is not None:
         others = tensor.shape[layout.spatial[0]] - layout.number
         made += f"; {_grid_text(layout, sight, others)}"
-    early = _too_early(sight, tensor)
+    early = _too_early(sight, tensor, chosen)
     picture = picture_axes(
         sight.start.shape, sight.flow.grids.grid(sight.ranked(tensor)), sight.channels
     )
@@ -313,44 +317,11 @@ def _named(sight: _Sight, layer: str) -> FeatureMap:
     return _feature_map(sight, tensor, "asked for by name")
 
 
-# Dominance.
-
-
-def _crossed_by_patches(sight: _Sight, base: gs.Variable) -> list[gs.Variable]:
-    """Tensors behind `base` that all of its places go through until attention reads them.
-
-    The same sweep, over those operands alone through which places reach the score. Nothing is
-    crossed any more where the first of them are read as keys or values; nothing at all where some
-    are pooled instead: `base` itself is what is pooled then.
-    """
-    path, flow = sight.path, sight.flow
-    told, last_use = {base.name}, {}
-    made_at: dict[int, list[gs.Variable]] = {}
-    left = len(path.nodes)
-    for index, node in enumerate(path.nodes):
-        operands = [k for k in path.operands(node) if (index, k) in flow.carried]
-        read = told.intersection(node.inputs[k].name for k in operands)
-        if read:
-            made_at[index] = [t for t in node.outputs if flow.still_told(t)]
-            told.update(t.name for t in made_at[index])
-            last_use.update(dict.fromkeys(read, index))
-            if not made_at[index]:
-                if node.op not in ("MatMul", "Einsum") or len(path.operands(node)) < 2:
-                    return []
-                left = min(left, index)
-    open_until, crossed = last_use.get(base.name, left), []
-    for index, made in made_at.items():
-        if open_until <= index < left and len(made) == 1:
-            crossed.append(made[0])
-        open_until = max([open_until, *(last_use.get(t.name, left) for t in made)])
-    return crossed
-
-
 # Weights, before and behind.
 
 
-def _too_early(sight: _Sight, tensor: gs.Variable) -> str | None:
-    """What to say of a map with most of the network behind it.
+def _too_early(sight: _Sight, tensor: gs.Variable, chosen: bool) -> str | None:
+    """What to say of a map with most of the network, or of one of its branches, behind it.
 
     Counted are the matrices of weights that places, or what may be places, go through.
     """
@@ -363,12 +334,22 @@ def _too_early(sight: _Sight, tensor: gs.Variable) -> str | None:
         and (index, path.operands(node)[0]) in flow.carried
     ]
     behind = {id(node) for node in nodes_behind(tensor, path)}.intersection(weighing)
-    if 2 * len(behind) <= len(weighing):
+    part = f"{len(behind)} of {len(weighing)} convolutions and products with weights"
+    dense = sight.subject.needs_index or sight.layout(sight.end) is not None
+
+    def fits(made: gs.Variable) -> bool:
+        map_of_places = BY_ATTENTION not in flow.met(made) and _is_candidate(sight, made)
+        return map_of_places and (not dense or feeds_weights(made, path))
+
+    branch = last_of_a_branch(tensor, path, behind, fits) if chosen else None
+    if 2 * len(behind) > len(weighing):
+        text = f"most of the network lies behind this map ({part}), so it shows little of what the "
+        text += "score rests on"
+    elif branch is not None:
+        text = f"a branch goes on behind this map ({part}), and what it finds is shown where this "
+        text += f"map has it; layer={branch!r} would show the last map of that branch"
+    else:
         return None
-    text = (
-        f"most of the network lies behind this map ({len(behind)} of {len(weighing)} convolutions "
-        "and products with weights), so it shows little of what the score rests on"
-    )
     return f"{text}; {_lost(flow)}" if flow.lost is not None else text
 
 

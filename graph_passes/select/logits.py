@@ -62,7 +62,9 @@ def batch_first(
         moved, axis = _moved(Emitter(graph, "scores"), logits, found, axis)
         return moved, axis, None
     lost = found if isinstance(found, Lost) else Lost("mixed", "the score is one for all of them")
-    if shape is not None and (not shape or not _may_be_batch(shape[0], batch)):
+    # Of one input a list of scores is one row: a score for each place of a sentence, say.
+    listed = shape is not None and len(shape) == 1 and batch == 1
+    if shape is not None and (not shape or listed or not _may_be_batch(shape[0], batch)):
         # One row has one score tensor, which has no axis for rows.
         alone = Emitter(graph, "scores")("Unsqueeze", logits, [0])
         alone.shape = [1, *shape]

@@ -11,6 +11,7 @@ from ..graph.dims import same_shape
 from ..graph.emitter import Emitter
 from ..graph.names import RESERVED
 from ..graph.tensors import is_constant, producer_of
+from .ending import ending_of
 from .subject import Subject
 
 # No axis is that long.
@@ -149,8 +150,10 @@ def _class_seed(emit: Emitter, subject: Subject, target: gs.Tensor) -> Seed:
 def _map_seed(emit: Emitter, subject: Subject, target: gs.Tensor) -> Seed:
     """seed[n, c, h, w] = [c = target[n]] [the model predicts c at (h, w)].
 
-    Top1: the class of most pixels.
+    Top1: the class of most pixels. With one class: seed[n, 0, h, w] = [the model predicts it].
     """
+    if subject.classes == 1:
+        return _foreground_seed(emit, subject, target)
     logits, axis = subject.logits, subject.class_axis
     pixels = [a for a in (1, 2, 3) if a != axis]
     predicted = emit.ArgMax(_decided(emit, subject), axis=axis, keepdims=0)
@@ -167,6 +170,24 @@ def _map_seed(emit: Emitter, subject: Subject, target: gs.Tensor) -> Seed:
     weights = emit.Mul(hot, wanted)
     weights.shape = logits.shape
     return Seed(weights, resolved)
+
+
+def _foreground_seed(emit: Emitter, subject: Subject, target: gs.Tensor) -> Seed:
+    """seed[n, 0, h, w] = [score > 0], or [score > 1/2] of a Sigmoid's own value."""
+    logits = subject.logits
+    found = _decided(emit, subject)
+    value = 0.5 if is_probability(found) else 0.0
+    weights = emit.cast_like(emit.Greater(found, value), logits)
+    weights.shape = logits.shape
+    resolved = emit.Max(target, emit.constant(np.zeros(1, np.int64)))
+    resolved.shape = target.shape
+    return Seed(weights, resolved)
+
+
+def is_probability(tensor: gs.Tensor) -> bool:
+    """Whether numbers are what a final Sigmoid returns."""
+    ending = ending_of(tensor).activation if isinstance(tensor, gs.Variable) else None
+    return ending is not None and ending.op == "Sigmoid"
 
 
 def _index_seed(emit: Emitter, logits: gs.Tensor, target: gs.Tensor) -> Seed:

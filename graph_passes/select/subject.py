@@ -10,19 +10,20 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from ... import InvalidInputError, UnsupportedModelError
-from ..graph.dims import Dim, Shape, describe, is_static
+from ..graph.dims import Dim, describe, is_static
 from ..graph.emitter import Emitter
 from ..graph.limits import hold
 from ..graph.ordering import sort_nodes
-from ..graph.reach import find_reach
-from ..graph.tensors import is_constant, is_float, numpy_type
+from ..graph.tensors import is_float, numpy_type
 from ..prepare.training import refuse_batch_statistics, refuse_randomness
 from .channels import channels_behind
 from .class_axis import channel_axis, two_readings
-from .ending import TAIL, ending_of
 from .logits import batch_first, before_activation
+from .lookups import float_readers, joined, looked_up_floats, lookups
+from .outputs import choose_output, may_be_alike
 from .rows.follow import follow_rows
 from .rows.places import Lost, Place, Rows
+from .squeezed import with_rows
 
 
 class Source(NamedTuple):
@@ -43,6 +44,14 @@ class Source(NamedTuple):
     channels: int | None = None
 
     @property
+    def table(self) -> np.ndarray | None:
+        """The rows of the one embedding that `input`'s ids are looked up in, or None."""
+        made = self.start.inputs[0] if self.embedded else None
+        if made is None or made.op != "Gather" or not isinstance(made.inputs[0], gs.Constant):
+            return None
+        return made.inputs[0].values
+
+    @property
     def straight(self) -> bool:
         """Whether `start`'s shape follows from the input's: the same, and an embedding's row."""
         shape, start = self.input.shape, self.start.shape
@@ -51,6 +60,8 @@ class Source(NamedTuple):
         tensor = self.start
         while tensor is not self.input:
             node = tensor.inputs[0]
+            if node.op in ("Concat", "Unsqueeze"):
+                break  # made by `joined`
             if node.op == "Transpose":
                 return False
             tensor = node.inputs[1 if node.op == "Gather" else 0]
@@ -80,6 +91,7 @@ class Subject:
         axis_known: whether the graph says so; else it is the usual one.
         coupled: why a row's score depends on other rows too, or may; None: it does not.
         rows: for each of the model's outputs where its rows are.
+        others: outputs that could be meant as well where none was named, in words.
     """
 
     graph: gs.Graph
@@ -93,6 +105,7 @@ class Subject:
     axis_known: bool
     coupled: Lost | None
     rows: dict[str, Rows]
+    others: tuple[str, ...] = ()
 
     def copy(self) -> Subject:
         """The same in a copy of the graph, which passes may change."""
@@ -182,8 +195,7 @@ def select(
         graph: prepared; gains the nodes that carry the score tensor past a removed activation.
         input: name of the input to explain, or several names; None takes the first image-like
             float input.
-        output: name of the output to explain; None takes the first that ends in Softmax or Sigmoid,
-            else the first float output that depends on the input.
+        output: name of the output to explain; None finds it, see `choose_output`.
         score: "logit" (before a final Softmax, LogSoftmax or Sigmoid, and before the last
             quantiser's rounding and saturation) or "output" (as the model returns it).
 
@@ -195,16 +207,19 @@ def select(
         raise InvalidInputError(f"score must be 'logit' or 'output', got {score!r}")
     sources = _choose_sources(graph, input)
     refuse_batch_statistics(graph)
-    chosen = _choose_output(graph, [source.start for source in sources], output)
-    logits, ending, axis = chosen, None, None
+    chosen, others = choose_output(
+        graph, [source.input for source in sources], [source.start for source in sources], output
+    )
+    whole = with_rows(graph, chosen)
+    logits, ending, axis = whole, None, None
     if score == "logit":
-        logits, ending, axis = before_activation(graph, chosen)
+        logits, ending, axis = before_activation(graph, whole)
     axis = channel_axis(logits) if axis is None else axis
     sort_nodes(graph)
     refuse_randomness(graph, logits)
     rows = follow_rows(graph, _row_starts(graph, sources))
     quantised = ending is not None and ending.quantised
-    decided = batch_first(graph, sources[0].input, chosen, axis, rows)[0] if quantised else None
+    decided = batch_first(graph, sources[0].input, whole, axis, rows)[0] if quantised else None
     logits, axis, problem = batch_first(graph, sources[0].input, logits, axis, rows)
     rank = 2 if logits.shape is None else len(logits.shape)
     class_axis = axis if axis and rank > 2 else min(1, rank - 1)
@@ -222,7 +237,20 @@ def select(
         axis is not None,
         problem,
         own,
+        others,
     )
+
+
+def negated(subject: Subject) -> Subject:
+    """The same with every score times -1: what speaks for it speaks against the class.
+
+    The top class is still the file's own.
+    """
+    copy = subject.copy()
+    scores = Emitter(copy.graph, "against").Neg(copy.logits)
+    scores.shape = copy.logits.shape
+    sort_nodes(copy.graph)
+    return replace(copy, logits=scores)
 
 
 def _choose_sources(graph: gs.Graph, input: str | Sequence[str] | None) -> tuple[Source, ...]:
@@ -273,7 +301,7 @@ def choose_input(graph: gs.Graph, name: str | None = None) -> gs.Variable:
     if any(t.shape is None or len(t.shape) >= enough for t in fresh):
         floats = fresh
     images = [t for t in floats if t.shape is not None and len(t.shape) >= 3]
-    integers = [t for t in graph.inputs if _is_number(t) and _float_readers(t)]
+    integers = [t for t in graph.inputs if (_is_number(t) and float_readers(t)) or _is_looked_up(t)]
     candidates = images or floats or integers
     if not candidates:
         found = ", ".join(f"{t.name!r} ({t.dtype})" for t in graph.inputs) or "none"
@@ -286,16 +314,7 @@ def choose_input(graph: gs.Graph, name: str | None = None) -> gs.Variable:
 
 def _is_state(graph: gs.Graph, tensor: gs.Variable) -> bool:
     """True where an output behind the first may have the tensor's shape: the state's next value."""
-    return any(_may_be_alike(tensor.shape, output.shape) for output in graph.outputs[1:])
-
-
-def _may_be_alike(a: Shape, b: Shape) -> bool:
-    """True where the shapes have as many axes, and no axis that certainly differs."""
-    if not a or not b or len(a) != len(b):
-        return False
-    return all(
-        p == q or not (isinstance(p, int) and isinstance(q, int)) for p, q in zip(a, b, strict=True)
-    )
+    return any(may_be_alike(tensor.shape, output.shape) for output in graph.outputs[1:])
 
 
 def _is_number(tensor: gs.Variable) -> bool:
@@ -306,14 +325,20 @@ def first_float(graph: gs.Graph, source: gs.Variable) -> Source:
     """The float tensor that stands for an input, and whether it is an embedding of it.
 
     That is the input itself, what a Cast makes of integers or half precision, or the rows that a
-    Gather looks up for token ids (attributions are then summed over each row).
+    Gather looks up for token ids (attributions are then summed over each row), also where several
+    do, or where ids are handed over as float.
 
     Raises:
         UnsupportedModelError: integers become float in no such way, or in several.
     """
     if source.dtype in (np.float32, np.float64):
-        return Source(source, source)
-    readers = _float_readers(source)
+        node = looked_up_floats(source)
+        return Source(source, source) if node is None else Source(source, node.outputs[0], True)
+    readers = float_readers(source)
+    several = lookups(source) if len(readers) != 1 else None
+    start = joined(graph, source, several) if several else None
+    if start is not None:
+        return Source(source, start, embedded=True)
     if len(readers) != 1:
         raise UnsupportedModelError(
             f"input {source.name!r} ({source.dtype}) becomes float in {len(readers)} places; "
@@ -325,6 +350,10 @@ def first_float(graph: gs.Graph, source: gs.Variable) -> Source:
     if reader.op == "Cast":
         return Source(source, _cast_first(graph, source, reader))
     return Source(source, reader.outputs[0], embedded=rows)
+
+
+def _is_looked_up(source: gs.Variable) -> bool:
+    return lookups(source) is not None
 
 
 def _cast_first(graph: gs.Graph, source: gs.Variable, cast: gs.Node) -> gs.Variable:
@@ -351,41 +380,6 @@ def _cast_first(graph: gs.Graph, source: gs.Variable, cast: gs.Node) -> gs.Varia
     cast.op, cast.attrs, cast.inputs = "Identity", {}, [moved]
     sort_nodes(graph)
     return start
-
-
-def _float_readers(source: gs.Variable) -> list[gs.Node]:
-    """The Casts to float and embedding look-ups of an input, through integer reshapes and Casts."""
-    found = []
-    for node in source.outputs:
-        output = node.outputs[0]
-        looked_up = node.op == "Gather" and is_constant(node.inputs[0]) and node.inputs[1] is source
-        if looked_up or (node.op == "Cast" and is_float(output)):
-            found.append(node)
-        elif node.op in TAIL and node.inputs[0] is source:
-            found.extend(_float_readers(output))
-    return found
-
-
-def _choose_output(graph: gs.Graph, starts: Sequence[gs.Variable], name: str | None) -> gs.Variable:
-    floats = [t for t in graph.outputs if is_float(t)]
-    if name is not None:
-        for tensor in graph.outputs:
-            if tensor.name == name:
-                floats = [tensor]
-                break
-        else:
-            known = ", ".join(repr(t.name) for t in graph.outputs)
-            raise InvalidInputError(f"the model has no output {name!r}; it has {known}")
-    behind = [find_reach(graph, [start], []).varying - {start.name} for start in starts]
-    reached = [t for t in floats if all(t.name in names for names in behind)]
-    if not reached:
-        found = ", ".join(f"{t.name!r} ({t.dtype})" for t in graph.outputs) or "none"
-        inputs = " and ".join(repr(start.name) for start in starts)
-        raise UnsupportedModelError(
-            f"no float output depends on the input {inputs} through differentiable "
-            f"operators; the model's outputs: {found}"
-        )
-    return next((t for t in reached if ending_of(t).activation is not None), reached[0])
 
 
 def describe_target(subject: Subject) -> str:

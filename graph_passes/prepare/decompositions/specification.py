@@ -36,6 +36,12 @@ def expand_functions(model: onnx.ModelProto) -> onnx.ModelProto | None:
     version = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
     model = shape_inference.infer_shapes(model, data_prop=True)
     types = _types(model.graph)
+    known = {value.name for value in model.graph.value_info}
+    for tensor in model.graph.initializer:
+        # The inliner asks for the type of all that is read, and does not look for it here.
+        if tensor.name not in known:
+            model.graph.value_info.append(onnx.ValueInfoProto(name=tensor.name))
+            model.graph.value_info[-1].type.CopyFrom(types[tensor.name])
     for number, node in enumerate(model.graph.node):
         if _is_expanded(node):
             function = _body(node, version, types)

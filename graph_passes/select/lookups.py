@@ -1,0 +1,161 @@
+"""Where an input's numbers become float: by a Cast, or as ids that an embedding looks up."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from ..graph.emitter import Emitter
+from ..graph.ordering import sort_nodes
+from ..graph.tensors import is_constant, is_float, optional_input
+from .ending import TAIL
+
+
+class Lookup(NamedTuple):
+    """One embedding that ids go to.
+
+    Attributes:
+        node: the Gather.
+        axis: of the input that was taken apart before, or None.
+        part: which index of it the ids are.
+    """
+
+    node: gs.Node
+    axis: int | None = None
+    part: int | None = None
+
+
+def float_readers(source: gs.Variable) -> list[gs.Node]:
+    """The Casts to float and embedding look-ups of an input, through integer reshapes and Casts."""
+    found = []
+    for node in source.outputs:
+        output = node.outputs[0]
+        looked_up = node.op == "Gather" and is_constant(node.inputs[0]) and node.inputs[1] is source
+        if looked_up or (node.op == "Cast" and is_float(output)):
+            found.append(node)
+        elif node.op in TAIL and node.inputs[0] is source:
+            found.extend(float_readers(output))
+    return found
+
+
+def looked_up_floats(source: gs.Variable) -> gs.Node | None:
+    """The one embedding that a float input's numbers are ids of, where that is all they are."""
+    found: list[gs.Node] = []
+    for node in source.outputs:
+        if node.op not in TAIL or node.inputs[0] is not source:
+            return None
+        output = node.outputs[0]
+        inner = looked_up_floats(output) if is_float(output) else None
+        found += [inner] if inner is not None else [] if is_float(output) else float_readers(output)
+    return found[0] if len(found) == 1 and is_embedding(found[0]) else None
+
+
+def is_embedding(node: gs.Node) -> bool:
+    """Whether a Gather looks rows up; a table of single numbers has none to sum over."""
+    return node.op == "Gather" and len(node.inputs[0].shape) > 1 and not node.attrs.get("axis", 0)
+
+
+def lookups(source: gs.Variable) -> list[Lookup] | None:
+    """All embeddings of an input, also of its parts along one axis; None where there is more."""
+    rank = None if source.shape is None else len(source.shape)
+    found: list[Lookup] = []
+    for node in source.outputs:
+        for tensor, axis, index in _parts(node, source, rank):
+            found += [Lookup(reader, axis, index) for reader in float_readers(tensor)]
+    whole = [Lookup(reader) for reader in float_readers(source)]
+    found = [*whole, *found]
+    axes = {one.axis for one in found}
+    if not found or len(axes) > 1 or not all(is_embedding(one.node) for one in found):
+        return None
+    return found
+
+
+def _parts(
+    node: gs.Node, source: gs.Variable, rank: int | None
+) -> list[tuple[gs.Variable, int, int]]:
+    """(part, axis, index) where a node takes one index of an axis, which is gone afterwards."""
+    if rank is None or not node.inputs or node.inputs[0] is not source:
+        return []
+    if node.op == "Gather" and is_constant(node.inputs[1]) and node.inputs[1].values.ndim == 0:
+        axis = node.attrs.get("axis", 0) % rank
+        return [(node.outputs[0], axis, int(node.inputs[1].values))]
+    if node.op == "Split":
+        axis, sizes = node.attrs.get("axis", 0) % rank, optional_input(node, 1)
+        single = sizes is None or (is_constant(sizes) and (sizes.values == 1).all())
+        if single and source.shape[axis] == len(node.outputs):
+            own = [(_squeezed(t, axis), k) for k, t in enumerate(node.outputs)]
+            return [(t, axis, k) for t, k in own if t is not None]
+    if node.op == "Slice" and all(is_constant(t) and t.values.size == 1 for t in node.inputs[1:4]):
+        if len(node.inputs) < 4:
+            return []
+        start, end, axis = (int(t.values.item()) for t in node.inputs[1:4])
+        tensor = _squeezed(node.outputs[0], axis % rank)
+        if tensor is not None and end == start + 1 and start >= 0:
+            return [(tensor, axis % rank, start)]
+    return []
+
+
+def _squeezed(tensor: gs.Variable, axis: int) -> gs.Variable | None:
+    """What a part of length 1 becomes without that axis, where nothing else reads it."""
+    if len(tensor.outputs) != 1 or tensor.outputs[0].op != "Squeeze":
+        return None
+    axes = optional_input(tensor.outputs[0], 1)
+    if axes is None or not is_constant(axes) or axes.values.tolist() != [axis]:
+        return None
+    return tensor.outputs[0].outputs[0]
+
+
+def joined(graph: gs.Graph, source: gs.Variable, found: list[Lookup]) -> Any:
+    """One tensor of all that was looked up, in the input's own axes and the rows behind them.
+
+    What read one embedding reads its part of that. Rows are as long as the longest, or as all of
+    one id's; None where parts of the input are looked up by nobody.
+    """
+    axis = found[0].axis
+    length = 1 if axis is None else source.shape[axis]
+    groups: dict[int, list[gs.Node]] = {}
+    for one in found:
+        index = 0 if one.part is None else one.part
+        groups.setdefault(index % length if isinstance(length, int) else index, []).append(one.node)
+    if not isinstance(length, int) or sorted(groups) != list(range(length)):
+        return None
+    emit = Emitter(graph, "ids")
+    width = max(sum(_width(node) for node in nodes) for nodes in groups.values())
+    readers = {id(node): list(node.outputs[0].outputs) for one in groups.values() for node in one}
+    rows = [_row(emit, groups[index], width, axis) for index in range(length)]
+    start = rows[0] if axis is None else emit.Concat(*rows, axis=axis)
+    start.shape, start.dtype = [*source.shape, width], found[0].node.outputs[0].dtype
+    for index, nodes in groups.items():
+        part = start if axis is None else emit.Gather(start, np.asarray(index), axis=axis)
+        first = 0
+        for node in nodes:
+            own = emit.Slice(part, [first], [first + _width(node)], [-1])
+            own.shape = node.outputs[0].shape
+            _read_instead(node.outputs[0], own, readers[id(node)])
+            first += _width(node)
+    sort_nodes(graph)
+    return start
+
+
+def _width(node: gs.Node) -> int:
+    return int(node.inputs[0].shape[-1])
+
+
+def _row(emit: Emitter, nodes: list[gs.Node], width: int, axis: int | None) -> gs.Tensor:
+    """What the embeddings of one id return, side by side, as wide as the widest."""
+    parts = [node.outputs[0] for node in nodes]
+    rank = len(parts[0].shape)
+    row = parts[0] if len(parts) == 1 else emit.Concat(*parts, axis=rank - 1)
+    missing = width - sum(map(_width, nodes))
+    if missing:
+        pads = np.zeros(2 * rank, np.int64)
+        pads[-1] = missing
+        row = emit.Pad(row, emit.constant(pads))
+    return row if axis is None else emit.Unsqueeze(row, [axis])
+
+
+def _read_instead(old: gs.Variable, new: gs.Variable, readers: list) -> None:
+    for node in readers:
+        node.inputs = [new if tensor is old else tensor for tensor in node.inputs]
