@@ -45,9 +45,7 @@ from .soundness import (
     Verification,
     not_finite,
     raise_not_finite,
-    warn_of_delta,
-    warn_of_empty_maps,
-    warn_of_nothing_predicted,
+    warn_of_misses,
 )
 from .targets import Against, in_numbers
 from .verification import compared_outputs, verified
@@ -89,8 +87,9 @@ class Explainer:
         shapes: {input: lengths}, for lengths that the file leaves open (which recurrent layers must
             know) or has wrong; None among them leaves one as the file has it.
         limits: what the model may cost; None: the defaults.
-        options: what else the method takes; see `onnxplain.methods()`. Of the arguments above a
-            method leaves those alone that it has no use for.
+        options: what else the method takes; see `onnxplain.methods()`. `map_tolerance=0.05` lets
+            Integrated Gradients go on until `map_error`, too, is at most that. Of the arguments
+            above a method leaves those alone that it has no use for.
 
     Several threads may call one explainer at once; a forked child opens its sessions again. A
     pickle holds a model that was given by its path as that path and its SHA-256, and else all of
@@ -250,9 +249,7 @@ class Explainer:
         if found is not None:
             what, row = found
             raise_not_finite(what, plan, parts.given(row // parts.size))
-        warn_of_delta(e, self._settings.options.get("tolerance"))
-        warn_of_empty_maps(e)
-        warn_of_nothing_predicted(self.subject, e)
+        warn_of_misses(self.subject, e, self._settings.options)
         return e
 
     def _in_numbers(self, target: Any, feeds: Mapping[str, np.ndarray], count: int) -> Any:

@@ -12,11 +12,13 @@ import numpy as np
 from ..graph_passes import finish
 from ..graph_passes.select.subject import Subject
 from .origin import Origin
-from .running.plan import PASSES, RESIDUAL, Plan
+from .running.plan import MAP_ERROR, PASSES, RESIDUAL, Plan
 
 if TYPE_CHECKING:
     from PIL import Image
 
+# What has a row for each target of an input.
+_ROWED = ("attribution", "target", "score", "baseline_score", "residual", "map_error")
 # What `in_short` shows of a value.
 _MOST_SHOWN, _LONGEST = 8, 120
 
@@ -43,6 +45,12 @@ class Explanation:
             each input has points of its own); else None.
         residual: float64 [N], what an adaptive path misses in its intervals, regardless of sign:
             sum |r_i|, which bounds |delta|; else None.
+        map_error: float64 [N], the estimated relative error of the attributions themselves, L2;
+            `delta` is of their sum alone. No further pass is taken for it. Of adaptive paths it was
+            within a factor of 2 of the error on 95 % of the images that were tried; of fixed points
+            (at least 8, not "left" and "right") it is that where the gradient has kinks, and an
+            upper bound where it is smooth. Of SmoothGrad, VarGrad, expected gradients and RISE, the
+            standard error. Else, and of fewer than 100 elements but for adaptive paths, None.
         provider: the ONNX Runtime provider that ran it.
         origin: what it was made of, for pictures; it counts for nothing in a comparison.
         against: whether the scores are times -1: what speaks against the target.
@@ -57,6 +65,7 @@ class Explanation:
     feature_map: str | None = None
     steps: int | None = None
     residual: np.ndarray | None = None
+    map_error: np.ndarray | None = None
     provider: str = ""
     origin: Origin | None = None
     against: bool = False
@@ -195,10 +204,7 @@ def each_target(explanation: Explanation) -> list[Explanation]:
     return [
         replace(
             explanation,
-            **{
-                name: row(getattr(explanation, name), k)
-                for name in ("attribution", "target", "score", "baseline_score", "residual")
-            },
+            **{name: row(getattr(explanation, name), k) for name in _ROWED},
         )
         for k in range(len(explanation.score))
     ]
@@ -214,7 +220,7 @@ def each_row(explanation: Explanation) -> list[Explanation]:
         rowed = isinstance(values, np.ndarray) and values.shape[:1] == (count,)
         return values[k : k + 1] if rowed else values
 
-    names = ("attribution", "target", "score", "baseline_score", "residual", "outputs")
+    names = (*_ROWED, "outputs")
     return [
         replace(explanation, **{name: own(getattr(explanation, name), k) for name in names})
         for k in range(count)
@@ -232,7 +238,8 @@ def collected(
         results: by name.
         target: as it was asked for.
     """
-    baseline_score = results.get(finish.BASELINE_SCORE)
+    baseline_score, map_error = results.get(finish.BASELINE_SCORE), results.get(MAP_ERROR)
+    not_known = map_error is None or bool(np.isnan(map_error).any())
     attributions = {
         name: results[key].astype(np.float32, copy=False) for key, name in plan.attributions.items()
     }
@@ -246,5 +253,6 @@ def collected(
         outputs={tensor.name: results[tensor.name] for tensor in subject.graph.outputs},
         steps=int(results[PASSES].max()) if PASSES in results else None,
         residual=results.get(RESIDUAL),
+        map_error=None if not_known else map_error,
         provider=plan.provider,
     )

@@ -77,6 +77,7 @@ def record_of(e: Any, row: int, origin: Origin) -> dict[str, Any]:
         "baseline_score": number(e.baseline_score),
         "delta": number(e.delta),
         "relative_delta": number(e.relative_delta),
+        "map_error": number(e.map_error),
         "steps": e.steps,
         "feature_map": e.feature_map,
     }

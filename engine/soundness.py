@@ -113,6 +113,26 @@ def _difference(found: np.ndarray, right: np.ndarray) -> float:
     return float(np.nanmax(wide) / max(size, 1e-6))
 
 
+def warn_of_misses(subject: Subject, e: Explanation, options: Mapping[str, Any]) -> None:
+    """A line for each thing that an explanation falls short of."""
+    warn_of_delta(e, options.get("tolerance"))
+    warn_of_map_error(e, options.get("map_tolerance"))
+    warn_of_empty_maps(e)
+    warn_of_nothing_predicted(subject, e)
+
+
+def warn_of_map_error(e: Explanation, tolerance: float | None) -> None:
+    """One line where the map's estimated error is above what was asked for."""
+    if tolerance is None or e.map_error is None:
+        return
+    worst = float(e.map_error.max())
+    if worst > tolerance:
+        logger.warning(
+            f"{find_method(e.method).title}: {e.steps} gradient passes leave the map an estimated "
+            f"error of {worst:.2%}, more than the map tolerance of {tolerance:.2%}; take more steps"
+        )
+
+
 def warn_of_delta(e: Explanation, tolerance: float | None) -> None:
     """One line where the attributions' sum misses the score's difference by much."""
     limit = DOUBTFUL if tolerance is None else tolerance

@@ -30,7 +30,15 @@ def row_of(record: dict[str, Any], attribution: np.ndarray, question: Question) 
     index = target["index"]
     if question.tuples and not isinstance(index, list):
         index = [index]
-    names = ("score", "probability", "baseline_score", "delta", "relative_delta", "steps")
+    names = (
+        "score",
+        "probability",
+        "baseline_score",
+        "delta",
+        "relative_delta",
+        "map_error",
+        "steps",
+    )
     return {
         "image": record["image"],
         "method": record["method"],

@@ -119,7 +119,7 @@ def failures_in(path: Path) -> int:
 def schema_of(question: Question, facts: Mapping[str, Any]) -> pa.Schema:
     """The columns of a batch's rows; the metadata hold `facts`."""
     index = pa.list_(pa.int64()) if question.tuples else pa.int64()
-    numbers = ("score", "probability", "baseline_score", "delta", "relative_delta")
+    numbers = "score", "probability", "baseline_score", "delta", "relative_delta", "map_error"
     fields = [
         pa.field("image", pa.string(), nullable=False),
         pa.field("method", pa.string()),

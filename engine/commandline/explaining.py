@@ -138,7 +138,7 @@ def _explain(
     cls=ForMethods,
     choose="one",
     # Points that are chosen on the way are no file's.
-    without=("tolerance",),
+    without=("tolerance", "map_tolerance"),
     short_help="Write prediction and explanation as one ONNX file.",
     epilog=examples(
         "onnxplain export model.onnx -m grad-cam -o explained.onnx",

@@ -52,13 +52,12 @@ T = TypeVar("T")
 
 @dataclass
 class _Seen:
-    """What is collected image by image, by method."""
+    """What is collected image by image, by method; `numbers` by the record's field, too."""
 
     maps: dict[str, np.ndarray] = field(default_factory=dict)
     between: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
-    deltas: dict[str, list[float]] = field(default_factory=dict)
+    numbers: dict[tuple[str, str], list[float]] = field(default_factory=dict)
     negative: dict[str, list[float]] = field(default_factory=dict)
-    passes: dict[str, list[float]] = field(default_factory=dict)
     pairs: dict[tuple[str, str], list[tuple[float, float, float]]] = field(default_factory=dict)
     baselines: dict[str, dict[str, list[float]]] = field(default_factory=dict)
 
@@ -186,10 +185,9 @@ class _Comparing:
         size = float(np.abs(own[0].attribution).sum())
         below = float(np.minimum(own[0].attribution, 0).sum())
         seen.negative.setdefault(method, []).append(-below / size if size else 0.0)
-        if record["relative_delta"] is not None:
-            seen.deltas.setdefault(method, []).append(record["relative_delta"])
-        if record["steps"] is not None:
-            seen.passes.setdefault(method, []).append(record["steps"])
+        for name in ("relative_delta", "map_error", "steps"):
+            if record[name] is not None:
+                seen.numbers.setdefault((method, name), []).append(record[name])
         if len(own) > 1:
             other = place_map(own[1])
             pair = spearman(by_region(found), by_region(other)), top_overlap(found, other)
@@ -292,13 +290,14 @@ class _Comparing:
             reference="a baseline" if record.takes("baseline") else "",
             between_classes=_mean([r for r, _ in between]) if between else None,
             top_between_classes=_mean([t for _, t in between]) if between else None,
-            relative_delta=max(seen.deltas[method]) if method in seen.deltas else None,
+            relative_delta=max(seen.numbers.get((method, "relative_delta"), []), default=None),
+            map_error=max(seen.numbers.get((method, "map_error"), []), default=None),
             sensitivity=axioms["sensitivity"],
             dummy=axioms["dummy"],
             invariance={name: axioms[name] for name in WRITTEN_OTHERWISE},
             area=f"places of {feature_map}" if feature_map else _area(record),
             negative=_mean(seen.negative[method]),
-            passes=_mean(seen.passes[method]) if method in seen.passes else None,
+            passes=_mean(passes) if (passes := seen.numbers.get((method, "steps"))) else None,
             forwards=timed.seconds / timed.forward,
             seconds=timed.seconds,
             baselines={k: _mean(v) for k, v in seen.baselines.get(method, {}).items()},
@@ -324,7 +323,8 @@ class _Comparing:
         explainer = self._explainer.explainers[method]
         if not find_method(method).takes("tolerance"):
             return explainer
-        return explainer.changed(lambda model: model, tolerance=None, steps=4, quadrature=None)
+        few = {"tolerance": None, "map_tolerance": None, "steps": 4, "quadrature": None}
+        return explainer.changed(lambda model: model, **few)
 
     def _against(self, method: str, baseline: np.ndarray) -> dict[str, Any]:
         return {"baseline": baseline} if find_method(method).takes("baseline") else {}

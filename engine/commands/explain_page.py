@@ -140,14 +140,18 @@ def _sha256(path: str) -> str:
 def _scores(records: Records) -> Table:
     """Every record's numbers."""
     heads = "Image", "Class", "Method", "Score", "Probability", "Baseline score", "Delta"
-    heads = *heads, "Relative delta", "Gradient passes", "Feature map", "Provider", "Seconds"
+    heads = *heads, "Relative delta", "Map's error", "Gradient passes", "Feature map"
+    heads = *heads, "Provider", "Seconds"
     rows = []
     for r in records:
         numbers = [number_text(r[k]) for k in ("score", "probability", "baseline_score", "delta")]
-        relative = "-" if r["relative_delta"] is None else f"{100 * r['relative_delta']:.2g} %"
+        exact = [
+            "-" if r.get(k) is None else f"{100 * r[k]:.2g} %"
+            for k in ("relative_delta", "map_error")
+        ]
         first = Path(r["image"]).name, target_name(dict(r)), find_method(r["method"]).title
         last = r["steps"] or "-", r["feature_map"] or "-", r["provider"], number_text(r["seconds"])
-        rows.append([*first, *numbers, relative, *last])
+        rows.append([*first, *numbers, *exact, *last])
     return without_empty(Table("Scores, and how exactly the maps sum", heads, rows))
 
 

@@ -377,6 +377,7 @@ class ImageExplainer:
             "baseline_score": finite(e.baseline_score),
             "delta": finite(e.delta),
             "relative_delta": finite(e.relative_delta),
+            "map_error": finite(e.map_error),
             "steps": e.steps,
             "feature_map": e.feature_map,
             **({"doubt": e.origin.doubt} if e.origin is not None and e.origin.doubt else {}),

@@ -27,6 +27,7 @@ class MethodFacts:
             the part that is among the second's.
         relative_delta: the largest |delta| as a part of the score's difference; None: no sum is
             owed.
+        map_error: the largest estimated error of a map, relative L2; None: not known.
         sensitivity: pixels that move the score and have an attribution, of those that move it.
         dummy: the part of all magnitudes that lies on pixels the model never sees.
         invariance: for each other way to write the model how far the map is from the file's own.
@@ -46,6 +47,7 @@ class MethodFacts:
     between_classes: float | None = None
     top_between_classes: float | None = None
     relative_delta: float | None = None
+    map_error: float | None = None
     sensitivity: Kept | None = None
     dummy: float | None = None
     invariance: Mapping[str, Alike] = field(default_factory=dict)

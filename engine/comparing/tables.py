@@ -19,6 +19,7 @@ ROWS: dict[str, Callable[[MethodFacts], str]] = {
     "Completeness (largest relative delta)": lambda one: _percent(
         one.relative_delta, "no sum owed"
     ),
+    "The map's own error (largest estimate)": lambda one: _percent(one.map_error, "unknown"),
     "Sensitivity (pixels that count, of those that move the score)": lambda one: _kept(
         one.sensitivity
     ),
@@ -66,6 +67,8 @@ def measured_lines(found: Measured) -> list[str]:
             parts = [f"{one.seconds:.2g} s", f"{one.forwards:.2g} forward passes"]
             parts.append(f"class-discriminative: {_discriminative(one)}")
             parts.append(f"delta {_percent(one.relative_delta, 'not owed')}")
+            if one.map_error is not None:
+                parts.append(f"map good to {_percent(one.map_error, '')}")
             lines.append(f"{one.method:{width}}  {', '.join(parts)}")
     return lines
 

@@ -179,7 +179,7 @@ def _cheaper(explainer: Explainer) -> dict[str, Any]:
     """
     method = find_method(explainer.method)
     return (
-        {"tolerance": None, "steps": POINTS, "quadrature": None}
+        {"tolerance": None, "map_tolerance": None, "steps": POINTS, "quadrature": None}
         if method.takes("tolerance")
         else {}
     )

@@ -10,6 +10,7 @@ from ...graph_passes import finish
 from ...graph_passes.heads.asking import TOTAL
 from ...graph_passes.heads.quadrature import coarse_points, residuals, urgency
 from ...graph_passes.methods.integrated_gradients import ALPHAS
+from .map_error import Sample, estimated_error, sample_of
 from .session import Held, Session
 
 # Gradients are kept while an interval beside them may still be bisected: at most this many bytes
@@ -39,6 +40,7 @@ class AdaptivePath:
         tolerance: stop when |delta| / |score's difference| is at most this after two rounds in a
             row (once may be chance); None: use all steps.
         store: bytes of gradients to keep.
+        map_tolerance: stop when the estimated error of the map is at most this, too.
 
     |delta| is what counts, and not the sum of |r_i| that bounds it: that is the error that
     completeness defines and `relative_delta` reports, and what other libraries compare with; where
@@ -46,8 +48,15 @@ class AdaptivePath:
     are ten times larger than what they leave.
     """
 
-    def __init__(self, steps: int, tolerance: float | None, store: int = _STORE):
+    def __init__(
+        self,
+        steps: int,
+        tolerance: float | None,
+        store: int = _STORE,
+        map_tolerance: float | None = None,
+    ):
         self._steps, self._tolerance, self._store = steps, tolerance, store
+        self._map_tolerance = map_tolerance
         self._points = np.zeros(0)
         self._slopes = np.zeros(0)
         self._scores = np.zeros(0)
@@ -57,6 +66,11 @@ class AdaptivePath:
         self._distances = np.zeros(0)
         self._open = np.zeros(0, bool)
         self._settled: np.ndarray | float = 0.0
+        # What stands for the gradients that were let go.
+        self._sample: Sample | None = None
+        self._drawn: list[np.ndarray | None] = []
+        # The attribution, of so many passes.
+        self._summed = 0, np.zeros(1)
         self._hits = 0
         self._pending = list(coarse_points(steps))
 
@@ -67,7 +81,7 @@ class AdaptivePath:
 
     @property
     def reached(self) -> bool:
-        """Whether the tolerance is kept, after two rounds in a row."""
+        """Whether the tolerances are kept, after two rounds in a row."""
         return self._hits >= 2
 
     @property
@@ -111,11 +125,22 @@ class AdaptivePath:
         for point, gradient, score in zip(points, gradients, scores, strict=True):
             self._insert(float(point), gradient.reshape(-1).astype(np.float32), float(score))
         self._let_go()
-        if not self._pending and self._tolerance is not None:
-            # A difference that is rounding itself cannot be met to a part of it.
-            rounding = abs(self._residuals().sum()) <= _ROUNDING * np.abs(self._scores).max()
-            close = rounding or self.relative_delta <= self._tolerance
-            self._hits = self._hits + 1 if close else 0
+        if not self._pending and (self._tolerance, self._map_tolerance) != (None, None):
+            self._hits = self._hits + 1 if self._sum_is_kept() and self._map_is_kept() else 0
+
+    def _sum_is_kept(self) -> bool:
+        if self._tolerance is None:
+            return True
+        # A difference that is rounding itself cannot be met to a part of it.
+        rounding = abs(self._residuals().sum()) <= _ROUNDING * np.abs(self._scores).max()
+        return bool(rounding or self.relative_delta <= self._tolerance)
+
+    def _map_is_kept(self) -> bool:
+        if self._map_tolerance is None:
+            return True
+        # From here on the same elements are looked at after each round.
+        self._sample = self._sampled()
+        return self.map_error() <= self._map_tolerance
 
     def _insert(self, point: float, gradient: np.ndarray, score: float) -> None:
         at = int(np.searchsorted(self._points, point))
@@ -123,6 +148,7 @@ class AdaptivePath:
         self._slopes = np.insert(self._slopes, at, gradient.sum(dtype=np.float64))
         self._scores = np.insert(self._scores, at, score)
         self._gradients.insert(at, gradient)
+        self._drawn.insert(at, None)
         if len(self._points) == 1:
             return
         # One interval becomes two; at an end, one is added.
@@ -151,6 +177,7 @@ class AdaptivePath:
         surplus = len(kept) - max(_FEWEST, self._store // kept[0].nbytes)
         if surplus <= 0 or self._pending:
             return
+        self._sample = self._sampled()
         for interval in np.argsort(self._urgency(), kind="stable"):
             if not self._open[interval]:
                 continue
@@ -158,10 +185,28 @@ class AdaptivePath:
             self._open[interval] = False
             for point in (interval, interval + 1):
                 if not self._open[max(point - 1, 0) : point + 1].any():
+                    self._drawn[point] = self._sample.of(self._gradients[point])
                     self._gradients[point] = None
                     surplus -= 1
             if surplus <= 0:
                 return
+
+    def map_error(self) -> float:
+        """The estimated |attribution - integral| / |attribution|; see `estimated_error`."""
+        sample, kept = self._sampled(), self._sample is not None
+        rows = []
+        for place, gradient in enumerate(self._gradients):
+            row = self._drawn[place]
+            if row is None and gradient is not None:
+                row = sample.of(gradient)
+                if kept:
+                    self._drawn[place] = row
+            rows.append(row)
+        return estimated_error(self._points, np.stack(rows))
+
+    def _sampled(self) -> Sample:
+        """What stands for a gradient from now on, where one was let go; else for all so far."""
+        return self._sample or sample_of(self.attribution())
 
     @property
     def residual(self) -> float:
@@ -170,10 +215,13 @@ class AdaptivePath:
 
     def attribution(self) -> np.ndarray:
         """The trapezoid sum over all intervals, float64, flat."""
-        total = np.zeros(1) + self._settled
-        for interval in np.flatnonzero(self._open):
-            total = total + self._part(int(interval))
-        return total
+        passes, known = self._summed
+        if passes != self.passes:
+            known = np.zeros(1) + self._settled
+            for interval in np.flatnonzero(self._open):
+                known = known + self._part(int(interval))
+            self._summed = self.passes, known
+        return known
 
 
 def _finite(arrays: Iterable[np.ndarray]) -> bool:
@@ -187,7 +235,8 @@ def run_rows(
     rows: Mapping[str, np.ndarray],
     totals: Mapping[str, np.ndarray],
     progress: Progress,
-) -> dict[str, np.ndarray]:
+    marks: Sequence[int] = (),
+) -> tuple[dict[str, np.ndarray], list[Mapping[str, Held]]]:
     """What a repeated graph returns, added up over its rows; it stops where that is no number.
 
     Everything stays on the provider's device until the last row is done; a total on a device other
@@ -199,6 +248,10 @@ def run_rows(
         rows: an array [runs, ...] for each input that every run has its own value of.
         totals: what the inputs that hold the outputs so far begin with.
         progress: called with (runs done, runs in all).
+        marks: after which runs the totals so far are kept.
+
+    Returns:
+        The outputs, and those at the marks, still on the device.
     """
     known = session.place(feeds)
     runs = len(next(iter(rows.values())))
@@ -207,14 +260,17 @@ def run_rows(
     ]
     added: Mapping[str, np.ndarray | Held] = totals
     held: dict[str, Held] = {}
+    marked: list[Mapping[str, Held]] = []
     for done, row in enumerate(placed, start=1):
         held = session.hold({**known, **row, **added})
         added = {f"{TOTAL}_{name}": value for name, value in held.items()}
         progress(done, runs)
+        if done in marks:
+            marked.append(held)
         # What is no number stays none, however much is added to it.
         if session.cheap_to_see(done) and not _finite(v.numpy() for v in added.values()):
             break
-    return {name: value.numpy() for name, value in held.items()}
+    return {name: value.numpy() for name, value in held.items()}, marked
 
 
 def follow(

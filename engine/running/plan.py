@@ -15,6 +15,7 @@ from ...graph_passes.graph.lowering import lowered_for
 from ...graph_passes.graph.names import RESERVED
 from ...graph_passes.heads.along import points_at_once
 from ...graph_passes.heads.asking import TOTAL
+from ...graph_passes.heads.halves import error_by_halves
 from ...graph_passes.methods.integrated_gradients import ALPHAS
 from ...graph_passes.methods.method import Adaptive, Repeated
 from ...graph_passes.select.subject import Subject
@@ -32,8 +33,11 @@ _CHUNK = {"cpu": 2, "other": 32}
 # EfficientNet-Lite0 take 0.2 to 0.3 ms behind the forward pass, and each by itself 0.13 ms beside
 # what calling takes.
 _TARGETS_AT_ONCE = 8
-# Beside the graphs' outputs: what each path took, and what it misses in all its intervals.
-PASSES, RESIDUAL = f"{RESERVED}passes", f"{RESERVED}residual"
+# The length of a difference of two halves says little of so few elements: it may be 0 by chance.
+_FEWEST_ELEMENTS = 100
+# Beside the graphs' outputs: what each path took, what it misses in all its intervals, and the
+# estimated error of its map.
+PASSES, RESIDUAL, MAP_ERROR = (f"{RESERVED}{name}" for name in ("passes", "residual", "map_error"))
 
 Feeds = Mapping[str, np.ndarray | Held]
 
@@ -260,15 +264,42 @@ class Plan:
         results.pop(finish.SEED, None)
         inputs = len(results[finish.SCORE])
         if isinstance(self.along, Repeated):
-            rows = self.along.rows(self._at_once(inputs), feeds)
-            return results | run_rows(session, feeds, rows, _nothing_yet(session), progress)
+            return results | self._added_up(self.along, feeds, inputs, progress)
         passes = self.along.passes
-        paths = [AdaptivePath(passes, self.along.tolerance) for _ in range(inputs)]
+        how = {"tolerance": self.along.tolerance, "map_tolerance": self.along.map_tolerance}
+        paths = [AdaptivePath(passes, **how) for _ in range(inputs)]
         names = [*self.attributions]
         results |= follow(session, feeds, names, paths, self._at_once(1), progress, passes)
         results[PASSES] = np.array([path.passes for path in paths])
         results[RESIDUAL] = np.array([path.residual for path in paths])
+        results[MAP_ERROR] = np.array([path.map_error() for path in paths])
         return results
+
+    def _added_up(
+        self,
+        along: Repeated,
+        feeds: Feeds,
+        inputs: int,
+        progress: Callable[[int, int], None],
+    ) -> dict[str, np.ndarray]:
+        """What all runs add up to, and the estimated error of it where its halves tell."""
+        session, size = self._session("along"), self._at_once(inputs)
+        rows = along.rows(size, feeds)
+        halves = None if along.halves is None else along.halves(size, rows)
+        marks = () if halves is None else halves[:2]
+        found, marked = run_rows(session, feeds, rows, _nothing_yet(session), progress, marks)
+        totals = [self._flat({k: v[k].numpy() for k in self.attributions}) for v in marked]
+        whole = self._flat(found)
+        # Whether the halves tell depends on how many rows go at once: NaN is "not known".
+        found[MAP_ERROR] = np.full(len(whole), np.nan)
+        if halves is not None and len(totals) == 2 and whole.shape[1] >= _FEWEST_ELEMENTS:
+            found[MAP_ERROR] = error_by_halves(halves, *totals, whole)
+        return found
+
+    def _flat(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
+        """All attributions as [N, elements]."""
+        parts = [values[name].reshape(len(values[name]), -1) for name in self.attributions]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
     def _at_once(self, inputs: int) -> int:
         """Points of each input in one pass."""

@@ -20,6 +20,7 @@ from ..graph.names import RESERVED
 from ..graph.tensors import numpy_type
 from ..heads.along import POINTS, Mover, moved, points_at_once, scores_at, slopes_at, summed
 from ..heads.asking import WEIGHTS, WHICH, add_set_input, added_up, per_token, seeded
+from ..heads.halves import Halves
 from ..heads.loop import looped, with_delta
 from ..select.subject import Source, Subject
 from .integrated_gradients import ALPHAS
@@ -98,8 +99,38 @@ def points_of(samples: int, baselines: int, seed: int) -> dict[str, np.ndarray]:
     }
 
 
-def _rows(options: Chosen, baselines: int, size: int, dtype: np.dtype) -> dict[str, np.ndarray]:
+def in_halves(points: Mapping[str, np.ndarray], baselines: int) -> dict[str, np.ndarray]:
+    """The same points, those of every second B in a row first; the baselines stay behind."""
+    count = len(points[WHICH]) - baselines
+    turn = np.full(len(points[WHICH]), 2)
+    turn[:count] = np.arange(count) // baselines % 2
+    order = np.argsort(turn, kind="stable")
+    return {name: values[order] for name, values in points.items()}
+
+
+def halves_of(weights: np.ndarray, baselines: int, size: int) -> Halves | None:
+    """The halves of `in_halves`, where no run is in both.
+
+    The points are spread evenly and not drawn alike, so that the error is this at most, on average.
+
+    Args:
+        weights: of all points, those of the baselines and of what fills the last run being 0.
+        baselines: B.
+        size: points in one run.
+    """
+    count = int((weights > 0).sum())
+    groups = count // baselines
+    first = -(-groups // 2) * baselines
+    if groups < 2 or first % size:
+        return None
+    return Halves(first // size, -(-count // size), first / count, 1.0)
+
+
+def _rows(
+    options: Chosen, baselines: int, size: int, dtype: np.dtype, halves: bool = False
+) -> dict[str, np.ndarray]:
     points = points_of(options["samples"], baselines, options["seed"])
+    points = in_halves(points, baselines) if halves else points
     missing = -len(points[ALPHAS]) % size
     kinds = {WHICH: np.dtype(np.int64)}
     # What fills the last row has no weight.
@@ -114,9 +145,12 @@ def stages(subject: Subject, options: Chosen, width: int | None) -> Stages:
 
     def rows(size: int, feeds: Mapping[str, Any]) -> dict[str, np.ndarray]:
         baseline = feeds[subject.name_of(BASELINE, subject.sources[0])]
-        return _rows(options, len(baseline), size, baseline.dtype)
+        return _rows(options, len(baseline), size, baseline.dtype, halves=True)
 
-    along = Repeated(expected_chunk(subject), rows, None)
+    def halves(size: int, rows: Mapping[str, np.ndarray]) -> Halves | None:
+        return halves_of(rows[WEIGHTS], int((rows[ENDS] > 0).sum()), size)
+
+    along = Repeated(expected_chunk(subject), rows, None, halves)
     return Stages(seeded(subject, width, from_logits=True), along=along)
 
 

@@ -31,6 +31,7 @@ from ..graph.tensors import numpy_type
 from ..graph.twins import TwinEmitter
 from ..heads.along import POINTS, moved, points_at_once, scores_at, slopes_at
 from ..heads.asking import WEIGHTS, add_baseline_input, added_up, ask, gradient_refusals, per_token
+from ..heads.halves import Halves, in_turns
 from ..heads.loop import looped, with_delta
 from ..heads.quadrature import ADAPTIVE, NAMES, quadrature_rule
 from ..rules.table import GRADIENT
@@ -45,6 +46,8 @@ ALPHAS = f"{RESERVED}alphas"
 # Unless asked otherwise: to 1 % of the score's difference, in at most so many passes; and the
 # passes of a fixed rule.
 TOLERANCE, MOST_STEPS, FIXED_STEPS = 0.01, 200, 50
+# Rules of which the error has one sign along the whole path, which halves do not show.
+_ONE_SIDED = ("left", "right")
 # Points at once in a file.
 _AT_ONCE = 2
 # The forward pass at both ends; no walk goes through it.
@@ -153,11 +156,13 @@ def settle(options: dict[str, Any]) -> dict[str, Any]:
         InvalidInputError: a tolerance for a rule that always takes all its steps.
     """
     steps, tolerance, quadrature = (options[k] for k in ("steps", "tolerance", "quadrature"))
-    if tolerance is not None and quadrature not in (None, ADAPTIVE):
+    of_map = options["map_tolerance"]
+    if (tolerance, of_map) != (None, None) and quadrature not in (None, ADAPTIVE):
         raise InvalidInputError(
             f"a tolerance needs quadrature 'adaptive'; {quadrature!r} always takes all its steps"
         )
-    if quadrature in (None, ADAPTIVE) and tolerance is None and steps is None:
+    open_ended = quadrature in (None, ADAPTIVE) and steps is None
+    if tolerance is None and (open_ended or of_map is not None):
         tolerance = TOLERANCE
     if quadrature is None:
         quadrature = "gauss-legendre" if tolerance is None else ADAPTIVE
@@ -174,18 +179,28 @@ def stages(subject: Subject, options: Chosen, width: int | None) -> Stages:
     """Both ends, and points between them."""
     ends, steps = endpoints(subject, width), options["steps"]
     if options["quadrature"] == ADAPTIVE:
-        return Stages(ends, along=Adaptive(path_gradients(subject), steps, options["tolerance"]))
-    rows = _rows(options["quadrature"], steps, subject)
-    return Stages(ends, along=Repeated(gradient_chunk(subject), rows, steps))
+        tolerances = options["tolerance"], options["map_tolerance"]
+        return Stages(ends, along=Adaptive(path_gradients(subject), steps, *tolerances))
+    told = options["quadrature"] not in _ONE_SIDED
+    rows = _rows(options["quadrature"], steps, subject, turns=told)
+
+    def halves(size: int, rows: Mapping[str, np.ndarray]) -> Halves | None:
+        del rows
+        found = in_turns(steps, size) if told else None
+        return None if found is None else found[1]
+
+    return Stages(ends, along=Repeated(gradient_chunk(subject), rows, steps, halves))
 
 
-def _rows(quadrature: str, steps: int, subject: Subject):
+def _rows(quadrature: str, steps: int, subject: Subject, turns: bool = False):
     points, weights = quadrature_rule(quadrature, steps)
     dtype = numpy_type(subject.start.dtype)
 
     def rows(size: int, feeds: Mapping[str, Any]) -> Mapping[str, np.ndarray]:
         del feeds
-        found = chunks_of(points, weights, size, dtype)
+        turned = in_turns(steps, size) if turns else None
+        order = slice(None) if turned is None else turned[0]
+        found = chunks_of(points[order], weights[order], size, dtype)
         return dict(zip((ALPHAS, WEIGHTS), found, strict=True))
 
     return rows
@@ -233,6 +248,14 @@ METHODS = (
                 "Integrated Gradients adds passes, at most --steps, until completeness is kept to "
                 "this part of the score's difference. Default: 0.01 (1%) without --steps.",
                 real_number("tolerance", positive=True),
+                kind=float,
+                metavar="T",
+            ),
+            Option(
+                "map_tolerance",
+                "Integrated Gradients adds passes, at most --steps, until the estimated error of "
+                "the map (relative L2) is at most this, too: 0.05 is 5 %.",
+                real_number("map_tolerance", positive=True),
                 kind=float,
                 metavar="T",
             ),

@@ -12,6 +12,7 @@ import onnx
 
 from ... import InvalidInputError
 from ..backward.walk import Refusal
+from ..heads.halves import Halves
 from ..select.feature_map import FeatureMap
 from ..select.subject import Subject
 
@@ -54,11 +55,14 @@ class Repeated(NamedTuple):
         rows: (how many at once, what the model and its baselines are fed) -> for each such input
             an array [runs, at once, ...].
         passes: in all, of one input; None: that depends on what is fed.
+        halves: (how many at once, `rows`' arrays) -> what tells the sum's error, where something
+            does.
     """
 
     model: onnx.ModelProto
     rows: Callable[[int, Mapping[str, Any]], Mapping[str, np.ndarray]]
     passes: int | None
+    halves: Callable[[int, Mapping[str, np.ndarray]], Halves | None] | None = None
 
 
 class Adaptive(NamedTuple):
@@ -68,11 +72,13 @@ class Adaptive(NamedTuple):
         model: of `path_gradients`.
         passes: at most.
         tolerance: where it stops; None: at `passes`.
+        map_tolerance: the same for the estimated error of the map; None: it is not asked.
     """
 
     model: onnx.ModelProto
     passes: int
     tolerance: float | None
+    map_tolerance: float | None = None
 
 
 class Stages(NamedTuple):

@@ -19,6 +19,7 @@ from ..graph.names import RESERVED
 from ..graph.tensors import numpy_type
 from ..heads.along import POINTS, points_at_once, scores_at
 from ..heads.asking import WEIGHTS, seeded, total_input
+from ..heads.halves import Halves, of_samples
 from ..heads.hidden import NUMBERS, check_one_input, flat, in_places, with_parts_hidden
 from ..heads.loop import looped
 from ..heads.random_numbers import uniform
@@ -137,7 +138,11 @@ def stages(subject: Subject, options: Chosen, width: int | None) -> Stages:
         del feeds
         return _rows(options, size, dtype)
 
-    along = Repeated(rise_chunk(subject, options), rows, options["samples"])
+    def halves(size: int, rows: Mapping[str, np.ndarray]) -> Halves | None:
+        del size
+        return of_samples(rows[WEIGHTS], mean=True)
+
+    along = Repeated(rise_chunk(subject, options), rows, options["samples"], halves)
     return Stages(seeded(subject, width, from_logits=True), along=along)
 
 

@@ -19,6 +19,7 @@ from ..graph.names import RESERVED
 from ..graph.tensors import numpy_type
 from ..heads.along import POINTS, Moved, Mover, moved, points_at_once, slopes_at
 from ..heads.asking import WEIGHTS, added_up, per_token, seeded, total_input
+from ..heads.halves import Halves, of_samples
 from ..heads.loop import looped
 from ..heads.random_numbers import normal
 from ..select.subject import Source, Subject
@@ -136,9 +137,13 @@ def _rows(options: Chosen, dtype: np.dtype, mean: bool):
 
 
 def _stages(chunk: Callable[[Subject, Chosen], onnx.ModelProto], mean: bool):
+    def halves(size: int, rows: Mapping[str, np.ndarray]) -> Halves | None:
+        del size
+        return of_samples(rows[WEIGHTS], mean=not mean)
+
     def stages(subject: Subject, options: Chosen, width: int | None) -> Stages:
         rows = _rows(options, numpy_type(subject.start.dtype), mean)
-        along = Repeated(chunk(subject, options), rows, options["samples"])
+        along = Repeated(chunk(subject, options), rows, options["samples"], halves)
         return Stages(seeded(subject, width), along=along)
 
     def whole(subject: Subject, options: Chosen, width: int | None) -> onnx.ModelProto:

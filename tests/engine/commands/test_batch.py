@@ -19,7 +19,8 @@ pa = pytest.importorskip("pyarrow", reason="needs pyarrow: pip install 'onnxplai
 pq = pytest.importorskip("pyarrow.parquet")
 COLUMNS = [
     *("image", "method", "target_index", "target_label", "score", "probability"),
-    *("baseline_score", "delta", "relative_delta", "steps", "attribution", "error"),
+    *("baseline_score", "delta", "relative_delta", "map_error"),
+    *("steps", "attribution", "error"),
 ]
 HERE = ("--workers", "0", "--threads", "1")
 

@@ -16,7 +16,7 @@ ALWAYS = {"results.json", "results.jsonl", ".onnxplain.lock"}
 METHODS = ("grad-cam", "integrated-gradients", "deeplift")
 RECORD = {
     "image", "model", "model_sha256", "method", "options", "target", "score", "probability",
-    "baseline_score", "delta", "relative_delta", "steps", "feature_map", "provider",
+    "baseline_score", "delta", "relative_delta", "map_error", "steps", "feature_map", "provider",
     "seconds", "files",
 }  # fmt: skip
 
