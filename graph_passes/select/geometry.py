@@ -137,27 +137,28 @@ def _is_placed(axes: Axes | None) -> bool:
 def _agreed(node: gs.Node, given: Sequence[Axes | None]) -> Axes:
     """Of operands aligned at the right, which must not contradict."""
     shape = node.outputs[0].shape
-    result: Axes = [None] * len(shape)
+    found: list[list[Along]] = [[] for _ in shape]
     for own in given:
         lead = len(shape) - len(own or [])
         for axis, one in enumerate(own or [], start=lead):
-            if one is None or len(one.at) != shape[axis]:
-                continue
-            result[axis] = _one_of(node, result[axis], one)
-    return result
+            if one is not None and len(one.at) == shape[axis]:
+                found[axis].append(one)
+    return [_middle(node, ones) if ones else None for ones in found]
 
 
-def _one_of(node: gs.Node, a: Along | None, b: Along) -> Along:
-    """The first, where both lie at about the same positions."""
-    if a is None or len(a.at) == 1:
-        return b
-    both = ~(np.isnan(a.at) | np.isnan(b.at))
-    length = np.nanmax(np.concatenate([a.at, b.at, [1.0]]))
-    limit = max(_APART, 1 / len(a.at)) * length
-    near = not both.any() or np.abs(a.at[both] - b.at[both]).max() <= limit
-    if a.axis != b.axis or not near:
-        raise _DoubtError(f"{_named(node)} takes differently placed pictures together")
-    return a
+def _middle(node: gs.Node, ones: Sequence[Along]) -> Along:
+    """Between operands that lie at about the same positions: every other row, and those between."""
+    first = next((one for one in ones if len(one.at) > 1), ones[-1])
+    length = np.nanmax(np.concatenate([[1.0], *(one.at for one in ones)]))
+    limit = max(_APART, 1 / len(first.at)) * length
+    alike = [one for one in ones if len(one.at) > 1] or [first]
+    for other in alike:
+        both = ~(np.isnan(first.at) | np.isnan(other.at))
+        near = not both.any() or np.abs(first.at[both] - other.at[both]).max() <= limit
+        if first.axis != other.axis or not near:
+            raise _DoubtError(f"{_named(node)} takes differently placed pictures together")
+    at = [one.at for one in alike]
+    return Along(first.axis, (np.fmin.reduce(at) + np.fmax.reduce(at)) / 2)
 
 
 def _at(at: np.ndarray, index: np.ndarray) -> np.ndarray:

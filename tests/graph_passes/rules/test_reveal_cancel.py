@@ -313,7 +313,7 @@ def test_export(tmp_path):
     session = zoo.session((tmp_path / "explained.onnx").read_bytes())
     feeds = {"input": x, "target": np.int64([3, 7])}
     found = session.run(["attribution"], feeds)[0]
-    assert zoo.relative_error(found, explainer(x, [3, 7]).attribution) < 1e-5
+    assert zoo.relative_error(found, explainer(x, [3, 7]).attribution) < 3e-5
 
 
 def test_an_unknown_rule_is_refused_with_the_known_ones():
