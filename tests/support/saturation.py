@@ -1,7 +1,7 @@
 """Whether ONNX Runtime's 8-bit products are exact on this processor.
 
-Without VNNI its kernels for x86-64 add pairs of products in 16 bits, which saturate: 255 x 127 twice
-is 32,767 there. What a deployed model answers then is not what its file says.
+Without VNNI its kernels for x86-64 add pairs of products in 16 bits, which saturate: twice 255 x
+127 is 32,767 there. What a deployed model answers then is not what its file says.
 """
 
 import functools
