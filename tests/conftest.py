@@ -24,6 +24,9 @@ def command(capsys):
     return run
 
 
+# A run in the background (nohup, a shell's &) ignores Ctrl-C, and what it starts would, too.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 _SIGNALS = [s for s in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", None)) if s]
 
 

@@ -223,15 +223,6 @@ def test_a_gradient_that_gets_lost_is_an_error(monkeypatch):
         onnxplain.vjp(model)
 
 
-def test_steps_end_a_dependence():
-    """Of a rounding nothing comes back: zeros, which delta shows; no error."""
-    model = tanh_model(
-        node("Round", ["z"], ["r"]), node("MatMul", ["r", "v"], ["y"]), v=normal(4, 2)
-    )
-    e = onnxplain.Explainer(model, "integrated-gradients", steps=4)(normal(1, 3) * 3, 0)
-    assert not e.attribution.any() and e.relative_delta[0] == 1
-
-
 def test_fixed_points_that_miss_much_are_said(caplog):
     model = tanh_model(node("Identity", ["z"], ["y"]))
     x = normal(1, 3) * 30

@@ -42,12 +42,12 @@ def test_networks_lose_nothing(name, rule):
 @pytest.mark.parametrize("rule", RULES)
 def test_a_broken_rule_is_named_first(rule, monkeypatch):
     """Max pooling keeps a tenth of the sum to itself: so much is lost there, and nowhere else."""
-    right = rules.maximum
+    right = rules.pooled_maximum
 
     def wrong(emit, node, *ms, **options):
         return emit.Mul(right(emit, node, *ms, **options), 0.9)
 
-    monkeypatch.setattr(rules, "maximum", wrong)
+    monkeypatch.setattr(rules, "pooled_maximum", wrong)
     model, x = networks.exported("resnet", "torchscript", 17), networks.example("resnet").numpy()
     first, second, *_ = found = trace_delta(model, x, [3, 7], rule=rule)
     assert first.operator == "MaxPool" and "maxpool" in first.node.lower()
