@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import pickle
 
@@ -10,6 +11,7 @@ import onnx
 import pytest
 from onnx import parser
 from support import zoo
+from support.digits import write_model, write_photo
 
 import onnxplain
 from onnxplain.engine.explanation import Explanation, each_row, each_target
@@ -297,3 +299,27 @@ def test_turns_cancel_what_is_smooth_and_keep_a_walk(count: int):
     error = np.linalg.norm(middles.mean(0) - walk.mean(0))
     assert estimate(middles) == pytest.approx(error, rel=0.15)
     assert in_turns(7, 1) is None and in_turns(count, 3) is None
+
+
+@pytest.mark.parametrize("tolerance", ["0.004", "0.0000001"])
+def test_the_command_line(command, tmp_path, tolerance: str):
+    model, photo = write_model(tmp_path), write_photo(tmp_path / "seven.png", 7)
+    asked = ("explain", model, photo, "-m", METHOD, "--map-tolerance", tolerance, "--steps", "60")
+    status, out, err = command(*asked, "-o", tmp_path / "out", "--json")
+    (record,) = json.loads(out)
+    assert status == 0 and record["options"]["map_tolerance"] == float(tolerance)
+    assert record == json.loads((tmp_path / "out/results.json").read_text())[0]
+    reached = record["map_error"] <= float(tolerance)
+    assert reached == (tolerance == "0.004")
+    assert ("more than the map tolerance of" in err) != reached
+    status, out, err = command(*asked, "-o", tmp_path / "other")
+    assert "complete to " in out and ", map good to " in out
+
+
+def test_the_command_line_refuses(command, tmp_path):
+    model, photo = write_model(tmp_path), write_photo(tmp_path / "seven.png", 7)
+    status, _, err = command("explain", model, photo, "--map-tolerance", "-1", "-o", tmp_path)
+    assert status == 2 and "map_tolerance must be a positive number" in err
+    asked = ("explain", model, photo, "-m", "deeplift", "--map-tolerance", "0.1", "-o", tmp_path)
+    status, _, err = command(*asked)
+    assert status == 2 and "--map-tolerance is for integrated-gradients" in err
