@@ -4,6 +4,7 @@ import gc
 import logging
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,9 @@ def _as_it_was():
     environment, folder = dict(os.environ), Path.cwd()
     signals = {number: signal.getsignal(number) for number in _SIGNALS}
     collects = gc.isenabled()
+    _first_numbers()
     yield
+    _first_numbers()
     logger.setLevel(level)
     logger.propagate, logger.disabled = propagate, disabled
     logger.handlers[:], logger.filters[:] = handlers, filters
@@ -54,6 +57,13 @@ def _as_it_was():
             signal.signal(number, handler)
     if collects and not gc.isenabled():
         gc.enable()
+
+
+def _first_numbers():
+    """Let PyTorch draw what it draws first in a new process."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.manual_seed(67280421310721)
 
 
 # Whole networks, and what else takes most of the suite's time: `-m "not slow"` leaves them out.

@@ -207,7 +207,7 @@ def test_lrp_conserves_without_biases():
             torch.nn.Flatten(),
             torch.nn.Linear(8 * 4 * 4, 5, bias=False),
         ).eval()
-    x = torch.rand(2, 3, 14, 14)
+        x = torch.rand(2, 3, 14, 14)
     file = networks.export(module, x).SerializeToString()
 
     def found(**options):
