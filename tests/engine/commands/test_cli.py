@@ -130,16 +130,11 @@ def test_explain_prints_a_line_for_each_picture(command, tmp_path, model, seven)
     lines = out.splitlines()
     assert lines[0].startswith("seven.png: seven, score 5.")
     assert [line.split()[0] for line in lines[1:4]] == list(METHODS)
-<<<<<<< HEAD
-    assert "complete to " in lines[2] and ", map good to " in lines[2] and "delta" in lines[3]
-    assert str(tmp_path / "out") in lines[4]
-=======
     assert (
         "complete to" in lines[2]
         and "map good to" in lines[2]
         and str(tmp_path / "out") in lines[4]
     )
->>>>>>> main
 
 
 def test_profile_says_where_the_time_went(command, tmp_path, model, seven):
