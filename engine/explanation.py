@@ -47,7 +47,7 @@ class Explanation:
             sum |r_i|, which bounds |delta|; else None.
         map_error: float64 [N], the estimated relative error of the attributions themselves, L2;
             `delta` is of their sum alone. No further pass is taken for it. Of adaptive paths it was
-            within a factor of 2 of the error on 95 % of the images that were tried; of fixed points
+            within a factor of 2 of the error for 98 % of the maps that were tried; of fixed points
             (at least 8, not "left" and "right") it is that where the gradient has kinks, and an
             upper bound where it is smooth. Of SmoothGrad, VarGrad, expected gradients and RISE, the
             standard error. Else, and of fewer than 100 elements but for adaptive paths, None.

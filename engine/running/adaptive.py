@@ -184,8 +184,9 @@ class AdaptivePath:
             self._settled = self._settled + self._part(interval)
             self._open[interval] = False
             for point in (interval, interval + 1):
-                if not self._open[max(point - 1, 0) : point + 1].any():
-                    self._drawn[point] = self._sample.of(self._gradients[point])
+                gradient = self._gradients[point]
+                if gradient is not None and not self._open[max(point - 1, 0) : point + 1].any():
+                    self._drawn[point] = self._sample.of(gradient)
                     self._gradients[point] = None
                     surplus -= 1
             if surplus <= 0:
@@ -197,7 +198,8 @@ class AdaptivePath:
         rows = []
         for place, gradient in enumerate(self._gradients):
             row = self._drawn[place]
-            if row is None and gradient is not None:
+            if row is None:
+                assert gradient is not None, "a gradient was let go without its sample"
                 row = sample.of(gradient)
                 if kept:
                     self._drawn[place] = row

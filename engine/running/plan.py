@@ -266,8 +266,8 @@ class Plan:
         if isinstance(self.along, Repeated):
             return results | self._added_up(self.along, feeds, inputs, progress)
         passes = self.along.passes
-        how = {"tolerance": self.along.tolerance, "map_tolerance": self.along.map_tolerance}
-        paths = [AdaptivePath(passes, **how) for _ in range(inputs)]
+        tolerance, of_map = self.along.tolerance, self.along.map_tolerance
+        paths = [AdaptivePath(passes, tolerance, map_tolerance=of_map) for _ in range(inputs)]
         names = [*self.attributions]
         results |= follow(session, feeds, names, paths, self._at_once(1), progress, passes)
         results[PASSES] = np.array([path.passes for path in paths])

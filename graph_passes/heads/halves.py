@@ -46,7 +46,9 @@ def of_samples(weights: np.ndarray, mean: bool = False) -> Halves | None:
     return Halves(runs // 2, runs, share, 1.0, mean)
 
 
-def in_turns(count: int, size: int) -> tuple[np.ndarray, Halves] | None:
+def in_turns(
+    count: int, size: int, group: int = 1, error: float = 1 / np.sqrt(6)
+) -> tuple[np.ndarray, Halves] | None:
     """An order of equally weighty points of a path, and its halves; None of too few points.
 
     Of eight points in a row four are in each half, so that the halves' difference cancels the
@@ -55,19 +57,21 @@ def in_turns(count: int, size: int) -> tuple[np.ndarray, Halves] | None:
     second step between points counts. The rule's own error is h^2 s^2 / 12 then, a sixth of that.
 
     Args:
-        count: points, ascending.
-        size: points in one run; 4 must be a multiple of it.
+        count: points, ascending, or groups of them that stay together.
+        size: points in one run; 4 groups must be a multiple of it.
+        group: points in a group.
+        error: the rule's own error, as a part of the halves' difference.
     """
     blocks = count // len(_SIGNS)
-    if not blocks or 4 % size:
+    if not blocks or 4 * group % size:
         return None
     signs = np.zeros(count, int)
     signs[: blocks * len(_SIGNS)] = np.tile(_SIGNS, blocks)
     order = np.concatenate([np.flatnonzero(signs == sign) for sign in (1, -1, 0)])
-    runs = blocks * 4 // size
+    runs = blocks * 4 * group // size
     # The points that are left over have errors of their own.
     rest = np.sqrt(count / (blocks * len(_SIGNS)))
-    return order, Halves(runs, 2 * runs, 0.5, float(rest / np.sqrt(6)))
+    return order, Halves(runs, 2 * runs, 0.5, float(rest * error))
 
 
 def error_by_halves(

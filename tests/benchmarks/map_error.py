@@ -34,6 +34,7 @@ NETWORKS = {
     "convnext": "GELU",
     "captum_smooth": "Sigmoid, tanh",
     "densenet": "ReLU, pooling",
+    "resnet": "ReLU",
     "vit": "attention",
     "demo": "ReLU6, trained",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import pickle
 
@@ -10,12 +11,14 @@ import onnx
 import pytest
 from onnx import parser
 from support import zoo
+from support.digits import write_model, write_photo
 
 import onnxplain
 from onnxplain.engine.explanation import Explanation, each_row, each_target
 from onnxplain.engine.pictures.captions import delta_text
 from onnxplain.engine.running.adaptive import AdaptivePath
 from onnxplain.engine.running.map_error import estimated_error, sample_of, share_of_jumps
+from onnxplain.graph_passes.heads.halves import error_by_halves, in_turns, of_samples
 
 METHOD = "integrated-gradients"
 # ReLU and max pooling, ReLU6, SiLU, GELU, Sigmoid, attention.
@@ -207,3 +210,116 @@ def test_captions():
     much = delta_text({**record, "relative_delta": 0.2})
     assert much == "delta 0.031 (20 %), much is missing, map good to 8 %"
     assert delta_text({**record, "map_error": None}) == "delta 0.031 (0.9 %)"
+
+
+def exact_ratio(name: str, **options) -> np.ndarray:
+    """Estimate / error of a fixed rule for each row; infinite where nothing is left to be wrong."""
+    model = f"{name}-torchscript17-dynamic"
+    x = zoo.example(model)
+    exact = zoo.explainer(model, METHOD, steps=300)(x).attribution
+    e = zoo.explainer(model, METHOD, **options)(x)
+    rows = zip(e.map_error, e.attribution, exact, strict=True)
+    return np.array([m / distance(a, b) for m, a, b in rows])
+
+
+@pytest.mark.parametrize("quadrature", ["gauss-legendre", "trapezoid", "middle"])
+def test_fixed_points_tell_it_by_their_halves(quadrature: str):
+    """Of kinks; of a smooth gradient it is an upper bound."""
+    ratio = exact_ratio("captum_relu", steps=40, quadrature=quadrature)
+    assert (ratio > 0.5).all() and (ratio < 2).all(), ratio
+    assert (exact_ratio("captum_smooth", steps=40, quadrature=quadrature) > 0.5).all()
+
+
+@pytest.mark.parametrize(
+    "options", [{"steps": 7}, {"steps": 40, "quadrature": "left"}, {"quadrature": "right"}]
+)
+def test_points_that_do_not_tell_it(options):
+    model = "captum_relu-torchscript17-dynamic"
+    assert zoo.explainer(model, METHOD, **options)(zoo.example(model)).map_error is None
+
+
+def test_few_elements_do_not_tell_it():
+    assert small(steps=40)(inputs(2), 0).map_error is None
+    assert small(method="smoothgrad")(inputs(1), 0).map_error is None
+
+
+SAMPLED = {"smoothgrad": (24, 400), "vargrad": (40, 600), "expected-gradients": (40, 600)}
+
+
+@pytest.mark.parametrize("method", SAMPLED)
+def test_samples_have_a_standard_error(method: str):
+    """Beside the distance from many more samples with numbers of their own."""
+    model, (few, many) = "captum_relu-torchscript17-dynamic", SAMPLED[method]
+    x = zoo.example(model)
+    more = {"baseline": [np.float32(0), np.float32(1)]} if method == "expected-gradients" else {}
+    exact = zoo.explainer(model, method, samples=many, seed=9)(x, **more).attribution
+    e = zoo.explainer(model, method, samples=few)(x, **more)
+    for row, estimate in enumerate(e.map_error):
+        error = distance(e.attribution[row], exact[row])
+        assert error / 2 < estimate < 2 * error
+
+
+@pytest.mark.parametrize("mean", [False, True])
+@pytest.mark.parametrize("runs", [2, 5, 12])
+def test_halves_of_independent_samples(runs: int, mean: bool):
+    """v / n, also where the halves are not equal and the last run is not full."""
+    random = np.random.default_rng(6)
+    weights = np.ones((runs, 3))
+    weights[-1, 1:] = 0
+    count = int(weights.sum())
+    values = 1 + random.normal(size=(count, 1, 40_000))
+    halves = of_samples(weights, mean)
+    assert halves is not None and halves.both == runs
+    first = int(weights[: halves.first].sum())
+    totals = [values[:first].sum(0), values.sum(0), values.sum(0)]
+    if mean:
+        totals = [t / n for t, n in zip(totals, (first, count, count), strict=True)]
+    (found,) = error_by_halves(halves, *totals)
+    expected = np.linalg.norm(values.mean(0) - 1) / np.linalg.norm(values.mean(0))
+    assert found == pytest.approx(expected, rel=0.05)
+
+
+@pytest.mark.parametrize("count", [8, 40, 50, 51])
+def test_turns_cancel_what_is_smooth_and_keep_a_walk(count: int):
+    random = np.random.default_rng(7)
+    points = (np.arange(count) + 0.5) / count
+    order, halves = in_turns(count, 2)
+    assert sorted(order) == list(range(count))
+
+    def estimate(gradients: np.ndarray) -> float:
+        sums = gradients[order].cumsum(0)[:, None] / count
+        ends = sums[2 * halves.first - 1], sums[2 * halves.both - 1], sums[-1]
+        return float(error_by_halves(halves, *ends)[0] * np.linalg.norm(ends[2]))
+
+    powers = points[:, None] ** np.array([0, 1, 2])
+    assert estimate(powers) < 1e-12
+    fine = 50
+    walk = random.normal(size=(fine * count, 3000)).cumsum(0)
+    middles = walk[fine // 2 :: fine]
+    error = np.linalg.norm(middles.mean(0) - walk.mean(0))
+    assert estimate(middles) == pytest.approx(error, rel=0.15)
+    assert in_turns(7, 1) is None and in_turns(count, 3) is None
+
+
+@pytest.mark.parametrize("tolerance", ["0.004", "0.0000001"])
+def test_the_command_line(command, tmp_path, tolerance: str):
+    model, photo = write_model(tmp_path), write_photo(tmp_path / "seven.png", 7)
+    asked = ("explain", model, photo, "-m", METHOD, "--map-tolerance", tolerance, "--steps", "60")
+    status, out, err = command(*asked, "-o", tmp_path / "out", "--json")
+    (record,) = json.loads(out)
+    assert status == 0 and record["options"]["map_tolerance"] == float(tolerance)
+    assert record == json.loads((tmp_path / "out/results.json").read_text())[0]
+    reached = record["map_error"] <= float(tolerance)
+    assert reached == (tolerance == "0.004")
+    assert ("more than the map tolerance of" in err) != reached
+    status, out, err = command(*asked, "-o", tmp_path / "other")
+    assert "complete to " in out and ", map good to " in out
+
+
+def test_the_command_line_refuses(command, tmp_path):
+    model, photo = write_model(tmp_path), write_photo(tmp_path / "seven.png", 7)
+    status, _, err = command("explain", model, photo, "--map-tolerance", "-1", "-o", tmp_path)
+    assert status == 2 and "map_tolerance must be a positive number" in err
+    asked = ("explain", model, photo, "-m", "deeplift", "--map-tolerance", "0.1", "-o", tmp_path)
+    status, _, err = command(*asked)
+    assert status == 2 and "--map-tolerance is for integrated-gradients" in err
