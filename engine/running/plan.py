@@ -293,7 +293,7 @@ class Plan:
         # Whether the halves tell depends on how many rows go at once: NaN is "not known".
         found[MAP_ERROR] = np.full(len(whole), np.nan)
         if halves is not None and len(totals) == 2 and whole.shape[1] >= _FEWEST_ELEMENTS:
-            found[MAP_ERROR] = error_by_halves(halves, *totals, whole)
+            found[MAP_ERROR] = error_by_halves(halves, totals[0], totals[1], whole)
         return found
 
     def _flat(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
