@@ -138,7 +138,8 @@ def test_an_input_equal_to_its_baseline_is_attributed_nothing(name: str):
     x = zoo.example(name)
     found = zoo.explainer(name, "deeplift")(x, 1, baseline=x)
     assert not found.attribution.any()
-    np.testing.assert_array_equal(found.score, found.baseline_score)
+    # Two graphs compute them, which ONNX Runtime may fuse differently.
+    np.testing.assert_allclose(found.score, found.baseline_score, atol=2e-6)
 
 
 @pytest.mark.parametrize("name", ["efficientnet-dynamo-dynamic", "vit-dynamo-dynamic"])
