@@ -19,6 +19,7 @@ from onnxruntime.quantization import (
 )
 from support import keras_like, light, networks, torch_runner
 from support.folders import TESTS
+from support.saturation import skip_where_saturated
 
 DEMO = TESTS.parent / "models" / "demo" / "efficientnet-lite0-w16.onnx"
 PADDLE = TESTS / "data" / "ch_ppocr_mobile_v2.0_cls_mobile.onnx"
@@ -260,6 +261,7 @@ QUANTISED = {
 @pytest.mark.parametrize("form", QUANTISED)
 def test_quantised_models(form: str, tmp_path: Path):
     """Up to a few of the quantiser's steps: ONNX Runtime's rounding may fall to the other side."""
+    skip_where_saturated()
     onnx.save(networks.exported("captum_relu", "torchscript", 13), tmp_path / "float.onnx")
     source, target = str(tmp_path / "float.onnx"), str(tmp_path / "quantised.onnx")
     x = networks.example("captum_relu")
