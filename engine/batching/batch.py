@@ -13,6 +13,7 @@ from pathlib import Path
 from ..commands.asked import Options
 from ..files.writing import reason_of, sweep, writable_folder, write_whole
 from ..running.stopping import check_stopped
+from ..running.workers import usable_cores
 from .finding import find_source
 from .items import Source, SourceLostError
 from .pipeline import ProcessesEndedError, answers
@@ -235,10 +236,3 @@ def _shared_out(question: Question, running: Running) -> tuple[int, int, int]:
         decoders = 0 if on_cpu or not workers else max(1, cores - workers)
     threads = question.options.threads or max(1, cores // max(workers, 1))
     return workers, decoders, threads
-
-
-def usable_cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

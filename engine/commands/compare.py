@@ -34,7 +34,7 @@ from ..model import opened
 from ..pictures.captions import target_name
 from ..pictures.panel import PanelRow
 from ..running.stopping import check_stopped
-from ..running.workers import cores, shared_out, side_by_side
+from ..running.workers import shared_out, side_by_side, usable_cores
 from .asked import Options
 from .image_explainer import ImageExplainer
 from .results import Result
@@ -112,7 +112,7 @@ def compare_files(
     found = find_images(images, recursive)
     tried = tuple(dict.fromkeys(baselines or BASELINE_CHOICES))
     asked = replace(options, baseline=baselines[0] if baselines else None, lenient=True)
-    at_once, threads = shared_out(options.provider, options.threads, cores())
+    at_once, threads = shared_out(options.provider, options.threads, usable_cores())
     asked = replace(asked, threads=threads)
     explainer = _with_two_classes(model, asked, lambda text: tell(text, 0.0))
     work = _Comparing(explainer, tried, tell, at_once)

@@ -27,7 +27,7 @@ from ..model import Model, opened
 from ..running.locks import Lock
 from ..running.settings import for_methods, own_options
 from ..running.stopping import check_stopped
-from ..running.workers import cores, shared_out, side_by_side
+from ..running.workers import shared_out, side_by_side, usable_cores
 from .asked import Options
 from .image_explainer import ImageExplainer
 from .sources import find_images
@@ -299,7 +299,7 @@ def _evaluate_arrays(
     tell = progress or (lambda text, done: None)
     file = opened(model)
     how = options.get("providers"), options.get("threads")
-    at_once, threads = shared_out(*how, cores())
+    at_once, threads = shared_out(*how, usable_cores())
     options["threads"] = threads
     explainers, skipped = _explainers(file, methods, baseline, options)
     first = next(iter(explainers.values()))

@@ -13,7 +13,7 @@ from .session import CPU, resolve_providers
 T = TypeVar("T")
 
 
-def cores() -> int:
+def usable_cores() -> int:
     """How many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
@@ -36,7 +36,7 @@ def shared_out(
     """
     if resolve_providers(providers)[0] != CPU:
         return 1, threads
-    at_once = max(1, min(jobs, cores() // (threads or 1)))
+    at_once = max(1, min(jobs, usable_cores() // (threads or 1)))
     return at_once, threads if threads is not None or at_once == 1 else 1
 
 
