@@ -230,11 +230,8 @@ def _external_parts(model: onnx.ModelProto, path: Path, source: str, total: int)
                 f"{source}: expected external data beside the file, but {tensor.name!r} is in "
                 f"{location!r}, which leads out of its folder"
             )
-        if not file.is_file():
-            raise UnsupportedModelError(
-                f"{source}: its external data file {file} is missing ({tensor.name!r} is in it)"
-            )
-        size = file.stat().st_size
+        what = f"{source}: its external data file"
+        size = check_regular(file, what, error=UnsupportedModelError)
         try:
             offset = int(entry.get("offset", 0))
             length = int(entry.get("length", size - offset))

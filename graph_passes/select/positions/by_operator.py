@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -203,14 +204,15 @@ def _sliced(grids: Grids, node: gs.Node, operands: Operands) -> Readings:
     axes = np.arange(len(starts)) if axes is None else axes
     steps = np.ones(len(starts), np.int64) if steps is None else steps
 
-    def move(places: Places) -> Places:
+    def move(places: Places) -> Places | None:
+        moved: Places | None = places
         for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
             size = shape[axis]
             # A negative step goes on to before the first element, which no negative end can say.
             stop = None if step < 0 and end < -size else int(end)
             every = np.arange(size)[int(start) : stop : int(step)]
-            places = moves.taken(places, int(axis) % len(shape), every)
-        return places
+            moved = moved and moves.taken(moved, int(axis) % len(shape), every)
+        return moved
 
     return [each_reading(operands, move)]
 
@@ -244,7 +246,8 @@ def _concatenated(grids: Grids, node: gs.Node, operands: Operands) -> Readings:
         return [[]]
     axis = node.attrs["axis"] % len(node.inputs[0].shape)
     sources = tuple(Source(k, 0, True) for k in range(len(operands)))
-    return [[Reading(moves.joined([readings[0] for readings in operands], axis), sources)]]
+    places = moves.joined([readings[0] for readings in operands], axis)
+    return [[] if places is None else [Reading(places, sources)]]
 
 
 def _padded(grids: Grids, node: gs.Node, operands: Operands) -> Readings:
@@ -275,7 +278,10 @@ def _by_reference(grids: Grids, node: gs.Node, operands: Operands) -> Readings:
     moved = [0, 2] if node.op in ("ScatterElements", "ScatterND") else [0]
     if node.attrs.get("reduction", "none") not in ("none", b"none"):
         return [[]]
-    if any(len(operands[k]) != 1 or np.prod(node.inputs[k].shape) > MOST for k in moved):
+    if any(len(operands[k]) != 1 for k in moved):
+        return [[]]
+    sizes = (math.prod(t.shape) for t in (*node.inputs, *node.outputs) if t.name)
+    if not grids.afford(sum(sizes)):
         return [[]]
     feeds = {}
     for k, tensor in enumerate(node.inputs):
