@@ -83,7 +83,7 @@ def check_windows(graph: gs.Graph, extra: int) -> None:
     """Hold the kernels that rules make of windows to the limit on constants.
 
     A window of k elements along an axis, or of a stride s, takes max(k, s); a convolution's for
-    each pair of channels.
+    each pair of channels; the points of a box of RoiAlign count as one window.
 
     Args:
         graph: with shapes.
@@ -101,6 +101,9 @@ def check_windows(graph: gs.Graph, extra: int) -> None:
             kernel = list(node.inputs[1].shape[2:])
         if operator_name(node) == "LRN":
             kernel = [int(node.attrs.get("size", 1))]
+        if operator_name(node) == "RoiAlign":
+            points = max(int(node.attrs.get("sampling_ratio", 0)), 1)
+            kernel = [points * int(node.attrs.get(f"output_{k}", 1)) for k in ("height", "width")]
         if not all(isinstance(n, int) for n in (*kernel, *strides)):
             continue
         strides += [1] * (len(kernel) - len(strides))

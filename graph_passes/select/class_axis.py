@@ -28,6 +28,35 @@ def channel_axis(tensor: gs.Tensor) -> int | None:
 
     None where that is not known.
     """
+    found: dict[str, int | None] = {}
+    waiting = [tensor]
+    while waiting:
+        before = _not_found(waiting[-1], found)
+        if before:
+            waiting.extend(before)
+        else:
+            last = waiting.pop()
+            found[last.name] = _channel_axis(last, found)
+    return found[tensor.name]
+
+
+def _not_found(tensor: gs.Tensor, found: dict[str, int | None]) -> list[gs.Tensor]:
+    """The operands that must be looked at before a tensor can be."""
+    node = producer_of(tensor)
+    if tensor.name in found or node is None or tensor.shape is None:
+        return []
+    if _made_by(node, len(tensor.shape)) is not None or _follower(node) is None:
+        return []
+    return [operand for operand in _operands(node) if operand.name not in found]
+
+
+def _operands(node: gs.Node) -> list[gs.Tensor]:
+    given = node.inputs if node.op not in _FIRST else node.inputs[:1]
+    return [operand for operand in given if operand.name and not is_constant(operand)]
+
+
+def _channel_axis(tensor: gs.Tensor, found: dict[str, int | None]) -> int | None:
+    """The axis of a tensor, where those of all operands that are asked for are known."""
     node = producer_of(tensor)
     rank = None if tensor.shape is None else len(tensor.shape)
     if node is None or rank is None:
@@ -39,10 +68,9 @@ def channel_axis(tensor: gs.Tensor) -> int | None:
     if follow is None:
         return None
     axes = set()
-    for operand in node.inputs if node.op not in _FIRST else node.inputs[:1]:
-        if operand.name and not is_constant(operand):
-            before = channel_axis(operand)
-            axes.add(None if before is None else follow(node, operand, before))
+    for operand in _operands(node):
+        before = found[operand.name]
+        axes.add(None if before is None else follow(node, operand, before))
     # Of several operands those that say nothing (a mask, say) leave it to the others.
     axes.discard(None)
     return axes.pop() if len(axes) == 1 else None

@@ -14,7 +14,7 @@ from ...graph.subscripts import subscripts, unused_letters
 from ...graph.tensors import is_constant, operator_name
 from ...rules.registry import ZERO_DERIVATIVE, Family, Trait, gradient_entry, has
 from . import moves
-from .positions import MOST, Grids, Places, compressed, nowhere
+from .positions import Grids, Places, compressed, nowhere
 from .readings import (
     Operands,
     Reading,
@@ -42,6 +42,10 @@ def places_behind(grids: Grids, node: gs.Node, operands: Operands) -> Readings:
     except (ValueError, IndexError):
         # What is moved how is only known at run time, or the file's own arithmetic of shapes fails
         # at the sizes that were put in for its symbols.
+        return unknown
+    read = {id(places.ids) for readings in operands for places in readings}
+    new = {id(r.places.ids): r.places.ids.size for readings in made for r in readings}
+    if not grids.remember(sum(size for key, size in new.items() if key not in read)):
         return unknown
     fitting = [
         [r for r in readings if list(r.places.shape) == list(output.shape or [])]

@@ -23,6 +23,8 @@ _WITHIN = (1 << _GRID_BITS) - 1
 MOST = 1 << 24
 # What ONNX's reference implementation moves, element by element in Python, in all of a graph.
 _MOST_BY_REFERENCE = 1 << 23
+# The places of all tensors of a graph.
+_MOST_IN_ALL = 1 << 26
 
 
 class Grid(NamedTuple):
@@ -101,7 +103,14 @@ class Grids:
         self.batch = batch
         self._grids: list[Grid] = []
         self._kept: dict[tuple, tuple[np.ndarray, np.ndarray | None]] = {}
-        self._left = _MOST_BY_REFERENCE
+        self._left, self._room = _MOST_BY_REFERENCE, _MOST_IN_ALL
+
+    def remember(self, numbers: int) -> bool:
+        """Whether there is room for so many further ids; then they count as there."""
+        if numbers > self._room:
+            return False
+        self._room -= numbers
+        return True
 
     def afford(self, elements: int) -> bool:
         """Whether so many elements may still be moved one by one; then they count as moved."""
