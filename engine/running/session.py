@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
-from google.protobuf.message import EncodeError
 
 from ... import InvalidInputError, OnnxplainError, UnsupportedModelError
 from ...graph_passes.graph.limits import exceed, in_force
 from ...graph_passes.graph.names import bodies_of
+from ..files.model_files import serialised
 from .divisions import guarded, is_division
 from .locks import BUILDING
 from .memory import share_arena
@@ -288,20 +288,6 @@ def _let_others_run(options: onnxruntime.SessionOptions) -> None:
     run, and 6.3 ms with this; one alone takes 6.3 ms both ways, and 7.2 ms without any spinning.
     """
     options.add_session_config_entry("session.force_spinning_stop", "1")
-
-
-def serialised(model: onnx.ModelProto) -> bytes:
-    """The bytes of a model.
-
-    Raises:
-        UnsupportedModelError: more than protobuf can write.
-    """
-    try:
-        return model.SerializeToString()
-    except (EncodeError, ValueError) as error:
-        raise UnsupportedModelError(
-            "the graph would have over 2 GiB with its weights (protobuf's limit)"
-        ) from error
 
 
 def _failed(error: Exception) -> OnnxplainError:

@@ -44,8 +44,8 @@ def shared_out(
 def side_by_side(jobs: Iterable[Callable[[], T]], at_once: int) -> Iterator[T]:
     """What jobs return, in their order; at most twice as many are begun as go at once.
 
-    Each is held to the limits in force here. With one at a time they run in the caller's thread. Where the caller stops, those that are not
-    begun are not done.
+    Each is held to the limits in force here. With one at a time they run in the caller's thread.
+    Where the caller stops, those that are not begun are not done.
     """
     if at_once == 1:
         yield from (job() for job in jobs)

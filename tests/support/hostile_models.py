@@ -167,7 +167,8 @@ def loop_that_doubles():
     """As often as the input says: only ONNX Runtime could run it."""
     return parsed(
         "s = ReduceSum <keepdims = 0> (x) z = Mul (s, zero) t = Add (z, much) "
-        "n = Cast <to = 7> (t) k = Loop (n, go, x) <body = turn (int64 i, bool c0, float[P, 4] v0) => "
+        "n = Cast <to = 7> (t) "
+        "k = Loop (n, go, x) <body = turn (int64 i, bool c0, float[P, 4] v0) => "
         "(bool c1, float[Q, 4] v1) { c1 = Identity (c0) v1 = Concat <axis = 0> (v0, v0) }> "
         "r = ReduceMean <keepdims = 0> (k) y = Add (x, r)",
         ", float zero = {0}, float much = {45}, bool go = {1}",
