@@ -10,7 +10,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from .. import UnsupportedModelError
-from .meaning import check_meaning, in_one_domain
+from .meaning import check_meaning, in_one_form
 
 # Elements of these types share bytes: how many bits one takes.
 _BITS = {"UINT4": 4, "INT4": 4, "FLOAT4E2M1": 4, "UINT2": 2, "INT2": 2}
@@ -62,7 +62,7 @@ def _repair(model: onnx.ModelProto) -> None:
     """Put right, in place, what ONNX Runtime lets pass and the checker does not."""
     graph = model.graph
     graph.name = graph.name or "graph"
-    in_one_domain(model)
+    in_one_form(model)
     typed = [info for info in graph.value_info if info.type.WhichOneof("value")]
     if len(typed) < len(graph.value_info):
         del graph.value_info[:]

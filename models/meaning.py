@@ -32,8 +32,12 @@ def check_meaning(model: onnx.ModelProto, source: str) -> None:
         raise UnsupportedModelError(f"{source}: {problem}")
 
 
-def in_one_domain(model: onnx.ModelProto) -> None:
-    """Write ONNX's own domain as "" everywhere, in place, where the file has it as "ai.onnx"."""
+def in_one_form(model: onnx.ModelProto) -> None:
+    """Write out, in place, what may be written in two ways.
+
+    ONNX's own domain is "" everywhere, and calls of functions have the attributes that the function
+    gives a default: onnx's inliner passes these over.
+    """
     for opsets in (model.opset_import, *(f.opset_import for f in model.functions)):
         known: dict[str, int] = {}
         for opset in opsets:
@@ -44,6 +48,15 @@ def in_one_domain(model: onnx.ModelProto) -> None:
     for node in _all_nodes(model):
         if node.domain == "ai.onnx":
             node.domain = ""
+    defaults = {_key(f): list(f.attribute_proto) for f in model.functions if f.attribute_proto}
+    for node in _all_nodes(model) if defaults else ():
+        own = {attribute.name for attribute in node.attribute}
+        given = defaults.get((node.domain, node.op_type, node.overload), [])
+        node.attribute.extend(attribute for attribute in given if attribute.name not in own)
+
+
+def _key(function: onnx.FunctionProto) -> tuple[str, str, str]:
+    return function.domain, function.name, function.overload
 
 
 def _problems(model: onnx.ModelProto) -> Iterator[str]:

@@ -9,6 +9,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 _ELEMENTWISE = {
     *("Abs", "Acos", "Acosh", "Add", "And", "Asin", "Asinh", "Atan", "Atanh", "BitShift"),
     *("BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", "Cast", "CastLike", "Ceil", "Celu"),
@@ -55,7 +57,25 @@ FOLDED = SHAPE_ARITHMETIC | {
 OF_VALUES = frozenset({"NonZero", "Unique", "Compress", "NonMaxSuppression"})
 """How many elements these make depends on values; some few times those that go in, at the most."""
 
-Shapes = Mapping[str, Sequence[int]]
+# Where the indices of these stand among their operands.
+_INDICES = {"GatherElements": 1, "GatherND": 1, "ScatterElements": 1, "ScatterND": 1}
+
+
+def indices_fit(kind: str, operands: Sequence[Any]) -> bool:
+    """Whether the indices lie within what they are of, as far as its longest axis goes.
+
+    ONNX's reference implementation counts a larger one down, one length at a time.
+
+    Args:
+        kind: the operator.
+        operands: arrays, None for an omitted one.
+    """
+    place = _INDICES.get(kind)
+    if place is None or len(operands) <= place or operands[place] is None:
+        return True
+    longest = max(np.shape(operands[0]), default=1)
+    indices = np.asarray(operands[place])
+    return not indices.size or bool(-longest <= indices.min() and indices.max() < longest)
 
 
 def most_made(inputs: Sequence[Sequence[int]]) -> int:

@@ -12,6 +12,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from ... import UnsupportedModelError
+from ..graph.dims import Shape, describe
 from ..graph.limits import hold
 from ..graph.names import bodies_of
 from ..graph.tensors import is_constant, operator_name
@@ -20,8 +21,11 @@ MOST_AXES = 64
 """Axes of one tensor: numpy's limit."""
 # Operators of which operand 1 (0 of ConstantOfShape) has a number for each axis.
 _OF_AXES = {"Reshape": 1, "Expand": 1, "Tile": 1, "Unsqueeze": 1, "ConstantOfShape": 0}
-# Attributes of the lengths of a tensor, and of how many outputs there are.
-_LENGTHS, _COUNT = ("shape", "axes", "perm", "pads", "kernel_shape", "strides"), "num_outputs"
+# Attributes of a number for each axis, and of how many outputs there are.
+_WINDOW = ("pads", "kernel_shape", "strides", "dilations", "output_padding", "output_shape")
+_LENGTHS, _COUNT = (*_WINDOW, "shape", "axes", "perm"), "num_outputs"
+# ONNX Runtime multiplies and adds these without looking, and dies of some that are larger.
+_LARGEST = 2**31 - 1
 
 
 def check_declared(model: onnx.ModelProto) -> None:
@@ -50,6 +54,11 @@ def _check_nodes(nodes: Iterable[onnx.NodeProto], lengths: dict[str, int]) -> No
                 hold("operands", f"outputs of {what}", max(attribute.i, len(node.output)))
             elif attribute.name in _LENGTHS:
                 _check_axes(what, len(attribute.ints) // (2 if attribute.name == "pads" else 1))
+            if attribute.name in _WINDOW and max(map(abs, attribute.ints), default=0) > _LARGEST:
+                raise UnsupportedModelError(
+                    f"{what}: expected {attribute.name} of at most {_LARGEST:,}, got "
+                    f"{list(attribute.ints)}"
+                )
         operand = _OF_AXES.get(node.op_type)
         if operand is not None and operand < len(node.input):
             _check_axes(what, lengths.get(node.input[operand], 0))
@@ -93,6 +102,12 @@ def check_windows(graph: gs.Graph, extra: int) -> None:
         UnsupportedModelError: naming the node.
     """
     for node in graph.nodes:
+        for body in node.attrs.values():
+            if isinstance(body, gs.Graph):
+                check_windows(body, extra)
+        what = f"{node.op} (node {node.name or next((t.name for t in node.outputs), '')!r})"
+        if operator_name(node) in ("Conv", "ConvTranspose"):
+            _check_groups(what, node.attrs.get("group", 1), node.inputs[1].shape)
         kernel = list(node.attrs.get("kernel_shape") or [])
         strides = list(node.attrs.get("strides") or [])
         channels = 1
@@ -108,8 +123,17 @@ def check_windows(graph: gs.Graph, extra: int) -> None:
             continue
         strides += [1] * (len(kernel) - len(strides))
         sides = [max(k, s) for k, s in zip(kernel, strides, strict=False)]
-        what = f"bytes of the windows of {node.op} (node {node.name or node.outputs[0].name!r})"
-        hold("constant_bytes", what, 4 * channels * math.prod(sides), extra)
+        size = 4 * channels * math.prod(sides)
+        hold("constant_bytes", f"bytes of the windows of {what}", size, extra)
+
+
+def _check_groups(what: str, groups: int, weight: Shape) -> None:
+    """Refuse a convolution of more groups than channels."""
+    first = weight[0] if weight else None
+    if groups < 1 or (isinstance(first, int) and groups > first):
+        raise UnsupportedModelError(
+            f"{what}: expected 1 to {first} groups for weights {describe(weight)}, got {groups:,}"
+        )
 
 
 def longest_string(model: onnx.ModelProto) -> int:

@@ -16,7 +16,7 @@ import onnx_graphsurgeon as gs
 from onnx import defs, shape_inference
 
 from ..graph.dims import is_static
-from ..graph.evaluated import OF_VALUES, SHAPE_ARITHMETIC
+from ..graph.evaluated import OF_VALUES, SHAPE_ARITHMETIC, indices_fit
 from ..graph.ordering import prune
 from ..graph.tensors import is_constant, is_float, onnx_type, operator_name
 from .subject import Subject
@@ -108,7 +108,7 @@ def _computed(node: gs.Node, opset: int, most: int) -> list[np.ndarray] | None:
         return None
     values = [tensor.values if tensor.name else None for tensor in node.inputs]
     try:
-        if _most_made(node, present, opset) > most:
+        if _most_made(node, present, opset) > most or not indices_fit(node.op, values):
             return None
         if node.op in _ARITHMETIC:
             return [np.asarray(_ARITHMETIC[node.op](*values, **node.attrs))]

@@ -16,6 +16,7 @@ HARMLESS = {
     *("conditions_doubled", "many_axes", "axes_by_attribute", "one_tensor_read_twice_over"),
     *("tree_in_a_circle", "chain_of_sequences", "unnamed_output", "optional_of_nothing"),
     *("empty_sequence", "map_of_the_batch_by_itself", "loop_of_strings", "loop_that_doubles"),
+    *("groups_by_the_billion", "pads_beyond_counting", "an_index_far_outside"),
 }
 
 
@@ -484,3 +485,32 @@ def optional_of_nothing():
     model.graph.node.insert(1, helper.make_node("OptionalGetElement", ["o"], ["e"]))
     model.graph.node[2].CopyFrom(helper.make_node("Add", ["x", "e"], ["y"]))
     return model
+
+
+@hostile
+def groups_by_the_billion():
+    return parsed(
+        "c = Conv <group = 2147483647> (x, k) p = GlobalAveragePool (c) y = Flatten (p)",
+        ", float[1, 1, 1, 1] k = {1}",
+        shape="N, 1, 8, 8",
+    )
+
+
+@hostile
+def pads_beyond_counting():
+    """ONNX Runtime aborts."""
+    return parsed(
+        f"c = LpPool <kernel_shape = [2, 2], pads = [{2**62}, {2**62}, {2**62}, {2**62}]> (x) "
+        "p = GlobalAveragePool (c) y = Flatten (p)",
+        shape="N, 1, 8, 8",
+    )
+
+
+@hostile
+def an_index_far_outside():
+    """ONNX's reference implementation would count it down."""
+    return parsed(
+        "y = GatherElements <axis = 1> (x, i)",
+        f", int64[1, 3] i = {{{2**62}, 0, 1}}",
+        shape="1, 4",
+    )

@@ -10,6 +10,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from ...graph.dims import is_static
+from ...graph.evaluated import indices_fit
 from ...graph.subscripts import subscripts, unused_letters
 from ...graph.tensors import is_constant, operator_name
 from ...rules.registry import ZERO_DERIVATIVE, Family, Trait, gradient_entry, has
@@ -293,6 +294,8 @@ def _by_reference(grids: Grids, node: gs.Node, operands: Operands) -> Readings:
             feeds[f"x{k}"] = np.broadcast_to(operands[k][0].ids, tensor.shape).copy()
         elif (value := constant_operand(node, k)) is not None:
             feeds[f"x{k}"] = value
+    if not indices_fit(node.op, [*feeds.values()]):
+        return [[]]
     (ids,) = ReferenceEvaluator(_alone(node, feeds)).run(None, feeds)
     ids = compressed(np.asarray(ids), range(np.ndim(ids)))
     sources = tuple(Source(k, 0, True) for k in moved)
