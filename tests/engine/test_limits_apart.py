@@ -94,3 +94,23 @@ def test_a_model_made_later_is_held_to_the_explainers_own_limits() -> None:
 
     explainer._default_plan = Watched()  # type: ignore[assignment]
     assert explainer.model.graph.node and seen == [123_456]
+
+
+def test_sizes_that_the_file_leaves_open_count_as_they_are_handed_in() -> None:
+    """A map of all positions by all: as many bytes as the square of the input's."""
+    model = parsed(
+        "f = Flatten (x) u = Unsqueeze (f, two) v = Unsqueeze (f, one_) p = Mul (u, v) "
+        "y = ReduceMean <keepdims = 0> (p, two)",
+        ", int64[1] two = {2}, int64[1] one_ = {1}",
+        shape="N, 1, H, W",
+    )
+    explainer = onnxplain.Explainer(
+        model, "saliency", providers="cpu", limits=Limits(activations_bytes=10_000_000)
+    )
+    assert explainer(np.ones((2, 1, 20, 20), np.float32), 0).attribution.shape == (2, 1, 20, 20)
+    for work in (explainer, explainer.scores):
+        with pytest.raises(
+            onnxplain.UnsupportedModelError,
+            match=r"bytes of all tensors for inputs of .*200.*--limit activations_bytes=N",
+        ):
+            work(np.ones((1, 1, 200, 200), np.float32), 0)
