@@ -16,6 +16,7 @@ from ..graph_passes.graph.limits import Limits, in_force, within
 from ..graph_passes.select.subject import negated, select
 from ..models.card import ModelCard
 from ..models.variants import Shapes
+from .answers import reading_of
 from .baselines import (
     GIVEN,
     black_of,
@@ -30,9 +31,9 @@ from .explanation import Explanation, collected
 from .facts import described, facts_of, write_facts
 from .files.model_files import write_model
 from .model import Model, opened
+from .origin import Origin
 from .photos import OnError, explained_images
 from .pickles import restored
-from .probabilities import origin_of
 from .running.adaptive import Progress
 from .running.given import blamed_on_file, sendable
 from .running.locks import BUILDING
@@ -145,7 +146,8 @@ class Explainer:
             self._default_plan = self._plan(self.subject.index_width, self._several)
         self._baselines = self._baselines_of(baseline, self._several)
         self._started_from = default_of(self.card, self.subject) if baseline is None else GIVEN
-        self._scorer = Scorer(self.subject, self._settings)
+        self._reading = reading_of(self.subject, self.card)
+        self._scorer = Scorer(self.subject, self._settings, self._reading)
         self._untold = baseline is None and self._compares and black_of(self.card) is None
         if not isinstance(model, Model):
             tell_of_others(self.subject)
@@ -210,7 +212,8 @@ class Explainer:
             x: array [N, ...] as the model takes it, or {input name: array}.
             target: None (each input's own top class), a class, N classes, or an index tuple after
                 the batch axis. K classes for one input give K explanations, which share the
-                forward pass. A class may be named by its label, or as "top1", "top2" ...;
+                forward pass. A class may be named by its label, or as "rank2" (the
+                second best), or "top5": the five best, for one input;
                 "not cat", "-0": what speaks against it, of which the score is times -1.
             baseline: another baseline for this call.
             progress: called with (passes done, passes in all) as work goes on.
@@ -243,7 +246,8 @@ class Explainer:
         results = run_parts(self.subject, plan, parts, self._run_file, progress, blame)
         e = collected(self.subject, plan, results, target)
         steps = self.steps if e.steps is None else e.steps
-        origin = origin_of(self.subject, e, self.card, feeds, self._doubt)
+        inputs = {source.input.name: feeds[source.input.name] for source in self.subject.sources}
+        origin = Origin(self.card, inputs, self._reading, count, doubt=self._doubt)
         e = replace(e, feature_map=self.feature_map, steps=steps, origin=origin, against=against)
         found = not_finite(e)
         if found is not None:

@@ -32,6 +32,7 @@ _CHOICES = {
         *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     ),
 }
+_PROBABILITIES = ("softmax", "sigmoid", "none")
 _REQUIRED = ("size", "resize", "layout", "channels", "scale", "mean", "std")
 
 
@@ -51,6 +52,9 @@ class ModelCard:
     - scale, mean, std: one number, or one for each channel in the order of `channels`; kept as
       tuples.
     - labels: the names of the classes in the order of the scores, or None.
+    - probability: how scores without a final activation become probabilities: "softmax" (of classes
+      that exclude each other), "sigmoid" (of classes that do not) or "none". None: by softmax where
+      there are several.
     - output: the name of the output that is explained by default, or None for the model's first.
     - assumed: one short sentence for each thing that was guessed; empty for a card that was read.
 
@@ -69,6 +73,7 @@ class ModelCard:
     dtype: str = "float32"
     labels: tuple[str, ...] | None = None
     output: str | None = None
+    probability: str | None = None
     assumed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -89,6 +94,8 @@ class ModelCard:
         self._check_range()
         if self.labels is not None:
             object.__setattr__(self, "labels", _names("labels", self.labels))
+        if self.probability not in (None, *_PROBABILITIES):
+            _fail("probability", f"one of {', '.join(_PROBABILITIES)}", self.probability)
         if self.output is not None and not (isinstance(self.output, str) and self.output):
             _fail("output", "the name of one of the model's outputs", self.output)
         object.__setattr__(self, "assumed", _names("assumed", self.assumed))

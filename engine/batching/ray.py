@@ -78,7 +78,7 @@ def explain(
             which turns no photo upright) or `read_parquet`.
         model: path of the model, on this machine.
         method: one or several; a name of `onnxplain.methods()`.
-        target: one or several: class index, label, "top1", "top2" ..., or "1,20,30".
+        target: one or several: class index, label, "top5", "rank2" ..., or "1,20,30".
         column: what holds the images: files' bytes, structs with such a field, paths that every
             node can read, or uint8 arrays [H, W] or [H, W, 3 or 4]. None: `bytes`, `image` or
             `path`. `path`, where it is another, names the rows; else the SHA-256 of the bytes does.

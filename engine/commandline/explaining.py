@@ -31,7 +31,7 @@ from .terminal import complain, print_lines, progress_bar
     choose="several",
     epilog=examples(
         "onnxplain explain model.onnx cat.jpg dog.jpg -o out",
-        "onnxplain explain model.onnx cat.jpg -m grad-cam -t 'tabby cat' -t top2",
+        "onnxplain explain model.onnx cat.jpg -m grad-cam -t 'tabby cat' -t rank2",
         "onnxplain explain model.onnx photos -r -m grad-cam --no-pictures --resume",
     ),
 )

@@ -3,6 +3,8 @@
 Each graph here has 2 to the 48 of them: what walks them does not come back.
 """
 
+from itertools import pairwise
+
 import numpy as np
 import onnx
 import pytest
@@ -31,7 +33,7 @@ LEVEL = {
 
 def levels(kind: str, first: str, last: str) -> list[onnx.NodeProto]:
     names = [first, *(f"{last}{k}" for k in range(LEVELS - 1)), last]
-    return [n for a, b in zip(names, names[1:], strict=False) for n in LEVEL[kind](a, b)]
+    return [n for a, b in pairwise(names) for n in LEVEL[kind](a, b)]
 
 
 def network(kind: str) -> onnx.ModelProto:
