@@ -16,7 +16,6 @@ from ..graph_passes.graph.limits import Limits, in_force, within
 from ..graph_passes.select.subject import negated, select
 from ..models.card import ModelCard
 from ..models.variants import Shapes
-from .answers import reading_of
 from .baselines import (
     GIVEN,
     black_of,
@@ -35,6 +34,7 @@ from .origin import Origin
 from .photos import OnError, explained_images
 from .pickles import restored
 from .running.adaptive import Progress
+from .running.answers import reading_of
 from .running.given import blamed_on_file, sendable
 from .running.locks import BUILDING
 from .running.memory import at_work, given_back_after

@@ -19,7 +19,7 @@ from .running.plan import MAP_ERROR, PASSES, RESIDUAL, Plan
 if TYPE_CHECKING:
     from PIL import Image
 
-    from .answers import Top
+    from .running.answers import Top
 
 # What has a row for each target of an input.
 _ROWED = ("attribution", "target", "score", "baseline_score", "residual", "map_error")
@@ -129,8 +129,8 @@ class Explanation:
             >>> explainer(x).top(2)  # doctest: +SKIP
             [Top(index=967, label='espresso', score=11.4, probability=0.9), ...]
         """
-        from .answers import Top
         from .origin import answer_of
+        from .running.answers import Top
 
         found = answer_of(self._alone("top"), 0, k)["top"]
         return [Top(**one) for one in found]

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import InvalidInputError
 from ..models.card import ModelCard
-from .answers import Reading, best, is_close, probability
+from .running.answers import Reading, best, is_close, probability
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -12,8 +12,8 @@ from ..graph_passes import finish
 from ..graph_passes.heads.asking import seeded
 from ..graph_passes.select.rows.places import Place
 from ..graph_passes.select.subject import Subject
-from .answers import Reading, probabilities, rows_of
 from .checks import check_inputs, check_target, if_out_of_range
+from .running.answers import Reading, probabilities, rows_of
 from .running.locks import BUILDING, Lock
 from .running.session import Session, open_session
 from .running.settings import Settings

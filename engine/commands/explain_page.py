@@ -12,7 +12,6 @@ import numpy as np
 
 from ... import OnnxplainError
 from ...graph_passes.methods import find_method
-from ..answers import percent
 from ..facts import versions
 from ..files.writing import reason_of
 from ..inputs.image import image_to_tensor, read_image
@@ -21,6 +20,7 @@ from ..pictures.heatmap import heatmap_of
 from ..reporting.html import MOST_IMAGES
 from ..reporting.page import Bar, Map, Page, Shown, Table, View, without_empty
 from ..reporting.settings import counted, model_table, number_text, options_table, versions_table
+from ..running.answers import percent
 from ..running.stopping import check_stopped
 from .image_explainer import ImageExplainer
 from .records import real_path

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...graph_passes.methods import find_method
-from ..answers import MODEL, SIGMOID, SOFTMAX, percent
+from ..running.answers import MODEL, SIGMOID, SOFTMAX, percent
 from ..running.settings import DOUBTFUL
 from .lettering import drawable
 

@@ -11,11 +11,11 @@ from support.digits import CARD, write_photo
 
 import onnxplain
 from onnxplain import InvalidInputError
-from onnxplain.engine.answers import is_close, percent
 from onnxplain.engine.checks import check_label_count
 from onnxplain.engine.commands.explain import Options, explain_files
 from onnxplain.engine.commands.results import record_lines
 from onnxplain.engine.pictures.captions import answer_text, drawn_score
+from onnxplain.engine.running.answers import is_close, percent
 from onnxplain.models.shipped import demo_model, demo_photos
 
 

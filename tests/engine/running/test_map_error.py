@@ -209,7 +209,7 @@ def test_captions():
     assert delta_text(record) == "complete to 0.9 %, map good to 8 %"
     much = delta_text({**record, "relative_delta": 0.2})
     assert much == "delta 0.031 (20 %), much is missing, map good to 8 %"
-    assert delta_text({**record, "map_error": None}) == "delta 0.031 (0.9 %)"
+    assert delta_text({**record, "map_error": None}) == "complete to 0.9 %"
 
 
 def exact_ratio(name: str, **options) -> np.ndarray:

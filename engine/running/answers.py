@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..graph_passes.select.ending import ending_of
-from ..graph_passes.select.rows.places import Place
-from ..graph_passes.select.subject import Subject
-from ..models.card import ModelCard
+from ...graph_passes.select.ending import ending_of
+from ...graph_passes.select.rows.places import Place
+from ...graph_passes.select.subject import Subject
+from ...models.card import ModelCard
 
 _ONE = 1e-3
 # The file gives probabilities itself; else they are made of its scores, and are named after how.
