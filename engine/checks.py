@@ -13,6 +13,8 @@ from ..graph_passes.graph.dims import describe
 from ..graph_passes.graph.names import RESERVED
 from ..graph_passes.graph.tensors import is_float, numpy_type
 from ..graph_passes.select.subject import Source, Subject, describe_target
+from ..models.card import ModelCard
+from ..models.labels import labels_of
 
 logger = logging.getLogger("onnxplain")
 
@@ -249,6 +251,17 @@ def _rows_of_ids(source: Source, ids: np.ndarray) -> np.ndarray:
             f"baseline: expected ids of 0 to {len(table) - 1}, got {ids.min()} to {ids.max()}"
         )
     return table[ids]
+
+
+def labels_for(card: ModelCard | None, given: Any) -> tuple[str, ...] | None:
+    """The classes' names: those given, or else the card's; None: not known.
+
+    Raises:
+        InvalidInputError: what was given is no list of names; see `labels_of`.
+    """
+    if given is not None:
+        return labels_of(given)
+    return None if card is None else card.labels
 
 
 def check_label_count(labels: Sequence[str] | None, subject: Subject, e: Any = None) -> None:

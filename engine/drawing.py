@@ -96,7 +96,7 @@ def _view(origin: Origin, image: Any, row: int, name: str | None) -> Image.Image
     elif not isinstance(image, Image.Image):
         image = Image.fromarray(np.asarray(image))
     if origin.card is None:
-        return image
+        return _that_shows(_picture_of_input(origin, x[row if len(x) > 1 else 0]), image, image)
     seen = image_to_tensor(image, origin.card)[1]
     if origin.view is not None:
         return seen

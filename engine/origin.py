@@ -30,6 +30,7 @@ class Origin:
         count: how many inputs there are.
         image: path of the image file; None: an array was given.
         view: what the model saw of that image; None: an array was given.
+        labels: the classes' names; None: not known.
         doubt: why a map may lie elsewhere than it is drawn; None: it does not.
     """
 
@@ -39,6 +40,7 @@ class Origin:
     count: int
     image: str | None = None
     view: Image.Image | None = None
+    labels: tuple[str, ...] | None = None
     doubt: str | None = None
 
 
@@ -116,8 +118,7 @@ def _named(e: Any, row: int, origin: Origin) -> tuple[int | list[int], str | Non
 
 def label_of(origin: Origin, index: int) -> str | None:
     """A class's name; None: not known."""
-    labels = origin.card.labels if origin.card is not None else None
-    return labels[index] if labels and index < len(labels) else None
+    return origin.labels[index] if origin.labels and index < len(origin.labels) else None
 
 
 def answer_of(e: Any, row: int, k: int = TOP) -> dict[str, Any]:
@@ -135,11 +136,10 @@ def answer_of(e: Any, row: int, k: int = TOP) -> dict[str, Any]:
     found, how = probability(reading, output, target, row)
     # What speaks against a class has none.
     own = None if e.against else found
-    labels = origin.card.labels if origin.card is not None else None
     anchor = None
     if isinstance(target, int) and found:
         anchor = float(e.score[row]) * (-1 if e.against else 1) - math.log(found)
-    top = [one._asdict() for one in best(reading, output, row, labels, k, anchor)]
+    top = [one._asdict() for one in best(reading, output, row, origin.labels, k, anchor)]
     if how is None and top and top[0]["probability"] is not None:
         how = probability(reading, output, top[0]["index"], row)[1]
     return {

@@ -28,7 +28,7 @@ from ...models.load import load
 from ..commands.asked import Options, options_from
 from ..files.writing import sweep, writable_folder
 from ..model import Model
-from ..running.settings import for_methods
+from ..running.settings import asked_methods, for_methods
 from .batch import Report
 from .finding import find_source
 from .items import TABLES, Item, Source
@@ -111,7 +111,7 @@ def _asked(
 ) -> dict[str, Any]:
     names = (method,) if isinstance(method, str) else tuple(method)
     targets = (target,) if isinstance(target, str | int) else tuple(target)
-    for_methods(names, options)
+    for_methods(asked_methods(names)[0], options)
     for name in options:
         if not any(one.takes(name) for one in known_methods().values()):
             raise InvalidInputError(f"explain has no option {name!r}")

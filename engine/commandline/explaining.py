@@ -12,11 +12,10 @@ import click
 
 from ...models.text import shown, shown_json
 from .options import (
-    CARD,
-    LABELS,
     LIMIT,
     MODEL,
     OUTPUT,
+    PREPROCESSING,
     RUNNING,
     SHAPE,
     TARGETS,
@@ -41,8 +40,7 @@ from .terminal import complain, print_lines, progress_bar
 @TARGETS
 @OUTPUT
 @SHAPE
-@CARD
-@LABELS
+@PREPROCESSING
 @click.option("--no-pictures", is_flag=True, help="Write arrays and records only.")
 @click.option(
     "--smooth",
@@ -151,7 +149,7 @@ def _explain(
 @click.option("--baseline-input", is_flag=True, help="Make the baseline an input of the file.")
 @OUTPUT
 @SHAPE
-@CARD
+@PREPROCESSING
 @LIMIT
 def export(model: str, file: str, **chosen: Any) -> int:
     """Write MODEL as one ONNX file that returns its prediction and its explanation."""

@@ -19,7 +19,7 @@ from ..inputs.image import baseline_arrays, image_to_tensor, is_of_the_image, re
 from ..model import Model, opened
 from ..origin import recorded
 from ..running.session import CPU, resolve_providers
-from ..running.settings import for_methods, own_options
+from ..running.settings import for_methods
 from ..running.stopwatch import phase
 from ..targets import Against, Rank, Target, class_in_place, groups, listed, plain, targets_of
 from .asked import Options, card_for
@@ -100,9 +100,8 @@ class ImageExplainer:
         compares = any(find_method(name).takes("baseline") for name in self.explainers)
         if options.baseline is None and self.card.assumed and compares:
             tell_of_zeros()
-        asked = options.of_methods
         self.options = {
-            name: options_of(name, own_options(name, chosen, asked), self.card)
+            name: options_of(name, options.of_method(name, chosen), self.card)
             for name in self.explainers
         }
         if options.shapes:
@@ -120,7 +119,7 @@ class ImageExplainer:
 
     def _add(self, method: str) -> None:
         asked = self._asked
-        options = own_options(method, self._chosen, asked.of_methods)
+        options = asked.of_method(method, self._chosen)
         # Each image has its own.
         options.pop("baseline", None)
         try:
