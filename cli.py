@@ -30,7 +30,7 @@ import click
 from . import OnnxplainError, __version__
 from .engine.commandline.batching import batch
 from .engine.commandline.explaining import demo, explain, export
-from .engine.commandline.looking import completion, doctor, inspect
+from .engine.commandline.looking import completion, doctor, inspect, methods
 from .engine.commandline.measuring import compare, evaluate
 from .engine.commandline.options import examples
 from .engine.commandline.terminal import complain, log_to_stderr
@@ -61,7 +61,8 @@ def cli() -> None:
     """Hold the commands."""
 
 
-for _command in (explain, compare, evaluate, inspect, export, batch, demo, doctor, completion):
+_COMMANDS = (explain, compare, evaluate, inspect, methods, export, batch, demo, doctor, completion)
+for _command in _COMMANDS:
     # ONNXPLAIN_STEPS=50 is a default as --steps 50 is an answer.
     _command.context_settings = {"auto_envvar_prefix": "ONNXPLAIN"}
     cli.add_command(_command)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from onnx.shape_inference import InferenceError
 
 from .. import InvalidInputError, OnnxplainError, UnsupportedModelError
-from ..graph_passes.graph.dims import describe, same_dim
-from ..graph_passes.graph.inference import sizes_at
-from ..graph_passes.graph.limits import ACTIVATIONS_PER_BYTE, bytes_of, hold, in_force
+from ..graph_passes.graph.dims import describe
 from ..graph_passes.graph.names import RESERVED
-from ..graph_passes.graph.tensors import is_constant, is_float, numpy_type
+from ..graph_passes.graph.tensors import is_float, numpy_type
 from ..graph_passes.select.subject import Source, Subject, describe_target
+from ..models.card import ModelCard
+from ..models.labels import labels_of
+from .sizes import check_sizes
 
 logger = logging.getLogger("onnxplain")
 
@@ -47,45 +46,6 @@ def check_inputs(subject: Subject, x: Any) -> dict[str, np.ndarray]:
     arrays = {name: _check_array(name, named[name], inputs[name]) for name in inputs}
     check_sizes(subject, arrays)
     return arrays
-
-
-def check_sizes(subject: Subject, arrays: Mapping[str, np.ndarray]) -> None:
-    """Hold what lies between input and output to the limit, at the sizes that are handed in.
-
-    Rows that are apart count as one, for few of them go through a graph at once. What the caller's
-    own arrays take adds to the limit, as the file's size does.
-
-    Raises:
-        UnsupportedModelError: more than the limit on activations allows.
-    """
-    rows = 1 if subject.coupled is None else max(map(len, filter(np.ndim, arrays.values())))
-    shapes: dict[str, tuple[int, ...]] = {}
-    for tensor in subject.graph.inputs:
-        array = arrays[tensor.name]
-        dims = [None] * array.ndim if tensor.shape is None else tensor.shape
-        apart = [rows == 1 and same_dim(dim, subject.batch) for dim in dims]
-        pairs = zip(array.shape, dims, apart, strict=True)
-        shapes[tensor.name] = tuple(
-            1 if one and not isinstance(dim, int) else n for n, dim, one in pairs
-        )
-    key = tuple(shapes.items())
-    declared = {t.name: t.shape or () for t in subject.graph.inputs}
-    same = all(
-        isinstance(dim, int) or n == 1
-        for name, shape in shapes.items()
-        for n, dim in zip(shape, declared[name], strict=False)
-    )
-    if same or key in subject.sized:
-        return
-    constants = sum(t.values.nbytes for t in subject.graph.tensors().values() if is_constant(t))
-    own = sum(4 * math.prod(shape) for shape in shapes.values())
-    extra = ACTIVATIONS_PER_BYTE * (constants + own) + (rows - 1) * in_force().activations_bytes
-    try:
-        sizes = [bytes_of(shape, dtype) for _, shape, dtype in sizes_at(subject.graph, shapes)]
-    except InferenceError:
-        return  # sizes that do not fit each other: ONNX Runtime says which
-    hold("activations_bytes", f"bytes of all tensors for inputs of {list(key)}", sum(sizes), extra)
-    subject.sized.add(key)
 
 
 def _check_array(name: str, value: Any, declared) -> np.ndarray:
@@ -294,3 +254,47 @@ def _rows_of_ids(source: Source, ids: np.ndarray) -> np.ndarray:
             f"baseline: expected ids of 0 to {len(table) - 1}, got {ids.min()} to {ids.max()}"
         )
     return table[ids]
+
+
+def labels_for(card: ModelCard | None, given: Any) -> tuple[str, ...] | None:
+    """The classes' names: those given, or else the card's; None: not known.
+
+    Raises:
+        InvalidInputError: what was given is no list of names; see `labels_of`.
+    """
+    if given is not None:
+        return labels_of(given)
+    return None if card is None else card.labels
+
+
+def check_label_count(labels: Sequence[str] | None, subject: Subject, e: Any = None) -> None:
+    """Refuse labels that are not as many as the classes: some score would have a wrong name.
+
+    Args:
+        labels: of the model card, or of --labels.
+        subject: what is explained.
+        e: an explanation, whose outputs say how many classes there are where the file does not.
+
+    Raises:
+        InvalidInputError: fewer or more, with both numbers.
+    """
+    if not labels or subject.needs_index:
+        return
+    classes = subject.classes
+    if not isinstance(classes, int):
+        output = None if e is None else e.outputs.get(subject.output.name)
+        if output is None or not (subject.is_map or _is_row_of_classes(subject, output)):
+            return
+        classes = output.shape[subject.class_axis] if subject.is_map else output.size
+    if len(labels) != classes:
+        raise InvalidInputError(
+            f"expected a label for each class of {subject.output.name!r}: {classes}, "
+            f"got {len(labels)} labels"
+        )
+
+
+def _is_row_of_classes(subject: Subject, output: np.ndarray) -> bool:
+    """Whether the output holds one number for each class of one input, and nothing else."""
+    if sum(size != 1 for size in output.shape) > 1:
+        return False
+    return not isinstance(subject.classes, int) or output.size == subject.classes

@@ -11,11 +11,10 @@ import click
 from ... import OnnxplainError
 from ...models.text import shown
 from .options import (
-    CARD,
-    LABELS,
     LIMIT,
     MODEL,
     OUTPUT,
+    PREPROCESSING,
     PROVIDER,
     SHAPE,
     TARGETS,
@@ -99,8 +98,7 @@ if TYPE_CHECKING:
 )
 @OUTPUT
 @SHAPE
-@CARD
-@LABELS
+@PREPROCESSING
 @PROVIDER
 @LIMIT
 def batch(model: str, source: str, **chosen: Any) -> int:

@@ -12,11 +12,10 @@ import click
 
 from ...models.text import shown, shown_json
 from .options import (
-    CARD,
-    LABELS,
     LIMIT,
     MODEL,
     OUTPUT,
+    PREPROCESSING,
     RUNNING,
     SHAPE,
     TARGETS,
@@ -31,7 +30,7 @@ from .terminal import complain, print_lines, progress_bar
     choose="several",
     epilog=examples(
         "onnxplain explain model.onnx cat.jpg dog.jpg -o out",
-        "onnxplain explain model.onnx cat.jpg -m grad-cam -t 'tabby cat' -t top2",
+        "onnxplain explain model.onnx cat.jpg -m grad-cam -t 'tabby cat' -t rank2",
         "onnxplain explain model.onnx photos -r -m grad-cam --no-pictures --resume",
     ),
 )
@@ -41,14 +40,20 @@ from .terminal import complain, print_lines, progress_bar
 @TARGETS
 @OUTPUT
 @SHAPE
-@CARD
-@LABELS
+@PREPROCESSING
 @click.option("--no-pictures", is_flag=True, help="Write arrays and records only.")
 @click.option(
     "--smooth",
     type=click.FloatRange(0),
     metavar="SIGMA",
     help="Draw the positive evidence only, blurred by so many pixels of the input.",
+)
+@click.option(
+    "--detail",
+    type=click.Choice(["regions", "pixels"]),
+    default="regions",
+    show_default=True,
+    help="How maps with a number for each pixel are drawn: the net evidence of regions, or pixels.",
 )
 @click.option("--open", "open_it", is_flag=True, help="Show the first picture when all is done.")
 @click.option(
@@ -99,6 +104,7 @@ def _explain(
     recursive: bool = False,
     open_it: bool = False,
     report: bool = False,
+    detail: str = "regions",
     **chosen: Any,
 ) -> int:
     from ..commands.asked import options_from
@@ -111,7 +117,7 @@ def _explain(
 
     # Where nobody sees a bar, each image's lines are there as soon as it is done.
     at_once = not as_json and not quiet and not sys.stdout.isatty()
-    output = Output(not no_pictures, panel, resume, recursive, smooth, report)
+    output = Output(not no_pictures, panel, resume, recursive, smooth, report, detail)
     with progress_bar() as tell:
         done = explain_files(
             model, images, folder, options_from(chosen), tell, output, show if at_once else None
@@ -151,7 +157,7 @@ def _explain(
 @click.option("--baseline-input", is_flag=True, help="Make the baseline an input of the file.")
 @OUTPUT
 @SHAPE
-@CARD
+@PREPROCESSING
 @LIMIT
 def export(model: str, file: str, **chosen: Any) -> int:
     """Write MODEL as one ONNX file that returns its prediction and its explanation."""

@@ -10,12 +10,11 @@ import click
 from ...models.text import shown, shown_json
 from .options import (
     AS_JSON,
-    CARD,
     EVALUATION,
-    LABELS,
     LIMIT,
     MODEL,
     OUTPUT,
+    PREPROCESSING,
     PROVIDER,
     SHAPE,
     TARGET,
@@ -43,8 +42,7 @@ from .terminal import complain, progress_bar
 @TARGET
 @OUTPUT
 @SHAPE
-@CARD
-@LABELS
+@PREPROCESSING
 @PROVIDER
 @LIMIT
 @AS_JSON
@@ -114,8 +112,7 @@ def evaluate(
 @click.option("-r", "--recursive", is_flag=True, help="Also take folders in folders.")
 @OUTPUT
 @SHAPE
-@CARD
-@LABELS
+@PREPROCESSING
 @PROVIDER
 @LIMIT
 @AS_JSON

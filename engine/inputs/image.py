@@ -89,7 +89,7 @@ def image_of_array(pixels: np.ndarray, name: str) -> Image.Image:
             f"image {name}: expected uint8 [H, W] or [H, W, 1, 3 or 4], got {pixels.dtype} "
             f"{list(pixels.shape)}"
         )
-    return _to_rgb(Image.fromarray(pixels[:, :, 0] if channels == 1 == pixels.ndim - 2 else pixels))
+    return to_rgb(Image.fromarray(pixels[:, :, 0] if channels == 1 == pixels.ndim - 2 else pixels))
 
 
 def _decoded(
@@ -110,7 +110,7 @@ def _decoded(
                     image.draft("RGB", (longest, longest))
                 image.load()
                 upright = ImageOps.exif_transpose(image)
-                rgb = upright.copy() if as_it_is else _to_rgb(upright, image.format)
+                rgb = upright.copy() if as_it_is else to_rgb(upright, image.format)
     except FileNotFoundError:
         raise InvalidInputError(f"image {path}: no such file") from None
     except UnidentifiedImageError:
@@ -241,7 +241,7 @@ def fixed_baseline(choice: str, card: ModelCard) -> np.ndarray:
     return image_to_tensor(read_image(choice), card)[0].astype(np.float32)
 
 
-def _to_rgb(image: Image.Image, file_format: str | None = None) -> Image.Image:
+def to_rgb(image: Image.Image, file_format: str | None = None) -> Image.Image:
     """Convert any mode to RGB; transparency goes on white."""
     if image.mode.startswith("I") or image.mode == "F":
         sixteen_bit = image.mode.startswith("I;16") or file_format in ("PNG", "PPM")
@@ -278,7 +278,7 @@ def _checked(image: Image.Image) -> Image.Image:
     """Return the image as RGB, for callers who have opened it themselves."""
     if 0 in image.size:
         raise InvalidInputError(f"image: expected pixels, got size {image.size}")
-    return image if image.mode == "RGB" else _to_rgb(image, image.format)
+    return image if image.mode == "RGB" else to_rgb(image, image.format)
 
 
 def _covering(size: tuple[int, int], card: ModelCard) -> tuple[int, int, int, int]:

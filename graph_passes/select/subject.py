@@ -212,7 +212,6 @@ def select(
     chosen, others = choose_output(
         graph, [source.input for source in sources], [source.start for source in sources], output
     )
-    _refuse_empty(chosen)
     whole = with_rows(graph, chosen)
     logits, ending, axis = whole, None, None
     if score == "logit":
@@ -242,13 +241,6 @@ def select(
         own,
         others,
     )
-
-
-def _refuse_empty(output: gs.Variable) -> None:
-    if output.shape is not None and 0 in output.shape:
-        raise UnsupportedModelError(
-            f"output {output.name!r} {describe(output.shape)} holds no numbers, and so no score"
-        )
 
 
 def negated(subject: Subject) -> Subject:

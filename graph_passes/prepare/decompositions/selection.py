@@ -58,20 +58,20 @@ def _guarded(condition: gs.Tensor, a: gs.Tensor, b: gs.Tensor) -> gs.Tensor | No
 
 
 def _as_number(
-    emit: Emitter, condition: gs.Tensor, known: dict[str, gs.Tensor | None] | None = None
+    emit: Emitter, condition: gs.Tensor, known: dict[int, gs.Tensor | None] | None = None
 ) -> gs.Tensor | None:
     """A comparison as 1 or 0 by way of Sign, over which DeepLIFT can rescale; and, or and not.
 
-    known: what was made of conditions before, each of which may be asked for often.
+    known: by tensor, each made once: And(a, a) of And(b, b) ... has two to the depth paths.
     """
     known = {} if known is None else known
-    if condition.name not in known:
-        known[condition.name] = _number_of(emit, condition, known)
-    return known[condition.name]
+    if id(condition) not in known:
+        known[id(condition)] = _made_number(emit, condition, known)
+    return known[id(condition)]
 
 
-def _number_of(
-    emit: Emitter, condition: gs.Tensor, known: dict[str, gs.Tensor | None]
+def _made_number(
+    emit: Emitter, condition: gs.Tensor, known: dict[int, gs.Tensor | None]
 ) -> gs.Tensor | None:
     node = condition.inputs[0] if condition.inputs else None
     if node is None:
