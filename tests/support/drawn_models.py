@@ -153,7 +153,7 @@ def _sized(random: Random, p: str, x: str, weights: list[str], functions: list[s
 
 def _windowed(random: Random, p: str, x: str, weights: list[str], functions: list[str]):
     del weights, functions
-    a, b = (abs(random.choice(INTEGERS)) for _ in range(2))
+    a, b = (abs(random.choice(INTEGERS)) % 2**63 for _ in range(2))
     made = random.choice(
         (
             f"LRN <size = {a}> ({p}u)",
