@@ -111,8 +111,11 @@ def _computed(node: gs.Node, opset: int, most: int) -> list[np.ndarray] | None:
         if _most_made(node, present, opset) > most or not indices_fit(node.op, values):
             return None
         if node.op in _ARITHMETIC:
-            return [np.asarray(_ARITHMETIC[node.op](*values, **node.attrs))]
-        return _by_reference(node, values, opset)
+            made = [np.asarray(_ARITHMETIC[node.op](*values, **node.attrs))]
+        else:
+            made = _by_reference(node, values, opset)
+        # A Cast makes strings, too.
+        return made if all(value.dtype.kind in "biuf" for value in made) else None
     except Exception:
         # Only its shape is missed then, and what stands behind it has no known places.
         return None

@@ -21,7 +21,7 @@ def drawn_model(random: Random) -> bytes:
     functions: list[str] = []
     last = "x"
     for number in range(random.randrange(1, 7)):
-        draw = random.choice(DRAWN)
+        draw = _matched if random.random() < 0.03 else random.choice(DRAWN)
         text, last = draw(random, f"p{number}_", last, weights, functions)
         parts.append(text)
     body = f"{' '.join(parts)} y = Add (x, {last})"
@@ -180,7 +180,7 @@ def _doubled(random: Random, p: str, x: str, weights: list[str], functions: list
 
 
 DRAWN = (
-    *(_strings, _matched, _sequence, _optional, _branch, _loop, _function, _sized, _windowed),
+    *(_strings, _sequence, _optional, _branch, _loop, _function, _sized, _windowed),
     _doubled,
 )
 

@@ -15,8 +15,9 @@ HARMLESS = {
     *("input_remainder_by_zero", "branch_by_zero", "body_by_zero", "function_by_zero"),
     *("conditions_doubled", "many_axes", "axes_by_attribute", "one_tensor_read_twice_over"),
     *("tree_in_a_circle", "chain_of_sequences", "unnamed_output", "optional_of_nothing"),
+    "an_index_far_outside",
     *("empty_sequence", "map_of_the_batch_by_itself", "loop_of_strings", "loop_that_doubles"),
-    *("groups_by_the_billion", "pads_beyond_counting", "an_index_far_outside"),
+    *("groups_by_the_billion", "pads_beyond_counting", "numbers_as_strings"),
 }
 
 
@@ -513,4 +514,14 @@ def an_index_far_outside():
         "y = GatherElements <axis = 1> (x, i)",
         f", int64[1, 3] i = {{{2**62}, 0, 1}}",
         shape="1, 4",
+    )
+
+
+@hostile
+def numbers_as_strings():
+    """Of constants, a Cast makes what is no number."""
+    return parsed(
+        "c = Sub (n, n) s = Cast <to = 8> (c) e = Expand (s, m) f = Cast <to = 1> (e) "
+        "r = ReduceMean <keepdims = 0> (f) y = Add (x, r)",
+        ", int64[2] n = {17, 64}, int64[2] m = {3, 1}",
     )
