@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps, UnidentifiedImageError
@@ -74,6 +75,30 @@ def read_image_bytes(content: bytes, name: str, draft: ModelCard | None = None) 
     if not content:
         raise InvalidInputError(f"image {name}: expected an image, got no bytes")
     return _decoded(io.BytesIO(content), name, draft)
+
+
+def read_photo(photo: Any) -> tuple[Image.Image, str | None]:
+    """A photo as RGB, and its path if it has one.
+
+    Raises:
+        InvalidInputError: it is none of what `Explainer.explain` takes, or cannot be read.
+    """
+    if isinstance(photo, str | os.PathLike):
+        return read_image(photo), os.fspath(photo)
+    if isinstance(photo, Image.Image):
+        return to_rgb(ImageOps.exif_transpose(photo)), None
+    if isinstance(photo, np.ndarray):
+        return image_of_array(photo, "(an array)"), None
+    if isinstance(photo, bytes | bytearray | memoryview):
+        return read_image_bytes(bytes(photo), "(bytes)"), None
+    if isinstance(photo, io.IOBase) or hasattr(photo, "read"):
+        content = photo.read()
+        if isinstance(content, bytes):
+            return read_image_bytes(content, str(getattr(photo, "name", "(a file)"))), None
+    raise InvalidInputError(
+        "photo: expected a path, bytes, a file opened as bytes, a PIL image or an array, got "
+        f"{type(photo).__name__}"
+    )
 
 
 def image_of_array(pixels: np.ndarray, name: str) -> Image.Image:
