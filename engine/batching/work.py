@@ -5,11 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import threading
-import time
 import warnings
 from collections.abc import Sequence
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -42,8 +39,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
 PICTURES = "_pictures"
-# Seconds that an image may still take when a batch is stopped.
-_GRACE = 2.0
 
 
 class Decoded(NamedTuple):
@@ -154,7 +149,7 @@ class Explaining:
         """
         if self._explainer.on_device:
             return self.together(decoded)
-        return [self(one) for one in decoded if not _Process.stopped]
+        return [self(one) for one in decoded]
 
     def together(self, decoded: Sequence[Decoded]) -> list[Answer]:
         """The rows of several images, explained as one batch of the model.
@@ -210,42 +205,25 @@ class _Process:
     question: Question
     folder: str | None = None
     explaining: Explaining | None = None
-    stopped = False
 
 
-def begin(question: Question, folder: str | None, lifeline: Connection | None) -> None:
+def begin(question: Question, folder: str | None) -> None:
     """Make this process ready for its tasks.
 
     Args:
         question: what is asked.
         folder: where pictures go.
-        lifeline: when its other end is closed, as at the latest when the main process is gone, this
-            process ends, after the image that it is at or a few seconds.
     """
     # Ctrl-C goes to all processes; the main one ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.getLogger("onnxplain").addHandler(logging.NullHandler())
     warnings.simplefilter("ignore")
     _Process.question, _Process.folder, _Process.explaining = question, folder, None
-    if lifeline is not None:
-        threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
-
-
-def _end_with(lifeline: Connection) -> None:
-    """Do nothing more once the lifeline is closed, and end soon.
-
-    Not at once: a process that ends in the middle of sending a result leaves a torn one, for whose
-    other half the main process would wait for ever.
-    """
-    lifeline.poll(None)
-    _Process.stopped = True
-    time.sleep(_GRACE)
-    os._exit(1)
 
 
 def decode_all(items: Sequence[Item]) -> list[Decoded]:
     """A decoding process's task."""
-    return [decode(item, _Process.question) for item in items if not _Process.stopped]
+    return [decode(item, _Process.question) for item in items]
 
 
 def explain_all(decoded: Sequence[Decoded]) -> list[Answer]:
