@@ -27,6 +27,7 @@ class Origin:
         image: path of the image file; None: an array was given.
         view: what the model saw of that image; None: an array was given.
         doubt: why a map may lie elsewhere than it is drawn; None: it does not.
+        damage: what is wrong with the image file, which had some pixels all the same; or None.
     """
 
     card: ModelCard | None
@@ -36,6 +37,7 @@ class Origin:
     image: str | None = None
     view: Image.Image | None = None
     doubt: str | None = None
+    damage: str | None = None
 
 
 def channel_axis_of(origin: Origin, values: np.ndarray) -> int | None:
@@ -67,9 +69,9 @@ def record_of(e: Any, row: int, origin: Origin) -> dict[str, Any]:
     def number(values: np.ndarray | None) -> float | None:
         return None if values is None else float(values[row])
 
-    doubt = {} if origin.doubt is None else {"doubt": origin.doubt}
+    said = {"doubt": origin.doubt, "damage": origin.damage}
     return {
-        **doubt,
+        **{name: text for name, text in said.items() if text is not None},
         "method": e.method,
         "target": {"index": index, "label": label, "output": origin.output},
         "score": number(e.score),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -9,8 +10,10 @@ from typing import Any
 
 from .. import InvalidInputError, OnnxplainError
 from .explanation import Explanation
+from .inputs.decoding import damage_of
 from .inputs.image import baseline_arrays, image_files, image_to_tensor, read_image
 
+logger = logging.getLogger("onnxplain")
 OnError = Callable[[str, OnnxplainError], None]
 
 
@@ -33,13 +36,16 @@ def explained_images(
     for place, path in enumerate(found):
         try:
             image = read_image(path)
+            damage = damage_of(image)
+            if damage is not None:
+                logger.warning(f"image {path}: {damage}; explained as far as it goes")
             x, view = image_to_tensor(image, card)
             own = baseline
             if isinstance(baseline, str):
                 own = baseline_arrays(baseline, card, image)
             e = explainer(x, target, baseline=own)
             assert e.origin is not None
-            yield replace(e, origin=replace(e.origin, image=path, view=view))
+            yield replace(e, origin=replace(e.origin, image=path, view=view, damage=damage))
         except OnnxplainError as error:
             if on_error is None:
                 raise

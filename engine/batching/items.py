@@ -22,11 +22,19 @@ class Item(NamedTuple):
         name: what its rows call it.
         content: a path, an image file's bytes, its pixels as uint8 [H, W] or [H, W, C], or None
             where a table has nothing.
+        problem: why there is no content, where something is there.
     """
 
     number: int
     name: str
     content: str | bytes | np.ndarray | None
+    problem: str | None = None
+
+    @property
+    def size(self) -> int:
+        """How many bytes it takes, about."""
+        content = self.content
+        return content.nbytes if isinstance(content, np.ndarray) else len(content or ())
 
 
 class SourceLostError(OnnxplainError):

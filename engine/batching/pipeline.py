@@ -26,6 +26,8 @@ from .work import (
 # Images that go through a process together: sending them costs little then, and there is little to
 # do again where a process ends.
 _CHUNK, _CHUNK_WITH_PICTURES = 8, 2
+# Bytes of a chunk, and of all that are on their way, at which no more are added.
+_MOST_OF_A_CHUNK, _MOST_AHEAD = 2**24, 2**28
 # Images in a row whose process has ended by itself: then it is not the images.
 _MOST_ENDED = 3
 
@@ -66,14 +68,19 @@ def answers(
 
 
 def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """So many items at a time, or fewer where they are large."""
     chunk: list[Item] = []
     for item in items:
         chunk.append(item)
-        if len(chunk) == size:
+        if len(chunk) == size or _bytes(chunk) >= _MOST_OF_A_CHUNK:
             yield chunk
             chunk = []
     if chunk:
         yield chunk
+
+
+def _bytes(chunk: Sequence[Item]) -> int:
+    return sum(item.size for item in chunk)
 
 
 def _in_order(chunks: Iterator[list[Item]], pools: _Pools, ahead: int) -> Iterator[Answer]:
@@ -81,7 +88,11 @@ def _in_order(chunks: Iterator[list[Item]], pools: _Pools, ahead: int) -> Iterat
     pending: deque[tuple[list[Item], Future[list[Answer]]]] = deque()
     ended = 0
     while True:
-        while len(pending) < ahead and (chunk := next(chunks, None)) is not None:
+        while (
+            len(pending) < ahead
+            and sum(_bytes(chunk) for chunk, _ in pending) < _MOST_AHEAD
+            and (chunk := next(chunks, None)) is not None
+        ):
             pending.append((chunk, pools.submit(chunk)))
         if not pending:
             return

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 
-from ...models.text import shown, shown_json
 from .options import (
     AS_JSON,
     CARD,
@@ -18,11 +16,12 @@ from .options import (
     OUTPUT,
     PROVIDER,
     SHAPE,
+    STRICT,
     TARGET,
     ForMethods,
     examples,
 )
-from .terminal import complain, progress_bar
+from .terminal import complain, print_json, progress_bar, say
 
 
 @click.command(
@@ -45,6 +44,7 @@ from .terminal import complain, progress_bar
 @SHAPE
 @CARD
 @LABELS
+@STRICT
 @PROVIDER
 @LIMIT
 @AS_JSON
@@ -69,10 +69,10 @@ def evaluate(
     for note in found.notes:
         complain(note)
     if as_json:
-        records = found.to_dict()["records"]
-        click.echo(shown_json(json.dumps(records, indent=2, ensure_ascii=False)))
+        print_json(found.to_dict()["records"])
     else:
-        click.echo("\n".join(map(shown, report_lines(found, folder))))
+        for line in report_lines(found, folder):
+            say(line)
     return found.status
 
 
@@ -116,6 +116,7 @@ def evaluate(
 @SHAPE
 @CARD
 @LABELS
+@STRICT
 @PROVIDER
 @LIMIT
 @AS_JSON
@@ -145,7 +146,8 @@ def compare(
     for note in found.notes:
         complain(note)
     if as_json:
-        click.echo(shown_json(json.dumps(found.to_dict(), indent=2, ensure_ascii=False)))
+        print_json(found.to_dict())
     else:
-        click.echo("\n".join(map(shown, found.lines(folder))))
+        for line in found.lines(folder):
+            say(line)
     return found.verdict(fail_under)

@@ -44,6 +44,11 @@ PROVIDER = click.option(
     help="Where ONNX Runtime runs.",
 )
 LABELS = click.option("--labels", metavar="FILE", help="Text file of class labels, one a line.")
+STRICT = click.option(
+    "--strict",
+    is_flag=True,
+    help="Refuse images whose files are damaged, instead of explaining what is left of them.",
+)
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the records as JSON.")
 TARGET = click.option(
     "-t",
@@ -114,7 +119,6 @@ RUNNING = options(
         "-o",
         "--output-dir",
         "folder",
-        envvar="ONNXPLAIN_OUTPUT_DIR",
         default="explanations",
         show_default=True,
         metavar="DIR",
@@ -179,6 +183,14 @@ EVALUATION = options(
 )
 
 
+def read_from_environment(parameters: Sequence[click.Parameter]) -> None:
+    """Give each option a default in the environment: of --output-dir it is ONNXPLAIN_OUTPUT_DIR."""
+    for parameter in parameters:
+        if isinstance(parameter, click.Option):
+            name = max(parameter.opts, key=len).lstrip("-")
+            parameter.envvar = f"ONNXPLAIN_{name.replace('-', '_').upper()}"
+
+
 class ForMethods(click.Command):
     """A command that takes methods' options, which are looked up when one is parsed: that costs."""
 
@@ -191,6 +203,7 @@ class ForMethods(click.Command):
         """The command's own, and the methods'."""
         if self._further is None:
             self._further = [*_method_choice(self._choose), *_method_options(self._without)]
+            read_from_environment(self._further)
         own = super().get_params(ctx)
         arguments = sum(isinstance(parameter, click.Argument) for parameter in own)
         return [*own[:arguments], *self._further, *own[arguments:]]
