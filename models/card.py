@@ -2,7 +2,6 @@
 
 import difflib
 import json
-import json
 import math
 import os
 import sys

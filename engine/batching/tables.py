@@ -49,7 +49,14 @@ def source_of_tables(given: str, paths: Sequence[str], column: str | None) -> So
     for path in paths:
         try:
             schema, count = _facts(path)
-            columns.append(_possible(schema.field(found.name)))
+            field = schema.field(found.name)
+            problem = (
+                f"expected images' bytes or paths in column {field.name!r} of table {path}, "
+                f"got {field.type}"
+            )
+            columns.append(_possible(field) or problem)
+        except InvalidInputError:
+            raise
         except (pa.ArrowException, OSError, KeyError, ValueError, MemoryError) as error:
             raise InvalidInputError(f"table {path}: {_reason(error)}") from error
         counts.append(count)
@@ -161,13 +168,12 @@ def _items(
 ) -> Iterator[Item]:
     """The images of one table from a row on; `before`: how many other tables have before it.
 
-    column: None: it is of a type that holds no images.
+    column: why there are no images in it, or where they are.
     """
     folder, table = os.path.dirname(path), os.path.basename(path)
-    if column is None:
-        problem = f"expected images' bytes or paths in table {path}, whose column has another type"
+    if isinstance(column, str):
         for row in range(start, count):
-            yield Item(before + row, f"{table}#{row}", None, problem)
+            yield Item(before + row, f"{table}#{row}", None, column)
         return
     try:
         for row, value in _values(path, column, start):

@@ -20,8 +20,8 @@ class Options:
 
     `threads`: as `Explainer` takes them. `more`: further options of methods, by name; each goes to
     the methods that take it. `lenient`: methods that were asked for and do not serve the model are
-    left out, too, with the reason. `shapes`, `output`: as `Explainer` takes them. `strict`: images whose files are damaged
-    are refused.
+    left out, too, with the reason. `shapes`, `output`: as `Explainer` takes them. `strict`: images
+    whose files are damaged are refused.
     """
 
     methods: tuple[str, ...] = ()
