@@ -23,6 +23,8 @@ MOST_OF_A_CELL, _MOST_UNPACKED = 2**27, 2**30
 # The end of a file, which in both formats says where its parts lie and how long they are.
 _END = 2**20
 _BYTES = "bytes"
+# Bytes, a text, nothing, or how large it is where that is too large.
+Cell = bytes | str | int | None
 
 
 class _Column(NamedTuple):
@@ -140,8 +142,8 @@ def _arrays(path: str, column: str, start: int) -> Iterator[tuple[int, pa.Array]
             first += batch.num_rows
 
 
-def _values(path: str, column: _Column, start: int) -> Iterator[tuple[int, bytes | int | None]]:
-    """The bytes of each row from one on; of what is larger than any image only how large it is.
+def _values(path: str, column: _Column, start: int) -> Iterator[tuple[int, Cell]]:
+    """The value of each row from one on.
 
     Raises:
         pa.ArrowException, OSError, ValueError: the table cannot be read.
@@ -149,18 +151,39 @@ def _values(path: str, column: _Column, start: int) -> Iterator[tuple[int, bytes
     for first, array in _arrays(path, column.name, start):
         values: Any = array
         if column.field is not None:
-            # How long its fields are, before one is taken out.
-            values.validate()
-            values = values.field(column.field)
-        if not column.of_bytes:
-            # What is no UTF-8 is a file's name all the same.
-            large = pa.types.is_large_string(values.type)
-            values = values.cast(pa.large_binary() if large else pa.binary())
-        # Where each value lies, before one is read.
-        values.validate(full=True)
-        for row, value in enumerate(values, first):
-            size = value.as_buffer().size if value.is_valid else 0
-            yield row, size if size > MOST_OF_A_CELL else value.as_py()
+            values = field_of(values, column.field)
+        yield from enumerate(cells(values), first)
+
+
+def field_of(values: pa.StructArray, name: str) -> pa.Array:
+    """A field of structs, once it is known that it is as long as they are."""
+    values.validate()
+    return values.field(name)
+
+
+def cells(values: Any) -> Iterator[Cell]:
+    """The bytes or texts of an array; of what is larger than any image only how large it is.
+
+    Where each of them lies is looked at before one is read. A text that is no UTF-8 is a file's
+    name all the same.
+    """
+    text = pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
+    if text:
+        large = pa.types.is_large_string(values.type)
+        values = values.cast(pa.large_binary() if large else pa.binary())
+    values.validate(full=True)
+    for value in values:
+        size = value.as_buffer().size if value.is_valid else 0
+        if size > MOST_OF_A_CELL:
+            yield size
+        else:
+            content = value.as_py()
+            yield os.fsdecode(content) if text and content is not None else content
+
+
+def too_large(size: int) -> str:
+    """Why a cell is not read."""
+    return f"expected at most {MOST_OF_A_CELL:,} bytes, got {size:,}"
 
 
 def _items(
@@ -179,13 +202,11 @@ def _items(
         for row, value in _values(path, column, start):
             name = f"{table}#{row}"
             if isinstance(value, int):
-                problem = f"expected at most {MOST_OF_A_CELL:,} bytes, got {value:,}"
-                yield Item(before + row, name, None, problem)
-            elif column.of_bytes or value is None:
-                yield Item(before + row, name, value)
+                yield Item(before + row, name, None, too_large(value))
+            elif isinstance(value, str):
+                yield Item(before + row, value, beside(value, folder))
             else:
-                text = os.fsdecode(value)
-                yield Item(before + row, text, beside(text, folder))
+                yield Item(before + row, name, value)
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         raise SourceLostError(f"table {path}: cannot be read on, {_reason(error)}") from error
 
@@ -240,7 +261,7 @@ def _holds_paths(path: str, column: _Column) -> bool:
     """Whether the first value in a column of texts ends as the name of an image does."""
     for _, value in _values(path, column, 0):
         if value:
-            name = os.fsdecode(value) if isinstance(value, bytes) else ""
+            name = value if isinstance(value, str) else ""
             return os.path.splitext(name)[1].lower() in image_extensions()
     return False
 
