@@ -51,9 +51,7 @@ _CONTENTS, _PATH = ("bytes", "image"), "path"
 # Fields of structs of an image; types of columns that are read cell by cell; and tensors, which are
 # the only types of Ray's own that are read: objects of Python are pickles.
 _OF_STRUCTS = ("bytes", "path")
-_CELLS = (
-    *(pa.types.is_binary, pa.types.is_large_binary, pa.types.is_string, pa.types.is_large_string),
-)
+_CELLS = (pa.binary(), pa.large_binary(), pa.string(), pa.large_string())
 _TENSORS = {
     "arrow.fixed_shape_tensor",
     "ray.data.arrow_tensor",
@@ -222,7 +220,7 @@ def _values(column: pa.ChunkedArray) -> list[Any]:
     if pa.types.is_struct(kind):
         parts = [[_field(chunk, name) for name in _OF_STRUCTS] for chunk in column.chunks]
         return [pair for one in parts for pair in zip(*one, strict=True)]
-    if any(test(kind) for test in _CELLS):
+    if kind in _CELLS:
         return [cell for chunk in column.chunks for cell in cells(chunk)]
     raise InvalidInputError(f"dataset: expected images' bytes, paths or arrays, got {kind}")
 
