@@ -35,10 +35,17 @@ _NOT_YET = (1, 254, 3, 252, 5, 250, 7, 248)
 
 
 class Layout(NamedTuple):
-    """Where the coded data end, and whether the picture's rows come in order, in one scan."""
+    """Where the coded data end, and how the picture is in them.
+
+    Attributes:
+        end: the place of the marker after them.
+        in_order: whether its rows come in order, in one scan.
+        complete: whether all of its scans are there.
+    """
 
     end: int
     in_order: bool
+    complete: bool
 
 
 class Pieces(io.BytesIO):
@@ -99,6 +106,8 @@ class Pieces(io.BytesIO):
 
     def _looked_at_again(self, decoded: Image.Image, layout: Layout) -> str | None:
         """Of a picture whose rows come only with its last scan: bytes that it lacks change it."""
+        if not layout.complete:
+            return EARLY
         more = self._content[: layout.end] + _AHEAD * 64 + self._content[layout.end :]
         with Image.open(io.BytesIO(more), formats=FORMATS) as image:
             image.draft(decoded.mode, decoded.size)
@@ -111,7 +120,7 @@ class Pieces(io.BytesIO):
 
 def layout_of(content: bytes) -> Layout | None:
     """Where the data of the first picture end; None where that cannot be told."""
-    at, scans, progressive, end = 2, 0, False, None
+    at, scans, progressive, end = 2, list[bytes](), False, None
     while (found := _MARKER.search(content, at)) is not None:
         kind, at = content[found.end() - 1], found.end()
         if kind in _RESTARTS:
@@ -124,10 +133,30 @@ def layout_of(content: bytes) -> Layout | None:
         if kind == _END:
             break
         progressive = progressive or kind == _PROGRESSIVE
-        scans += kind == _SCAN
-        if at + 2 > len(content):
-            return None
-        at += int.from_bytes(content[at : at + 2], "big")
+        size = int.from_bytes(content[at : at + 2], "big")
+        if kind == _SCAN:
+            scans.append(content[at + 2 : at + size])
+        at += size
     else:
         return None
-    return None if end is None else Layout(end, scans == 1 and not progressive)
+    if end is None:
+        return None
+    return Layout(end, len(scans) == 1 and not progressive, not progressive or _refined(scans))
+
+
+def _refined(scans: list[bytes]) -> bool:
+    """Whether scans bring all coefficients of each component down to their last bits.
+
+    A scan's head: how many components, two bytes for each, the first and the last coefficient, and
+    in the lower half of the last byte how many bits are still missing.
+    """
+    missing: dict[tuple[int, int], int] = {}
+    for head in scans:
+        components = head[1 : 1 + 2 * head[0] : 2] if head else b""
+        if len(head) < 4 + 2 * len(components):
+            return False
+        first, last, bits = head[1 + 2 * len(components) :][:3]
+        for component in components:
+            missing |= {(component, k): bits & 15 for k in range(first, min(last, 63) + 1)}
+    known = {component for component, _ in missing}
+    return all(missing.get((component, k)) == 0 for component in known for k in range(64))
