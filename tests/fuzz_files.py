@@ -1,6 +1,6 @@
 """Damaged files in a process of their own: `python tests/fuzz_files.py --inputs 5000 [--seed 0]`.
 
-Models, cards, images and whole runs of the command line. Whatever comes: no traceback, one line for
+Models, cards, images, tables, names and whole runs of the command line. Whatever comes: no traceback, one line for
 each complaint, exit status 0, 1 or 2, at most 60 s and 4 GB. Prints the counts, the worst ten files
 and what was found, whose files it keeps (`--keep FOLDER`).
 """
@@ -31,6 +31,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from PIL import Image
 from support.damage import damage_message, damaged_bytes, damaged_json
+from support.hostile_inputs import DRAWERS
 
 import onnxplain
 import onnxplain.engine.commands.explain
@@ -41,7 +42,7 @@ from onnxplain.engine.commandline.terminal import log_to_stderr
 from onnxplain.graph_passes.methods import default_methods
 
 SECONDS, BYTES = 60, 4 * 2**30
-KINDS = ("model", "card", "image", "api")
+KINDS = ("model", "card", "image", "api", *DRAWERS)
 _LARGEST = 2**20
 # What only a terminal's commands, or lines that are no complaint of ours, look like.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
@@ -232,6 +233,13 @@ def write_case(random: Random, kind: str, folder: Path) -> Callable[[], int | No
     model, image, beside = folder / "m.onnx", folder / "image.png", folder / "m.json"
     photo = random.choice(pictures())
     text = json.dumps(card).encode()
+    if kind in DRAWERS:
+        model.write_bytes(data)
+        beside.write_bytes(text)
+        image.write_bytes(pictures()[0])
+        drawn = Random(random.randrange(2**32))
+        # There, and not here: the libraries that write tables have threads, which no fork takes.
+        return lambda: cli.main(DRAWERS[kind](drawn, folder, str(model), pictures()))
     if kind in ("model", "api"):
         whole = classifiers()
         if kind == "api":
@@ -372,11 +380,11 @@ def main() -> int:
     counts = Counter((f.kind, f.outcome.status) for f in found)
     print(f"{len(found)} inputs")
     for (kind, status), number in sorted(counts.items()):
-        print(f"  {kind:6} exit status {status}: {number}")
+        print(f"  {kind:8} exit status {status}: {number}")
     worst = sorted(found, key=lambda f: -max(f.outcome.seconds / SECONDS, f.outcome.peak / BYTES))
     for finding in worst[:10]:
         _, seconds, peak, _, err = finding.outcome
-        print(f"  {seconds:5.1f} s {peak / 2**20:5.0f} MB {finding.kind:6} {err.strip()[:120]}")
+        print(f"  {seconds:5.1f} s {peak / 2**20:5.0f} MB {finding.kind:8} {err.strip()[:120]}")
     wrong = [finding for finding in found if finding.problem is not None]
     print(f"wrong: {len(wrong)}")
     return 1 if wrong else 0

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ... import InvalidInputError
+from ...models.text import shown
 from .jpeg import MAGIC, Pieces
 
 # What photos come in, and masks; Pillow tells them by their content, whatever the file is called.
@@ -124,7 +125,7 @@ def _loaded(image: Image.Image) -> str | None:
 
 @contextlib.contextmanager
 def _printed() -> Iterator[list[str]]:
-    """Yield a list that holds, afterwards, the lines that libraries printed on stderr inside."""
+    """Yield a list that holds, afterwards, the errors that libraries printed on stderr inside."""
     lines: list[str] = []
     with _PRINTED, tempfile.TemporaryFile() as kept:
         try:
@@ -140,7 +141,8 @@ def _printed() -> Iterator[list[str]]:
             os.close(before)
             kept.seek(0)
             text = kept.read(2**16).decode("utf-8", "backslashreplace")
-            lines += [line.strip() for line in text.splitlines() if line.strip()]
+            every = (line.strip() for line in text.splitlines())
+            lines += [shown(line) for line in every if line and "arning" not in line]
 
 
 def to_rgb(image: Image.Image, file_format: str | None = None) -> Image.Image:
