@@ -1,8 +1,8 @@
 """Damaged files in a process of their own: `python tests/fuzz_files.py --inputs 5000 [--seed 0]`.
 
-Models, cards, images, tables, names and whole runs of the command line. Whatever comes: no traceback, one line for
-each complaint, exit status 0, 1 or 2, at most 60 s and 4 GB. Prints the counts, the worst ten files
-and what was found, whose files it keeps (`--keep FOLDER`).
+Models, cards, images, tables, names and whole runs of the command line. Whatever comes: no
+traceback, one line for each complaint, exit status 0, 1 or 2, at most 60 s and 4 GB. Prints the
+counts, the worst ten files and what was found, whose files it keeps (`--keep FOLDER`).
 """
 
 from __future__ import annotations
@@ -339,7 +339,8 @@ def check(random: Random, kind: str, keep: Path | None = None) -> Finding:
         outcome = apart(write_case(random, kind, folder), folder)
         problem = problem_of(outcome, folder)
         if keep is not None and (problem is not None or outcome.seconds > 10):
-            shutil.copytree(folder, keep / f"{kind}-{len(list(keep.iterdir()))}")
+            place = keep / f"{kind}-{len(list(keep.iterdir()))}"
+            shutil.copytree(folder, place, symlinks=True)
     return Finding(kind, outcome, problem)
 
 

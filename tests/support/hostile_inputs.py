@@ -30,14 +30,19 @@ BEGINNINGS = (
     b"BUFR" + bytes(30), b"\x89HDF\r\n\x1a\n" + bytes(40), b"\0\0\x02\0\x01\0" + bytes(40),
     b"%PDF-1.4\n", b"<svg xmlns='http://www.w3.org/2000/svg'><script>1</script></svg>",
     b"<?xml version='1.0'?><!DOCTYPE a [<!ENTITY b SYSTEM 'file:///etc/passwd'>]><a>&b;</a>",
-    b"icns\0\0\0\x30ic07\0\0\0\x28" + bytes(40), b"\x1c\x02\0\0\x02" + bytes(40), b"DDS " + bytes(124),
-    b"\x01\xda\x01\x01\0\x03\xff\xff\xff\xff\0\x03" + bytes(500), b"qoif\xff\xff\xff\xff\xff\xff\xff\xff\x04\0",
+    b"icns\0\0\0\x30ic07\0\0\0\x28" + bytes(40), b"\x1c\x02\0\0\x02" + bytes(40),
+    b"DDS " + bytes(124),
+    b"\x01\xda\x01\x01\0\x03\xff\xff\xff\xff\0\x03" + bytes(500),
+    b"qoif\xff\xff\xff\xff\xff\xff\xff\xff\x04\0",
     b"P6 99999 99999 255\n", b"P5 1 1 65536\n\0", b"Pf 8 8 -1.0\n" + b"\0\0\xc0\x7f" * 64,
     b"BM" + bytes(12) + b"\x28\0\0\0\xff\xff\xff\x7f\xff\xff\xff\x7f\x01\0\x18\0" + bytes(40),
     b"GIF89a\xff\xff\xff\xff\xf7\0\0" + bytes(780), b"RIFF\xff\xff\xff\xffWEBPVP8X" + bytes(40),
-    b"\0\0\0\x1cftypavif" + bytes(60), b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\x7f\xff\xff\xff\x7f\xff\xff\xff\x08\x02\0\0\0",
-    b"\xff\xd8\xff\xda\0\x0c" + bytes(40) + b"\xff\xd9", b"\xff\xd8\xff\xd9", b"\xff\xd8\xff\xc2\0\x02\xff\xda\0\x02\xff\xd9",
-    b"II*\0\x08\0\0\0\xff\xff" + bytes(99), b"MM\0*\0\0\0\x08\0\x01" + b"\xff" * 30, b"\x0a\x05\x01\x08" + b"\xff" * 140,
+    b"\0\0\0\x1cftypavif" + bytes(60),
+    b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + b"\x7f\xff\xff\xff" * 2 + b"\x08\x02\0\0\0",
+    b"\xff\xd8\xff\xda\0\x0c" + bytes(40) + b"\xff\xd9", b"\xff\xd8\xff\xd9",
+    b"\xff\xd8\xff\xc2\0\x02\xff\xda\0\x02\xff\xd9",
+    b"II*\0\x08\0\0\0\xff\xff" + bytes(99), b"MM\0*\0\0\0\x08\0\x01" + b"\xff" * 30,
+    b"\x0a\x05\x01\x08" + b"\xff" * 140,
 )  # fmt: skip
 
 
@@ -121,7 +126,7 @@ def tables(random: Random, folder: Path, model: str, whole: list[bytes]) -> list
         write_table(random, place / f"{k}{ending}", columns, 0.5)
     source = place if count > 1 else next(place.iterdir())
     more = random.choice(([], ["--column", "img"], ["--pictures"], ["--strict"], ["--resume"]))
-    return ["batch", model, str(source), "-o", str(folder / "out"), *SMALL, *more]
+    return ["batch", model, str(source), "-o", str(folder / "made"), *SMALL, *more]
 
 
 def names(random: Random, folder: Path, model: str, whole: list[bytes]) -> list[str]:
@@ -133,7 +138,7 @@ def names(random: Random, folder: Path, model: str, whole: list[bytes]) -> list[
         (folder / "names.txt").write_bytes(
             damaged_bytes(random, lines) if random.random() < 0.2 else lines
         )
-        return ["batch", model, str(folder / "names.txt"), "-o", str(folder / "out"), *SMALL]
+        return ["batch", model, str(folder / "names.txt"), "-o", str(folder / "made"), *SMALL]
     place = folder / "named"
     place.mkdir()
     for name in chosen:
@@ -145,7 +150,9 @@ def names(random: Random, folder: Path, model: str, whole: list[bytes]) -> list[
         str(place),
         *(name for name in chosen if name not in ("-", "") and name[0] not in "-*~"),
     ]
-    given = [name for name in given if "\0" not in name and name != "/dev/stdin"][:3]
+    # What no shell can hand over: ends of texts within, and what is no character.
+    given = [n for n in given if "\0" not in n and n.isprintable() | n.isascii()]
+    given = [name for name in given if name != "/dev/stdin"][:3]
     out = ["-o", str(folder / "results"), "-m", "saliency", "--provider", "cpu"]
     return ["explain", model, *out, *random.choice(([], ["--json"], ["--strict"])), "--", *given]
 
@@ -157,7 +164,7 @@ def formats(random: Random, folder: Path, model: str, whole: list[bytes]) -> lis
     path.write_bytes(picture(random, whole))
     out = ["-o", str(folder / "results"), "-m", "saliency", "--provider", "cpu"]
     if random.random() < 0.2:
-        return ["batch", model, str(path), "-o", str(folder / "out"), *SMALL]
+        return ["batch", model, str(path), "-o", str(folder / "made"), *SMALL]
     return ["explain", model, str(path), *out, *random.choice(([], ["--strict"], ["--report"]))]
 
 
@@ -186,7 +193,7 @@ def regions(random: Random, folder: Path, model: str, whole: list[bytes]) -> lis
             place.write_bytes(picture(random, whole))
         more += ["--masks", str(masks)]
     asked = ["evaluate", model, str(folder / "image.png"), "-m", "saliency", "--provider", "cpu"]
-    return [*asked, "--metric", "pointing-game", "-o", str(folder / "out"), *more]
+    return [*asked, "--metric", "pointing-game", "-o", str(folder / "made"), *more]
 
 
 def baselines(random: Random, folder: Path, model: str, whole: list[bytes]) -> list[str]:
