@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .engine.vjp import vjp
     from .graph_passes.graph.limits import Limits
     from .graph_passes.methods import methods
+    from .models.card import ModelCard
 
 __all__ = [
     "Comparison",
@@ -29,6 +30,7 @@ __all__ = [
     "Inspection",
     "InvalidInputError",
     "Limits",
+    "ModelCard",
     "OnnxplainError",
     "UnsupportedModelError",
     "compare",
@@ -68,6 +70,7 @@ _HOMES = {
     "Explanation": ".engine.explanation",
     "Inspection": ".engine.inspection",
     "Limits": ".graph_passes.graph.limits",
+    "ModelCard": ".models.card",
     "compare": ".engine.commands.compared",
     "evaluate": ".engine.commands.evaluate",
     "inspect": ".engine.inspection",
@@ -84,6 +87,10 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name], __name__), name)
     raise AttributeError(f"module 'onnxplain' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__", "ray"]
 
 
 def _ray() -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ from ..graph_passes.graph.dims import describe
 from ..graph_passes.graph.names import RESERVED
 from ..graph_passes.graph.tensors import is_float, numpy_type
 from ..graph_passes.select.subject import Source, Subject, describe_target
+from ..models.card import ModelCard
+from ..models.labels import labels_of
 
 logger = logging.getLogger("onnxplain")
 
@@ -249,3 +251,47 @@ def _rows_of_ids(source: Source, ids: np.ndarray) -> np.ndarray:
             f"baseline: expected ids of 0 to {len(table) - 1}, got {ids.min()} to {ids.max()}"
         )
     return table[ids]
+
+
+def labels_for(card: ModelCard | None, given: Any) -> tuple[str, ...] | None:
+    """The classes' names: those given, or else the card's; None: not known.
+
+    Raises:
+        InvalidInputError: what was given is no list of names; see `labels_of`.
+    """
+    if given is not None:
+        return labels_of(given)
+    return None if card is None else card.labels
+
+
+def check_label_count(labels: Sequence[str] | None, subject: Subject, e: Any = None) -> None:
+    """Refuse labels that are not as many as the classes: some score would have a wrong name.
+
+    Args:
+        labels: of the model card, or of --labels.
+        subject: what is explained.
+        e: an explanation, whose outputs say how many classes there are where the file does not.
+
+    Raises:
+        InvalidInputError: fewer or more, with both numbers.
+    """
+    if not labels or subject.needs_index:
+        return
+    classes = subject.classes
+    if not isinstance(classes, int):
+        output = None if e is None else e.outputs.get(subject.output.name)
+        if output is None or not (subject.is_map or _is_row_of_classes(subject, output)):
+            return
+        classes = output.shape[subject.class_axis] if subject.is_map else output.size
+    if len(labels) != classes:
+        raise InvalidInputError(
+            f"expected a label for each class of {subject.output.name!r}: {classes}, "
+            f"got {len(labels)} labels"
+        )
+
+
+def _is_row_of_classes(subject: Subject, output: np.ndarray) -> bool:
+    """Whether the output holds one number for each class of one input, and nothing else."""
+    if sum(size != 1 for size in output.shape) > 1:
+        return False
+    return not isinstance(subject.classes, int) or output.size == subject.classes

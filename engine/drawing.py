@@ -13,7 +13,7 @@ from PIL import Image
 
 from .. import InvalidInputError, OnnxplainError
 from .files.writing import write_whole
-from .origin import Origin, channel_axis_of, record_of
+from .origin import Origin, channel_axis_of, known_origin, recorded
 
 logger = logging.getLogger("onnxplain")
 # Correlations with the array's own picture: what the card makes of a photo is all but it (another
@@ -23,14 +23,14 @@ _ALIKE, _NEARER, _LEAST_ALIKE = 0.95, 0.05, 0.7
 
 def drawn(e: Any, image: Any, row: int, input: str | None, smooth: float | None) -> Image.Image:
     """See `Explanation.picture`."""
-    from .pictures.captions import drawn_score, drawn_target, subtitle_of
+    from .pictures.captions import drawn_answer, drawn_score, drawn_target, subtitle_of
     from .pictures.overlay import overlay
 
-    origin, attribution = _known(e), _of_input(e.attribution, input)
+    origin, attribution = known_origin(e), _of_input(e.attribution, input)
     if not -len(attribution) <= row < len(attribution):
         raise InvalidInputError(f"row {row}: there are {len(attribution)}")
     row %= len(attribution)
-    record, values = record_of(e, row, origin), attribution[row]
+    record, values = recorded(e, row), attribution[row]
     axis = channel_axis_of(origin, values)
     return overlay(
         _view(origin, image, row, input),
@@ -38,6 +38,7 @@ def drawn(e: Any, image: Any, row: int, input: str | None, smooth: float | None)
         method=e.method,
         title=drawn_target(record),
         keep=drawn_score(record),
+        answer=drawn_answer(record),
         subtitle=subtitle_of(record, not values.any()),
         channel_axis=axis,
         smooth=smooth,
@@ -72,12 +73,6 @@ def as_png(e: Any) -> bytes | None:
     return file.getvalue()
 
 
-def _known(e: Any) -> Origin:
-    if e.origin is None:
-        raise InvalidInputError("picture: this explanation does not know what it is of")
-    return e.origin
-
-
 def _of_input(attribution: Any, name: str | None) -> np.ndarray:
     """One attribution of several inputs', or the only one."""
     if not isinstance(attribution, dict):
@@ -101,7 +96,7 @@ def _view(origin: Origin, image: Any, row: int, name: str | None) -> Image.Image
     elif not isinstance(image, Image.Image):
         image = Image.fromarray(np.asarray(image))
     if origin.card is None:
-        return image
+        return _that_shows(_picture_of_input(origin, x[row if len(x) > 1 else 0]), image, image)
     seen = image_to_tensor(image, origin.card)[1]
     if origin.view is not None:
         return seen

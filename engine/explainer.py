@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
@@ -15,6 +15,7 @@ from ..graph_passes import finish
 from ..graph_passes.graph.limits import Limits, in_force, within
 from ..graph_passes.select.subject import negated, select
 from ..models.card import ModelCard
+from ..models.own_card import card_from
 from ..models.variants import Shapes
 from .baselines import (
     GIVEN,
@@ -25,15 +26,23 @@ from .baselines import (
     tell_of_zeros,
     whole_baselines,
 )
-from .checks import check_inputs, check_target, if_out_of_range, tell_of_others
+from .checks import (
+    check_inputs,
+    check_label_count,
+    check_target,
+    if_out_of_range,
+    labels_for,
+    tell_of_others,
+)
 from .explanation import Explanation, collected
 from .facts import described, facts_of, write_facts
 from .files.model_files import write_model
 from .model import Model, opened
-from .photos import OnError, explained_images
+from .origin import Origin
+from .photos import OfPhotos, Preprocess
 from .pickles import restored
-from .probabilities import origin_of
 from .running.adaptive import Progress
+from .running.answers import reading_of
 from .running.given import blamed_on_file, sendable
 from .running.locks import BUILDING
 from .running.memory import at_work, given_back_after
@@ -51,7 +60,7 @@ from .targets import Against, in_numbers
 from .verification import compared_outputs, verified
 
 
-class Explainer:
+class Explainer(OfPhotos):
     """Explains one output of one model by one method.
 
     Args:
@@ -82,8 +91,12 @@ class Explainer:
             where an 8-bit output ties, the first.
         providers: "auto" (None), "cpu", "cuda" or ONNX Runtime's provider names.
         threads: threads inside one operator; None lets ONNX Runtime choose.
-        card: how a picture becomes the input; None finds it, beside the file or in its metadata.
-            One that was assumed (`card.assumed`) counts as none for the baseline.
+        card: how a picture becomes the input: a ModelCard, a dictionary of its keys or a JSON file;
+            None finds it, beside the file or in its metadata. One that was assumed (`card.assumed`)
+            counts as none for the baseline.
+        labels: the classes' names, in place of the card's: a list, a dictionary by index, or a
+            file of them.
+        preprocess: PIL image (RGB) -> array as the model takes it, in place of the card's way.
         shapes: {input: lengths}, for lengths that the file leaves open (which recurrent layers must
             know) or has wrong; None among them leaves one as the file has it.
         limits: what the model may cost; None: the defaults.
@@ -118,7 +131,9 @@ class Explainer:
         score: str = "logit",
         providers: str | Sequence[str] | None = None,
         threads: int | None = None,
-        card: ModelCard | None = None,
+        card: ModelCard | Mapping[str, Any] | str | os.PathLike[str] | None = None,
+        labels: Any = None,
+        preprocess: Preprocess | None = None,
         shapes: Shapes | None = None,
         limits: Limits | None = None,
         **options: Any,
@@ -129,11 +144,14 @@ class Explainer:
         what: dict[str, Any] = {"output": output, "input": input, "score": score}
         self._settings = settings_of(method, named, options, **how)
         # What a pickle holds beside the model, its card and the baselines.
-        self._arguments = {"method": method, **named, **options, **how, **what, "shapes": shapes}
-        self.method = method
+        self.method = self._settings.method.name
+        self._arguments = {"method": self.method, **named, **options, **how, **what}
+        self._arguments |= {"shapes": shapes, "labels": labels, "preprocess": preprocess}
         self._compares = self._settings.method.takes("baseline")
         file = opened(model, shapes)
-        self.card = file.card if card is None else card
+        self.card = file.card if card is None else card_from(card)
+        self._labels = labels_for(self.card, labels)
+        self._preprocess = preprocess
         wanted = output if output is not None else (self.card.output if self.card else None)
         self._file = file = file.with_output(wanted)
         self._plans: dict[tuple[int | None, bool, bool], Plan] = {}
@@ -141,11 +159,14 @@ class Explainer:
         with BUILDING, within(limits), blamed_on_file(file.readable):
             self._limits = in_force()
             self.subject = select(file.graph(), input, wanted, score)
+            check_label_count(None if labels is None else self._labels, self.subject)
             self.feature_map, self._doubt = names_of_maps(self._settings, self.subject)
             self._default_plan = self._plan(self.subject.index_width, self._several)
         self._baselines = self._baselines_of(baseline, self._several)
         self._started_from = default_of(self.card, self.subject) if baseline is None else GIVEN
-        self._scorer = Scorer(self.subject, self._settings)
+        self._rank = None if self.subject.input.shape is None else len(self.subject.input.shape)
+        self._reading = reading_of(self.subject, self.card)
+        self._scorer = Scorer(self.subject, self._settings, self._reading)
         self._untold = baseline is None and self._compares and black_of(self.card) is None
         if not isinstance(model, Model):
             tell_of_others(self.subject)
@@ -210,7 +231,8 @@ class Explainer:
             x: array [N, ...] as the model takes it, or {input name: array}.
             target: None (each input's own top class), a class, N classes, or an index tuple after
                 the batch axis. K classes for one input give K explanations, which share the
-                forward pass. A class may be named by its label, or as "top1", "top2" ...;
+                forward pass. A class may be named by its label, or as "rank2" (the
+                second best), or "top5": the five best, for one input;
                 "not cat", "-0": what speaks against it, of which the score is times -1.
             baseline: another baseline for this call.
             progress: called with (passes done, passes in all) as work goes on.
@@ -243,7 +265,10 @@ class Explainer:
         results = run_parts(self.subject, plan, parts, self._run_file, progress, blame)
         e = collected(self.subject, plan, results, target)
         steps = self.steps if e.steps is None else e.steps
-        origin = origin_of(self.subject, e, self.card, feeds, self._doubt)
+        inputs = {source.input.name: feeds[source.input.name] for source in self.subject.sources}
+        origin = Origin(
+            self.card, inputs, self._reading, count, doubt=self._doubt, labels=self._labels
+        )
         e = replace(e, feature_map=self.feature_map, steps=steps, origin=origin, against=against)
         found = not_finite(e)
         if found is not None:
@@ -255,36 +280,8 @@ class Explainer:
     def _in_numbers(self, target: Any, feeds: Mapping[str, np.ndarray], count: int) -> Any:
         """A target as numbers, that may have been given as labels or ranks."""
         name = self.subject.output.name
-        labels = None if self.card is None else self.card.labels
         scores = partial(output_of, self.subject, name, feeds, count, self._run_file)
-        return in_numbers(target, self.subject, labels, count, scores)
-
-    def images(
-        self,
-        paths: Any,
-        target: Any = None,
-        *,
-        baseline: Any = None,
-        progress: Progress | None = None,
-        on_error: OnError | None = None,
-    ) -> Iterator[Explanation]:
-        """Explain image files one after the other, as the model card says they become the input.
-
-        Args:
-            paths: image files and folders, one or several.
-            target: as in calling the explainer.
-            baseline: as in calling it, or "black", "white", "mean", "blur" or a file.
-            progress: called with (images done, images in all).
-            on_error: called with an image's path and what is wrong with it; None raises it.
-
-        Yields:
-            An explanation for each image; its `picture()` is drawn on the photo.
-
-        Raises:
-            InvalidInputError: no card is known, or an image cannot be read and there is no
-                `on_error`.
-        """
-        return explained_images(self, paths, target, baseline, progress, on_error)
+        return in_numbers(target, self.subject, self._labels, count, scores)
 
     def scores(self, x: Any, target: Any = None) -> Scores:
         """What is explained of N inputs, without an explanation; as in calling the explainer."""

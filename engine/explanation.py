@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import InvalidInputError
 from ..graph_passes import finish
 from ..graph_passes.select.subject import Subject
 from .origin import Origin
@@ -16,6 +18,8 @@ from .running.plan import MAP_ERROR, PASSES, RESIDUAL, Plan
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    from .running.answers import Top
 
 # What has a row for each target of an input.
 _ROWED = ("attribution", "target", "score", "baseline_score", "residual", "map_error")
@@ -84,6 +88,59 @@ class Explanation:
         if self.relative_delta is not None:
             shown["relative_delta"] = in_short(self.relative_delta)
         return f"Explanation({', '.join(f'{name}={text}' for name, text in shown.items())})"
+
+    def __len__(self) -> int:
+        """How many explanations it holds: of N inputs, or of one input for N targets."""
+        return len(self.score)
+
+    def __getitem__(self, row: int) -> Explanation:
+        """One of them, with the arrays' first axis kept: `e[0].attribution` is [1, ...]."""
+        row = operator.index(row)
+        if not -len(self) <= row < len(self):
+            raise IndexError(f"row {row}: there are {len(self)}")
+        return one_of(self, row % len(self))
+
+    @property
+    def label(self) -> str | None:
+        """The target's name of one explanation; None where the labels are not known."""
+        from .origin import recorded
+
+        return recorded(self._alone("label"), 0)["target"]["label"]
+
+    @property
+    def probability(self) -> float | None:
+        """The target's probability of one explanation, 0 to 1.
+
+        The file's own behind a final Softmax, LogSoftmax or Sigmoid, or where its numbers sum to 1;
+        else the softmax of its scores, or the sigmoid where the card says so. None where none of
+        these is known to be meant: a single raw number, a score for each pixel.
+        """
+        from .origin import answer_of
+
+        return answer_of(self._alone("probability"), 0, 1)["probability"]
+
+    def top(self, k: int = 5) -> list[Top]:
+        """The model's k best classes for the input of one explanation, the best first.
+
+        Each is (index, label, score, probability); see `probability`. Empty where the output has no
+        score for each class.
+
+        Example:
+            >>> explainer(x).top(2)  # doctest: +SKIP
+            [Top(index=967, label='espresso', score=11.4, probability=0.9), ...]
+        """
+        from .origin import answer_of
+        from .running.answers import Top
+
+        found = answer_of(self._alone("top"), 0, k)["top"]
+        return [Top(**one) for one in found]
+
+    def _alone(self, what: str) -> Explanation:
+        if len(self) != 1:
+            raise InvalidInputError(
+                f"{what} is of one explanation, and here are {len(self)}: e[0].{what}"
+            )
+        return self
 
     @property
     def image(self) -> str | None:
@@ -193,38 +250,27 @@ def in_short(value: Any) -> str:
     return f"{head} from {known.min():.4g} to {known.max():.4g}{strange}"
 
 
-def each_target(explanation: Explanation) -> list[Explanation]:
-    """The explanation of one input for K targets as K explanations of one target."""
+def one_of(explanation: Explanation, k: int) -> Explanation:
+    """The k-th of N explanations as one: of N inputs that input's, of one input that target's."""
+    count, origin = len(explanation), explanation.origin
+    apart = origin is not None and origin.count == count > 1
 
-    def row(values: Any, k: int) -> Any:
+    def own(values: Any) -> Any:
         if isinstance(values, dict):
-            return {name: value[k : k + 1] for name, value in values.items()}
-        return values[k : k + 1] if isinstance(values, np.ndarray) else values
-
-    return [
-        replace(
-            explanation,
-            **{name: row(getattr(explanation, name), k) for name in _ROWED},
-        )
-        for k in range(len(explanation.score))
-    ]
-
-
-def each_row(explanation: Explanation) -> list[Explanation]:
-    """The explanation of N inputs, a target each, as N explanations of one input."""
-    count = len(explanation.score)
-
-    def own(values: Any, k: int) -> Any:
-        if isinstance(values, dict):
-            return {name: own(value, k) for name, value in values.items()}
+            return {name: own(value) for name, value in values.items()}
         rowed = isinstance(values, np.ndarray) and values.shape[:1] == (count,)
         return values[k : k + 1] if rowed else values
 
-    names = (*_ROWED, "outputs")
-    return [
-        replace(explanation, **{name: own(getattr(explanation, name), k) for name in names})
-        for k in range(count)
-    ]
+    found = {name: own(getattr(explanation, name)) for name in _ROWED}
+    if apart and origin is not None:
+        origin = replace(origin, inputs=own(origin.inputs), count=1)
+        found |= {"outputs": own(explanation.outputs), "origin": origin}
+    return replace(explanation, **found)
+
+
+def each(explanation: Explanation) -> list[Explanation]:
+    """N explanations as N of one; see `one_of`."""
+    return [one_of(explanation, k) for k in range(len(explanation))]
 
 
 def collected(

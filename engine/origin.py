@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +10,13 @@ import numpy as np
 
 from .. import InvalidInputError
 from ..models.card import ModelCard
+from .running.answers import Reading, best, is_close, probability
 
 if TYPE_CHECKING:
     from PIL import Image
+
+# Classes that a record tells of.
+TOP = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,22 +26,35 @@ class Origin:
     Attributes:
         card: how a picture becomes the input and what classes are called; None: not known.
         inputs: the explained inputs by name, as the model takes them.
-        output: the explained output's name.
-        probabilities: for each row what the model's own output gives, where that is one.
+        reading: which output is explained, and how its numbers are read as answers.
+        count: how many inputs there are.
         image: path of the image file; None: an array was given.
         view: what the model saw of that image; None: an array was given.
+        labels: the classes' names; None: not known.
         doubt: why a map may lie elsewhere than it is drawn; None: it does not.
         damage: what is wrong with the image file, which had some pixels all the same; or None.
     """
 
     card: ModelCard | None
     inputs: dict[str, np.ndarray]
-    output: str
-    probabilities: Sequence[float | None]
+    reading: Reading
+    count: int
     image: str | None = None
     view: Image.Image | None = None
+    labels: tuple[str, ...] | None = None
     doubt: str | None = None
     damage: str | None = None
+
+
+def known_origin(e: Any) -> Origin:
+    """What an explanation is of.
+
+    Raises:
+        InvalidInputError: it does not know.
+    """
+    if e.origin is None:
+        raise InvalidInputError("this explanation does not know what it is of")
+    return e.origin
 
 
 def channel_axis_of(origin: Origin, values: np.ndarray) -> int | None:
@@ -60,26 +77,76 @@ def channel_axis_of(origin: Origin, values: np.ndarray) -> int | None:
     )
 
 
-def record_of(e: Any, row: int, origin: Origin) -> dict[str, Any]:
-    """What is written beside a picture of one row, as results.json names it."""
-    index: Any = list(e.target) if isinstance(e.target, tuple) else int(e.target[row])
-    labels = origin.card.labels if origin.card is not None else None
-    label = labels[index] if labels and isinstance(index, int) and index < len(labels) else None
+def recorded(e: Any, row: int) -> dict[str, Any]:
+    """What is written beside a picture of one row, as results.json names it.
+
+    Raises:
+        InvalidInputError: it does not know what it is of.
+    """
+    origin = known_origin(e)
 
     def number(values: np.ndarray | None) -> float | None:
-        return None if values is None else float(values[row])
+        return None if values is None or not math.isfinite(values[row]) else float(values[row])
 
     said = {"doubt": origin.doubt, "damage": origin.damage}
+    index, label = _named(e, row, origin)
     return {
-        **{name: text for name, text in said.items() if text is not None},
         "method": e.method,
-        "target": {"index": index, "label": label, "output": origin.output},
+        "target": {"index": index, "label": label, "output": origin.reading.output},
         "score": number(e.score),
-        "probability": origin.probabilities[row] if row < len(origin.probabilities) else None,
+        **answer_of(e, row),
         "baseline_score": number(e.baseline_score),
         "delta": number(e.delta),
         "relative_delta": number(e.relative_delta),
         "map_error": number(e.map_error),
         "steps": e.steps,
         "feature_map": e.feature_map,
+        **{name: text for name, text in said.items() if text is not None},
+    }
+
+
+def _named(e: Any, row: int, origin: Origin) -> tuple[int | list[int], str | None]:
+    """The target of one row, and its label."""
+    if isinstance(e.target, tuple):
+        index: Any = list(e.target)
+        label = None
+    else:
+        index = int(e.target[row])
+        label = label_of(origin, index)
+    if e.against:
+        label = f"not {label or '-'.join(map(str, np.atleast_1d(index)))}"
+    return index, label
+
+
+def label_of(origin: Origin, index: int) -> str | None:
+    """A class's name; None: not known."""
+    return origin.labels[index] if origin.labels and index < len(origin.labels) else None
+
+
+def answer_of(e: Any, row: int, k: int = TOP) -> dict[str, Any]:
+    """What the model answered to one input: the target's probability, and the best classes.
+
+    Returns:
+        `probability`, `probability_from` ("model", "softmax", "sigmoid" or None), `close_call` and
+        `top`, of k classes each with index, label, score and probability.
+    """
+    origin = known_origin(e)
+    reading, output = origin.reading, e.outputs.get(origin.reading.output)
+    if output is None:
+        return {"probability": None, "probability_from": None, "close_call": False, "top": []}
+    target = e.target if isinstance(e.target, tuple) else int(e.target[row])
+    found, how = probability(reading, output, target, row)
+    # What speaks against a class has none.
+    own = None if e.against else found
+    anchor = None
+    if isinstance(target, int) and found:
+        anchor = float(e.score[row]) * (-1 if e.against else 1) - math.log(found)
+    top = [one._asdict() for one in best(reading, output, row, origin.labels, k, anchor)]
+    if how is None and top and top[0]["probability"] is not None:
+        how = probability(reading, output, top[0]["index"], row)[1]
+    return {
+        "probability": own,
+        "probability_from": how,
+        "close_call": is_close(top, how, reading.activation),
+        "top": top,
     }

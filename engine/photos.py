@@ -1,54 +1,154 @@
-"""Image files explained one after the other, in Python."""
+"""Photos explained in Python: how they become the input, one by one or one after the other."""
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+from PIL import Image, ImageOps
+
 from .. import InvalidInputError, OnnxplainError
+from ..models.card import ModelCard
 from .explanation import Explanation
 from .inputs.decoding import damage_of
-from .inputs.image import baseline_arrays, image_files, image_to_tensor, read_image
+from .inputs.image import (
+    baseline_arrays,
+    image_files,
+    image_of_array,
+    image_to_tensor,
+    read_image,
+    read_image_bytes,
+    to_rgb,
+)
+from .running.adaptive import Progress
 
 logger = logging.getLogger("onnxplain")
 OnError = Callable[[str, OnnxplainError], None]
+# PIL image -> array as the model takes it, with or without the batch axis.
+Preprocess = Callable[[Image.Image], Any]
 
 
-def explained_images(
-    explainer: Any,
-    paths: Any,
-    target: Any,
-    baseline: Any,
-    progress: Callable[[int, int], None] | None,
-    on_error: OnError | None,
-) -> Iterator[Explanation]:
-    """See `Explainer.images`."""
-    card = explainer.card
-    if card is None:
-        raise InvalidInputError(
-            "images: no model card says how a picture becomes the input; give card="
-        )
-    several: Sequence[Any] = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    found = image_files([os.fspath(path) for path in several])
-    for place, path in enumerate(found):
-        try:
-            image = read_image(path)
-            damage = damage_of(image)
-            if damage is not None:
-                logger.warning(f"image {path}: {damage}; explained as far as it goes")
-            x, view = image_to_tensor(image, card)
-            own = baseline
-            if isinstance(baseline, str):
-                own = baseline_arrays(baseline, card, image)
-            e = explainer(x, target, baseline=own)
-            assert e.origin is not None
-            yield replace(e, origin=replace(e.origin, image=path, view=view, damage=damage))
-        except OnnxplainError as error:
-            if on_error is None:
-                raise
-            on_error(path, error)
-        if progress is not None:
-            progress(place + 1, len(found))
+class OfPhotos:
+    """What an explainer does with photos."""
+
+    card: ModelCard | None
+    _preprocess: Preprocess | None
+    _rank: int | None
+    __call__: Callable[..., Explanation]
+
+    def explain(self, photo: Any, target: Any = None, *, baseline: Any = None) -> Explanation:
+        """Explain one photo, as the card or `preprocess` says it becomes the input.
+
+        Args:
+            photo: a path, the bytes of a file, a file object, a PIL image, or an array uint8
+                [H, W, 3] (RGB) or [H, W].
+            target: as in calling the explainer.
+            baseline: as in calling it, or "black", "white", "mean", "blur" or a file.
+
+        Returns:
+            An explanation whose `picture()` is drawn on the photo.
+
+        Raises:
+            InvalidInputError: no card is known, or the photo cannot be read.
+
+        Example:
+            >>> e = onnxplain.Explainer("model.onnx").explain("cat.jpg")  # doctest: +SKIP
+            >>> e.label, e.probability  # doctest: +SKIP
+            ('tabby', 0.93)
+        """
+        image, name = _read(photo)
+        damage = damage_of(image)
+        if damage is not None:
+            logger.warning(f"image {name or '(bytes)'}: {damage}; explained as far as it goes")
+        x, view = self._input_of(image)
+        if isinstance(baseline, str):
+            baseline = baseline_arrays(baseline, self._known_card(), image)
+        e = self(x, target, baseline=baseline)
+        assert e.origin is not None
+        return replace(e, origin=replace(e.origin, image=name, view=view, damage=damage))
+
+    def preprocess(self, photo: Any) -> np.ndarray:
+        """What `explain` makes of a photo: the model's input, [1, ...]."""
+        return self._input_of(_read(photo)[0])[0]
+
+    def images(
+        self,
+        paths: Any,
+        target: Any = None,
+        *,
+        baseline: Any = None,
+        progress: Progress | None = None,
+        on_error: OnError | None = None,
+    ) -> Iterator[Explanation]:
+        """Explain image files one after the other, as the model card says they become the input.
+
+        Args:
+            paths: image files and folders, one or several.
+            target: as in calling the explainer.
+            baseline: as for `explain`.
+            progress: called with (images done, images in all).
+            on_error: called with an image's path and what is wrong with it; None raises it.
+
+        Yields:
+            An explanation for each image; its `picture()` is drawn on the photo.
+
+        Raises:
+            InvalidInputError: no card is known, or an image cannot be read and there is no
+                `on_error`.
+        """
+        if self._preprocess is None:
+            self._known_card()
+        several: Sequence[Any] = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+        found = image_files([os.fspath(path) for path in several])
+        for place, path in enumerate(found):
+            try:
+                yield self.explain(path, target, baseline=baseline)
+            except OnnxplainError as error:
+                if on_error is None:
+                    raise
+                on_error(path, error)
+            if progress is not None:
+                progress(place + 1, len(found))
+
+    def _known_card(self) -> ModelCard:
+        if self.card is None:
+            raise InvalidInputError(
+                "no model card says how a picture becomes the input; give card= or preprocess="
+            )
+        return self.card
+
+    def _input_of(self, image: Image.Image) -> tuple[np.ndarray, Image.Image | None]:
+        """The model's input, and what it shows of the photo; None: nobody knows."""
+        if self._preprocess is None:
+            return image_to_tensor(image, self._known_card())
+        x = np.asarray(self._preprocess(image))
+        return (x[None] if x.ndim + 1 == self._rank else x), None
+
+
+def _read(photo: Any) -> tuple[Image.Image, str | None]:
+    """A photo as RGB, and its path if it has one.
+
+    Raises:
+        InvalidInputError: it is none of what `OfPhotos.explain` takes, or cannot be read.
+    """
+    if isinstance(photo, str | os.PathLike):
+        return read_image(photo), os.fspath(photo)
+    if isinstance(photo, Image.Image):
+        return to_rgb(ImageOps.exif_transpose(photo)), None
+    if isinstance(photo, np.ndarray):
+        return image_of_array(photo, "(an array)"), None
+    if isinstance(photo, bytes | bytearray | memoryview):
+        return read_image_bytes(bytes(photo), "(bytes)"), None
+    if isinstance(photo, io.IOBase) or hasattr(photo, "read"):
+        content = photo.read()
+        if isinstance(content, bytes):
+            return read_image_bytes(content, str(getattr(photo, "name", "(a file)"))), None
+    raise InvalidInputError(
+        "photo: expected a path, bytes, a file opened as bytes, a PIL image or an array, got "
+        f"{type(photo).__name__}"
+    )

@@ -13,6 +13,7 @@ from ..graph_passes.heads.asking import seeded
 from ..graph_passes.select.rows.places import Place
 from ..graph_passes.select.subject import Subject
 from .checks import check_inputs, check_target, if_out_of_range
+from .running.answers import Reading, probabilities, rows_of
 from .running.locks import BUILDING, Lock
 from .running.session import Session, open_session
 from .running.settings import Settings
@@ -27,9 +28,8 @@ class Scores(NamedTuple):
 
     Attributes:
         score: float64 [N], the explained number.
-        probability: float64 [N], of the explained class: what a final Softmax, LogSoftmax (its
-            exponential) or Sigmoid gives, or the Softmax of plain logits where the output has
-            several classes. None where there is no such thing: one number, a map, an index tuple.
+        probability: float64 [N], of the explained class, as `answers.probabilities` reads it.
+            None where there is no such thing: one number, a map, an index tuple.
         target: int64 [N] classes, or [N, R] index tuples.
     """
 
@@ -44,10 +44,11 @@ class Scorer:
     Args:
         subject: what is explained.
         settings: for providers and threads.
+        reading: how the output is read.
     """
 
-    def __init__(self, subject: Subject, settings: Settings):
-        self._subject, self._settings = subject, settings
+    def __init__(self, subject: Subject, settings: Settings, reading: Reading):
+        self._subject, self._settings, self._reading = subject, settings, reading
         self._sessions: dict[int | None, Session] = {}
         self._lock = Lock()
 
@@ -105,29 +106,13 @@ class Scorer:
     def _read(self, found: Mapping[str, np.ndarray]) -> Scores:
         score = np.asarray(found[finish.SCORE], np.float64)
         target = np.asarray(found[finish.RESOLVED_TARGET])
-        output = np.asarray(found[self._subject.output.name], np.float64)
-        return Scores(score, probability_of(self._subject, output, target), target)
+        output = found[self._subject.output.name]
+        return Scores(score, self._probability(output, target), target)
 
-
-def probability_of(subject: Subject, output: np.ndarray, target: np.ndarray) -> np.ndarray | None:
-    """The class's probability, [N]; see `Scores`."""
-    rows = output.reshape(len(output), -1) if output.ndim else output
-    apart = subject.rows.get(subject.output.name) == Place(0)
-    plain = target.ndim == 1 and not subject.is_map and not subject.needs_index
-    if not (apart and plain) or len(rows) != len(target):
-        return None
-    chosen = rows[np.arange(len(rows)), target]
-    if subject.activation == "LogSoftmax":
-        return np.exp(chosen)
-    if subject.activation is not None or _are_probabilities(rows):
-        return chosen
-    if rows.shape[1] < 2:
-        return None
-    shifted = np.exp(rows - rows.max(axis=1, keepdims=True))
-    return shifted[np.arange(len(rows)), target] / shifted.sum(axis=1)
-
-
-def _are_probabilities(rows: np.ndarray) -> bool:
-    """Whether an output that ends in no activation that was seen is one of probabilities."""
-    whole = np.allclose(rows.sum(axis=1), 1, atol=1e-3)
-    return rows.shape[1] > 1 and bool((rows >= 0).all()) and whole
+    def _probability(self, output: np.ndarray, target: np.ndarray) -> np.ndarray | None:
+        apart = self._subject.rows.get(self._reading.output) == Place(0)
+        rows = rows_of(self._reading, output) if apart and target.ndim == 1 else None
+        found = None if rows is None else probabilities(self._reading, rows)[0]
+        if found is None or len(found) != len(target):
+            return None
+        return found[np.arange(len(found)), target]

@@ -1,4 +1,4 @@
-"""Targets as people name them: a class, a label, top1, top2 ..., an index tuple, or "not" those."""
+"""Targets as people name them: a class, a label, rank2, top5, an index tuple, or "not" those."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from ..graph_passes.select.subject import Subject
 from ..models.labels import find_label
 from .checks import check_target
 
-_TOP = re.compile(r"top([0-9]{1,9})")
+_TOP = re.compile(r"top([0-9]{1,4})")
+_RANK = re.compile(r"(?:rank|top(?=1$))([0-9]{1,9})")
 _NOT = re.compile(r"not\s+(.+)", re.DOTALL)
 _INDEX = re.compile(r"-?[0-9]{1,18}")
 _TUPLE = re.compile(r"[0-9]{1,18}(\s*,\s*[0-9]{1,18})+")
@@ -23,7 +24,7 @@ Target = int | tuple[int, ...]
 
 
 class Rank(NamedTuple):
-    """The target topK; K counts from 1."""
+    """The target rankK, the class with the K-th best score; K counts from 1."""
 
     place: int
 
@@ -34,11 +35,31 @@ class Against(NamedTuple):
     target: Any
 
 
+def targets_of(texts: Sequence[str], subject: Subject, labels: Sequence[str] | None) -> list[Any]:
+    """What texts name, each as `target_of` has it; "top5" is the five best, and so five targets.
+
+    Raises:
+        InvalidInputError: see `target_of`.
+    """
+    found = []
+    for text in texts:
+        negation = _NOT.fullmatch(text.strip())
+        several = _TOP.fullmatch((negation[1] if negation else text).strip())
+        if several and text.strip() not in (labels or ()):
+            # The last first: it may be more than there are.
+            last = _checked_rank(int(several[1]), text, subject)
+            ranks = [-1, *map(Rank, range(2, int(several[1]))), *([last] if last != -1 else [])]
+            found += [Against(rank) for rank in ranks] if negation else ranks
+        else:
+            found.append(target_of(text, subject, labels))
+    return found
+
+
 def target_of(text: str, subject: Subject, labels: Sequence[str] | None) -> Any:
     """What a text names: -1 for top1, a rank, a class, or an index tuple; or `Against` one of them.
 
     Raises:
-        InvalidInputError: no label is that, or the class is out of range.
+        InvalidInputError: no label is that, the class is out of range, or it names several.
     """
     text = text.strip()
     against = _NOT.fullmatch(text)
@@ -47,9 +68,15 @@ def target_of(text: str, subject: Subject, labels: Sequence[str] | None) -> Any:
     if against and text not in (labels or ()):
         found = target_of(against[1], subject, labels)
         return found.target if isinstance(found, Against) else Against(found)
-    rank = _TOP.fullmatch(text)
+    rank = _RANK.fullmatch(text)
     if rank:
-        return _checked_rank(int(rank[1]), subject)
+        return _checked_rank(int(rank[1]), text, subject)
+    several = _TOP.fullmatch(text)
+    if several:
+        raise InvalidInputError(
+            f"target {text}: these are {several[1]} targets, expected one; rank{several[1]} is the "
+            "last of them"
+        )
     target: Target
     if _INDEX.fullmatch(text):
         target = int(text)
@@ -61,15 +88,15 @@ def target_of(text: str, subject: Subject, labels: Sequence[str] | None) -> Any:
     return -1 if target == -1 else target
 
 
-def _checked_rank(place: int, subject: Subject) -> int | Rank:
+def _checked_rank(place: int, text: str, subject: Subject) -> int | Rank:
     if place == 1:
         check_target(subject, -1, 1)
         return -1
     if subject.needs_index or subject.is_map:
-        raise InvalidInputError("top2 and below need an output with one score for each class")
+        raise InvalidInputError(f"target {text}: needs an output with one score for each class")
     classes = subject.classes
     if place < 1 or (isinstance(classes, int) and place > classes):
-        raise InvalidInputError(f"target top{place}: the model has {classes} classes")
+        raise InvalidInputError(f"target {text}: the model has {classes} classes")
     return Rank(place)
 
 
@@ -80,7 +107,7 @@ def class_in_place(scores: np.ndarray, place: int) -> int:
         InvalidInputError: there are fewer classes.
     """
     if place > len(scores):
-        raise InvalidInputError(f"target top{place}: the model has {len(scores)} classes")
+        raise InvalidInputError(f"target rank{place}: the model has {len(scores)} classes")
     return int(np.argsort(-scores, kind="stable")[place - 1])
 
 
@@ -106,15 +133,20 @@ def in_numbers(
         InvalidInputError: see `target_of`.
     """
     if isinstance(target, str):
-        target = target_of(target, subject, labels)
+        found = targets_of([target], subject, labels)
+        if len(found) > 1 and count > 1:
+            raise InvalidInputError(f"target {target}: {len(found)} targets for {count} inputs")
+        target = found[0] if len(found) == 1 else found
     if isinstance(target, Against):
         return Against(in_numbers(target.target, subject, labels, count, scores))
     if isinstance(target, Rank):
         return [class_in_place(row, target.place) for row in _rows(scores(), count)]
-    texts = isinstance(target, list) and any(isinstance(one, str | Rank) for one in target)
-    if not texts:
+    by_name = str | Rank | Against
+    if not (isinstance(target, list) and any(isinstance(one, by_name) for one in target)):
         return target
-    named = [target_of(t, subject, labels) if isinstance(t, str) else t for t in target]
+    named = []
+    for one in target:
+        named += targets_of([one], subject, labels) if isinstance(one, str) else [one]
     against = [isinstance(one, Against) for one in named]
     if all(against):
         named = [one.target for one in named]
@@ -140,7 +172,7 @@ def _rows(scores: np.ndarray, count: int) -> list[np.ndarray]:
     if count == 1:
         return [scores.reshape(-1)]
     if scores.shape[:1] != (count,):
-        raise InvalidInputError("top2 and below need an output with a row for each input")
+        raise InvalidInputError("ranks need an output with a row for each input")
     return list(scores.reshape(count, -1))
 
 

@@ -1,11 +1,13 @@
 """The model card: how an image becomes the input tensor, and what the scores are called."""
 
+from __future__ import annotations
+
 import difflib
 import json
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ _CHOICES = {
         *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     ),
 }
+_PROBABILITIES = ("softmax", "sigmoid", "none")
 _REQUIRED = ("size", "resize", "layout", "channels", "scale", "mean", "std")
 
 
@@ -51,6 +54,9 @@ class ModelCard:
     - scale, mean, std: one number, or one for each channel in the order of `channels`; kept as
       tuples.
     - labels: the names of the classes in the order of the scores, or None.
+    - probability: how scores without a final activation become probabilities: "softmax" (of classes
+      that exclude each other), "sigmoid" (of classes that do not) or "none". None: by softmax where
+      there are several.
     - output: the name of the output that is explained by default, or None for the model's first.
     - assumed: one short sentence for each thing that was guessed; empty for a card that was read.
 
@@ -69,6 +75,7 @@ class ModelCard:
     dtype: str = "float32"
     labels: tuple[str, ...] | None = None
     output: str | None = None
+    probability: str | None = None
     assumed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -89,6 +96,8 @@ class ModelCard:
         self._check_range()
         if self.labels is not None:
             object.__setattr__(self, "labels", _names("labels", self.labels))
+        if self.probability not in (None, *_PROBABILITIES):
+            _fail("probability", f"one of {', '.join(_PROBABILITIES)}", self.probability)
         if self.output is not None and not (isinstance(self.output, str) and self.output):
             _fail("output", "the name of one of the model's outputs", self.output)
         object.__setattr__(self, "assumed", _names("assumed", self.assumed))
@@ -110,6 +119,28 @@ class ModelCard:
         if self.channel_axis == 1:
             return 1, self.channel_count, height, width
         return 1, height, width, self.channel_count
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any], source: str) -> ModelCard:
+        """The card of a dictionary of its keys; `source` begins every error message.
+
+        Raises InvalidInputError when a key is missing, unknown or has a wrong value.
+        """
+        known = _card_keys()
+        unknown = [key for key in content if key not in known]
+        if unknown:
+            near = difflib.get_close_matches(str(unknown[0]), known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"expected {', '.join(known)}"
+            names = ", ".join(map(_short, unknown))
+            raise InvalidInputError(f"{source}: unknown key {names}; {hint}")
+        missing = [key for key in _REQUIRED if key not in content]
+        if missing:
+            keys = f"expected key{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
+            raise InvalidInputError(f"{source}: {keys}, missing there")
+        try:
+            return cls(**content)
+        except InvalidInputError as error:
+            raise InvalidInputError(f"{source}: {error}") from None
 
     def _check_range(self) -> None:
         """Refuse numbers that turn pixels into what the input's type cannot hold."""
@@ -281,23 +312,12 @@ def _parse_card(text: str, source: str, folder: Path | None) -> ModelCard:
     content = parse_json(text, source)
     if not isinstance(content, dict):
         raise InvalidInputError(f"{source}: expected a JSON object, got {_short(content)}")
-    known = _card_keys()
-    unknown = [key for key in content if key not in known]
-    if unknown:
-        near = difflib.get_close_matches(unknown[0], known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"expected {', '.join(known)}"
-        names = ", ".join(map(_short, unknown))
-        raise InvalidInputError(f"{source}: unknown key {names}; {hint}")
-    missing = [key for key in _REQUIRED if key not in content]
-    if missing:
-        keys = f"expected key{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
-        raise InvalidInputError(f"{source}: {keys}, missing there")
-    try:
-        if isinstance(content.get("labels"), str):
+    if isinstance(content.get("labels"), str):
+        try:
             content["labels"] = read_labels(_labels_file(content["labels"], folder))
-        return ModelCard(**content)
-    except InvalidInputError as error:
-        raise InvalidInputError(f"{source}: {error}") from None
+        except InvalidInputError as error:
+            raise InvalidInputError(f"{source}: {error}") from None
+    return ModelCard.of(content, source)
 
 
 def _labels_file(name: str, folder: Path | None) -> Path:

@@ -277,7 +277,7 @@ def command(random: Random, model: str, image: str, folder: Path) -> list[str]:
     if random.random() < 0.6:
         options += ["-m", method]
     if random.random() < 0.3:
-        options += ["-t", random.choice(("top2", "3", "three", "1,2", "top99"))]
+        options += ["-t", random.choice(("rank2", "3", "three", "1,2", "top99", "rank3"))]
     if random.random() < 0.3:
         options += ["--baseline", random.choice(("white", "blur", "mean", image))]
     return ["explain", model, image, *options, *random.choice(([], ["--json"], ["--no-pictures"]))]

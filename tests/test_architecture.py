@@ -293,7 +293,7 @@ TABLES = {
     "graph_passes/select/channels.py",  # the same of an input's channels
     "graph_passes/select/geometry.py",  # what moves a picture
     "graph_passes/select/logits.py",  # what may stand in a tail
-    "engine/probabilities.py",  # what leaves classes where they are behind the scores
+    "engine/running/answers.py",  # what leaves classes where they are behind the scores
     "engine/metrics/randomised_weights.py",  # what hands a weight on to what reads it
 }
 

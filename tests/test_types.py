@@ -16,7 +16,7 @@ import numpy as np
 import onnxplain
 
 explainer = onnxplain.Explainer("model.onnx", "grad-cam", threads=2)
-for e in explainer.images(["cat.png"], "top2"):
+for e in explainer.images(["cat.png"], "rank2"):
     print(e.image, float(e.score[0]), e.delta, e.relative_delta)
     e.picture(smooth=3.0).save("cat.png")
     e.save("cat.npz")

@@ -100,6 +100,7 @@ def question_for(model: str, options: Options, form: Form) -> tuple[Question, li
     card = explainer.card
     methods = tuple(explainer.explainers)
     options = replace(options, provider=provider, methods=methods, card=card, labels=None)
+    options = replace(options, preset=None, facts={})
     shapes = {method: _shape(method, card, form) for method in methods}
     subject = next(iter(explainer.explainers.values())).subject
     labels = json.dumps(card.labels).encode()

@@ -29,7 +29,7 @@ from ...models.load import load
 from ..commands.asked import Options, options_from
 from ..files.writing import sweep, writable_folder
 from ..model import Model
-from ..running.settings import for_methods
+from ..running.settings import asked_methods, for_methods
 from .batch import Report
 from .finding import find_source
 from .items import TABLES, Item, Source
@@ -89,7 +89,7 @@ def explain(
             which turns no photo upright) or `read_parquet`.
         model: path of the model, on this machine.
         method: one or several; a name of `onnxplain.methods()`.
-        target: one or several: class index, label, "top1", "top2" ..., or "1,20,30".
+        target: one or several: class index, label, "top5", "rank2" ..., or "1,20,30".
         column: what holds the images: files' bytes, structs with such a field, paths that every
             node can read, or uint8 arrays [H, W] or [H, W, 3 or 4]. None: `bytes`, `image` or
             `path`. `path`, where it is another, names the rows; else the SHA-256 of the bytes does.
@@ -122,7 +122,7 @@ def _asked(
 ) -> dict[str, Any]:
     names = (method,) if isinstance(method, str) else tuple(method)
     targets = (target,) if isinstance(target, str | int) else tuple(target)
-    for_methods(names, options)
+    for_methods(asked_methods(names)[0], options)
     for name in options:
         if not any(one.takes(name) for one in known_methods().values()):
             raise InvalidInputError(f"explain has no option {name!r}")

@@ -29,7 +29,7 @@ from ..inputs.image import (
     view_of,
 )
 from ..model import Model
-from ..pictures.captions import drawn_score, drawn_target, subtitle_of
+from ..pictures.captions import drawn_answer, drawn_score, drawn_target, subtitle_of
 from ..pictures.heatmap import save_png
 from ..pictures.overlay import overlay
 from .items import Item
@@ -211,6 +211,7 @@ class Explaining:
             method=record["method"],
             title=drawn_target(record),
             keep=drawn_score(record),
+            answer=drawn_answer(record),
             subtitle=subtitle_of(record, not attribution.any()),
             channel_axis=self._question.card.channel_axis - 1 if attribution.ndim == 4 else None,
         )

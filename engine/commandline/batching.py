@@ -10,11 +10,10 @@ import click
 
 from ... import OnnxplainError
 from .options import (
-    CARD,
-    LABELS,
     LIMIT,
     MODEL,
     OUTPUT,
+    PREPROCESSING,
     PROVIDER,
     SHAPE,
     STRICT,
@@ -99,8 +98,7 @@ if TYPE_CHECKING:
 )
 @OUTPUT
 @SHAPE
-@CARD
-@LABELS
+@PREPROCESSING
 @STRICT
 @PROVIDER
 @LIMIT

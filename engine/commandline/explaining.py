@@ -10,11 +10,10 @@ from typing import Any
 import click
 
 from .options import (
-    CARD,
-    LABELS,
     LIMIT,
     MODEL,
     OUTPUT,
+    PREPROCESSING,
     RUNNING,
     SHAPE,
     STRICT,
@@ -30,7 +29,7 @@ from .terminal import complain, print_json, print_lines, progress_bar, say
     choose="several",
     epilog=examples(
         "onnxplain explain model.onnx cat.jpg dog.jpg -o out",
-        "onnxplain explain model.onnx cat.jpg -m grad-cam -t 'tabby cat' -t top2",
+        "onnxplain explain model.onnx cat.jpg -m grad-cam -t 'tabby cat' -t rank2",
         "onnxplain explain model.onnx photos -r -m grad-cam --no-pictures --resume",
     ),
 )
@@ -40,8 +39,7 @@ from .terminal import complain, print_json, print_lines, progress_bar, say
 @TARGETS
 @OUTPUT
 @SHAPE
-@CARD
-@LABELS
+@PREPROCESSING
 @STRICT
 @click.option("--no-pictures", is_flag=True, help="Write arrays and records only.")
 @click.option(
@@ -151,7 +149,7 @@ def _explain(
 @click.option("--baseline-input", is_flag=True, help="Make the baseline an input of the file.")
 @OUTPUT
 @SHAPE
-@CARD
+@PREPROCESSING
 @LIMIT
 def export(model: str, file: str, **chosen: Any) -> int:
     """Write MODEL as one ONNX file that returns its prediction and its explanation."""

@@ -110,3 +110,56 @@ def completion(shell: str) -> int:
     root = click.get_current_context().find_root().command
     print_script(make(root, {}, "onnxplain", "_ONNXPLAIN_COMPLETE").source())
     return 0
+
+
+@click.command(
+    short_help="List the methods, or explain one and its options.",
+    epilog=examples("onnxplain methods", "onnxplain methods lrp"),
+)
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def methods(name: str | None, as_json: bool) -> int:
+    """List the methods; of NAME say what it does, what its numbers mean and what it takes."""
+    from ...graph_passes.methods import find_method
+    from ...graph_passes.methods import methods as known_methods
+
+    chosen = list(known_methods().values()) if name is None else [find_method(name)]
+    if as_json:
+        print_json([_facts_of(one) for one in chosen])
+    elif name is None:
+        print_table([(one.name, one.summary) for one in chosen])
+    else:
+        print_table(_about(chosen[0]))
+    return 0
+
+
+def _facts_of(method: Any) -> dict[str, Any]:
+    options = [
+        {"name": one.name, "default": one.default, "choices": list(one.choices), "help": one.help}
+        for one in method.options
+    ]
+    names = "name", "aliases", "title", "cite", "summary", "default", "signed", "per_location"
+    return {**{key: getattr(method, key) for key in names}, "sums_to": method.sums_to} | {
+        "options": options
+    }
+
+
+def _about(method: Any) -> list[tuple[str, str]]:
+    """What people are told of one method."""
+    of = "a place (each location of the photo)" if method.per_location else "each input element"
+    sign = "for (+) and against (-) the target" if method.signed else "never negative"
+    rows = [
+        (method.name, f"{method.title}: {method.summary}"),
+        ("source", method.cite),
+        ("numbers", f"one for {of}, {sign}"),
+        ("sum", method.sums_to or "no sum is promised"),
+        ("by default", "runs where no method is chosen" if method.default else "only if asked for"),
+    ]
+    if method.aliases:
+        rows.append(("also called", ", ".join(method.aliases)))
+    for option in method.options:
+        said = option.default is None or "default" in option.help
+        default = "" if said else f" Default: {option.default}."
+        values = f" One of {', '.join(option.choices)}." if option.choices else ""
+        rows.append((option.name, f"{option.help}{values}{default}"))
+    return rows

@@ -8,12 +8,11 @@ import click
 
 from .options import (
     AS_JSON,
-    CARD,
     EVALUATION,
-    LABELS,
     LIMIT,
     MODEL,
     OUTPUT,
+    PREPROCESSING,
     PROVIDER,
     SHAPE,
     STRICT,
@@ -42,8 +41,7 @@ from .terminal import complain, print_json, progress_bar, say
 @TARGET
 @OUTPUT
 @SHAPE
-@CARD
-@LABELS
+@PREPROCESSING
 @STRICT
 @PROVIDER
 @LIMIT
@@ -114,8 +112,7 @@ def evaluate(
 @click.option("-r", "--recursive", is_flag=True, help="Also take folders in folders.")
 @OUTPUT
 @SHAPE
-@CARD
-@LABELS
+@PREPROCESSING
 @STRICT
 @PROVIDER
 @LIMIT

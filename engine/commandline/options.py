@@ -43,11 +43,77 @@ PROVIDER = click.option(
     type=click.Choice(["auto", "cpu", "cuda"]),
     help="Where ONNX Runtime runs.",
 )
-LABELS = click.option("--labels", metavar="FILE", help="Text file of class labels, one a line.")
 STRICT = click.option(
     "--strict",
     is_flag=True,
     help="Refuse images whose files are damaged, instead of explaining what is left of them.",
+)
+LABELS = click.option(
+    "--labels",
+    metavar="FILE",
+    help="The classes' names: text, one a line, or JSON, a list or id2label.",
+)
+
+
+def _read_by(parse: Callable[[str], Any]) -> Callable[..., Any]:
+    """A callback that reads an option's text."""
+
+    def read(context: click.Context, parameter: click.Parameter, given: str | None) -> Any:
+        try:
+            return None if given is None else parse(given)
+        except InvalidInputError as error:
+            raise click.BadParameter(str(error), context, parameter) from error
+
+    return read
+
+
+def _fact(key: str) -> Callable[[str], Any]:
+    """How a card's fact is read from a text."""
+
+    def read(text: str) -> Any:
+        from ...models.own_card import parse_numbers, parse_size
+
+        return parse_size(text) if key == "size" else parse_numbers(key, text)
+
+    return read
+
+
+def _facts() -> list[Any]:
+    """An option for each of a card's facts, which take the place of the card's."""
+    numbers = {
+        "mean": ("M", "Mean of each channel, subtracted after --scale; 0.485,0.456,0.406."),
+        "std": ("S", "Standard deviation of each channel, divided by after --mean."),
+        "scale": ("X", "What pixels 0..255 are multiplied by first; 1/255."),
+        "size": ("HxW", "Size of the model's input in pixels; 224, or 480x640."),
+    }
+    choices = {
+        "layout": (["NCHW", "NHWC"], "Order of the input's axes."),
+        "channels": (["RGB", "BGR", "GRAY"], "Order of the channels."),
+        "resize": (
+            ["crop", "stretch", "pad"],
+            "crop: scale and cut out the centre; stretch: ignore the aspect; pad: fit on black.",
+        ),
+    }
+    made = [
+        click.option(f"--{key}", metavar=metavar, callback=_read_by(_fact(key)), help=text)
+        for key, (metavar, text) in numbers.items()
+    ]
+    return made + [
+        click.option(f"--{key}", type=click.Choice(names, case_sensitive=False), help=text)
+        for key, (names, text) in choices.items()
+    ]
+
+
+PREPROCESSING = options(
+    CARD,
+    LABELS,
+    click.option(
+        "--preset",
+        metavar="NAME",
+        help="How pixels become numbers: imagenet, unit (0..1), half (-1..1), raw (0..255), caffe "
+        "or clip. It stands in place of the card's, as --mean and the other facts do.",
+    ),
+    *_facts(),
 )
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the records as JSON.")
 TARGET = click.option(
@@ -56,8 +122,8 @@ TARGET = click.option(
     default="top1",
     show_default=True,
     metavar="TARGET",
-    help="Class index, label, top1, top2 ..., an index tuple such as 1,20,30; or 'not cat': what "
-    "speaks against it.",
+    help="Class index, label, rank2 (the second best class), an index tuple such as 1,20,30; or "
+    "'not cat': what speaks against it.",
 )
 TARGETS = click.option(
     "-t",
@@ -67,8 +133,8 @@ TARGETS = click.option(
     default=("top1",),
     show_default=True,
     metavar="TARGET",
-    help="Class index, label, top1, top2 ..., an index tuple such as 1,20,30; or 'not cat': what "
-    "speaks against it; repeatable.",
+    help="Class index, label, top5 (the five best classes), rank2 (the second best), an index "
+    "tuple such as 1,20,30; or 'not cat': what speaks against it; repeatable.",
 )
 
 
@@ -218,8 +284,10 @@ def _method_choice(choose: str) -> list[click.Parameter]:
     kind = _Names(method_names(), check_method)
     if choose == "one":
         return [click.Option(["-m", "--method"], required=True, type=kind, help="Method.")]
-    words = "Method; repeatable. Default: Grad-CAM, Integrated Gradients and DeepLIFT, those that "
-    words += "the model supports."
+    words = (
+        "Method; repeatable; with options of its own as lrp:rule=epsilon,epsilon=0.01. Default: "
+    )
+    words += "Grad-CAM, Integrated Gradients and DeepLIFT, those that the model supports."
     return [click.Option(["-m", "--method", "methods"], multiple=True, type=kind, help=words)]
 
 
@@ -230,13 +298,13 @@ class _Names(click.Choice):
         super().__init__(names)
         self._check = check
 
-    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
-        """What the check says."""
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """A name as it was given, with the method's own options behind a colon, if it is known."""
         try:
             self._check(value)
         except InvalidInputError as error:
-            return str(error)
-        return super().get_invalid_choice_message(value, ctx)
+            self.fail(str(error), param, ctx)
+        return value
 
 
 def _method_options(without: Sequence[str]) -> list[click.Parameter]:

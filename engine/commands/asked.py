@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from ... import InvalidInputError
+from ...graph_passes.methods import default_methods
 from ...models.card import ModelCard
-from ...models.labels import read_labels
+from ...models.labels import labels_of
+from ...models.own_card import changed_card
 from ...models.variants import Shapes
 from ..inspection import card_or_assumption
 from ..model import Model
+from ..running.settings import asked_methods, for_methods, own_options
+
+# The card's keys that the command line takes one by one.
+FACTS = ("size", "resize", "layout", "channels", "scale", "mean", "std")
 
 
 @dataclass(frozen=True)
@@ -20,8 +26,9 @@ class Options:
 
     `threads`: as `Explainer` takes them. `more`: further options of methods, by name; each goes to
     the methods that take it. `lenient`: methods that were asked for and do not serve the model are
-    left out, too, with the reason. `shapes`, `output`: as `Explainer` takes them. `strict`: images
-    whose files are damaged are refused.
+    left out, too, with the reason. `shapes`, `output`: as `Explainer` takes them. `methods` may
+    have options of their own, "lrp:rule=epsilon", which are in `own` then. `preset` and `facts`
+    stand in place of the card's. `strict`: images whose files are damaged are refused.
     """
 
     methods: tuple[str, ...] = ()
@@ -40,6 +47,18 @@ class Options:
     shapes: Shapes | None = None
     output: str | None = None
     strict: bool = False
+    own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    preset: str | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        names, own = asked_methods(self.methods)
+        object.__setattr__(self, "methods", names)
+        object.__setattr__(self, "own", {**self.own, **own})
+
+    def of_method(self, name: str, among: Collection[str]) -> dict[str, Any]:
+        """One method's options, where several run together; see `own_options`."""
+        return {**own_options(name, among, self.of_methods), **self.own.get(name, {})}
 
     @property
     def of_methods(self) -> dict[str, Any]:
@@ -49,10 +68,18 @@ class Options:
 
 
 def options_from(chosen: Mapping[str, Any]) -> Options:
-    """The command line's choices; those that are no field of `Options` are methods' own."""
+    """The command line's choices; those that are no field of `Options` are methods' own.
+
+    Raises:
+        InvalidInputError: an option that none of the methods takes.
+    """
     names = {one.name for one in fields(Options)}
-    own = {name: value for name, value in chosen.items() if name in names}
-    return Options(**own, more={k: v for k, v in chosen.items() if k not in names})
+    given = {name: value for name, value in chosen.items() if name in names}
+    facts = {key: chosen[key] for key in FACTS if key in chosen}
+    more = {k: v for k, v in chosen.items() if k not in names and k not in facts}
+    options = Options(**given, facts=facts, more=more)
+    for_methods(options.methods or default_methods(), options.of_methods, left_alone=())
+    return options
 
 
 def card_for(model: Model, options: Options) -> ModelCard:
@@ -62,8 +89,9 @@ def card_for(model: Model, options: Options) -> ModelCard:
         card, note = card_or_assumption(model, card)
     if card is None:
         raise InvalidInputError(note)
+    card = changed_card(card, options.preset, options.facts)
     if options.labels is not None:
-        card = replace(card, labels=read_labels(options.labels))
+        card = replace(card, labels=labels_of(options.labels))
     if options.output is not None:
         card = replace(card, output=options.output)
     return card

@@ -130,7 +130,7 @@ def _with_two_classes(
     if subject.needs_index or subject.is_map or subject.classes == 1:
         return explainer
     asked = options.targets[0]
-    explainer.ask((asked, "top2" if asked == "top1" else "top1"))
+    explainer.ask((asked, "rank2" if asked == "top1" else "top1"))
     return explainer
 
 

@@ -71,7 +71,7 @@ def compare(
         images: image files, folders or patterns: one or several paths.
         methods: names of `onnxplain.methods()`; None: those that run by default.
         against: another file of the model, or several.
-        target: a class, a label, or "top1", "top2" ...
+        target: a class, a label, or "rank2", the second best class
         baselines: "black", "white", "mean", "blur" or files; the first is what all maps are
             against, the others tell how much that matters. None given: those four; with `against`
             only the first counts.

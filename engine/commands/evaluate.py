@@ -25,7 +25,7 @@ from ..inputs.regions import Boxes, Regions
 from ..metrics import find_metrics
 from ..model import Model, opened
 from ..running.locks import Lock
-from ..running.settings import for_methods, own_options
+from ..running.settings import asked_methods, for_methods, own_options
 from ..running.stopping import check_stopped
 from ..running.workers import shared_out, side_by_side, usable_cores
 from .asked import Options
@@ -64,7 +64,8 @@ def questions_from(chosen: Mapping[str, Any]) -> tuple[Questions, dict[str, Any]
     """
     names = [one.name for one in fields(Questions)]
     more = {name: value for name, value in chosen.items() if name not in names}
-    if any(find_method(method).takes("seed") for method in chosen.get("methods") or ()):
+    names_of = asked_methods(chosen.get("methods") or ())[0]
+    if any(find_method(method).takes("seed") for method in names_of):
         more["seed"] = chosen["seed"]
     return Questions(**{name: chosen[name] for name in names}), more
 
@@ -334,12 +335,12 @@ def _explainers(
         for k in ("input", "output", "score", "providers", "threads", "card")
         if k in options
     }
-    chosen = methods or tuple(default_methods())
+    chosen, of_each = asked_methods(methods or default_methods())
     for_methods(chosen, options)
     made: dict[str, Explainer] = {}
     skipped: dict[str, str] = {}
     for name in dict.fromkeys(chosen):
-        taken = own_options(name, chosen, options)
+        taken = {**own_options(name, chosen, options), **of_each.get(name, {})}
         if baseline is not None and find_method(name).takes("baseline"):
             taken["baseline"] = baseline
         try:

@@ -15,17 +15,17 @@ from ...graph_passes.methods import find_method
 from ..facts import versions
 from ..files.writing import reason_of
 from ..inputs.image import image_to_tensor, read_image
-from ..pictures.captions import exactness, score_texts, target_name
+from ..pictures.captions import SCALES, answer_text, drawn_score, exactness, target_name
 from ..pictures.heatmap import heatmap_of
 from ..reporting.html import MOST_IMAGES
 from ..reporting.page import Bar, Map, Page, Shown, Table, View, without_empty
 from ..reporting.settings import counted, model_table, number_text, options_table, versions_table
+from ..running.answers import percent
 from ..running.stopping import check_stopped
 from .image_explainer import ImageExplainer
 from .records import real_path
 
 Records = Sequence[Mapping[str, Any]]
-_MOST_BARS = 5
 # What reading a photo that has gone, or another run's damaged arrays, may raise.
 _UNREADABLE = (OnnxplainError, OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
@@ -97,7 +97,7 @@ def _shown(explainer: ImageExplainer, path: str, records: Records, folder: Path)
             with np.load(folder / file, allow_pickle=False) as arrays:
                 attribution, tensor = arrays["attribution"], arrays["input"]
             maps.append(_map(explainer, record, attribution))
-        more = " · ".join(score_texts(dict(own[0]), ".4g"))
+        more = drawn_score(dict(own[0])).lstrip("· ")
         made.append(View(target_name(dict(own[0])), more, maps))
     assert tensor is not None
     asked = [record["target"]["index"] for record in records]
@@ -106,8 +106,9 @@ def _shown(explainer: ImageExplainer, path: str, records: Records, folder: Path)
         path=path,
         photo=photo,
         views=made,
-        bars=_bars(explainer, tensor, asked),
-        bars_are=f"the model's own output {output}",
+        answer=answer_text(dict(records[0])),
+        bars=_bars(records[0], asked),
+        bars_are=SCALES.get(str(records[0].get("probability_from")), f"score, output {output}"),
         facts=[("File", path), ("SHA-256", _sha256(path))],
     )
 
@@ -121,16 +122,21 @@ def _map(explainer: ImageExplainer, record: Mapping[str, Any], attribution: np.n
     return Map(record["method"], heatmap, f"for '{target_name(dict(record))}'", lines)
 
 
-def _bars(explainer: ImageExplainer, tensor: np.ndarray, asked: Sequence[Any]) -> list[Bar]:
-    """The classes whose outputs are the highest; none where the output is no row of classes."""
-    subject = next(iter(explainer.explainers.values())).subject
-    if subject.needs_index or subject.is_map:
-        return []
-    row = explainer.output_row(tensor)
-    labels = explainer.card.labels or [f"class {k}" for k in range(len(row))]
-    top = np.argsort(-row, kind="stable")[:_MOST_BARS]
-    most = float(np.abs(row[top]).max()) or 1.0
-    return [Bar(labels[k], float(row[k]), max(float(row[k]), 0.0) / most, k in asked) for k in top]
+def _bars(record: Mapping[str, Any], asked: Sequence[Any]) -> list[Bar]:
+    """The best classes; none where the output is no row of classes."""
+    top = record.get("top") or []
+    known = bool(top) and top[0]["probability"] is not None
+    values = [one["probability" if known else "score"] or 0.0 for one in top]
+    low, most = (0.0, 1.0) if known else (min([0.0, *values]), max([0.0, *values]))
+    return [
+        Bar(
+            one["label"] or f"class {one['index']}",
+            percent(value) if known else number_text(value),
+            (value - low) / ((most - low) or 1.0),
+            one["index"] in asked,
+        )
+        for one, value in zip(top, values, strict=True)
+    ]
 
 
 def _sha256(path: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,16 @@ import onnx
 from ... import InvalidInputError
 from ...graph_passes.methods import find_method
 from ...models.card import ModelCard
+from ...models.labels import labels_of
+from ...models.own_card import changed_card
 from ...models.variants import Shapes
 from ..explainer import Explainer
 from ..files.model_files import refuse_own_files
 from ..inputs.image import baseline_arrays, is_of_the_image
 from ..inspection import card_or_assumption
 from ..model import opened
-from ..running.settings import for_methods
+from ..running.settings import asked_methods, for_methods
+from .asked import FACTS
 
 
 def export_file(
@@ -29,6 +33,8 @@ def export_file(
     card: str | None,
     shapes: Shapes | None = None,
     output: str | None = None,
+    labels: str | None = None,
+    preset: str | None = None,
     **options: Any,
 ) -> onnx.ModelProto:
     """Write the explaining graph of a model file; returns it.
@@ -43,12 +49,17 @@ def export_file(
         card: path of a model card; None finds it, or assumes one.
         shapes: of inputs, as `Explainer` takes them.
         output: the output to explain, or another tensor; None: the card's, or found.
-        options: of the method; None: the default.
+        labels: the classes' names, for the card that the file holds.
+        preset: in place of the card's normalisation; see `own_card.PRESETS`.
+        options: of the method, and the card's facts by their keys; None: the default.
 
     Raises:
         InvalidInputError: a baseline that cannot be embedded, or a file that cannot be written.
         UnsupportedModelError: the model cannot be explained by the method.
     """
+    (method,), own = asked_methods([method])
+    options |= own.get(method, {})
+    facts = {key: options.pop(key) for key in FACTS if key in options}
     taken = find_method(method)
     if not taken.takes("baseline") and (baseline is not None or baseline_input):
         raise InvalidInputError(f"{method} compares with no baseline: leave the baseline out")
@@ -57,13 +68,16 @@ def export_file(
     refuse_own_files(file, model, [card] if card else [])
     opened_once = opened(model, shapes)
     known, _ = card_or_assumption(opened_once, card)
+    if known is not None:
+        known = changed_card(known, preset, facts)
+        known = known if labels is None else replace(known, labels=labels_of(labels))
     explainer = Explainer(
         opened_once,
         method,
         baseline=None if baseline is None else _embedded(baseline, known),
         output=output or (known.output if known is not None else None),
         card=None if known is None or known.assumed else known,
-        **for_methods([method], options),
+        **for_methods([method], options, left_alone=()),
     )
     try:
         return explainer.export(file, baseline_input=baseline_input)

@@ -13,20 +13,19 @@ import numpy as np
 from ... import InvalidInputError, UnsupportedModelError
 from ...graph_passes.methods import default_methods, find_method
 from ..baselines import black_of, tell_of_zeros
-from ..checks import check_inputs, tell_of_others
+from ..checks import check_inputs, check_label_count, tell_of_others
 from ..explainer import Explainer
-from ..explanation import Explanation, each_row, each_target
+from ..explanation import Explanation, each
 from ..inputs.decoding import damage_of
 from ..inputs.image import baseline_arrays, image_to_tensor, is_of_the_image, read_image
 from ..model import Model, opened
-from ..probabilities import check_label_count, probability
+from ..origin import recorded
 from ..running.session import CPU, resolve_providers
-from ..running.settings import for_methods, own_options
+from ..running.settings import for_methods
 from ..running.stopwatch import phase
-from ..targets import Against, Rank, Target, class_in_place, groups, listed, plain, target_of
+from ..targets import Against, Rank, Target, class_in_place, groups, listed, plain, targets_of
 from .asked import Options, card_for
 from .records import (
-    finite,
     image_stat,
     index_text,
     key_of,
@@ -104,9 +103,8 @@ class ImageExplainer:
         compares = any(find_method(name).takes("baseline") for name in self.explainers)
         if options.baseline is None and self.card.assumed and compares:
             tell_of_zeros()
-        asked = options.of_methods
         self.options = {
-            name: options_of(name, own_options(name, chosen, asked), self.card)
+            name: options_of(name, options.of_method(name, chosen), self.card)
             for name in self.explainers
         }
         if options.shapes:
@@ -120,12 +118,11 @@ class ImageExplainer:
     def ask(self, targets: Sequence[str]) -> None:
         """Explain these targets from now on, as the command line names them."""
         labels = self.card.labels
-        found = [target_of(text, self._subject, labels) for text in targets]
-        self._targets = list(dict.fromkeys(found))
+        self._targets = list(dict.fromkeys(targets_of(targets, self._subject, labels)))
 
     def _add(self, method: str) -> None:
         asked = self._asked
-        options = own_options(method, self._chosen, asked.of_methods)
+        options = asked.of_method(method, self._chosen)
         # Each image has its own.
         options.pop("baseline", None)
         try:
@@ -272,7 +269,7 @@ class ImageExplainer:
             for target in wanted:
                 text, began = _asked_text(target), time.perf_counter()
                 asked = text if isinstance(target, Rank) else target
-                rows = each_row(explainer(tensor, asked, **extra))
+                rows = each(explainer(tensor, asked, **extra))
                 self._check_first(explainer, tensor[:1], rows[0])
                 seconds = (time.perf_counter() - began) / len(rows)
                 for place, (name, one) in enumerate(zip(names, rows, strict=True)):
@@ -299,7 +296,7 @@ class ImageExplainer:
         explanation = explainer(tensor, group, **how)
         check_label_count(self.card.labels, self._subject, explanation)
         self._check_first(explainer, tensor, explanation)
-        ones = each_target(explanation)
+        ones = each(explanation)
         return ones, (time.perf_counter() - began) / len(ones)
 
     def top_class(self, tensor: np.ndarray, method: str) -> str:
@@ -366,31 +363,15 @@ class ImageExplainer:
     def _record(
         self, path: str, explainer: Explainer, e: Explanation, seconds: float
     ) -> dict[str, Any]:
-        index = list(e.target) if isinstance(e.target, tuple) else int(e.target[0])
-        labels = self.card.labels
-        label = labels[index] if labels and isinstance(index, int) and index < len(labels) else None
-        if e.against:
-            label = f"not {label or index_text(index)}"
-        return {
+        about = {
             "image": os.fspath(path),
             "model": self.model,
             "model_sha256": self.file.sha256,
             "method": e.method,
             "options": self._options_of(e.method, e.against),
-            "target": {"index": index, "label": label, "output": explainer.subject.output.name},
-            "score": finite(e.score),
-            "probability": probability(explainer.subject, e),
-            "baseline_score": finite(e.baseline_score),
-            "delta": finite(e.delta),
-            "relative_delta": finite(e.relative_delta),
-            "map_error": finite(e.map_error),
-            "steps": e.steps,
-            "feature_map": e.feature_map,
-            **({"doubt": e.origin.doubt} if e.origin is not None and e.origin.doubt else {}),
-            "provider": e.provider,
-            "seconds": round(seconds, 4),
-            "files": [],
         }
+        made = {"provider": e.provider, "seconds": round(seconds, 4), "files": []}
+        return {**about, **recorded(e, 0), **made}
 
 
 def _asked_text(target: Any) -> str:
@@ -398,5 +379,5 @@ def _asked_text(target: Any) -> str:
     if isinstance(target, Against):
         return f"not-{_asked_text(target.target)}"
     if isinstance(target, Rank):
-        return f"top{target.place}"
+        return f"rank{target.place}"
     return "top1" if target == -1 else index_text(target)

@@ -17,11 +17,11 @@ from ..files.writing import Draft, drop, place, write_draft, write_whole
 from ..inputs.image import STDIN
 from ..pictures.captions import (
     delta_text,
+    drawn_answer,
     drawn_score,
     drawn_target,
-    score_texts,
+    heading,
     subtitle_of,
-    target_name,
 )
 from ..pictures.heatmap import save_png
 from ..pictures.overlay import overlay
@@ -113,6 +113,7 @@ def write_result(
                 method=result.record["method"],
                 title=drawn_target(result.record),
                 keep=drawn_score(result.record),
+                answer=drawn_answer(result.record),
                 subtitle=subtitle_of(result.record, not result.attribution.any()),
                 channel_axis=result.channel_axis,
                 smooth=smooth,
@@ -236,17 +237,14 @@ def record_lines(records: Sequence[dict[str, Any]]) -> list[str]:
         records: of results.json; failures are left out.
     """
     width = max([len("integrated-gradients"), *(len(r.get("method", "")) for r in records)])
-    lines, heading = [], None
+    lines, last = [], None
     for record in records:
         if "error" in record:
             continue
-        found = (
-            f"{Path(record['image']).name}: "
-            f"{', '.join([target_name(record), *score_texts(record, '.3f')])}"
-        )
-        if found != heading:
+        found = f"{Path(record['image']).name}: {heading(record)}"
+        if found != last:
             lines.append(found)
-            heading = found
+            last = found
         delta = delta_text(record)
         line = f"  {record['method']:{width}}  {record['seconds']:6.2f} s  {record['files'][0]}"
         lines.append(f"{line}  {delta}" if delta else line)

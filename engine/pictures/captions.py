@@ -5,11 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from ...graph_passes.methods import find_method
+from ..running.answers import MODEL, SIGMOID, SOFTMAX, percent
 from ..running.settings import DOUBTFUL
 from .lettering import drawable
 
 # A space at which no line is broken.
 _HELD = "\N{NO-BREAK SPACE}"
+# What the bars of a page are, by where probabilities come from.
+SCALES = {
+    MODEL: "the model's own probability",
+    SOFTMAX: "probability, the softmax of the scores",
+    SIGMOID: "probability, the sigmoid of the score",
+}
+# A sum that misses less is said to be complete.
+_EXACT = 1e-4
 
 
 def target_name(record: dict[str, Any]) -> str:
@@ -27,17 +36,62 @@ def drawn_target(record: dict[str, Any]) -> str:
 
 
 def drawn_score(record: dict[str, Any]) -> str:
-    """The score, and where it is known the probability, as they stand behind a picture's title."""
-    texts = score_texts(record, ".2f")
-    return " ".join(f"· {text}".replace(" ", _HELD) for text in texts)
+    """The target's probability, or where none is known its score, behind a picture's title."""
+    chance = record.get("probability")
+    text = f"score {number_text(record['score'], '.2f')}" if chance is None else percent(chance)
+    return f"· {text}".replace(" ", _HELD)
 
 
-def score_texts(record: dict[str, Any], form: str) -> list[str]:
-    """The score in words, and where it is known the probability."""
-    texts = [f"score {number_text(record['score'], form)}"]
-    if record.get("probability") is not None:
-        texts.append(f"probability {record['probability']:.3g}")
-    return texts
+def answer_text(record: dict[str, Any], most: int = 3) -> str:
+    """What the model answered: "espresso 91 % · cup 5 % · soup bowl 1 % (softmax)".
+
+    Probabilities that are made of scores are named after how; where there are none, scores stand
+    there. Empty where the model has no score for each class, and in records of earlier versions.
+    """
+    return _listed(record, (record.get("top") or [])[:most])
+
+
+def drawn_answer(record: dict[str, Any]) -> str:
+    """What the model answered beside a picture's title: what comes next, or what comes first."""
+    top = (record.get("top") or [])[:3]
+    if top and top[0]["index"] == record["target"]["index"]:
+        text = f"then {_listed(record, top[1:])}" if len(top) > 1 else ""
+    else:
+        text = f"best: {_listed(record, top)}" if top else ""
+    text = text.replace(" %", f"{_HELD}%")
+    return text if drawable(text) else ""
+
+
+def _listed(record: dict[str, Any], classes: list[dict[str, Any]]) -> str:
+    how = record.get("probability_from")
+    made = f" ({how})" if classes and how in (SOFTMAX, SIGMOID) else ""
+    close = ", close call" if record.get("close_call") else ""
+    return f"{' · '.join(map(_answer, classes))}{made}{close}"
+
+
+def heading(record: dict[str, Any]) -> str:
+    """The answer, and what of it is explained, for people to read on one line."""
+    score = f"score {number_text(record['score'], '.3f')}"
+    answer, top = answer_text(record), record.get("top") or []
+    if not answer:
+        return f"{target_name(record)}, {score}"
+    if top[0]["index"] == record["target"]["index"] and len(top) > 1:
+        return f"{answer}, {score}"
+    chance = record.get("probability")
+    shown = "" if chance is None else f" {percent(chance)}"
+    return f"{answer}; explained: {target_name(record)}{shown}, {score}"
+
+
+def _answer(one: dict[str, Any]) -> str:
+    name = short_name(one["label"]) if one["label"] else f"class {one['index']}"
+    if one["probability"] is not None:
+        return f"{name} {percent(one['probability'])}"
+    return f"{name} {number_text(one['score'], '.3g')}"
+
+
+def short_name(label: str) -> str:
+    """A label's first name: "tabby" of "tabby, tabby cat"."""
+    return label.split(",")[0].strip() or label
 
 
 def subtitle_of(record: dict[str, Any], empty: bool = False) -> str:
@@ -73,20 +127,35 @@ def exactness(record: dict[str, Any], empty: bool = False) -> list[str]:
 def delta_text(record: dict[str, Any]) -> str:
     """Delta, and in percent of what was to be explained, where the method owes a sum.
 
-    Where the map's error is known: "complete to 0.9 %, map good to 8 %".
+    "complete (< 0.01 %)", "complete to 0.9 %, map good to 8 %".
     """
     method = find_method(record["method"])
-    error = record.get("map_error")
-    good = "" if error is None else f"map good to {100 * error:.2g} %"
+    error, relative = record.get("map_error"), record["relative_delta"]
+    parts = [] if error is None else [f"map good to {100 * error:.2g} %"]
     if method.sums_to is None:
-        return good
-    relative = record["relative_delta"]
-    percent = "" if relative is None else f" ({100 * relative:.2g} %)"
-    much = method.owes and relative is not None and relative > DOUBTFUL
-    if good and relative is not None and not much:
-        return f"complete to {100 * relative:.2g} %, {good}"
-    delta = f"delta {number_text(record['delta'], '.2g')}{percent}"
-    return ", ".join([delta, *(["much is missing"] if much else []), *([good] if good else [])])
+        return ", ".join(parts)
+    if relative is None:
+        parts.insert(0, f"delta {number_text(record['delta'], '.2g')}")
+    elif not method.owes:
+        parts.insert(0, f"no exact sum is promised ({_small(relative)} off)")
+    elif relative > DOUBTFUL:
+        parts.insert(0, f"delta {number_text(record['delta'], '.2g')} ({_small(relative)})")
+        parts.insert(1, "much is missing")
+    else:
+        parts.insert(
+            0,
+            f"complete ({_small(relative)})"
+            if relative < _EXACT
+            else f"complete to {_small(relative)}",
+        )
+    return ", ".join(parts)
+
+
+def _small(part: float) -> str:
+    """A part in percent, of two digits: "0.9 %", "< 0.01 %"."""
+    if part < _EXACT:
+        return "< 0.01 %"
+    return f"{100 * part:.2g} %" if part < 1 else f"{100 * part:.0f} %"
 
 
 def number_text(value: float | None, form: str) -> str:

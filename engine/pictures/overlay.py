@@ -20,6 +20,7 @@ def overlay(
     title: str,
     subtitle: str,
     keep: str = "",
+    answer: str = "",
     channel_axis: int | None = None,
     smooth: float | None = None,
 ) -> Image.Image:
@@ -32,6 +33,7 @@ def overlay(
     the absolute values, which the caption says.
     title, subtitle: each on two lines at most; too long, they end in dots.
     keep: the title's end, which is always there in full.
+    answer: what the model answered; on two lines at most.
     smooth: draw the positive evidence only, blurred by this sigma in pixels of the attribution.
 
     Raises InvalidInputError when the attribution's shape is none of these.
@@ -39,14 +41,16 @@ def overlay(
     heatmap = heatmap_of(attribution, method, channel_axis, smooth=smooth)
     picture = blend(view, heatmap, fit(view.size, _PICTURE_WIDTH, _PICTURE_HEIGHT))
     title_lines = wrap(title, 25, _PICTURE_WIDTH, 2, keep)
+    answer_lines = wrap(answer, 17, _PICTURE_WIDTH, 2) if answer else []
     subtitle_lines = wrap(subtitle, 15, _PICTURE_WIDTH, 2)
     note_lines = wrap("; ".join(heatmap.findings + heatmap.drawing), 13, _PICTURE_WIDTH, 3)
     below_picture = 54 + (4 + 17 * len(note_lines) if note_lines else 0)
-    above_picture = 31 * len(title_lines) + 20 * len(subtitle_lines) + 4
+    above_picture = 31 * len(title_lines) + 23 * len(answer_lines) + 20 * len(subtitle_lines) + 4
     height = 2 * MARGIN - 4 + above_picture + picture.height + below_picture
     canvas = Image.new("RGB", (_PICTURE_WIDTH + 2 * MARGIN, height), PAPER)
     draw = ImageDraw.Draw(canvas)
     top = write_lines(draw, (MARGIN, MARGIN - 6), title_lines, 25, INK, 31)
+    top = write_lines(draw, (MARGIN, top), answer_lines, 17, INK, 23)
     top = write_lines(draw, (MARGIN, top), subtitle_lines, 15, FAINT, 20) + 10
     canvas.paste(picture, (MARGIN + (_PICTURE_WIDTH - picture.width) // 2, top))
     top += picture.height + 14

@@ -56,13 +56,13 @@ class Bar(NamedTuple):
     """One of the top classes.
 
     Attributes:
-        name: of the class; value: the model's output.
-        part: of the largest magnitude, 0..1, how long its bar is.
+        name: of the class; value: its probability or score, in words.
+        part: 0..1, how long its bar is.
         asked: whether it is explained here.
     """
 
     name: str
-    value: float
+    value: str
     part: float
     asked: bool
 
@@ -129,6 +129,7 @@ class Shown:
         path: its name.
         photo: what the model saw of it.
         views: its maps.
+        answer: what the model answered, on one line; may be empty.
         bars: the top classes; may be empty.
         bars_are: what their numbers are.
         facts: (name, value) pairs.
@@ -137,6 +138,7 @@ class Shown:
     path: str
     photo: Image.Image
     views: Sequence[View]
+    answer: str = ""
     bars: Sequence[Bar] = ()
     bars_are: str = ""
     facts: Sequence[tuple[str, str]] = ()

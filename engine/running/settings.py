@@ -19,6 +19,7 @@ logger = logging.getLogger("onnxplain")
 # serves several methods.
 # A sum that misses more than this part of the score's difference is said.
 DOUBTFUL = 0.05
+_BOOLS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 NAMED = ("layer", "baseline", "steps", "tolerance", "quadrature", "rule")
 
 
@@ -102,19 +103,57 @@ def method_names() -> list[str]:
 
 
 def check_method(name: str) -> None:
-    """Refuse a name that no method has.
+    """Refuse a name that no method has, and options behind it that it does not take.
 
     Raises:
         InvalidInputError: with the nearest names.
     """
-    find_method(name)
+    asked_methods([name])
 
 
-def for_methods(names: Sequence[str], given: Mapping[str, Any]) -> dict[str, Any]:
+def asked_methods(texts: Sequence[str]) -> tuple[tuple[str, ...], dict[str, dict[str, Any]]]:
+    """The methods that texts such as "ig" or "lrp:rule=epsilon,epsilon=0.01" name.
+
+    Returns:
+        Their names, and for each that has options of its own there, those.
+
+    Raises:
+        InvalidInputError: no such method or option, a wrong value, or options of one given twice.
+    """
+    names: list[str] = []
+    own: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        name, _, rest = text.partition(":")
+        method = find_method(name)
+        given = dict(_option_of(method, part) for part in rest.split(",") if part.strip())
+        if given and own.setdefault(method.name, given) != given:
+            raise InvalidInputError(f"{method.name}: its options are given twice: {rest}")
+        names.append(method.name)
+    return tuple(dict.fromkeys(names)), own
+
+
+def _option_of(method: Method, text: str) -> tuple[str, Any]:
+    """An option's name and value of "epsilon=0.01"."""
+    name, equals, value = (part.strip() for part in text.partition("="))
+    option = next((one for one in method.options if one.name == name.replace("-", "_")), None)
+    if option is None or not equals:
+        takes = ", ".join(f"{one.name}=" for one in method.options) or "none"
+        raise InvalidInputError(f"{method.name}: expected options of {takes}, got {text.strip()!r}")
+    try:
+        read = _BOOLS[value.lower()] if option.kind is bool else option.kind(value)
+    except (ValueError, KeyError):
+        kind = {int: "a whole number", float: "a number", bool: "true or false"}[option.kind]
+        raise InvalidInputError(f"{method.name}: {name}: expected {kind}, got {value!r}") from None
+    return option.name, option.check(read)
+
+
+def for_methods(
+    names: Sequence[str], given: Mapping[str, Any], left_alone: Collection[str] = NAMED
+) -> dict[str, Any]:
     """The options that were given and that one of some methods takes; None is not given.
 
     Raises:
-        InvalidInputError: one that none of them takes, unless it is an argument of all explainers.
+        InvalidInputError: one that none of them takes, but for those that are `left_alone`.
     """
     found = {}
     for name, value in given.items():
@@ -122,7 +161,7 @@ def for_methods(names: Sequence[str], given: Mapping[str, Any]) -> dict[str, Any
             continue
         if any(find_method(method).takes(name) for method in names):
             found[name] = value
-        elif name not in NAMED:
+        elif name not in left_alone:
             takers = [m.name for m in methods().values() if m.takes(name)]
             raise InvalidInputError(
                 f"--{name.replace('_', '-')} is for {', '.join(takers)}; got {', '.join(names)}"

@@ -31,7 +31,7 @@ def default_methods() -> list[str]:
 
 
 def find_method(name: str) -> Method:
-    """The method of that name.
+    """The method of that name; capitals, spaces, _ and - do not matter, and `ig` is known, too.
 
     Raises:
         InvalidInputError: there is none; the message names the nearest.
@@ -39,5 +39,15 @@ def find_method(name: str) -> Method:
     known = _registry()
     if isinstance(name, str) and name in known:
         return known[name]
+    if isinstance(name, str):
+        plain = {_plain(one): method for one, method in known.items()}
+        plain |= {alias: method for method in known.values() for alias in method.aliases}
+        if _plain(name) in plain:
+            return plain[_plain(name)]
     close = nearest(name, known) if isinstance(name, str) else ""
     raise InvalidInputError(f"method must be one of {', '.join(known)}; got {name!r}{close}")
+
+
+def _plain(name: str) -> str:
+    """A name without what people leave out or write in another way."""
+    return name.lower().replace("-", "").replace("_", "").replace(" ", "")

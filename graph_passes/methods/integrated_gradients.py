@@ -230,6 +230,7 @@ def facts(options: Chosen) -> dict[str, Any]:
 METHODS = (
     Method(
         name="integrated-gradients",
+        aliases=("ig", "intgrad", "intgrads"),
         title=_TITLE,
         cite="Sundararajan, Taly, Yan 2017",
         summary="The gradient averaged along the way from a baseline.",

@@ -126,6 +126,7 @@ class Method:
             for several; the option `several` says which are wanted) or "always".
         settle: checks options against each other, and fills in what follows from others.
         facts: (options) -> what an exported file says of them.
+        aliases: short names that people use for it, too.
     """
 
     name: str
@@ -147,6 +148,7 @@ class Method:
     baselines: str = "never"
     settle: Callable[[dict[str, Any]], dict[str, Any]] = dict
     facts: Callable[[Chosen], dict[str, Any]] = _facts
+    aliases: tuple[str, ...] = ()
 
     def takes(self, name: str) -> bool:
         """Whether it has an option of that name."""

@@ -26,26 +26,40 @@ _MOVE = {"Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze"}
 def channel_axis(tensor: gs.Tensor) -> int | None:
     """The axis that the last layer made: 1 behind a convolution, the last behind a product.
 
-    None where that is not known.
+    None where that is not known. Each tensor is looked at once: branches that meet again and again
+    (a DenseNet, residuals) have more paths than can be walked.
     """
-    node = producer_of(tensor)
-    rank = None if tensor.shape is None else len(tensor.shape)
-    if node is None or rank is None:
+    found: dict[int, int | None] = {}
+    waiting = [tensor]
+    while waiting:
+        last = waiting[-1]
+        node = producer_of(last)
+        made = _made_here(node, last)
+        follow = _follower(node) if node is not None and made is None else None
+        if node is None or follow is None or last.shape is None:
+            found[id(last)] = made
+            waiting.pop()
+            continue
+        given = node.inputs if node.op not in _FIRST else node.inputs[:1]
+        data = [operand for operand in given if operand.name and not is_constant(operand)]
+        missing = [operand for operand in data if id(operand) not in found]
+        if missing:
+            waiting += missing
+            continue
+        before = [(operand, found[id(operand)]) for operand in data]
+        axes = {follow(node, operand, axis) for operand, axis in before if axis is not None}
+        # Of several operands those that say nothing (a mask, say) leave it to the others.
+        axes.discard(None)
+        found[id(last)] = axes.pop() if len(axes) == 1 else None
+        waiting.pop()
+    return found[id(tensor)]
+
+
+def _made_here(node: gs.Node | None, tensor: gs.Tensor) -> int | None:
+    """Where the layer that makes a tensor puts its channels; None: it is none, or unknown."""
+    if node is None or tensor.shape is None:
         return None
-    made = _made_by(node, rank)
-    if made is not None:
-        return made
-    follow = _follower(node)
-    if follow is None:
-        return None
-    axes = set()
-    for operand in node.inputs if node.op not in _FIRST else node.inputs[:1]:
-        if operand.name and not is_constant(operand):
-            before = channel_axis(operand)
-            axes.add(None if before is None else follow(node, operand, before))
-    # Of several operands those that say nothing (a mask, say) leave it to the others.
-    axes.discard(None)
-    return axes.pop() if len(axes) == 1 else None
+    return _made_by(node, len(tensor.shape))
 
 
 # Further operands of these are no data.

@@ -75,7 +75,7 @@ def test_ways_to_ask():
     explainer = onnxplain.Explainer(model_of(), "deeplift")
     scores = explainer(x).outputs["y"]
     for place in (1, 2, 4):
-        e = explainer(x, f"not top{place}")
+        e = explainer(x, f"not rank{place}")
         assert np.array_equal(e.target, np.argsort(-scores, axis=1)[:, place - 1])
         assert np.allclose(-e.score, np.sort(scores, axis=1)[:, -place], atol=1e-6)
     several = explainer(x[:1], ["not 0", "not 3"])

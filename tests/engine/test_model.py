@@ -42,7 +42,7 @@ def counts(monkeypatch) -> dict[str, int]:
     "arguments",
     [
         ["explain", "MODEL", "PHOTO"],
-        ["explain", "MODEL", "PHOTO", "-t", "top2", "-m", "saliency", "-m", "lrp"],
+        ["explain", "MODEL", "PHOTO", "-t", "rank2", "-m", "saliency", "-m", "lrp"],
         ["export", "MODEL", "-m", "deeplift", "-o", "FILE"],
         ["inspect", "MODEL"],
         ["inspect", "MODEL", "--trace-delta", "PHOTO"],

@@ -46,18 +46,18 @@ def test_a_label_is_its_class(explainer: onnxplain.Explainer) -> None:
 def test_ranks_are_each_rows_own(explainer: onnxplain.Explainer, place: int) -> None:
     plain = explainer(X)
     expected = [order(plain, row)[place - 1] for row in range(2)]
-    assert explainer(X, f"top{place}").target.tolist() == expected
-    assert explainer(X, ["top1", f"top{place}"]).target.tolist() == [3, expected[1]]
+    assert explainer(X, f"rank{place}").target.tolist() == expected
+    assert explainer(X, ["top1", f"rank{place}"]).target.tolist() == [3, expected[1]]
 
 
 @pytest.mark.parametrize(
     ("target", "said"),
     [
         ("sevven", "did you mean 'seven'"),
-        ("top0", "top0"),
-        ("top11", "the model has 10 classes"),
+        ("rank0", "rank0"),
+        ("rank11", "the model has 10 classes"),
         (["seven", "sevven"], "did you mean"),
-        (["top2", "top2", "top2"], "3 entries for 2 inputs"),
+        (["rank2", "rank2", "rank2"], "3 entries for 2 inputs"),
         ("10", "out of range"),
     ],
 )
@@ -144,7 +144,7 @@ def test_images_of_files_and_folders(tmp_path: Path, explainer: onnxplain.Explai
     assert [e.target.tolist() for e in found] == [[3], [7]] and told == [(1, 2), (2, 2)]
     assert [Path(e.image or "").name for e in found] == ["3.png", "7.png"]
     assert found[0].attribution.shape == (1, 8, 8, 1)
-    several = list(explainer.images([folder / "7.png", str(folder)], "top2", baseline="white"))
+    several = list(explainer.images([folder / "7.png", str(folder)], "rank2", baseline="white"))
     assert len(several) == 3 and several[0] == several[2]
 
 

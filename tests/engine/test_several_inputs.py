@@ -15,7 +15,7 @@ from support.digits import DATA, digit
 from torch import nn
 
 import onnxplain
-from onnxplain.engine.explanation import each_target
+from onnxplain.engine.explanation import each
 from onnxplain.engine.running.plan import Plan
 
 NAMES = ("left", "right")
@@ -238,6 +238,6 @@ def test_each_target_of_several_inputs(pair):
     _, model, arrays = pair
     one = {name: value[:1] for name, value in arrays.items()}
     e = onnxplain.Explainer(model, "deeplift", input=NAMES)(one, [2, 0])
-    for k, part in enumerate(each_target(e)):
+    for k, part in enumerate(each(e)):
         assert {n: a.shape[0] for n, a in part.attribution.items()} == {"left": 1, "right": 1}
         np.testing.assert_allclose(part.delta, e.delta[k : k + 1])

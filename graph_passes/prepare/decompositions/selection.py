@@ -57,15 +57,29 @@ def _guarded(condition: gs.Tensor, a: gs.Tensor, b: gs.Tensor) -> gs.Tensor | No
     return b if maker is not None and maker.op == "IsNaN" and maker.inputs[0] is b else None
 
 
-def _as_number(emit: Emitter, condition: gs.Tensor) -> gs.Tensor | None:
-    """A comparison as 1 or 0 by way of Sign, over which DeepLIFT can rescale; and, or and not."""
+def _as_number(
+    emit: Emitter, condition: gs.Tensor, known: dict[int, gs.Tensor | None] | None = None
+) -> gs.Tensor | None:
+    """A comparison as 1 or 0 by way of Sign, over which DeepLIFT can rescale; and, or and not.
+
+    known: by tensor, each made once: And(a, a) of And(b, b) ... has two to the depth paths.
+    """
+    known = {} if known is None else known
+    if id(condition) not in known:
+        known[id(condition)] = _made_number(emit, condition, known)
+    return known[id(condition)]
+
+
+def _made_number(
+    emit: Emitter, condition: gs.Tensor, known: dict[int, gs.Tensor | None]
+) -> gs.Tensor | None:
     node = condition.inputs[0] if condition.inputs else None
     if node is None:
         return None
     if node.op in ("Cast", "Identity") and not is_float(node.inputs[0]):
-        return _as_number(emit, node.inputs[0])
+        return _as_number(emit, node.inputs[0], known)
     if node.op in ("Not", "And", "Or"):
-        parts = [_as_number(emit, tensor) for tensor in node.inputs]
+        parts = [_as_number(emit, tensor, known) for tensor in node.inputs]
         if any(part is None for part in parts):
             return None
         if node.op == "Not":

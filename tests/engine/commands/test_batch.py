@@ -37,7 +37,7 @@ def photos(tmp_path):
 
 def test_rows_are_what_the_library_returns(tmp_path, model, photos, command):
     out = tmp_path / "out"
-    asked = ("-m", "grad-cam", "-m", "deeplift", "-t", "top1", "-t", "four", "-t", "top2")
+    asked = ("-m", "grad-cam", "-m", "deeplift", "-t", "top1", "-t", "four", "-t", "rank2")
     status, text, err = command("batch", model, photos, "-o", out, *asked, "--shard", 5, *HERE)
     assert (status, err) == (0, "") and text.startswith(f"{out}: 12 images, 3 of 3 shards, 0 rows")
     assert [p.name for p in sorted(out.glob("*.parquet"))] == [
@@ -67,7 +67,7 @@ def test_rows_are_what_the_library_returns(tmp_path, model, photos, command):
     per_image = {name: sum(row["image"] == name for row in rows) for name in [rows[0]["image"]]}
     assert all(4 <= count <= 6 for count in per_image.values())
     about = json.loads(pq.read_schema(out / "part-00000.parquet").metadata[b"onnxplain"])
-    assert len(about["model_sha256"]) == 64 and about["targets"] == ["top1", "four", "top2"]
+    assert len(about["model_sha256"]) == 64 and about["targets"] == ["top1", "four", "rank2"]
     assert set(about["methods"]) == {"grad-cam", "deeplift"}
 
 

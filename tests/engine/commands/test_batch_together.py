@@ -41,7 +41,7 @@ def keyed(answers):
     }
 
 
-@pytest.mark.parametrize("targets", [("top1",), ("top1", "top2", "four", "4")])
+@pytest.mark.parametrize("targets", [("top1",), ("top1", "rank2", "four", "4")])
 @pytest.mark.parametrize("baseline", [None, "white", "mean"])
 def test_together_is_one_by_one(tmp_path, model, targets, baseline):
     photos = sorted(write_photos(tmp_path / "photos", 5).rglob("*.png"))

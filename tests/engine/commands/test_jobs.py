@@ -15,6 +15,7 @@ from onnxplain.engine.running.session import open_session
 ALWAYS = {"results.json", "results.jsonl", ".onnxplain.lock"}
 METHODS = ("grad-cam", "integrated-gradients", "deeplift")
 RECORD = {
+    "probability_from", "close_call", "top",
     "image", "model", "model_sha256", "method", "options", "target", "score", "probability",
     "baseline_score", "delta", "relative_delta", "map_error", "steps", "feature_map", "provider",
     "seconds", "files",
@@ -84,7 +85,7 @@ def test_arrays_are_what_the_library_returns(tmp_path, model, seven):
 
 
 def test_targets(tmp_path, model, seven):
-    targets = ("top1", "3", "eight", " NINE ", "top2")
+    targets = ("top1", "3", "eight", " NINE ", "rank2")
     report = run(model, [seven], tmp_path, methods=("grad-cam",), targets=targets)
     assert indices(report)[:4] == [7, 3, 8, 9]
     session = open_session(onnx.load(model))
@@ -134,7 +135,7 @@ def test_index_tuples(tmp_path, seven):
     for target, problem in (
         ("3,0,0", "out of range"),
         ("1,2", "3 whole numbers"),
-        ("top2", "top2"),
+        ("rank2", "rank2"),
     ):
         with pytest.raises(InvalidInputError, match=problem):
             run(model, [seven], tmp_path, methods=("deeplift",), targets=(target,))

@@ -48,7 +48,7 @@ def rows_of(found):
 def test_explain_shows_its_records(tmp_path, command, model, photos):
     out = tmp_path / "out"
     status, printed, page = explained(
-        command, model, photos, out, *METHODS, "-t", "top1", "-t", "top2"
+        command, model, photos, out, *METHODS, "-t", "top1", "-t", "rank2"
     )
     assert status == 0 and "report.html" in printed.splitlines()[-1]
     records = rows_of(out)

@@ -47,7 +47,7 @@ def reports(tmp_path_factory):
     (folder / "bad.png").write_text("no image")
     methods = ["-m", "grad-cam", "-m", "deeplift"]
     asked = {
-        "explain": [folder / "bad.png", *methods, "-t", "top1", "-t", "top2", "--report"],
+        "explain": [folder / "bad.png", *methods, "-t", "top1", "-t", "rank2", "--report"],
         "compare": methods,
         "drift": [*methods, "--against", shutil.copy(model, folder / "other.onnx")],
         "evaluate": [*methods, "--metric", "srg", "--metric", "deletion"],

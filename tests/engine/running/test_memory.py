@@ -87,7 +87,7 @@ print(before - megabytes())
 
 
 @linux
-@pytest.mark.parametrize(("method", "target"), [("grad-cam", "top2"), ("deeplift", None)])
+@pytest.mark.parametrize(("method", "target"), [("grad-cam", "rank2"), ("deeplift", None)])
 def test_many_rows_hold_no_more_than_a_few(method, target):
     """But for what goes in and comes out, four times: parts, the whole, and what checks them."""
     script = f"""

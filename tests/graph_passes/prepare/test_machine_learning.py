@@ -80,7 +80,7 @@ def test_zipmap_is_seen_through(kind):
     e = explainer(x)
     assert explainer.subject.activation == "Softmax"
     assert e.outputs["chances"].shape == (2, 3) and explainer.verify(x[:1]).outputs < 1e-6
-    assert np.array_equal(explainer(x, "top2").target, np.argsort(-e.outputs["chances"])[:, 1])
+    assert np.array_equal(explainer(x, "rank2").target, np.argsort(-e.outputs["chances"])[:, 1])
 
 
 def tree(kind, batch):

@@ -1,0 +1,230 @@
+"""What the model answered: the probabilities of the classes, and the best of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...graph_passes.select.ending import ending_of
+from ...graph_passes.select.rows.places import Place
+from ...graph_passes.select.subject import Subject
+from ...models.card import ModelCard
+
+_ONE = 1e-3
+# The file gives probabilities itself; else they are made of its scores, and are named after how.
+MODEL, SOFTMAX, SIGMOID = "model", "softmax", "sigmoid"
+# The second class is this near to the first, by the ratio of their probabilities: a close call.
+_CLOSE = 0.5
+
+
+class Top(NamedTuple):
+    """One class of the model's answer.
+
+    Attributes:
+        index: the class.
+        label: its name; None: not known.
+        score: its logit, as the explained score is read; None where a probability of 0 hides it.
+        probability: 0 to 1; None where the output says none.
+    """
+
+    index: int  # pyright: ignore[reportIncompatibleMethodOverride]
+    label: str | None
+    score: float | None
+    probability: float | None
+
+
+class Reading(NamedTuple):
+    """How an output is read: what `Subject` and card know of it, and an explanation keeps.
+
+    Attributes:
+        output: its name.
+        classes: whether a row is one number for each class; and how many, where that is known.
+        number: see `classes`.
+        activation: the one that it ends in, or None.
+        logits: whether scores are read in front of that.
+        in_place: whether an index tuple finds its own number in the output.
+        given: how the card says that scores become probabilities; None: it does not.
+    """
+
+    output: str
+    classes: bool
+    number: int | None
+    activation: str | None
+    logits: bool
+    in_place: bool
+    given: str | None = None
+
+
+def reading_of(subject: Subject, card: ModelCard | None) -> Reading:
+    """How a subject's output is read."""
+    ending = ending_of(subject.output)
+    moved = any(node.op not in ("Identity", "Cast", "Dropout") for node in ending.nodes)
+    return Reading(
+        subject.output.name,
+        classes=not subject.is_map and not subject.needs_index,
+        number=subject.classes if isinstance(subject.classes, int) else None,
+        activation=None if ending.activation is None else ending.activation.op,
+        logits=subject.activation is not None,
+        in_place=not moved and subject.rows.get(subject.output.name) == Place(0),
+        given=None if card is None else card.probability,
+    )
+
+
+def rows_of(reading: Reading, output: Any) -> np.ndarray | None:
+    """An output [N, ...] as N rows of one number for each class, float64; None: it is none."""
+    values = np.asarray(output)
+    floats = values.dtype.kind == "f"
+    values = values.astype(np.float64)
+    if (
+        not (reading.classes and floats)
+        or values.ndim == 0
+        or sum(s != 1 for s in values.shape[1:]) > 1
+    ):
+        return None
+    rows = values.reshape(len(values), -1)
+    if rows.shape[1] == reading.number or (reading.number is None and rows.size):
+        return rows
+    # One row whose batch axis went.
+    alone = values.ndim == 1 and values.size == reading.number
+    return values.reshape(1, -1) if alone else None
+
+
+def probabilities(reading: Reading, rows: np.ndarray) -> tuple[np.ndarray | None, str | None]:
+    """The classes' probabilities of each row [N, K], and where they come from.
+
+    The file's own, behind a final Softmax, LogSoftmax (the exponential is taken) or Sigmoid, or
+    where all numbers are 0 or more and sum to 1. Else softmax(scores) of two classes or more, and
+    what the card says: classes that do not exclude each other need its "sigmoid". Of one raw number
+    nobody knows whether it is a class's score, and several from 0 to 1 may be probabilities by some
+    way of their own: None.
+    """
+    if reading.activation == "LogSoftmax":
+        return np.exp(rows), MODEL
+    if reading.activation is not None or _sum_to_one(rows):
+        known = rows.size > 0 and rows.min() >= 0 and rows.max() <= 1 + _ONE
+        return (rows, MODEL) if known else (None, None)
+    raw = rows.shape[1] > 1 and not bool(((rows >= 0) & (rows <= 1)).all())
+    how = reading.given or (SOFTMAX if raw else None)
+    with np.errstate(all="ignore"):
+        if how == SIGMOID:
+            return 1 / (1 + np.exp(-rows)), SIGMOID
+        if how == SOFTMAX:
+            parts = np.exp(rows - rows.max(axis=1, keepdims=True))
+            return parts / parts.sum(axis=1, keepdims=True), SOFTMAX
+    return None, None
+
+
+def _sum_to_one(rows: np.ndarray) -> bool:
+    several = rows.size > 0 and rows.shape[1] > 1
+    return several and bool((rows >= 0).all() and (abs(rows.sum(axis=1) - 1) <= _ONE).all())
+
+
+def probability(
+    reading: Reading, output: Any, target: Any, row: int
+) -> tuple[float | None, str | None]:
+    """The probability of one target, and where it comes from; None where there is none.
+
+    Args:
+        reading: of the output.
+        output: [N, ...], or one row for all.
+        target: a class, or an index tuple: of that only what the file gives.
+        row: which of the N.
+    """
+    if isinstance(target, tuple):
+        return _at_index(reading, np.asarray(output, np.float64), target, row)
+    rows = rows_of(reading, output)
+    if rows is None:
+        return None, None
+    own = rows[[row if len(rows) > 1 else 0]]
+    found, how = probabilities(reading, own)
+    if found is None or not 0 <= target < own.shape[1] or not np.isfinite(found[0, target]):
+        return None, None
+    return float(found[0, target]), how
+
+
+def _at_index(
+    reading: Reading, output: np.ndarray, index: tuple[int, ...], row: int
+) -> tuple[float | None, str | None]:
+    whole = reading.in_place and reading.activation is not None
+    if not whole or output.ndim != len(index) + 1 or not len(output):
+        return None, None
+    value = output[(row if len(output) > 1 else 0, *index)]
+    value = float(np.exp(value) if reading.activation == "LogSoftmax" else value)
+    return (value, MODEL) if 0 <= value <= 1 + _ONE else (None, None)
+
+
+def best(
+    reading: Reading,
+    output: Any,
+    row: int,
+    labels: Sequence[str] | None,
+    k: int,
+    constant: float | None = None,
+) -> list[Top]:
+    """The k best classes of one row, the best first; fewer where there are fewer.
+
+    Args:
+        reading: of the output.
+        output: [N, ...], or one row for all.
+        row: which of the N.
+        labels: the classes' names.
+        k: how many.
+        constant: of a Softmax's scores, see below; None: they are not known.
+
+    Scores in front of a final activation are read off what the file gives: of Softmax and
+    LogSoftmax ln p plus one constant for all classes, of Sigmoid ln(p / (1 - p)).
+    """
+    rows = rows_of(reading, output)
+    if rows is None:
+        return []
+    own = rows[[row if len(rows) > 1 else 0]]
+    chances, _ = probabilities(reading, own)
+    scores = _scores(reading, own[0], constant)
+    order = np.argsort(-own[0], kind="stable")[: max(k, 0)]
+
+    def number(values: np.ndarray | None, index: int) -> float | None:
+        known = values is not None and bool(np.isfinite(values[index]))
+        return float(values[index]) if values is not None and known else None
+
+    return [
+        Top(
+            int(index),
+            str(labels[index]) if labels and index < len(labels) else None,
+            number(scores, index),
+            number(None if chances is None else chances[0], index),
+        )
+        for index in order
+    ]
+
+
+def _scores(reading: Reading, row: np.ndarray, constant: float | None) -> np.ndarray:
+    if not reading.logits:
+        return row
+    with np.errstate(all="ignore"):
+        if reading.activation in ("Softmax", "LogSoftmax"):
+            logarithms = np.log(row) if reading.activation == "Softmax" else row
+            return logarithms + (np.nan if constant is None else constant)
+        if reading.activation == "Sigmoid":
+            return np.log(row / (1 - row))
+    return row
+
+
+def is_close(top: Sequence[Mapping[str, Any]], how: str | None, activation: str | None) -> bool:
+    """Whether the first two classes are near each other, of classes that exclude each other."""
+    apart = how == SIGMOID or activation == "Sigmoid"
+    chances = [one["probability"] for one in top[:2]]
+    if apart or len(chances) < 2 or None in chances:
+        return False
+    return chances[1] >= _CLOSE * chances[0]
+
+
+def percent(probability: float) -> str:
+    """A probability for people: "96 %", "0.4 %", "99.97 %", "< 0.1 %"."""
+    value = 100 * probability
+    if value < 0.1:
+        return "< 0.1 %"
+    if 99.5 <= value < 100:
+        return f"{value:.2f} %" if value < 99.995 else "> 99.99 %"
+    return f"{value:.1f} %" if value < 1 else f"{value:.0f} %"
