@@ -187,7 +187,7 @@ def too_large(size: int) -> str:
 
 
 def _items(
-    path: str, column: _Column | None, count: int, start: int, before: int
+    path: str, column: _Column | str, count: int, start: int, before: int
 ) -> Iterator[Item]:
     """The images of one table from a row on; `before`: how many other tables have before it.
 
