@@ -14,8 +14,8 @@ from typing import NamedTuple
 # "ARROW1" stands at both ends; before the last one stands how long the footer is.
 _MAGIC = b"ARROW1"
 # Fields by their places in the schema of the format.
-_FOOTER_BATCHES = 3
-_MESSAGE_HEAD = 2
+_FOOTER_DICTIONARIES, _FOOTER_BATCHES = 2, 3
+_MESSAGE_HEAD, _DICTIONARY_DATA = 2, 1
 _BATCH_ROWS, _BATCH_BUFFERS, _BATCH_COMPRESSION = 0, 2, 3
 _BLOCK, _BUFFER = struct.Struct("<qi4xq"), struct.Struct("<qq")
 _CONTINUES = b"\xff\xff\xff\xff"
@@ -29,20 +29,22 @@ class Batch(NamedTuple):
     unpacked: int
 
 
-def batches_of(file: memoryview | bytes) -> list[Batch]:
-    """What each record batch holds, as the file has it.
+def batches_of(file: memoryview | bytes) -> tuple[list[Batch], list[Batch]]:
+    """What each record batch holds, as the file has it, and each list of texts that they share.
 
     Raises:
         ValueError: it is no Arrow file, or its parts lie outside of it.
     """
     try:
-        return [_batch(file, *block) for block in _blocks(file)]
+        batches = [_batch(file, *block) for block in _blocks(file, _FOOTER_BATCHES)]
+        shared = [_batch(file, *block, True) for block in _blocks(file, _FOOTER_DICTIONARIES)]
     except (struct.error, IndexError, OverflowError) as error:
         raise ValueError(f"its parts lie outside of it ({error})") from None
+    return batches, shared
 
 
-def _blocks(file: memoryview | bytes) -> Iterator[tuple[int, int, int]]:
-    """Where each record batch lies: offset, bytes of its head, bytes of its body."""
+def _blocks(file: memoryview | bytes, kind: int) -> Iterator[tuple[int, int, int]]:
+    """Where each batch of a kind lies: offset, bytes of its head, bytes of its body."""
     if bytes(file[: len(_MAGIC)]) != _MAGIC or bytes(file[-len(_MAGIC) :]) != _MAGIC:
         raise ValueError("it does not begin and end as an Arrow file does")
     end = len(file) - len(_MAGIC) - 4
@@ -50,16 +52,20 @@ def _blocks(file: memoryview | bytes) -> Iterator[tuple[int, int, int]]:
     if not 0 < size <= end:
         raise ValueError("its parts lie outside of it")
     footer = file[end - size : end]
-    yield from _BLOCK.iter_unpack(_vector(footer, _table(footer, 0), _FOOTER_BATCHES, _BLOCK.size))
+    yield from _BLOCK.iter_unpack(_vector(footer, _table(footer, 0), kind, _BLOCK.size))
 
 
-def _batch(file: memoryview | bytes, offset: int, head: int, body: int) -> Batch:
+def _batch(
+    file: memoryview | bytes, offset: int, head: int, body: int, shared: bool = False
+) -> Batch:
     if min(offset, head, body) < 0 or offset + head + body > len(file):
         raise ValueError("its parts lie outside of it")
     begin = offset + (8 if bytes(file[offset : offset + 4]) == _CONTINUES else 4)
     message = file[begin : offset + head]
     content = file[offset + head : offset + head + body]
     batch = _follow(message, _table(message, 0), _MESSAGE_HEAD)
+    if shared:
+        batch = _follow(message, batch, _DICTIONARY_DATA)
     rows = _number(message, "<q", _field(message, batch, _BATCH_ROWS), 0)
     buffers = list(_BUFFER.iter_unpack(_vector(message, batch, _BATCH_BUFFERS, _BUFFER.size)))
     if rows < 0 or any(min(at, size) < 0 or at + size > body for at, size in buffers):

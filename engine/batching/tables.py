@@ -94,8 +94,8 @@ def _facts(path: str) -> tuple[pa.Schema, int]:
         with pq.ParquetFile(path) as file:
             return file.schema_arrow, file.metadata.num_rows
     with pa.memory_map(path) as memory:
-        found = batches_of(memoryview(memory.read_buffer()))
-        for batch in found:
+        found, shared = batches_of(memoryview(memory.read_buffer()))
+        for batch in [*found, *shared]:
             if batch.unpacked > max(_MOST_UNPACKED, 4 * batch.stored):
                 raise ValueError(
                     f"expected record batches of at most {_MOST_UNPACKED:,} bytes, "
@@ -186,9 +186,7 @@ def too_large(size: int) -> str:
     return f"expected at most {MOST_OF_A_CELL:,} bytes, got {size:,}"
 
 
-def _items(
-    path: str, column: _Column | str, count: int, start: int, before: int
-) -> Iterator[Item]:
+def _items(path: str, column: _Column | str, count: int, start: int, before: int) -> Iterator[Item]:
     """The images of one table from a row on; `before`: how many other tables have before it.
 
     column: why there are no images in it, or where they are.

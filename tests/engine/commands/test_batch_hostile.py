@@ -206,7 +206,8 @@ def test_what_arrow_files_say_of_their_batches(tmp_path, compression):
     numbers = pa.array(range(10), pa.int64())
     texts = pa.array(["x" * (50 + k) for k in range(10)])
     path = arrow(tmp_path / "t.arrow", compression, n=numbers, t=texts)
-    found = batches_of(path.read_bytes())
+    found, shared = batches_of(path.read_bytes())
+    assert not shared
     with pa.ipc.open_file(path) as file:
         every = [file.get_batch(k) for k in range(file.num_record_batches)]
     assert [batch.rows for batch in found] == [len(batch) for batch in every] == [3, 3, 3, 1]
@@ -223,6 +224,24 @@ def test_batches_that_become_too_large_are_refused(tmp_path, monkeypatch):
     # As large as it is in the file, it may be.
     path = arrow(tmp_path / "u.arrow", img=pa.array([os.urandom(2**20)] * 3))
     assert sum(item.size for item in source_of_tables("u", [str(path)], "img").read(0)) == 3 * 2**20
+
+
+def test_so_are_lists_of_texts_that_batches_share(tmp_path, monkeypatch):
+    """They are unpacked whatever column is read."""
+    monkeypatch.setattr(tables, "_MOST_UNPACKED", 2**20)
+    texts = pa.array(["x" * 2**20, "y" * 2**20]).dictionary_encode()
+    path = arrow(tmp_path / "t.arrow", "zstd", img=pa.array([b"a", b"b"]), word=texts)
+    (batch,), (shared,) = batches_of(path.read_bytes())
+    assert batch.rows == shared.rows == 2 and shared.unpacked >= 2**21
+    with pytest.raises(OnnxplainError, match=r"record batches of at most 1,048,576"):
+        source_of_tables("t", [str(path)], "img")
+    path = arrow(
+        tmp_path / "u.arrow",
+        "zstd",
+        img=pa.array([b"a", b"b"]),
+        word=pa.array(["x", "y"]).dictionary_encode(),
+    )
+    assert len(list(source_of_tables("u", [str(path)], "img").read(0))) == 2
 
 
 @pytest.mark.parametrize("number", range(60))
