@@ -34,7 +34,9 @@ class Item(NamedTuple):
     def size(self) -> int:
         """How many bytes it takes, about."""
         content = self.content
-        return content.nbytes if isinstance(content, np.ndarray) else len(content or ())
+        if isinstance(content, np.ndarray):
+            return content.nbytes
+        return len(content) if isinstance(content, bytes) else 0
 
 
 class SourceLostError(OnnxplainError):
