@@ -21,7 +21,14 @@ logger = logging.getLogger("onnxplain")
 _ALIKE, _NEARER, _LEAST_ALIKE = 0.95, 0.05, 0.7
 
 
-def drawn(e: Any, image: Any, row: int, input: str | None, smooth: float | None) -> Image.Image:
+def drawn(
+    e: Any,
+    image: Any,
+    row: int,
+    input: str | None,
+    smooth: float | None = None,
+    detail: str = "regions",
+) -> Image.Image:
     """See `Explanation.picture`."""
     from .pictures.captions import drawn_answer, drawn_score, drawn_target, subtitle_of
     from .pictures.overlay import overlay
@@ -42,6 +49,7 @@ def drawn(e: Any, image: Any, row: int, input: str | None, smooth: float | None)
         subtitle=subtitle_of(record, not values.any()),
         channel_axis=axis,
         smooth=smooth,
+        detail=detail,
     )
 
 
@@ -51,7 +59,7 @@ def saved(e: Any, path: str | os.PathLike[str], image: Any, row: int) -> None:
 
     kind = Path(path).suffix.lower()
     if kind == ".png":
-        picture = drawn(e, image, row, None, None)
+        picture = drawn(e, image, row, None)
         write_whole(Path(path), lambda file: save_png(picture, file))
     elif kind == ".npz":
         arrays: dict[str, Any] = _arrays(e)
@@ -65,7 +73,7 @@ def as_png(e: Any) -> bytes | None:
     from .pictures.heatmap import save_png
 
     try:
-        picture = drawn(e, None, 0, None, None)
+        picture = drawn(e, None, 0, None)
     except OnnxplainError:
         return None
     file = io.BytesIO()

@@ -154,6 +154,7 @@ class Explanation:
         *,
         input: str | None = None,
         smooth: float | None = None,
+        detail: str = "regions",
     ) -> Image.Image:
         """The overlay that the command line draws.
 
@@ -163,13 +164,15 @@ class Explanation:
             row: which of the N explanations.
             input: where several inputs are explained, the name of one; None: the first.
             smooth: draw the positive evidence only, blurred by this sigma in the input's pixels.
+            detail: where there is a number for each element, the net evidence by "regions", or
+                "pixels".
 
         Raises:
             InvalidInputError: the map is no picture's, or there is no such row or input.
         """
         from .drawing import drawn
 
-        return drawn(self, image, row, input, smooth)
+        return drawn(self, image, row, input, smooth, detail)
 
     def save(self, path: str | os.PathLike[str], image: Any = None, row: int = 0) -> None:
         """Write the overlay (.png), or `attribution` and `input` as arrays (.npz).

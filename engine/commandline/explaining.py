@@ -48,6 +48,13 @@ from .terminal import complain, print_json, print_lines, progress_bar, say
     metavar="SIGMA",
     help="Draw the positive evidence only, blurred by so many pixels of the input.",
 )
+@click.option(
+    "--detail",
+    type=click.Choice(["regions", "pixels"]),
+    default="regions",
+    show_default=True,
+    help="How maps with a number for each pixel are drawn: the net evidence of regions, or pixels.",
+)
 @click.option("--open", "open_it", is_flag=True, help="Show the first picture when all is done.")
 @click.option(
     "--report", is_flag=True, help="Also write report.html: all of it as one page, to be opened."
@@ -97,6 +104,7 @@ def _explain(
     recursive: bool = False,
     open_it: bool = False,
     report: bool = False,
+    detail: str = "regions",
     **chosen: Any,
 ) -> int:
     from ..commands.asked import options_from
@@ -109,7 +117,7 @@ def _explain(
 
     # Where nobody sees a bar, each image's lines are there as soon as it is done.
     at_once = not as_json and not quiet and not sys.stdout.isatty()
-    output = Output(not no_pictures, panel, resume, recursive, smooth, report)
+    output = Output(not no_pictures, panel, resume, recursive, smooth, report, detail)
     with progress_bar() as tell:
         done = explain_files(
             model, images, folder, options_from(chosen), tell, output, show if at_once else None

@@ -243,7 +243,13 @@ class _Job:
         try:
             for result in self._explainer.explain(path, step, targets):
                 with phase("draw"):
-                    write_result(result, self._journal, self._output.pictures, self._output.smooth)
+                    write_result(
+                        result,
+                        self._journal,
+                        self._output.pictures,
+                        self._output.smooth,
+                        self._output.detail,
+                    )
                 self._records.append(result.record)
                 if self._output.panel is not None:
                     self._for_panel.append(result)

@@ -77,6 +77,7 @@ class Output:
         smooth: pictures show the positive evidence only, blurred by this sigma; None: as the method
             is drawn.
         report: write a page with all of it, too.
+        detail: see `heatmap_of`.
     """
 
     pictures: bool = True
@@ -85,10 +86,15 @@ class Output:
     recursive: bool = False
     smooth: float | None = None
     report: bool = False
+    detail: str = "regions"
 
 
 def write_result(
-    result: Result, journal: Journal, pictures: bool = True, smooth: float | None = None
+    result: Result,
+    journal: Journal,
+    pictures: bool = True,
+    smooth: float | None = None,
+    detail: str = "regions",
 ) -> None:
     """Write `<image>.<method>.<target>.png` and `.npz`, and put the record with both on record.
 
@@ -100,6 +106,7 @@ def write_result(
         journal: of the folder.
         pictures: False: no picture.
         smooth: see `Output`.
+        detail: see `Output`.
 
     Raises:
         OSError: a file cannot be written; nothing of the result is on record then.
@@ -117,6 +124,7 @@ def write_result(
                 subtitle=subtitle_of(result.record, not result.attribution.any()),
                 channel_axis=result.channel_axis,
                 smooth=smooth,
+                detail=detail,
             )
             drafts[".png"] = write_draft(journal.folder, lambda file: save_png(picture, file))
         arrays = _npz(result)

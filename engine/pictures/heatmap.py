@@ -12,12 +12,19 @@ from ... import InvalidInputError
 from ...graph_passes.methods import find_method
 from .lettering import write
 
-_SEQUENTIAL = "matplotlib:inferno"
+# Its dark part hides the photo: from orange on.
+_SEQUENTIAL, _FROM = "matplotlib:inferno", 0.62
 _DIVERGING = "colorbrewer:RdBu_r"
 INK, FAINT, PAPER = (24, 24, 28), (104, 104, 112), (255, 255, 255)
 MARGIN = 20
 _ROUNDED = [max(255 - 4 * round((255 - value) / 4), 0) for value in range(256)] * 3
 _RUNS_ONLY = 3  # zlib's Z_RLE
+# How what has a number for each element is drawn, the first by default.
+DETAILS = REGIONS, _PIXELS = "regions", "pixels"
+# Parts of the longer side that blur is wide (its sigma): of a region, of a pixel.
+_REGION, _PIXEL = 45, 224
+# Second differences of what is drawn between cells, of the largest value; and the least cell.
+_STRAIGHT, _LEAST_CELL = 1e-4, 3.0
 
 
 @dataclass(frozen=True)
@@ -52,12 +59,47 @@ def heatmap_of(
     channel_axis: int | None,
     difference: bool = False,
     smooth: float | None = None,
+    detail: str = REGIONS,
 ) -> Heatmap:
-    """Sum the channels, smooth where pixels are spiky, and choose the scale.
+    """Sum the channels, bring what is too fine to read to regions, and choose the scale.
 
     difference: whether it is one between two maps, which has both signs whatever the method.
     smooth: positive evidence only, blurred by this sigma: where there is some, not which pixels.
+    detail: of methods with a number for each element: "regions", whose net evidence is drawn, or
+    "pixels".
     """
+    values, findings = _finite(_summed(attribution, channel_axis))
+    if smooth is not None:
+        return _blob(values, smooth, tuple(findings))
+    found = find_method(method)
+    # Saliency keeps its signs where it is asked to.
+    own = not found.per_location and bool((values < 0).any())
+    signed = found.signed or difference or own
+    if found.per_location:
+        values, drawing = _between_cells(values if signed else np.maximum(values, 0.0))
+        limit = float(np.abs(values).max())
+    else:
+        values, drawing, part = _readable(values, detail)
+        limit = float(np.percentile(np.abs(values), part))
+        drawing += [f"colours end at the {part:g}th percentile"] if limit > 0.0 else []
+        limit = limit or float(np.abs(values).max())
+    if limit == 0.0:
+        findings.append("no evidence: the map is zero everywhere")
+    return Heatmap(values, limit, signed, tuple(drawing), tuple(findings))
+
+
+def check_detail(detail: str) -> str:
+    """Refuse what is no way to draw a map.
+
+    Raises InvalidInputError.
+    """
+    if detail not in DETAILS:
+        raise InvalidInputError(f"detail: expected {' or '.join(DETAILS)}, got {detail!r}")
+    return detail
+
+
+def _summed(attribution: np.ndarray, channel_axis: int | None) -> np.ndarray:
+    """The attribution as [H, W], its channels summed."""
     values = np.asarray(attribution, dtype=np.float64)
     has_axis = channel_axis is not None and -values.ndim <= channel_axis < values.ndim
     if 0 in values.shape or not (values.ndim == 2 or (values.ndim == 3 and has_axis)):
@@ -65,39 +107,70 @@ def heatmap_of(
             "attribution: expected [H, W], or three axes and which of them holds the channels, got "
             f"shape {list(values.shape)} and channel axis {channel_axis}"
         )
-    drawing, findings = [], []
+    if values.ndim == 2:
+        return values
+    with np.errstate(invalid="ignore"):
+        return values.sum(axis=channel_axis)
+
+
+def _finite(values: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Values with 0 for what is not finite, and a word on that."""
     finite = np.isfinite(values)
-    if not finite.all():
-        findings.append(f"{np.count_nonzero(~finite)} values are not finite, drawn as 0")
-        values = np.where(finite, values, 0.0)
-    if values.ndim == 3:
-        values = values.sum(axis=channel_axis)
-    if smooth is not None:
-        return _blob(values, smooth, tuple(findings))
-    found = find_method(method)
-    if found.per_location and not found.signed and not difference:
-        values = np.maximum(values, 0.0)
-        limit = float(values.max())
-        if limit == 0.0:
-            findings.append("no evidence: the map is zero everywhere")
-        return Heatmap(values, limit, False, (), tuple(findings))
-    sigma = max(values.shape) / 224
-    if sigma >= 0.5:
-        values = _smooth(values, sigma)
-        drawing.append(f"smoothed for display (sigma {sigma:.2g} pixels)")
-    magnitudes = np.abs(values)
-    limit = float(np.percentile(magnitudes, 99))
-    if limit > 0.0:
-        drawing.append("colours end at the 99th percentile")
-    limit = limit or float(magnitudes.max())
-    if limit == 0.0:
-        findings.append("no evidence: the attribution is zero everywhere")
-    return Heatmap(values, limit, found.signed or difference, tuple(drawing), tuple(findings))
+    if finite.all():
+        return values, []
+    count = np.count_nonzero(~finite)
+    return np.where(finite, values, 0.0), [f"{count} values are not finite, drawn as 0"]
+
+
+def _readable(values: np.ndarray, detail: str) -> tuple[np.ndarray, list[str], float]:
+    """Numbers of single elements as regions' net evidence, or as pixels that can be seen.
+
+    Returns the values, how they are drawn, and the percentile that colours end at.
+    """
+    sigma = max(values.shape) / (_REGION if check_detail(detail) == REGIONS else _PIXEL)
+    if sigma < 0.5:
+        return values, [], 99
+    if detail == REGIONS:
+        text = f"net evidence by region (blurred, sigma {sigma:.2g} pixels; sums are kept)"
+        return _smooth(values, (sigma, sigma)), [text], 99.5
+    text = f"smoothed for display (sigma {sigma:.2g} pixels)"
+    return _smooth(values, (sigma, sigma)), [text], 99
+
+
+def _between_cells(values: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """A coarse map without the crosses and corners that linear interpolation draws between cells.
+
+    Blurred by somewhat less than half a cell; a map that is not drawn between cells is left alone.
+    """
+    cells = [_cell(values, axis) for axis in (0, 1)]
+    known = [cell for cell in cells if cell is not None]
+    if len(known) < 2:
+        return values, []
+    height, width = (round(n / cell) for n, cell in zip(values.shape, known, strict=True))
+    smoothed = _smooth(values, tuple(0.45 * cell for cell in known))
+    return smoothed, [f"a map of {height} x {width} cells, smoothed between them"]
+
+
+def _cell(values: np.ndarray, axis: int) -> float | None:
+    """How far the knots of piecewise linear values lie apart along an axis; None: they are not.
+
+    Between knots second differences are 0.
+    """
+    bends = np.abs(np.diff(values, 2, axis=axis)).max(axis=1 - axis, initial=0.0)
+    straight = bends <= _STRAIGHT * (np.abs(values).max() or 1.0)
+    bent = np.flatnonzero(~straight)
+    if len(bent) < 2 or straight.mean() < 0.4:
+        return None
+    # Two bends side by side are one knot, between two pixels.
+    knots = [group.mean() for group in np.split(bent, np.flatnonzero(np.diff(bent) > 1) + 1)]
+    gap = float(np.median(np.diff(knots))) if len(knots) > 1 else 0.0
+    return gap if gap >= _LEAST_CELL else None
 
 
 def _blob(values: np.ndarray, sigma: float, findings: tuple[str, ...]) -> Heatmap:
     """The positive part, blurred, from 0 on."""
-    values = _smooth(np.maximum(values, 0.0), sigma) if sigma > 0 else np.maximum(values, 0.0)
+    values = np.maximum(values, 0.0)
+    values = _smooth(values, (sigma, sigma)) if sigma > 0 else values
     limit = float(values.max())
     if limit == 0.0:
         findings = (*findings, "no evidence: nothing is positive")
@@ -105,16 +178,15 @@ def _blob(values: np.ndarray, sigma: float, findings: tuple[str, ...]) -> Heatma
     return Heatmap(values, limit, False, (drawing,), findings)
 
 
-def _smooth(values: np.ndarray, sigma: float) -> np.ndarray:
-    """Blur [H, W] with a Gaussian; the edge is repeated outwards."""
-    radius = int(np.ceil(3 * sigma))
-    offsets = np.arange(-radius, radius + 1)
-    weights = np.exp(-0.5 * (offsets / sigma) ** 2)
-    weights /= weights.sum()
-    for axis in (0, 1):
+def _smooth(values: np.ndarray, sigmas: tuple[float, ...]) -> np.ndarray:
+    """Blur [H, W] with a Gaussian along each axis; mirrored at the edge, so that sums are kept."""
+    for axis, sigma in enumerate(sigmas):
+        radius = int(np.ceil(3 * sigma))
+        weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+        weights /= weights.sum()
         padding = [(radius, radius) if axis == padded else (0, 0) for padded in (0, 1)]
         windows = np.lib.stride_tricks.sliding_window_view(
-            np.pad(values, padding, mode="edge"), len(weights), axis=axis
+            np.pad(values, padding, mode="symmetric"), len(weights), axis=axis
         )
         values = windows @ weights
     return values
@@ -123,18 +195,14 @@ def _smooth(values: np.ndarray, sigma: float) -> np.ndarray:
 def blend(view: Image.Image, heatmap: Heatmap, size: tuple[int, int]) -> Image.Image:
     """Lay the map's colours over the photo; size: (width, height)."""
     photo = view.convert("RGB").resize(size, Image.Resampling.LANCZOS)
-    gray = np.asarray(photo.convert("L"), np.float32)[:, :, None]
     # A smoother interpolation would overshoot, and draw evidence against beside evidence for.
     level = Image.fromarray((heatmap.values / (heatmap.limit or 1.0)).astype(np.float32))
     level = np.asarray(level.resize(size, Image.Resampling.BILINEAR))
-    # Under two hues, only a pale gray photo leaves both readable.
-    if heatmap.signed:
-        ground = 102 + np.float32(0.6) * gray
-    else:
-        ground = np.asarray(photo, np.float32)
-        ground *= np.float32(0.25)
-        ground += np.float32(0.75) * gray
-    return _paint(level, ground, signed=heatmap.signed)
+    # Under two hues, only a pale gray photo leaves both readable; under one it keeps its colours.
+    if not heatmap.signed:
+        return _paint(level, np.asarray(photo, np.float32), signed=False)
+    gray = np.asarray(photo.convert("L"), np.float32)[:, :, None]
+    return _paint(level, 102 + np.float32(0.6) * gray, signed=True)
 
 
 def _paint(level: np.ndarray, ground: np.ndarray, *, signed: bool) -> Image.Image:
@@ -173,8 +241,8 @@ def _colours(signed: bool, count: int) -> tuple[np.ndarray, np.ndarray]:
         position = 0.5 + np.sign(level) * (0.2 + 0.22 * strength)
         density = strength**1.2
     else:
-        position = strength
-        density = 0.35 + 0.4 * strength
+        position = _FROM + (0.93 - _FROM) * strength
+        density = 0.85 * strength**0.9
     table = Colormap(_DIVERGING if signed else _SEQUENTIAL)(np.linspace(0, 1, 511))
     colours = np.asarray(table)[:, :3] * 255
     return colours[np.rint(position * (len(colours) - 1)).astype(int)], density

@@ -4,11 +4,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ...graph_passes.methods import find_method
-from .heatmap import FAINT, INK, MARGIN, PAPER, Heatmap, blend, colour_bar, fit, heatmap_of
+from .heatmap import FAINT, INK, MARGIN, PAPER, REGIONS, Heatmap, blend, colour_bar, fit, heatmap_of
 from .lettering import wrap, write_lines
 
 _PICTURE_WIDTH, _PICTURE_HEIGHT = 580, 640
-_SIGNED_WORDS = ("lowers the score", "raises the score")
 _MAP_WORDS, _ELEMENT_WORDS = ("no evidence", "most evidence"), ("no influence", "most influence")
 
 
@@ -23,22 +22,22 @@ def overlay(
     answer: str = "",
     channel_axis: int | None = None,
     smooth: float | None = None,
+    detail: str = REGIONS,
 ) -> Image.Image:
     """Draw an attribution over the photo, with title, subtitle and colour bar, 620 pixels wide.
 
     view: what the model sees of the photo, any size or aspect; the map is stretched to it.
     attribution: [H, W], or [C, H, W] or [H, W, C] with `channel_axis`, over which it is summed.
-    method: its record says how it is drawn: from 0, or around zero where numbers have signs; and
-    what has a number for each element is lightly smoothed and drawn up to the 99th percentile of
-    the absolute values, which the caption says.
+    method: its record says how it is drawn: from 0, or around zero where numbers have signs.
     title, subtitle: each on two lines at most; too long, they end in dots.
     keep: the title's end, which is always there in full.
     answer: what the model answered; on two lines at most.
+    detail: of what has a number for each element the net evidence by "regions", or "pixels".
     smooth: draw the positive evidence only, blurred by this sigma in pixels of the attribution.
 
     Raises InvalidInputError when the attribution's shape is none of these.
     """
-    heatmap = heatmap_of(attribution, method, channel_axis, smooth=smooth)
+    heatmap = heatmap_of(attribution, method, channel_axis, smooth=smooth, detail=detail)
     picture = blend(view, heatmap, fit(view.size, _PICTURE_WIDTH, _PICTURE_HEIGHT))
     title_lines = wrap(title, 25, _PICTURE_WIDTH, 2, keep)
     answer_lines = wrap(answer, 17, _PICTURE_WIDTH, 2) if answer else []
@@ -62,6 +61,7 @@ def overlay(
 
 def scale_words(heatmap: Heatmap, method: str) -> tuple[str, str]:
     """What the two ends of a map's colours mean."""
+    found = find_method(method)
     if heatmap.signed:
-        return _SIGNED_WORDS
-    return _MAP_WORDS if find_method(method).per_location else _ELEMENT_WORDS
+        return found.sign
+    return _MAP_WORDS if found.per_location else _ELEMENT_WORDS

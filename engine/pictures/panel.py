@@ -1,6 +1,6 @@
 """A figure of several images and methods: for each image its maps side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,8 +56,9 @@ def panel(rows: Sequence[PanelRow]) -> Image.Image:
     for row in rows:
         heatmaps = heatmaps_of(row)
         strips.append(_panel_row(row, heatmaps, columns, width))
-        drawing.update(dict.fromkeys(note for h in heatmaps.values() for note in h.drawing))
-    lines = wrap(meaning_of(columns, list(drawing)), 14, width, 4)
+        for method, heatmap in heatmaps.items():
+            drawing[method] = heatmap.drawing
+    lines = wrap(meaning_of(columns, drawing), 14, width, 4)
     legend = Image.new("RGB", (width, 19 * len(lines)), PAPER)
     write_lines(ImageDraw.Draw(legend), (0, 0), lines, 14, FAINT, 19)
     strips.append(legend)
@@ -87,21 +88,20 @@ def heatmaps_of(row: PanelRow) -> dict[str, Heatmap]:
     return {m: heatmap_of(values, m, *how) for m, values in row.attributions.items()}
 
 
-def meaning_of(columns: Sequence[str], drawing: Sequence[str]) -> str:
-    """What the colours of these methods mean, and how the maps were drawn."""
-    meaning = ["Each map has its own scale"]
-    signed, unsigned = (
-        ", ".join(find_method(m).title for m in columns if find_method(m).signed is sign)
-        for sign in (True, False)
-    )
-    if unsigned:
-        meaning.append(f"{unsigned}: bright is most evidence")
-    notes = "".join(f", {note}" for note in drawing)
-    if signed:
-        meaning.append(f"{signed}: red raises the score, blue lowers it{notes}")
-    elif notes:
-        meaning.append(notes.removeprefix(", "))
-    return "; ".join(meaning) + "."
+def meaning_of(columns: Sequence[str], drawing: Mapping[str, Sequence[str]]) -> str:
+    """What the colours of these methods mean, and how each one's maps were drawn.
+
+    Methods of which the same is to be said are named together.
+    """
+    said: dict[str, list[str]] = {}
+    for name in columns:
+        method = find_method(name)
+        low, high = method.sign
+        colours = f"red {high}, blue {low}" if method.signed else "bright is most evidence"
+        text = ", ".join([colours, *drawing.get(name, ())])
+        said.setdefault(text, []).append(method.title)
+    meanings = [f"{', '.join(titles)}: {text}" for text, titles in said.items()]
+    return "; ".join(["Each map has its own scale", *meanings]) + "."
 
 
 def _panel_row(

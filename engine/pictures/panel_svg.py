@@ -38,11 +38,12 @@ def panel_svg(rows: Sequence[PanelRow]) -> str:
     top = 44.0
     for row in rows:
         heatmaps = heatmaps_of(row)
-        drawing.update(dict.fromkeys(note for h in heatmaps.values() for note in h.drawing))
+        for method, heatmap in heatmaps.items():
+            drawing[method] = heatmap.drawing
         drawn, height = _row(row, heatmaps, columns, top, width)
         parts += drawn
         top += height
-    lines = wrap(meaning_of(columns, list(drawing)), 13, width, 4)
+    lines = wrap(meaning_of(columns, drawing), 13, width, 4)
     parts += [_text(0, top + 14 + 18 * k, line, "faint") for k, line in enumerate(lines)]
     height = top + 18 * len(lines)
     whole = width + 2 * _MARGIN, height + 2 * _MARGIN

@@ -32,7 +32,8 @@ def how_to_read(method: str) -> str:
     unit = "place" if found.per_location else "pixel"
     channels = "" if found.per_location else ", summed over its channels"
     if found.signed:
-        numbers = f"Each {unit} has a number{channels}: red raises the score, blue lowers it"
+        low, high = found.sign
+        numbers = f"Each {unit} has a number{channels}: red {high}, blue {low}"
     else:
         much = "evidence" if found.per_location else "influence"
         numbers = f"Each {unit} has a number{channels}, never negative: bright is most {much}"

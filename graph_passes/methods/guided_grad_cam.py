@@ -14,7 +14,7 @@ from ..heads.asking import ask, gradient_refusals, walk_back
 from ..rules.rectifiers import GUIDED
 from ..select.subject import Subject
 from .grad_cam import GRAD_CAM, cam_of, feature_maps
-from .method import Chosen, Method, Stages
+from .method import OF_A_CHANGE, Chosen, Method, Stages
 from .options import LAYER
 
 _TITLE = "Guided Grad-CAM"
@@ -57,6 +57,7 @@ def unsupported(subject: Subject, options: Chosen) -> list[Refusal]:
 METHODS = (
     Method(
         name="guided-grad-cam",
+        sign=OF_A_CHANGE,
         title=_TITLE,
         cite="Selvaraju et al. 2017",
         summary="Guided backpropagation where Grad-CAM's map says that it matters.",

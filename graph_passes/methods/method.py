@@ -16,6 +16,8 @@ from ..heads.halves import Halves
 from ..select.feature_map import FeatureMap
 from ..select.subject import Subject
 
+# What the sign of a gradient says, which is of a change, not of what is there.
+OF_A_CHANGE = ("darker would raise the score", "brighter would raise the score")
 # A method's options by name, checked and with their defaults.
 Chosen = Mapping[str, Any]
 
@@ -127,6 +129,7 @@ class Method:
         settle: checks options against each other, and fills in what follows from others.
         facts: (options) -> what an exported file says of them.
         aliases: short names that people use for it, too.
+        sign: what negative and positive numbers say.
     """
 
     name: str
@@ -149,6 +152,7 @@ class Method:
     settle: Callable[[dict[str, Any]], dict[str, Any]] = dict
     facts: Callable[[Chosen], dict[str, Any]] = _facts
     aliases: tuple[str, ...] = ()
+    sign: tuple[str, str] = ("speaks against it", "speaks for it")
 
     def takes(self, name: str) -> bool:
         """Whether it has an option of that name."""

@@ -19,7 +19,7 @@ from ..heads.asking import ask, gradient_refusals, per_token, walk_back
 from ..rules.rectifiers import DECONVNET, GUIDED
 from ..rules.table import GRADIENT, Table
 from ..select.subject import Subject
-from .method import Chosen, Method, Option, Stages
+from .method import OF_A_CHANGE, Chosen, Method, Option, Stages
 from .options import yes_or_no
 
 # (emit, the slope, the input) -> the attribution.
@@ -101,6 +101,7 @@ METHODS = (
         ),
         stages=_saliency,
         signed=False,
+        sign=OF_A_CHANGE,
     ),
     _method(
         "input-x-gradient",
@@ -117,6 +118,7 @@ METHODS = (
         itself,
         cite="Springenberg et al. 2015",
         summary="The gradient, of which rectifiers let only what is positive pass.",
+        sign=OF_A_CHANGE,
     ),
     _method(
         "deconvnet",
@@ -125,5 +127,6 @@ METHODS = (
         itself,
         cite="Zeiler, Fergus 2014",
         summary="The gradient, with rectifiers that look at what comes back alone.",
+        sign=OF_A_CHANGE,
     ),
 )

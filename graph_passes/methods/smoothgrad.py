@@ -23,7 +23,7 @@ from ..heads.halves import Halves, of_samples
 from ..heads.loop import looped
 from ..heads.random_numbers import normal
 from ..select.subject import Source, Subject
-from .method import Chosen, Method, Option, Repeated, Stages
+from .method import OF_A_CHANGE, Chosen, Method, Option, Repeated, Stages
 from .options import SEED, real_number, samples
 from .saliency import unsupported
 
@@ -169,6 +169,7 @@ _OPTIONS = (samples(25, "Noisy copies of the input.  [default: 25]"), _NOISE, SE
 METHODS = (
     Method(
         name="smoothgrad",
+        sign=OF_A_CHANGE,
         title="SmoothGrad",
         cite="Smilkov et al. 2017",
         summary="The gradient averaged over noisy copies of the input.",

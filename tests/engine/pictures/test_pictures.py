@@ -4,18 +4,26 @@ import numpy as np
 import pytest
 from PIL import Image, ImageChops
 
-from onnxplain import InvalidInputError
-from onnxplain.engine.pictures.overlay import overlay
+from onnxplain import InvalidInputError, methods
+from onnxplain.engine.pictures.heatmap import blend, heatmap_of
+from onnxplain.engine.pictures.overlay import overlay, scale_words
 from onnxplain.engine.pictures.panel import PanelRow, panel
 
 PHOTO = Image.new("RGB", (90, 60), (120, 120, 120))
 CORNER = (20, 20)
 
 
-def draw(attribution, method="grad-cam", title="cup  1.0", subtitle="note", view=PHOTO, axis=None):
-    return overlay(
-        view, attribution, method=method, title=title, subtitle=subtitle, channel_axis=axis
-    )
+def draw(
+    attribution,
+    method="grad-cam",
+    title="cup  1.0",
+    subtitle="note",
+    view=PHOTO,
+    axis=None,
+    detail="regions",
+):
+    how = {"method": method, "title": title, "subtitle": subtitle}
+    return overlay(view, attribution, **how, channel_axis=axis, detail=detail)
 
 
 def same(one, other):
@@ -61,7 +69,7 @@ def test_signed_maps_are_red_for_and_blue_against():
     attribution[:, :10] = -1
     attribution[:, -10:] = 1
     for method in ("integrated-gradients", "deeplift"):
-        area = photo_area(draw(attribution, method))
+        area = photo_area(draw(attribution, method, detail="pixels"))
         red_less_blue = area[..., 0] - area[..., 2]
         assert red_less_blue[:, 20:80].max() < -60
         assert red_less_blue[:, -80:-20].min() > 60
@@ -87,9 +95,67 @@ def test_scale_is_robust_to_one_spike():
     attribution = np.random.default_rng(0).normal(size=(100, 150))
     spiky = attribution.copy()
     spiky[50, 75] = 1e6
-    one, other = (photo_area(draw(a, "deeplift")) for a in (attribution, spiky))
+    one, other = (photo_area(draw(a, "deeplift", detail="pixels")) for a in (attribution, spiky))
     far = np.s_[:, :200]
     assert np.abs(one[far] - other[far]).mean() < 5
+
+
+@pytest.mark.parametrize("shape", [(224, 224), (90, 160), (30, 45), (8, 8)])
+def test_regions_keep_the_sum(shape):
+    values = np.random.default_rng(0).normal(0.1, 1, shape)
+    values[:3, -2:] += 5
+    heatmap = heatmap_of(values, "deeplift", None)
+    assert heatmap.values.sum() == pytest.approx(values.sum(), rel=1e-9)
+    assert max(shape) < 90 or np.abs(heatmap.values).max() < np.abs(values).max() / 2
+    pixels = heatmap_of(values, "deeplift", None, detail="pixels")
+    assert np.abs(pixels.values).max() > np.abs(heatmap.values).max() or max(shape) < 90
+    with pytest.raises(InvalidInputError, match="regions or pixels"):
+        heatmap_of(values, "deeplift", None, detail="dots")
+
+
+def upsampled(cells, factor):
+    """As ONNX's Resize does it, linear, half a pixel's shift."""
+    for axis in (0, 1):
+        count = cells.shape[axis] * factor
+        places = np.clip((np.arange(count) + 0.5) / factor - 0.5, 0, cells.shape[axis] - 1)
+        low = np.minimum(places.astype(int), cells.shape[axis] - 2)
+        part = np.expand_dims(places - low, 1 - axis)
+        cells = cells.take(low, axis) * (1 - part) + cells.take(low + 1, axis) * part
+    return cells
+
+
+@pytest.mark.parametrize(("cells", "factor"), [((7, 7), 32), ((14, 9), 16), ((4, 5), 8)])
+def test_a_coarse_map_has_no_crosses(cells, factor):
+    values = upsampled(np.random.default_rng(1).random(cells), factor)
+    heatmap = heatmap_of(values, "grad-cam", None)
+    assert f"{cells[0]} x {cells[1]} cells" in heatmap.drawing[0]
+    bends = [np.abs(np.diff(a, 2, axis=0)).max() for a in (values, heatmap.values)]
+    assert bends[1] < bends[0] / 3
+    assert heatmap.values.mean() == pytest.approx(values.mean(), rel=1e-3)
+
+
+def test_what_is_not_drawn_between_cells_is_left_alone():
+    values = np.random.default_rng(0).random((40, 40))
+    np.testing.assert_array_equal(heatmap_of(values, "grad-cam", None).values, values)
+    flat = np.ones((40, 40))
+    np.testing.assert_array_equal(heatmap_of(flat, "grad-cam", None).values, flat)
+
+
+def test_where_there_is_no_evidence_the_photo_keeps_its_colours():
+    view = Image.fromarray(np.random.default_rng(0).integers(0, 255, (58, 58, 3), np.uint8))
+    values = np.zeros((58, 58))
+    values[40:, 40:] = 1
+    area = np.asarray(blend(view, heatmap_of(values, "grad-cam", None), (58, 58)))
+    np.testing.assert_array_equal(area[:30, :30], np.asarray(view)[:30, :30])
+    assert (area[50:, 50:] != np.asarray(view)[50:, 50:]).any()
+
+
+@pytest.mark.parametrize("method", methods())
+def test_every_methods_legend_says_what_its_signs_mean(method):
+    low, high = scale_words(heatmap_of(np.array([[-1.0, 1.0]]), method, None), method)
+    assert low and high and low != high
+    if method in ("guided-backprop", "smoothgrad", "deconvnet", "guided-grad-cam"):
+        assert "brighter" in high
 
 
 def test_very_sparse_signed_map_is_still_drawn():

@@ -22,6 +22,7 @@ from onnxplain.engine.pictures.heatmap import blend, heatmap_of, layer
 from onnxplain.engine.pictures.matrix_svg import matrix_svg
 from onnxplain.engine.reporting.html import MOST_BYTES, MOST_IMAGES, report_html
 from onnxplain.engine.reporting.words import found_in_map, how_to_read, shares_of_parts
+from onnxplain.engine.running.answers import percent
 
 METHODS = ["-m", "grad-cam", "-m", "deeplift"]
 
@@ -80,8 +81,9 @@ def test_the_top_classes_are_the_files_own(tmp_path, command, model, photos):
         tensor = np.load(out / name)["input"]
         row = run(proto, {proto.graph.input[0].name: tensor})[record["target"]["output"]][0]
         order = np.argsort(-row)[:5]
-        words = f"{LABELS[order[0]]} explained {row[order[0]]:.4g} "
-        words += " ".join(f"{LABELS[k]} {row[k]:.4g}" for k in order[1:])
+        chances = np.exp(row.astype(np.float64)) / np.exp(row.astype(np.float64)).sum()
+        words = f"{LABELS[order[0]]} explained {percent(chances[order[0]])} "
+        words += " ".join(f"{LABELS[k]} {percent(chances[k])}" for k in order[1:])
         assert words in page.text
 
 
@@ -132,7 +134,7 @@ def test_every_method_is_read_in_two_sentences(method):
     text = how_to_read(method)
     assert text.startswith(record.summary.rstrip(".")) and text.endswith(".")
     assert text.count(". ") == 1
-    assert ("blue lowers" in text) == record.signed
+    assert (f"blue {record.sign[0]}" in text) == record.signed
     assert record.sums_to is None or record.sums_to in text
 
 
@@ -145,7 +147,7 @@ def test_a_layer_over_its_ground_is_the_picture(method):
     drawn = np.asarray(blend(view, heatmap, size), np.float64)
     gray = np.asarray(view.convert("L"), np.float64)[:, :, None]
     # What the page's style sheet does to the photo: grayscale, and paleness over white.
-    ground = 0.25 * np.asarray(view, np.float64) + 0.75 * gray
+    ground = np.asarray(view, np.float64)
     if heatmap.signed:
         ground = 0.4 * 255 + 0.6 * gray
     top = np.asarray(layer(heatmap, size), np.float64)
