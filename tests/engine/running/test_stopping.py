@@ -1,5 +1,6 @@
 """A signal to end is that in the end, whatever code it hits makes of it."""
 
+import contextlib
 import os
 import signal
 
@@ -23,10 +24,8 @@ def test_what_others_make_of_it_is_undone(number):
 
 def test_what_is_swallowed_is_raised_at_the_next_look():
     with pytest.raises(Stopped), stopping():
-        try:
+        with contextlib.suppress(BaseException):
             os.kill(os.getpid(), signal.SIGTERM)
-        except BaseException:
-            pass
         check_stopped()
 
 
