@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from .. import InvalidInputError, OnnxplainError
 from ..models.card import ModelCard
 from .explanation import Explanation
 from .inputs.decoding import damage_of
-from .inputs.image import (
-    baseline_arrays,
-    image_files,
-    image_of_array,
-    image_to_tensor,
-    read_image,
-    read_image_bytes,
-    to_rgb,
-)
+from .inputs.image import baseline_arrays, image_files, image_to_tensor, read_photo
 from .running.adaptive import Progress
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 logger = logging.getLogger("onnxplain")
 OnError = Callable[[str, OnnxplainError], None]
 # PIL image -> array as the model takes it, with or without the batch axis.
-Preprocess = Callable[[Image.Image], Any]
+Preprocess = Callable[[Any], Any]
 
 
 class OfPhotos:
@@ -61,7 +54,7 @@ class OfPhotos:
             >>> e.label, e.probability  # doctest: +SKIP
             ('tabby', 0.93)
         """
-        image, name = _read(photo)
+        image, name = read_photo(photo)
         damage = damage_of(image)
         if damage is not None:
             logger.warning(f"image {name or '(bytes)'}: {damage}; explained as far as it goes")
@@ -74,7 +67,7 @@ class OfPhotos:
 
     def preprocess(self, photo: Any) -> np.ndarray:
         """What `explain` makes of a photo: the model's input, [1, ...]."""
-        return self._input_of(_read(photo)[0])[0]
+        return self._input_of(read_photo(photo)[0])[0]
 
     def images(
         self,
@@ -128,27 +121,3 @@ class OfPhotos:
             return image_to_tensor(image, self._known_card())
         x = np.asarray(self._preprocess(image))
         return (x[None] if x.ndim + 1 == self._rank else x), None
-
-
-def _read(photo: Any) -> tuple[Image.Image, str | None]:
-    """A photo as RGB, and its path if it has one.
-
-    Raises:
-        InvalidInputError: it is none of what `OfPhotos.explain` takes, or cannot be read.
-    """
-    if isinstance(photo, str | os.PathLike):
-        return read_image(photo), os.fspath(photo)
-    if isinstance(photo, Image.Image):
-        return to_rgb(ImageOps.exif_transpose(photo)), None
-    if isinstance(photo, np.ndarray):
-        return image_of_array(photo, "(an array)"), None
-    if isinstance(photo, bytes | bytearray | memoryview):
-        return read_image_bytes(bytes(photo), "(bytes)"), None
-    if isinstance(photo, io.IOBase) or hasattr(photo, "read"):
-        content = photo.read()
-        if isinstance(content, bytes):
-            return read_image_bytes(content, str(getattr(photo, "name", "(a file)"))), None
-    raise InvalidInputError(
-        "photo: expected a path, bytes, a file opened as bytes, a PIL image or an array, got "
-        f"{type(photo).__name__}"
-    )

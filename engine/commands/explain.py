@@ -242,6 +242,7 @@ class _Job:
                 return
         try:
             for result in self._explainer.explain(path, step, targets):
+                result.record["evidence"] = self._explainer.checked_by_hiding(result)
                 with phase("draw"):
                     write_result(
                         result,

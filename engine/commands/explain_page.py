@@ -15,7 +15,14 @@ from ...graph_passes.methods import find_method
 from ..facts import versions
 from ..files.writing import reason_of
 from ..inputs.image import image_to_tensor, read_image
-from ..pictures.captions import SCALES, answer_text, drawn_score, exactness, target_name
+from ..pictures.captions import (
+    SCALES,
+    answer_text,
+    drawn_score,
+    evidence_text,
+    exactness,
+    target_name,
+)
 from ..pictures.heatmap import heatmap_of
 from ..reporting.html import MOST_IMAGES
 from ..reporting.page import Bar, Map, Page, Shown, Table, View, without_empty
@@ -116,7 +123,8 @@ def _shown(explainer: ImageExplainer, path: str, records: Records, folder: Path)
 def _map(explainer: ImageExplainer, record: Mapping[str, Any], attribution: np.ndarray) -> Map:
     axis = explainer.card.channel_axis - 1 if attribution.ndim == 4 else None
     heatmap = heatmap_of(attribution[0], record["method"], axis)
-    lines = exactness(dict(record), not attribution.any())
+    evidence = evidence_text(dict(record))
+    lines = [*([evidence] if evidence else []), *exactness(dict(record), not attribution.any())]
     drawing = "; ".join(heatmap.findings + heatmap.drawing)
     lines += [drawing] if drawing else []
     return Map(record["method"], heatmap, f"for '{target_name(dict(record))}'", lines)

@@ -14,6 +14,7 @@ from ... import InvalidInputError, UnsupportedModelError
 from ...graph_passes.methods import default_methods, find_method
 from ..baselines import black_of, tell_of_zeros
 from ..checks import check_inputs, check_label_count, tell_of_others
+from ..evidence import checked_by_hiding
 from ..explainer import Explainer
 from ..explanation import Explanation, each
 from ..inputs.decoding import damage_of
@@ -202,6 +203,13 @@ class ImageExplainer:
                 image_stat=stat,
                 shared=shared,
             )
+
+    def checked_by_hiding(self, result: Result) -> dict[str, Any] | None:
+        """What hiding the strongest places of a result's map does; see `evidence`."""
+        # All score alike: one of them does, so that one more session is enough.
+        explainer = next(iter(self.explainers.values()))
+        axis = self.card.channel_axis
+        return checked_by_hiding(explainer, result.tensor, result.attribution, axis, result.record)
 
     def explained(
         self,

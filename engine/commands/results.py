@@ -20,6 +20,7 @@ from ..pictures.captions import (
     drawn_answer,
     drawn_score,
     drawn_target,
+    evidence_text,
     heading,
     subtitle_of,
 )
@@ -121,6 +122,7 @@ def write_result(
                 title=drawn_target(result.record),
                 keep=drawn_score(result.record),
                 answer=drawn_answer(result.record),
+                evidence=evidence_text(result.record),
                 subtitle=subtitle_of(result.record, not result.attribution.any()),
                 channel_axis=result.channel_axis,
                 smooth=smooth,
@@ -254,8 +256,10 @@ def record_lines(records: Sequence[dict[str, Any]]) -> list[str]:
             lines.append(found)
             last = found
         delta = delta_text(record)
+        evidence = evidence_text(record)
         line = f"  {record['method']:{width}}  {record['seconds']:6.2f} s  {record['files'][0]}"
         lines.append(f"{line}  {delta}" if delta else line)
+        lines += [f"  {'':{width}}            {evidence}"] if evidence else []
     return lines
 
 

@@ -1,14 +1,16 @@
 """Images in: from a file to the tensor that the model takes, and to the region that it sees."""
 
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image, ImageFilter, ImageOps
 
 from ... import InvalidInputError
 from ...models.card import ModelCard, black_image, normalise, white_image
@@ -94,6 +96,30 @@ def _least(card: ModelCard | None) -> Callable[[tuple[int, int]], int] | None:
         return None
     # Turned or not: as many pixels along both sides as the longer one needs.
     return lambda size: max(*_covering(size, card)[:2], *card.size)
+
+
+def read_photo(photo: Any) -> tuple[Image.Image, str | None]:
+    """A photo as RGB, and its path if it has one.
+
+    Raises:
+        InvalidInputError: it is none of what `Explainer.explain` takes, or cannot be read.
+    """
+    if isinstance(photo, str | os.PathLike):
+        return read_image(photo), os.fspath(photo)
+    if isinstance(photo, Image.Image):
+        return to_rgb(ImageOps.exif_transpose(photo)), None
+    if isinstance(photo, np.ndarray):
+        return image_of_array(photo, "(an array)"), None
+    if isinstance(photo, bytes | bytearray | memoryview):
+        return read_image_bytes(bytes(photo), "(bytes)"), None
+    if isinstance(photo, io.IOBase) or hasattr(photo, "read"):
+        content = photo.read()
+        if isinstance(content, bytes):
+            return read_image_bytes(content, str(getattr(photo, "name", "(a file)"))), None
+    raise InvalidInputError(
+        "photo: expected a path, bytes, a file opened as bytes, a PIL image or an array, got "
+        f"{type(photo).__name__}"
+    )
 
 
 def image_of_array(pixels: np.ndarray, name: str) -> Image.Image:

@@ -82,6 +82,25 @@ def heading(record: dict[str, Any]) -> str:
     return f"{answer}; explained: {target_name(record)}{shown}, {score}"
 
 
+def evidence_text(record: dict[str, Any]) -> str:
+    """What hiding a map's strongest places did, in words; empty where it was not tried."""
+    found = record.get("evidence")
+    if not found or found["before"] is None:
+        return ""
+    is_chance = found["of"] == "probability"
+    before, after = (
+        percent(found[k]) if is_chance else number_text(found[k], ".3g")
+        for k in ("before", "after")
+    )
+    name = short_name(target_name(record))
+    where = f"Hiding the strongest {100 * found['part']:.0f} %"
+    if is_chance and found["after"] < found["before"] / 2:
+        return f"{where} of the photo drops {name} from {before} to {after}"
+    less = found["after"] < found["before"]
+    much = "" if not is_chance or (less and found["after"] < 0.9 * found["before"]) else "hardly "
+    return f"{where} of the photo {much}changes {name}: from {before} to {after}"
+
+
 def _answer(one: dict[str, Any]) -> str:
     name = short_name(one["label"]) if one["label"] else f"class {one['index']}"
     if one["probability"] is not None:

@@ -132,9 +132,9 @@ def _readable(values: np.ndarray, detail: str) -> tuple[np.ndarray, list[str], f
         return values, [], 99
     if detail == REGIONS:
         text = f"net evidence by region (blurred, sigma {sigma:.2g} pixels; sums are kept)"
-        return _smooth(values, (sigma, sigma)), [text], 99.5
+        return smoothed(values, (sigma, sigma)), [text], 99.5
     text = f"smoothed for display (sigma {sigma:.2g} pixels)"
-    return _smooth(values, (sigma, sigma)), [text], 99
+    return smoothed(values, (sigma, sigma)), [text], 99
 
 
 def _between_cells(values: np.ndarray) -> tuple[np.ndarray, list[str]]:
@@ -147,8 +147,8 @@ def _between_cells(values: np.ndarray) -> tuple[np.ndarray, list[str]]:
     if len(known) < 2:
         return values, []
     height, width = (round(n / cell) for n, cell in zip(values.shape, known, strict=True))
-    smoothed = _smooth(values, tuple(0.45 * cell for cell in known))
-    return smoothed, [f"a map of {height} x {width} cells, smoothed between them"]
+    sigmas = tuple(0.45 * cell for cell in known)
+    return smoothed(values, sigmas), [f"a map of {height} x {width} cells, smoothed between them"]
 
 
 def _cell(values: np.ndarray, axis: int) -> float | None:
@@ -170,7 +170,7 @@ def _cell(values: np.ndarray, axis: int) -> float | None:
 def _blob(values: np.ndarray, sigma: float, findings: tuple[str, ...]) -> Heatmap:
     """The positive part, blurred, from 0 on."""
     values = np.maximum(values, 0.0)
-    values = _smooth(values, (sigma, sigma)) if sigma > 0 else values
+    values = smoothed(values, (sigma, sigma)) if sigma > 0 else values
     limit = float(values.max())
     if limit == 0.0:
         findings = (*findings, "no evidence: nothing is positive")
@@ -178,7 +178,7 @@ def _blob(values: np.ndarray, sigma: float, findings: tuple[str, ...]) -> Heatma
     return Heatmap(values, limit, False, (drawing,), findings)
 
 
-def _smooth(values: np.ndarray, sigmas: tuple[float, ...]) -> np.ndarray:
+def smoothed(values: np.ndarray, sigmas: tuple[float, ...]) -> np.ndarray:
     """Blur [H, W] with a Gaussian along each axis; mirrored at the edge, so that sums are kept."""
     for axis, sigma in enumerate(sigmas):
         radius = int(np.ceil(3 * sigma))

@@ -20,6 +20,7 @@ def overlay(
     subtitle: str,
     keep: str = "",
     answer: str = "",
+    evidence: str = "",
     channel_axis: int | None = None,
     smooth: float | None = None,
     detail: str = REGIONS,
@@ -32,6 +33,7 @@ def overlay(
     title, subtitle: each on two lines at most; too long, they end in dots.
     keep: the title's end, which is always there in full.
     answer: what the model answered; on two lines at most.
+    evidence: what a test of the map found; on two lines at most, below it.
     detail: of what has a number for each element the net evidence by "regions", or "pixels".
     smooth: draw the positive evidence only, blurred by this sigma in pixels of the attribution.
 
@@ -42,8 +44,9 @@ def overlay(
     title_lines = wrap(title, 25, _PICTURE_WIDTH, 2, keep)
     answer_lines = wrap(answer, 17, _PICTURE_WIDTH, 2) if answer else []
     subtitle_lines = wrap(subtitle, 15, _PICTURE_WIDTH, 2)
+    test_lines = wrap(evidence, 15, _PICTURE_WIDTH, 2) if evidence else []
     note_lines = wrap("; ".join(heatmap.findings + heatmap.drawing), 13, _PICTURE_WIDTH, 3)
-    below_picture = 54 + (4 + 17 * len(note_lines) if note_lines else 0)
+    below_picture = 54 + 20 * len(test_lines) + (4 + 17 * len(note_lines) if note_lines else 0)
     above_picture = 31 * len(title_lines) + 23 * len(answer_lines) + 20 * len(subtitle_lines) + 4
     height = 2 * MARGIN - 4 + above_picture + picture.height + below_picture
     canvas = Image.new("RGB", (_PICTURE_WIDTH + 2 * MARGIN, height), PAPER)
@@ -55,7 +58,8 @@ def overlay(
     top += picture.height + 14
     words = _MAP_WORDS if smooth is not None else scale_words(heatmap, method)
     colour_bar(canvas, (MARGIN, top), (_PICTURE_WIDTH, 14), heatmap, 15, words)
-    write_lines(draw, (MARGIN, top + 45), note_lines, 13, FAINT, 17)
+    top = write_lines(draw, (MARGIN, top + 45), test_lines, 15, INK, 20)
+    write_lines(draw, (MARGIN, top), note_lines, 13, FAINT, 17)
     return canvas
 
 

@@ -52,7 +52,7 @@ def panel(rows: Sequence[PanelRow]) -> Image.Image:
         middle = column * (_CELL_WIDTH + _GAP) + _CELL_WIDTH // 2
         text = (wrap(name, 19, _CELL_WIDTH, 1) or [""])[0]
         write(draw, (middle, 0), text, 19, INK, 0.5)
-    strips, drawing = [heading], {}
+    strips, drawing = [heading], dict[str, Sequence[str]]()
     for row in rows:
         heatmaps = heatmaps_of(row)
         strips.append(_panel_row(row, heatmaps, columns, width))

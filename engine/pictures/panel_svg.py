@@ -31,7 +31,7 @@ def panel_svg(rows: Sequence[PanelRow]) -> str:
     """
     columns = columns_of(rows)
     width = (1 + len(columns)) * (_CELL_WIDTH + _GAP) - _GAP
-    parts, drawing = [], dict[str, None]()
+    parts, drawing = [], dict[str, Sequence[str]]()
     for place, name in enumerate(["Photo", *(find_method(m).title for m in columns)]):
         middle = place * (_CELL_WIDTH + _GAP) + _CELL_WIDTH / 2
         parts.append(_text(middle, 20, name, "head mid"))

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import onnx_graphsurgeon as gs
 
-from ...graph_passes.select.ending import ending_of
+from ...graph_passes.graph.tensors import producer_of
+from ...graph_passes.select.ending import AFFINE, TAIL, ending_of, varying_operand
 from ...graph_passes.select.rows.places import Place
 from ...graph_passes.select.subject import Subject
 from ...models.card import ModelCard
@@ -15,6 +17,8 @@ from ...models.card import ModelCard
 _ONE = 1e-3
 # The file gives probabilities itself; else they are made of its scores, and are named after how.
 MODEL, SOFTMAX, SIGMOID = "model", "softmax", "sigmoid"
+# Ends of formulae that are written out: 1 / (1 + exp(-x)), clip(0.2 x + 0.5, 0, 1).
+_BOUNDED = {"Reciprocal", "Div", "HardSigmoid", "Clip", "Tanh", "Softsign", "Erf", "Exp", "Min"}
 # The second class is this near to the first, by the ratio of their probabilities: a close call.
 _CLOSE = 0.5
 
@@ -45,6 +49,7 @@ class Reading(NamedTuple):
         activation: the one that it ends in, or None.
         logits: whether scores are read in front of that.
         in_place: whether an index tuple finds its own number in the output.
+        raw: whether nothing is seen that bounds its numbers: they are scores as a layer makes them.
         given: how the card says that scores become probabilities; None: it does not.
     """
 
@@ -54,6 +59,7 @@ class Reading(NamedTuple):
     activation: str | None
     logits: bool
     in_place: bool
+    raw: bool
     given: str | None = None
 
 
@@ -68,8 +74,19 @@ def reading_of(subject: Subject, card: ModelCard | None) -> Reading:
         activation=None if ending.activation is None else ending.activation.op,
         logits=subject.activation is not None,
         in_place=not moved and subject.rows.get(subject.output.name) == Place(0),
+        raw=not _is_bounded(ending.tensor),
         given=None if card is None else card.probability,
     )
+
+
+def _is_bounded(tensor: gs.Tensor) -> bool:
+    """Whether what makes a tensor bounds its numbers, as a sigmoid of an exporter's own does."""
+    while (node := producer_of(tensor)) is not None:
+        varying = varying_operand(node) if node.op in AFFINE else None
+        if node.op not in TAIL and varying is None:
+            return node.op in _BOUNDED
+        tensor = node.inputs[varying or 0]
+    return False
 
 
 def rows_of(reading: Reading, output: Any) -> np.ndarray | None:
@@ -97,16 +114,15 @@ def probabilities(reading: Reading, rows: np.ndarray) -> tuple[np.ndarray | None
     The file's own, behind a final Softmax, LogSoftmax (the exponential is taken) or Sigmoid, or
     where all numbers are 0 or more and sum to 1. Else softmax(scores) of two classes or more, and
     what the card says: classes that do not exclude each other need its "sigmoid". Of one raw number
-    nobody knows whether it is a class's score, and several from 0 to 1 may be probabilities by some
-    way of their own: None.
+    nobody knows whether it is a class's score, and numbers that something bounds may be
+    probabilities by a way of their own: None.
     """
     if reading.activation == "LogSoftmax":
         return np.exp(rows), MODEL
     if reading.activation is not None or _sum_to_one(rows):
         known = rows.size > 0 and rows.min() >= 0 and rows.max() <= 1 + _ONE
         return (rows, MODEL) if known else (None, None)
-    raw = rows.shape[1] > 1 and not bool(((rows >= 0) & (rows <= 1)).all())
-    how = reading.given or (SOFTMAX if raw else None)
+    how = reading.given or (SOFTMAX if reading.raw and rows.shape[1] > 1 else None)
     with np.errstate(all="ignore"):
         if how == SIGMOID:
             return 1 / (1 + np.exp(-rows)), SIGMOID

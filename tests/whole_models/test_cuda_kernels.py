@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 from support import light, networks, zoo
 from support.cuda_kernels import Wanted, kernels, nodes_of, parsed, problem
+from support.often import by_night
 
 import onnxplain
 from onnxplain.engine.running import plan
@@ -32,6 +33,7 @@ METHODS = {
 CASES = [(method, options) for method, several in METHODS.items() for options in several]
 NAMES = ["-".join([method, *map(str, options.values())]) for method, options in CASES]
 MODELS = ["demo", "resnet50", "resnet", "vit", "quantised"]
+BY_DAY = [pytest.param(m, marks=by_night) if m == "resnet50" else m for m in MODELS]
 
 
 class Images(CalibrationDataReader):
@@ -87,7 +89,7 @@ def without_kernels(model: onnx.ModelProto) -> Counter[str]:
 
 
 @pytest.mark.parametrize("method, options", CASES, ids=NAMES)
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", BY_DAY)
 def test_every_node_has_a_kernel(models, for_cuda, name, method, options):
     graphs = built(models[name][0], method, options)
     for part, graph in graphs.items():
@@ -96,7 +98,7 @@ def test_every_node_has_a_kernel(models, for_cuda, name, method, options):
 
 
 @pytest.mark.parametrize("method, options", CASES, ids=NAMES)
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", BY_DAY)
 def test_same_numbers_as_for_a_cpu(models, monkeypatch, name, method, options):
     """Run on the CPU.
 

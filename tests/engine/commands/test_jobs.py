@@ -15,7 +15,7 @@ from onnxplain.engine.running.session import open_session
 ALWAYS = {"results.json", "results.jsonl", ".onnxplain.lock"}
 METHODS = ("grad-cam", "integrated-gradients", "deeplift")
 RECORD = {
-    "probability_from", "close_call", "top",
+    "probability_from", "close_call", "top", "evidence",
     "image", "model", "model_sha256", "method", "options", "target", "score", "probability",
     "baseline_score", "delta", "relative_delta", "map_error", "steps", "feature_map", "provider",
     "seconds", "files",

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from support import zoo
+from support.often import by_night
 
 import onnxplain
 from onnxplain.engine.running.adaptive import AdaptivePath
@@ -189,6 +190,7 @@ def test_the_demo_model_to_its_tolerance(index: int, tolerance: float):
     print(f"tolerance {tolerance}: {found.steps} passes, delta {found.relative_delta}")
 
 
+@by_night
 def test_nearer_to_the_map_than_gauss_legendre():
     """With as many passes, on the demo model; the reference has 256 steps."""
     x = zoo.photo(1)

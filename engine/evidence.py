@@ -1,0 +1,73 @@
+"""A map put to the test on the spot: what the target loses without its strongest evidence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .pictures.heatmap import heatmap_of, smoothed
+
+# The strongest places that together hold this part of all that speaks for the target ...
+_EVIDENCE = 0.5
+# ... but no more and no less of the photo than this.
+_LEAST, _MOST = 0.01, 0.25
+# What hides a place is the photo blurred: its longer side by the sigma.
+_BLUR = 12
+
+
+def checked_by_hiding(
+    explainer: Any, x: np.ndarray, attribution: np.ndarray, channel_axis: int, record: dict
+) -> dict[str, Any] | None:
+    """What hiding a map's strongest places does to its target; one more pass of the model.
+
+    The places are those of the map as it is drawn. They are hidden by a blur, which leaves no edges
+    and no colour that the photo has not.
+
+    Args:
+        explainer: that made the map.
+        x: the model's input, [1, ...] with two spatial axes.
+        attribution: [1, H, W] or x's shape.
+        channel_axis: of x.
+        record: of results.json: its method, target, score and probability.
+
+    Returns:
+        `part` (of the photo that was hidden), `of` ("probability" or "score"), `before`, `after`;
+        None where nothing speaks for the target, or what speaks against it was asked for.
+    """
+    axis = channel_axis - 1 if attribution.ndim == x.ndim else None
+    strength = np.maximum(heatmap_of(attribution[0], record["method"], axis).values, 0.0)
+    if not strength.any() or record["options"].get("against"):
+        return None
+    hidden = strongest(strength)
+    picture = np.moveaxis(x[0], channel_axis - 1, 0).astype(np.float64)
+    sigma = max(picture.shape[1:]) / _BLUR
+    blurred = np.stack([smoothed(channel, (sigma, sigma)) for channel in picture])
+    changed = np.moveaxis(np.where(hidden, blurred, picture), 0, channel_axis - 1)[None]
+    index = record["target"]["index"]
+    target = tuple(index) if isinstance(index, list) else index
+    found = explainer.scores(_as_type(changed, x.dtype), target)
+    before = record["probability"]
+    chance = None if before is None else found.probability
+    after = found.score if chance is None else chance
+    return {
+        "part": round(float(hidden.mean()), 4),
+        "of": "score" if chance is None else "probability",
+        "before": record["score"] if chance is None else before,
+        "after": float(after[0]),
+    }
+
+
+def strongest(strength: np.ndarray) -> np.ndarray:
+    """The places that hold half of a map's evidence, bool; see `_LEAST` and `_MOST`."""
+    order = np.argsort(-strength.reshape(-1), kind="stable")
+    held = np.cumsum(strength.reshape(-1)[order])
+    count = int(np.searchsorted(held, _EVIDENCE * held[-1])) + 1
+    least, most = (max(int(part * strength.size), 1) for part in (_LEAST, _MOST))
+    chosen = np.zeros(strength.size, bool)
+    chosen[order[: min(max(count, least), most)]] = True
+    return chosen.reshape(strength.shape)
+
+
+def _as_type(values: np.ndarray, kind: Any) -> np.ndarray:
+    return (np.rint(values) if np.dtype(kind).kind in "iu" else values).astype(kind)
