@@ -216,13 +216,20 @@ def _values(column: pa.ChunkedArray) -> list[Any]:
             raise InvalidInputError(
                 f"dataset: expected images' bytes, paths or arrays, got {kind.extension_name}"
             )
-        return [array for chunk in column.chunks for array in chunk.to_numpy(zero_copy_only=False)]
+        return [array for chunk in column.chunks for array in _arrays(chunk)]
     if pa.types.is_struct(kind):
         parts = [[_field(chunk, name) for name in _OF_STRUCTS] for chunk in column.chunks]
         return [pair for one in parts for pair in zip(*one, strict=True)]
     if kind in _CELLS:
         return [cell for chunk in column.chunks for cell in cells(chunk)]
     raise InvalidInputError(f"dataset: expected images' bytes, paths or arrays, got {kind}")
+
+
+def _arrays(chunk: Any) -> Any:
+    """The arrays of a chunk of tensors: Arrow's own have another method for that than Ray's."""
+    if isinstance(chunk, pa.FixedShapeTensorArray):
+        return chunk.to_numpy_ndarray()
+    return chunk.to_numpy(zero_copy_only=False)
 
 
 def _field(chunk: pa.StructArray, name: str) -> list[Any]:

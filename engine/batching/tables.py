@@ -158,7 +158,8 @@ def _values(path: str, column: _Column, start: int) -> Iterator[tuple[int, Cell]
 def field_of(values: pa.StructArray, name: str) -> pa.Array:
     """A field of structs, once it is known that it is as long as they are."""
     values.validate()
-    return values.field(name)
+    # What is missing as a whole has no fields, whatever lies in its place.
+    return values.flatten()[values.type.get_field_index(name)]
 
 
 def cells(values: Any) -> Iterator[Cell]:
