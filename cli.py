@@ -32,8 +32,8 @@ from .engine.commandline.batching import batch
 from .engine.commandline.explaining import demo, explain, export
 from .engine.commandline.looking import completion, doctor, inspect, methods
 from .engine.commandline.measuring import compare, evaluate
-from .engine.commandline.options import examples
-from .engine.commandline.terminal import complain, log_to_stderr
+from .engine.commandline.options import examples, read_from_environment
+from .engine.commandline.terminal import complain, log_to_stderr, say
 from .engine.files.writing import reason_of
 from .engine.running.stopping import Stopped, stopping
 
@@ -63,8 +63,7 @@ def cli() -> None:
 
 _COMMANDS = (explain, compare, evaluate, inspect, methods, export, batch, demo, doctor, completion)
 for _command in _COMMANDS:
-    # ONNXPLAIN_STEPS=50 is a default as --steps 50 is an answer.
-    _command.context_settings = {"auto_envvar_prefix": "ONNXPLAIN"}
+    read_from_environment(_command.params)
     cli.add_command(_command)
 
 
@@ -101,7 +100,8 @@ def _status(arguments: Sequence[str] | None) -> int:
         return 128 + error.number if isinstance(error, Stopped) else 130
     except Exception as error:
         if os.environ.get(_DEBUG):
-            traceback.print_exc()
+            for line in traceback.format_exc().splitlines():
+                say(line, error=True)
         complain(
             f"internal error, {type(error).__name__}: {error} ({_DEBUG}=1 shows where; please "
             "report it)"

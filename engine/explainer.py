@@ -107,7 +107,8 @@ class Explainer(OfPhotos):
     Several threads may call one explainer at once; a forked child opens its sessions again. A
     pickle holds a model that was given by its path as that path and its SHA-256, and else all of
     the model's bytes: a file must lie where it lay, unchanged, where the pickle is read. What is
-    read gives the same numbers, bit for bit. A copy shares everything, which nobody changes.
+    read gives the same numbers, bit for bit. Reading a pickle runs what it says, as it does of
+    every pickle: read only what you trust. A copy shares everything, which nobody changes.
 
     Raises:
         UnsupportedModelError: the model is unreadable, above a limit, or cannot be explained by

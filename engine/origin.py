@@ -32,6 +32,7 @@ class Origin:
         view: what the model saw of that image; None: an array was given.
         labels: the classes' names; None: not known.
         doubt: why a map may lie elsewhere than it is drawn; None: it does not.
+        damage: what is wrong with the image file, which had some pixels all the same; or None.
     """
 
     card: ModelCard | None
@@ -42,6 +43,7 @@ class Origin:
     view: Image.Image | None = None
     labels: tuple[str, ...] | None = None
     doubt: str | None = None
+    damage: str | None = None
 
 
 def known_origin(e: Any) -> Origin:
@@ -86,7 +88,7 @@ def recorded(e: Any, row: int) -> dict[str, Any]:
     def number(values: np.ndarray | None) -> float | None:
         return None if values is None or not math.isfinite(values[row]) else float(values[row])
 
-    doubt = {} if origin.doubt is None else {"doubt": origin.doubt}
+    said = {"doubt": origin.doubt, "damage": origin.damage}
     index, label = _named(e, row, origin)
     return {
         "method": e.method,
@@ -99,7 +101,7 @@ def recorded(e: Any, row: int) -> dict[str, Any]:
         "map_error": number(e.map_error),
         "steps": e.steps,
         "feature_map": e.feature_map,
-        **doubt,
+        **{name: text for name, text in said.items() if text is not None},
     }
 
 

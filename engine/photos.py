@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -12,12 +13,14 @@ import numpy as np
 from .. import InvalidInputError, OnnxplainError
 from ..models.card import ModelCard
 from .explanation import Explanation
+from .inputs.decoding import damage_of
 from .inputs.image import baseline_arrays, image_files, image_to_tensor, read_photo
 from .running.adaptive import Progress
 
 if TYPE_CHECKING:
     from PIL import Image
 
+logger = logging.getLogger("onnxplain")
 OnError = Callable[[str, OnnxplainError], None]
 # PIL image -> array as the model takes it, with or without the batch axis.
 Preprocess = Callable[[Any], Any]
@@ -52,12 +55,15 @@ class OfPhotos:
             ('tabby', 0.93)
         """
         image, name = read_photo(photo)
+        damage = damage_of(image)
+        if damage is not None:
+            logger.warning(f"image {name or '(bytes)'}: {damage}; explained as far as it goes")
         x, view = self._input_of(image)
         if isinstance(baseline, str):
             baseline = baseline_arrays(baseline, self._known_card(), image)
         e = self(x, target, baseline=baseline)
         assert e.origin is not None
-        return replace(e, origin=replace(e.origin, image=name, view=view))
+        return replace(e, origin=replace(e.origin, image=name, view=view, damage=damage))
 
     def preprocess(self, photo: Any) -> np.ndarray:
         """What `explain` makes of a photo: the model's input, [1, ...]."""

@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 
 from .. import InvalidInputError
-from .files import beside, read_text
+from .files import beside, parse_json, read_text
 from .labels import read_labels
 from .text import shown_json
 
@@ -309,10 +309,7 @@ def _parse_card(text: str, source: str, folder: Path | None) -> ModelCard:
 
     folder: where a file of labels may lie; None: nowhere, for a model reads nothing but itself.
     """
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InvalidInputError(f"{source}: expected JSON, but {error}") from None
+    content = parse_json(text, source)
     if not isinstance(content, dict):
         raise InvalidInputError(f"{source}: expected a JSON object, got {_short(content)}")
     if isinstance(content.get("labels"), str):
@@ -344,8 +341,8 @@ def _card_keys() -> list[str]:
 def _has_card_keys(text: str) -> bool:
     """Whether the text is meant as a card; text that is no JSON is, so that the error is seen."""
     try:
-        content = json.loads(text)
-    except (ValueError, RecursionError):
+        content = parse_json(text, "card")
+    except InvalidInputError:
         return True
     return isinstance(content, dict) and bool(set(content) & set(_card_keys()))
 

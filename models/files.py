@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 from .. import InvalidInputError, OnnxplainError
 
@@ -51,7 +53,8 @@ def check_regular(
         raise error(f"{name}: no such file, for no file can have that name") from None
     if not stat.S_ISREG(status.st_mode):
         kind = next((text for test, text in _KINDS if test(status.st_mode)), "something else")
-        raise error(f"{name}: expected a file, got {kind}")
+        regular = "" if stat.S_ISDIR(status.st_mode) else "regular "
+        raise error(f"{name}: expected a {regular}file, got {kind}")
     if most is not None and status.st_size > most:
         raise error(f"{name}: expected at most {most:,} bytes, got {status.st_size:,}")
     return status.st_size
@@ -72,6 +75,26 @@ def read_text(path: str | os.PathLike[str], what: str) -> str:
     except OSError as error:
         reason = error.strerror or error
         raise InvalidInputError(f"{what} {path}: cannot be read, {reason}") from None
+
+
+def parse_json(text: str | bytes, what: str) -> Any:
+    """What a JSON text says; `what` begins the message where it is none.
+
+    Raises:
+        InvalidInputError: it is none, is nested too deep, or has numbers of thousands of digits.
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InvalidInputError(f"{what}: expected JSON, but {error}") from None
+    except UnicodeDecodeError:
+        raise InvalidInputError(f"{what}: expected JSON, got no UTF-8 text") from None
+    except RecursionError:
+        raise InvalidInputError(f"{what}: expected JSON that is nested less deep") from None
+    except ValueError:
+        raise InvalidInputError(f"{what}: expected JSON with numbers of fewer digits") from None
+    except MemoryError:
+        raise InvalidInputError(f"{what}: expected JSON that fits into memory") from None
 
 
 def beside(folder: Path, name: str) -> Path | None:

@@ -79,7 +79,9 @@ HOMES = {
     "PIL": {
         "engine/commands/shared.py",
         "engine/drawing.py",
+        "engine/inputs/decoding.py",
         "engine/inputs/image.py",
+        "engine/inputs/jpeg.py",
         "engine/pictures/embedded.py",
         "engine/pictures/heatmap.py",
         "engine/pictures/lettering.py",

@@ -20,7 +20,7 @@ from .pipeline import ProcessesEndedError, answers
 from .question import Form, Question, question_for
 from .rows import Row
 from .shards import agree, failures_in, locked, schema_of, shard_path, write_shard
-from .work import PICTURES
+from .work import PICTURES, Answer
 
 IMAGES_OF_A_SHARD = 512
 # Errors that are told one by one; all of them are in the rows.
@@ -59,6 +59,8 @@ class Report:
         done: images that this run has finished, in shards that are there.
         failed: rows with an error, in all shards that are there.
         errors: the first of this run's.
+        damages: images of this run that were explained though their files are damaged.
+        damaged: the first of them, and what is wrong.
         shards: that are there, of how many.
         seconds: that explaining took.
         notes: what there is to say, for people.
@@ -70,6 +72,8 @@ class Report:
     done: int = 0
     failed: int = 0
     errors: list[str] = field(default_factory=list)
+    damages: int = 0
+    damaged: list[str] = field(default_factory=list)
     shards: tuple[int, int] = (0, 0)
     seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
@@ -209,10 +213,20 @@ class _Job:
                 if answer.missing:
                     # One that is gone is an error of its own; all of them are not.
                     self._source.check()
+                if answer.damage is not None:
+                    self._note_damage(answer)
                 rate = (number - start) / max(time.perf_counter() - began, 1e-9)
                 text = f"{number} of {self._source.count} images, {rate:.1f} a second"
                 self._tell(text, number / self._source.count)
                 yield answer.rows
+
+    def _note_damage(self, answer: Answer) -> None:
+        self.report.damages += 1
+        if len(self.report.damaged) < _MOST_TOLD:
+            name = answer.rows[0]["image"] if answer.rows else ""
+            self.report.damaged.append(
+                f"image {name}: {answer.damage}; explained as far as it goes (--strict refuses it)"
+            )
 
     def _stop(self, why: str) -> None:
         done, of = self.report.shards

@@ -22,11 +22,21 @@ class Item(NamedTuple):
         name: what its rows call it.
         content: a path, an image file's bytes, its pixels as uint8 [H, W] or [H, W, C], or None
             where a table has nothing.
+        problem: why there is no content, where something is there.
     """
 
     number: int
     name: str
     content: str | bytes | np.ndarray | None
+    problem: str | None = None
+
+    @property
+    def size(self) -> int:
+        """How many bytes it takes, about."""
+        content = self.content
+        if isinstance(content, np.ndarray):
+            return content.nbytes
+        return len(content) if isinstance(content, bytes) else 0
 
 
 class SourceLostError(OnnxplainError):

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
-import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.connection import Connection
+from concurrent.futures import Future, wait
 from typing import Any
 
 from ... import OnnxplainError
 from .items import Item
+from .processes import Pool, ProcessEndedError, serve, start_method
 from .question import Question
 from .rows import failed_row
 from .work import (
@@ -28,6 +26,8 @@ from .work import (
 # Images that go through a process together: sending them costs little then, and there is little to
 # do again where a process ends.
 _CHUNK, _CHUNK_WITH_PICTURES = 8, 2
+# Bytes of a chunk, and of all that are on their way, at which no more are added.
+_MOST_OF_A_CHUNK, _MOST_AHEAD = 2**24, 2**28
 # Images in a row whose process has ended by itself: then it is not the images.
 _MOST_ENDED = 3
 
@@ -68,14 +68,19 @@ def answers(
 
 
 def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """So many items at a time, or fewer where they are large."""
     chunk: list[Item] = []
     for item in items:
         chunk.append(item)
-        if len(chunk) == size:
+        if len(chunk) == size or _bytes(chunk) >= _MOST_OF_A_CHUNK:
             yield chunk
             chunk = []
     if chunk:
         yield chunk
+
+
+def _bytes(chunk: Sequence[Item]) -> int:
+    return sum(item.size for item in chunk)
 
 
 def _in_order(chunks: Iterator[list[Item]], pools: _Pools, ahead: int) -> Iterator[Answer]:
@@ -83,18 +88,22 @@ def _in_order(chunks: Iterator[list[Item]], pools: _Pools, ahead: int) -> Iterat
     pending: deque[tuple[list[Item], Future[list[Answer]]]] = deque()
     ended = 0
     while True:
+        while (
+            len(pending) < ahead
+            and sum(_bytes(chunk) for chunk, _ in pending) < _MOST_AHEAD
+            and (chunk := next(chunks, None)) is not None
+        ):
+            pending.append((chunk, pools.submit(chunk)))
+        if not pending:
+            return
+        chunk, answered = pending[0]
         try:
-            while len(pending) < ahead and (chunk := next(chunks, None)) is not None:
-                pending.append((chunk, pools.submit(chunk)))
-            if not pending:
-                return
-            found = pending[0][1].result()
-        except BrokenProcessPool:
-            # Which image it was nobody knows: those on their way go again, one by one.
-            again = [item for chunk, _ in pending for item in chunk]
-            pending.clear()
-            pools.reopen()
-            for item in again:
+            found = answered.result()
+        except ProcessEndedError:
+            # Which image it was nobody knows: they go again, one by one and with nothing beside
+            # them, since what they lacked may have been memory.
+            wait([other for _, other in pending])
+            for item in chunk:
                 answer = pools.alone(item)
                 ended = 0 if answer is not None else ended + 1
                 if ended > _MOST_ENDED:
@@ -104,6 +113,7 @@ def _in_order(chunks: Iterator[list[Item]], pools: _Pools, ahead: int) -> Iterat
                     ) from None
                 error = f"image {item.name}: the process that explained it ended by itself"
                 yield answer or Answer([failed_row(item.name, error)])
+            pending.popleft()
             continue
         pending.popleft()
         yield from found
@@ -113,69 +123,40 @@ class _Pools:
     """Processes that decode, and processes that explain."""
 
     def __init__(self, question: Question, folder: str | None, workers: int, decoders: int):
-        self._arguments = question, folder
-        self._counts = workers, decoders
-        self._open()
-
-    def _open(self) -> None:
-        """Start the processes.
-
-        They come from a server that has the imports done, or are new: what a fork would copy of
-        this process (locks, threads of ONNX Runtime and Arrow) is none of theirs.
-        """
-        context = multiprocessing.get_context(_start_method())
-        if context.get_start_method() == "forkserver":
+        if start_method() == "forkserver":
             multiprocessing.set_forkserver_preload([begin.__module__])
-        ours, theirs = context.Pipe(duplex=False)
-        # The end that is read goes to them; all of them end when the other is closed.
-        self._lifeline: Connection = theirs
-        workers, decoders = self._counts
-
-        def pool(count: int) -> ProcessPoolExecutor:
-            return ProcessPoolExecutor(
-                count, context, initializer=begin, initargs=(*self._arguments, ours)
-            )
-
-        self._workers = pool(workers)
-        self._decoders = pool(decoders) if decoders else None
+        task = explain_all if decoders else decode_and_explain
+        self._workers = Pool(workers, serve, task, begin, question, folder)
+        self._decoders = None
+        if decoders:
+            self._decoders = Pool(decoders, serve, decode_all, begin, question, folder)
 
     def submit(self, chunk: Sequence[Item]) -> Future[list[Answer]]:
         """Send a chunk on its way."""
+        if self._decoders is None:
+            return self._workers.submit(chunk)
         answered: Future[list[Answer]] = Future()
 
-        def explain(decoded: Any, task: Any = explain_all) -> None:
-            explaining = self._workers.submit(task, decoded)
+        def explain(decoded: Any) -> None:
+            explaining = self._workers.submit(decoded)
             explaining.add_done_callback(lambda done: _then(done, answered.set_result, answered))
 
-        try:
-            if self._decoders is None:
-                explain(chunk, decode_and_explain)
-            else:
-                decoding = self._decoders.submit(decode_all, chunk)
-                decoding.add_done_callback(lambda done: _then(done, explain, answered))
-        except BrokenProcessPool as error:
-            answered.set_exception(error)
+        decoding = self._decoders.submit(chunk)
+        decoding.add_done_callback(lambda done: _then(done, explain, answered))
         return answered
 
     def alone(self, item: Item) -> Answer | None:
         """The answer to one item while nothing else is done; None where the process ends of it."""
         try:
             return self.submit([item]).result()[0]
-        except BrokenProcessPool:
-            self.reopen()
+        except ProcessEndedError:
             return None
 
-    def reopen(self) -> None:
-        """New processes in place of all."""
-        self.close()
-        self._open()
-
     def close(self) -> None:
-        """End all processes, after the images that they are at."""
-        self._lifeline.close()
+        """End all processes at once."""
         for pool in (self._workers, self._decoders):
             if pool is not None:
-                pool.shutdown(wait=False, cancel_futures=True)
+                pool.close()
 
 
 def _then(done: Future[Any], go_on: Callable[[Any], object], answered: Future[Any]) -> None:
@@ -184,7 +165,3 @@ def _then(done: Future[Any], go_on: Callable[[Any], object], answered: Future[An
         go_on(done.result())
     except BaseException as error:
         answered.set_exception(error)
-
-
-def _start_method() -> str:
-    return "forkserver" if sys.platform == "linux" else "spawn"

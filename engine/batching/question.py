@@ -119,6 +119,8 @@ def question_for(model: str, options: Options, form: Form) -> tuple[Question, li
     }
     if form.fast_decode:
         facts["fast_decode"] = True
+    if options.strict:
+        facts["strict"] = True
     question = Question(
         model, explainer.file.sha256, options, form, card, in_force(), shapes, facts
     )

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import ray
 import ray.data
@@ -34,7 +35,7 @@ from .finding import find_source
 from .items import TABLES, Item, Source
 from .question import Form, Question, question_for
 from .shards import agree, failures_in, locked, parquet_options, schema_of, table_of
-from .tables import column_of
+from .tables import cells, column_of, field_of, too_large
 from .work import Explaining, decode
 
 __all__ = ["explain"]
@@ -47,6 +48,16 @@ _BLOCK = 2**24
 _PATIENCE = 5.0
 # Columns that Ray's readers make: of files' bytes, of decoded images, and of where they lie.
 _CONTENTS, _PATH = ("bytes", "image"), "path"
+# Fields of structs of an image; types of columns that are read cell by cell; and tensors, which are
+# the only types of Ray's own that are read: objects of Python are pickles.
+_OF_STRUCTS = ("bytes", "path")
+_CELLS = (pa.binary(), pa.large_binary(), pa.string(), pa.large_string())
+_TENSORS = {
+    "arrow.fixed_shape_tensor",
+    "ray.data.arrow_tensor",
+    "ray.data.arrow_tensor_v2",
+    "ray.data.arrow_variable_shaped_tensor",
+}
 
 
 def explain(
@@ -183,31 +194,67 @@ def _items(batch: pa.Table, column: str | None, root: tuple[str, str]) -> list[I
     if wanted not in there:
         expected = "bytes, image or path" if column is None else repr(column)
         raise InvalidInputError(f"dataset: no column {expected}, but {', '.join(there)}")
-    names = batch.column(_PATH).to_pylist() if _PATH in there else [None] * batch.num_rows
+    names: Sequence[Any] = [None] * batch.num_rows
+    if _PATH in there:
+        names = _values(batch.column(_PATH))
     values = _values(batch.column(wanted))
     return [
-        Item(k, *_named(v, n, root)) for k, (v, n) in enumerate(zip(values, names, strict=True))
+        _item(k, value, name, root)
+        for k, (value, name) in enumerate(zip(values, names, strict=True))
     ]
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:
-    if isinstance(column.type, pa.BaseExtensionType):
-        # A Dataset's own tensors: of one shape, or each of another.
-        return [array for chunk in column.chunks for array in chunk.to_numpy(zero_copy_only=False)]
-    return column.to_pylist()
+    """A column's values: arrays of a Dataset's own tensors, (bytes, path), or cells.
+
+    Raises:
+        InvalidInputError: of another extension type, whose values may be pickles.
+    """
+    kind: Any = column.type
+    if isinstance(kind, pa.BaseExtensionType):
+        if kind.extension_name not in _TENSORS:
+            raise InvalidInputError(
+                f"dataset: expected images' bytes, paths or arrays, got {kind.extension_name}"
+            )
+        return [array for chunk in column.chunks for array in _arrays(chunk)]
+    if pa.types.is_struct(kind):
+        parts = [[_field(chunk, name) for name in _OF_STRUCTS] for chunk in column.chunks]
+        return [pair for one in parts for pair in zip(*one, strict=True)]
+    if kind in _CELLS:
+        return [cell for chunk in column.chunks for cell in cells(chunk)]
+    raise InvalidInputError(f"dataset: expected images' bytes, paths or arrays, got {kind}")
 
 
-def _named(value: Any, name: str | None, root: tuple[str, str]) -> tuple[str, Any]:
-    """What an image is called, and its content."""
-    if isinstance(value, dict):
-        name, value = value.get("path") or name, value.get("bytes")
-    if name is None and isinstance(value, str):
-        name = value
+def _arrays(chunk: Any) -> Any:
+    """The arrays of a chunk of tensors: Arrow's own have another method for that than Ray's."""
+    if isinstance(chunk, pa.FixedShapeTensorArray):
+        return chunk.to_numpy_ndarray()
+    return chunk.to_numpy(zero_copy_only=False)
+
+
+def _field(chunk: pa.StructArray, name: str) -> list[Any]:
+    there = chunk.type.get_field_index(name) >= 0
+    return list(cells(field_of(chunk, name))) if there else [None] * len(chunk)
+
+
+def _item(number: int, value: Any, name: Any, root: tuple[str, str]) -> Item:
+    """An image: what it is called, and its content."""
+    if isinstance(value, tuple):
+        value, own = value
+        name = own or name
+    if not isinstance(name, str):
+        name = value if isinstance(value, str) else None
+    if isinstance(value, int):
+        return Item(number, name or f"row {number}", None, too_large(value))
     if name is None:
-        content: Any = b"" if value is None else value
-        name = f"sha256:{hashlib.sha256(bytes(memoryview(content))).hexdigest()[:16]}"
+        content = b"" if value is None else np.ascontiguousarray(value).tobytes()
+        if isinstance(value, bytes):
+            content = value
+        name = f"sha256:{hashlib.sha256(content).hexdigest()[:16]}"
     full, short = root
-    return (short + name[len(full) :] if full and name.startswith(full) else name), value
+    return Item(
+        number, short + name[len(full) :] if full and name.startswith(full) else name, value
+    )
 
 
 class _Parts(FilenameProvider):

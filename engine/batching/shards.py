@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from ... import InvalidInputError
+from ...models.files import MOST_TEXT, check_regular, parse_json
 from ..files.writing import to_json, write_whole
 from .question import Question
 from .rows import Row
@@ -90,11 +92,12 @@ def agree(folder: Path, facts: Mapping[str, Any], resume: bool) -> int:
 
 
 def _manifest(path: Path) -> dict[str, Any] | None:
-    try:
-        found = json.loads(path.read_bytes())
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return None
-    except ValueError:
+    try:
+        check_regular(path, "manifest", MOST_TEXT)
+        found = parse_json(path.read_bytes(), "manifest")
+    except (InvalidInputError, OSError):
         found = None
     if not isinstance(found, dict):
         raise InvalidInputError(f"{path} is not onnxplain's, or damaged: give another folder (-o)")

@@ -5,29 +5,27 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import threading
-import time
 import warnings
 from collections.abc import Sequence
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ... import OnnxplainError, UnsupportedModelError
+from ... import InvalidInputError, OnnxplainError, UnsupportedModelError
 from ...graph_passes.graph.limits import within
 from ..commands.image_explainer import Explained, ImageExplainer
 from ..commands.records import index_text
 from ..files.writing import place, write_draft
+from ..inputs.decoding import damage_of
 from ..inputs.image import (
     baseline_arrays,
     image_of_array,
     is_of_the_image,
     model_pixels,
     pixels_to_tensor,
-    read_image,
     read_image_bytes,
+    read_image_file,
     view_of,
 )
 from ..model import Model
@@ -42,8 +40,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
 PICTURES = "_pictures"
-# Seconds that an image may still take when a batch is stopped.
-_GRACE = 2.0
 
 
 class Decoded(NamedTuple):
@@ -56,6 +52,7 @@ class Decoded(NamedTuple):
         view: what the model sees of the photo, where pictures are drawn.
         error: why it could not be read.
         missing: whether there was nothing where it should be.
+        damage: what is wrong with its file, though there are pixels; or None.
     """
 
     number: int
@@ -65,37 +62,51 @@ class Decoded(NamedTuple):
     view: Image.Image | None = None
     error: str | None = None
     missing: bool = False
+    damage: str | None = None
 
 
 class Answer(NamedTuple):
-    """The rows of one image; `missing` as in `Decoded`."""
+    """The rows of one image; `missing` and `damage` as in `Decoded`."""
 
     rows: list[Row]
     missing: bool = False
+    damage: str | None = None
 
 
 def decode(item: Item, question: Question) -> Decoded:
-    """Read an image."""
-    card, choice = question.card, question.options.baseline
-    content, draft = item.content, card if question.form.fast_decode else None
+    """Read an image, whatever is wrong with it."""
+    card, choice, content = question.card, question.options.baseline, item.content
     try:
-        if content is None:
-            return Decoded(item.number, item.name, error=f"image {item.name}: nothing is there")
-        if isinstance(content, bytes):
-            image = read_image_bytes(content, item.name, draft)
-        elif isinstance(content, str):
-            image = read_image(content, draft)
-        else:
-            image = image_of_array(content, item.name)
+        image = _image(item, question)
         pixels = model_pixels(image, card)
         baseline = None
         if choice is not None and is_of_the_image(choice):
             baseline = baseline_arrays(choice, card, image)
         view = view_of(image, card) if question.form.pictures else None
-        return Decoded(item.number, item.name, pixels, baseline, view)
+        found = Decoded(item.number, item.name, pixels, baseline, view)
+        return found._replace(damage=damage_of(image))
     except OnnxplainError as error:
         missing = isinstance(content, str) and not os.path.exists(content)
         return Decoded(item.number, item.name, error=str(error), missing=missing)
+    except Exception as error:
+        # One image is no reason to end a batch: no memory for it, sides that nobody can resize.
+        reason = f"{type(error).__name__} {error}".strip()
+        return Decoded(item.number, item.name, error=f"image {item.name}: cannot be used, {reason}")
+
+
+def _image(item: Item, question: Question) -> Image.Image:
+    """The image as it was given."""
+    content, strict = item.content, question.options.strict
+    draft = question.card if question.form.fast_decode else None
+    if content is None:
+        problem = "nothing is there" if item.problem is None else item.problem
+        raise InvalidInputError(f"image {item.name}: {problem}")
+    if isinstance(content, bytes):
+        return read_image_bytes(content, item.name, draft, strict)
+    if isinstance(content, str):
+        # "-" is a file's name as any other: nobody waits for what comes on standard input.
+        return read_image_file(content, draft, strict=strict)
+    return image_of_array(content, item.name)
 
 
 class Explaining:
@@ -145,7 +156,10 @@ class Explaining:
                             self._draw(decoded, one)
             except OnnxplainError as error:
                 rows.append(failed_row(decoded.name, str(error), method))
-        return Answer(rows)
+            except MemoryError:
+                error = f"image {decoded.name}: there is not enough memory to explain it"
+                rows.append(failed_row(decoded.name, error, method))
+        return Answer(rows, damage=decoded.damage)
 
     def all_of(self, decoded: Sequence[Decoded]) -> list[Answer]:
         """The rows of each image; on a device several images go in at once.
@@ -154,7 +168,7 @@ class Explaining:
         """
         if self._explainer.on_device:
             return self.together(decoded)
-        return [self(one) for one in decoded if not _Process.stopped]
+        return [self(one) for one in decoded]
 
     def together(self, decoded: Sequence[Decoded]) -> list[Answer]:
         """The rows of several images, explained as one batch of the model.
@@ -181,9 +195,11 @@ class Explaining:
                         rows[place].append(row_of(one.record, one.attribution, self._question))
                         if read[place].view is not None:
                             self._draw(read[place], one)
-        except OnnxplainError:
+        except (OnnxplainError, MemoryError):
             return [self(one) for one in decoded]
-        found = {id(one): Answer(own) for one, own in zip(read, rows, strict=True)}
+        found = {
+            id(one): Answer(own, damage=one.damage) for one, own in zip(read, rows, strict=True)
+        }
         return [found.get(id(one)) or self(one) for one in decoded]
 
     def _draw(self, decoded: Decoded, one: Explained) -> None:
@@ -211,42 +227,25 @@ class _Process:
     question: Question
     folder: str | None = None
     explaining: Explaining | None = None
-    stopped = False
 
 
-def begin(question: Question, folder: str | None, lifeline: Connection | None) -> None:
+def begin(question: Question, folder: str | None) -> None:
     """Make this process ready for its tasks.
 
     Args:
         question: what is asked.
         folder: where pictures go.
-        lifeline: when its other end is closed, as at the latest when the main process is gone, this
-            process ends, after the image that it is at or a few seconds.
     """
     # Ctrl-C goes to all processes; the main one ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.getLogger("onnxplain").addHandler(logging.NullHandler())
     warnings.simplefilter("ignore")
     _Process.question, _Process.folder, _Process.explaining = question, folder, None
-    if lifeline is not None:
-        threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
-
-
-def _end_with(lifeline: Connection) -> None:
-    """Do nothing more once the lifeline is closed, and end soon.
-
-    Not at once: a process that ends in the middle of sending a result leaves a torn one, for whose
-    other half the main process would wait for ever.
-    """
-    lifeline.poll(None)
-    _Process.stopped = True
-    time.sleep(_GRACE)
-    os._exit(1)
 
 
 def decode_all(items: Sequence[Item]) -> list[Decoded]:
     """A decoding process's task."""
-    return [decode(item, _Process.question) for item in items if not _Process.stopped]
+    return [decode(item, _Process.question) for item in items]
 
 
 def explain_all(decoded: Sequence[Decoded]) -> list[Answer]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ... import OnnxplainError
-from ...models.text import shown
 from .options import (
     LIMIT,
     MODEL,
@@ -17,11 +16,12 @@ from .options import (
     PREPROCESSING,
     PROVIDER,
     SHAPE,
+    STRICT,
     TARGETS,
     ForMethods,
     examples,
 )
-from .terminal import complain, progress_bar
+from .terminal import complain, progress_bar, say
 
 if TYPE_CHECKING:
     from ..batching.batch import Report
@@ -99,6 +99,7 @@ if TYPE_CHECKING:
 @OUTPUT
 @SHAPE
 @PREPROCESSING
+@STRICT
 @PROVIDER
 @LIMIT
 def batch(model: str, source: str, **chosen: Any) -> int:
@@ -127,8 +128,10 @@ def _told(report: Report, folder: str) -> int:
     """Say what a batch did."""
     for note in report.notes:
         complain(note)
-    for error in report.errors:
-        complain(error)
+    for text in [*report.damaged, *report.errors]:
+        complain(text)
+    if report.damaged and report.damages > len(report.damaged):
+        complain(f"{report.damages - len(report.damaged)} more images whose files are damaged")
     more = report.failed - len(report.errors)
     if more > 0:
         complain(f"{more} {'more ' if report.errors else ''}rows with an error: column error")
@@ -137,11 +140,9 @@ def _told(report: Report, folder: str) -> int:
     rate = report.done / report.seconds if report.seconds else 0.0
     resumed = f", {report.resumed} there before" if report.resumed else ""
     done, of = report.shards
-    click.echo(
-        shown(
-            f"{folder}: {report.done} images{resumed}, {done} of {of} shards, {report.failed} rows "
-            f"with an error; {report.seconds:.1f} s, {rate:.1f} images a second"
-        )
+    say(
+        f"{folder}: {report.done} images{resumed}, {done} of {of} shards, {report.failed} rows "
+        f"with an error; {report.seconds:.1f} s, {rate:.1f} images a second"
     )
     return report.status
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -10,7 +9,6 @@ from typing import Any
 
 import click
 
-from ...models.text import shown, shown_json
 from .options import (
     LIMIT,
     MODEL,
@@ -18,11 +16,12 @@ from .options import (
     PREPROCESSING,
     RUNNING,
     SHAPE,
+    STRICT,
     TARGETS,
     ForMethods,
     examples,
 )
-from .terminal import complain, print_lines, progress_bar
+from .terminal import complain, print_json, print_lines, progress_bar, say
 
 
 @click.command(
@@ -41,6 +40,7 @@ from .terminal import complain, print_lines, progress_bar
 @OUTPUT
 @SHAPE
 @PREPROCESSING
+@STRICT
 @click.option("--no-pictures", is_flag=True, help="Write arrays and records only.")
 @click.option(
     "--smooth",
@@ -125,18 +125,18 @@ def _explain(
     for note in done.problems if quiet else done.notes:
         complain(note)
     if as_json:
-        click.echo(shown_json(json.dumps(done.records, indent=2, ensure_ascii=False)))
+        print_json(done.records)
     elif (done.done or (report and done.resumed)) and not quiet:
         if not at_once:
             show(done.records)
-        click.echo(shown(closing_line(folder, output)))
+        say(closing_line(folder, output))
     pictures = [panel] if panel else [f for r in done.records for f in r.get("files", [])]
     shown_first = next((f for f in pictures if f.endswith(".png")), None)
     if open_it and shown_first is not None:
         click.launch(os.path.join(folder, shown_first))
     if profile:
         for name, text in profile_rows(done.seconds):
-            click.echo(f"{name:8}{text}", err=True)
+            say(f"{name:8}{text}", error=True)
     return done.status
 
 
@@ -167,5 +167,5 @@ def export(model: str, file: str, **chosen: Any) -> int:
     exported = export_file(model, file, **chosen)
     inputs = ", ".join(value.name for value in exported.graph.input)
     outputs = ", ".join(value.name for value in exported.graph.output)
-    click.echo(shown(f"{file}: inputs {inputs}; outputs {outputs}"), err=is_stdout(file))
+    say(f"{file}: inputs {inputs}; outputs {outputs}", error=is_stdout(file))
     return 0

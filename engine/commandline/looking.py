@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 
-from ...models.text import shown_json
 from .options import (
     AS_JSON,
     CARD,
@@ -17,7 +15,7 @@ from .options import (
     SHAPE,
     examples,
 )
-from .terminal import complain, print_table
+from .terminal import complain, print_json, print_script, print_table
 
 
 @click.command(
@@ -72,7 +70,7 @@ def inspect(
         rows += trace_rows(traced)
         record["trace_delta"] = [asdict(node) for node in traced]
     if as_json:
-        click.echo(shown_json(json.dumps(record, indent=2, ensure_ascii=False)))
+        print_json(record)
     else:
         print_table(rows)
     return 0
@@ -90,7 +88,7 @@ def doctor(as_json: bool) -> int:
     found = examine()
     if as_json:
         record = {**dict(found.rows), "problems": found.problems}
-        click.echo(shown_json(json.dumps(record, indent=2, ensure_ascii=False)))
+        print_json(record)
     else:
         print_table(found.rows)
     for problem in found.problems:
@@ -110,7 +108,7 @@ def completion(shell: str) -> int:
     make = get_completion_class(shell)
     assert make is not None
     root = click.get_current_context().find_root().command
-    click.echo(make(root, {}, "onnxplain", "_ONNXPLAIN_COMPLETE").source())
+    print_script(make(root, {}, "onnxplain", "_ONNXPLAIN_COMPLETE").source())
     return 0
 
 
@@ -127,7 +125,7 @@ def methods(name: str | None, as_json: bool) -> int:
 
     chosen = list(known_methods().values()) if name is None else [find_method(name)]
     if as_json:
-        click.echo(shown_json(json.dumps([_facts_of(one) for one in chosen], indent=2)))
+        print_json([_facts_of(one) for one in chosen])
     elif name is None:
         print_table([(one.name, one.summary) for one in chosen])
     else:

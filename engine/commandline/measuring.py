@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 
-from ...models.text import shown, shown_json
 from .options import (
     AS_JSON,
     EVALUATION,
@@ -17,11 +15,12 @@ from .options import (
     PREPROCESSING,
     PROVIDER,
     SHAPE,
+    STRICT,
     TARGET,
     ForMethods,
     examples,
 )
-from .terminal import complain, progress_bar
+from .terminal import complain, print_json, progress_bar, say
 
 
 @click.command(
@@ -43,6 +42,7 @@ from .terminal import complain, progress_bar
 @OUTPUT
 @SHAPE
 @PREPROCESSING
+@STRICT
 @PROVIDER
 @LIMIT
 @AS_JSON
@@ -67,10 +67,10 @@ def evaluate(
     for note in found.notes:
         complain(note)
     if as_json:
-        records = found.to_dict()["records"]
-        click.echo(shown_json(json.dumps(records, indent=2, ensure_ascii=False)))
+        print_json(found.to_dict()["records"])
     else:
-        click.echo("\n".join(map(shown, report_lines(found, folder))))
+        for line in report_lines(found, folder):
+            say(line)
     return found.status
 
 
@@ -113,6 +113,7 @@ def evaluate(
 @OUTPUT
 @SHAPE
 @PREPROCESSING
+@STRICT
 @PROVIDER
 @LIMIT
 @AS_JSON
@@ -142,7 +143,8 @@ def compare(
     for note in found.notes:
         complain(note)
     if as_json:
-        click.echo(shown_json(json.dumps(found.to_dict(), indent=2, ensure_ascii=False)))
+        print_json(found.to_dict())
     else:
-        click.echo("\n".join(map(shown, found.lines(folder))))
+        for line in found.lines(folder):
+            say(line)
     return found.verdict(fail_under)

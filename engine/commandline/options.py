@@ -43,6 +43,11 @@ PROVIDER = click.option(
     type=click.Choice(["auto", "cpu", "cuda"]),
     help="Where ONNX Runtime runs.",
 )
+STRICT = click.option(
+    "--strict",
+    is_flag=True,
+    help="Refuse images whose files are damaged, instead of explaining what is left of them.",
+)
 LABELS = click.option(
     "--labels",
     metavar="FILE",
@@ -180,7 +185,6 @@ RUNNING = options(
         "-o",
         "--output-dir",
         "folder",
-        envvar="ONNXPLAIN_OUTPUT_DIR",
         default="explanations",
         show_default=True,
         metavar="DIR",
@@ -245,6 +249,14 @@ EVALUATION = options(
 )
 
 
+def read_from_environment(parameters: Sequence[click.Parameter]) -> None:
+    """Give each option a default in the environment: of --output-dir it is ONNXPLAIN_OUTPUT_DIR."""
+    for parameter in parameters:
+        if isinstance(parameter, click.Option):
+            name = max(parameter.opts, key=len).lstrip("-")
+            parameter.envvar = f"ONNXPLAIN_{name.replace('-', '_').upper()}"
+
+
 class ForMethods(click.Command):
     """A command that takes methods' options, which are looked up when one is parsed: that costs."""
 
@@ -257,6 +269,7 @@ class ForMethods(click.Command):
         """The command's own, and the methods'."""
         if self._further is None:
             self._further = [*_method_choice(self._choose), *_method_options(self._without)]
+            read_from_environment(self._further)
         own = super().get_params(ctx)
         arguments = sum(isinstance(parameter, click.Argument) for parameter in own)
         return [*own[:arguments], *self._further, *own[arguments:]]

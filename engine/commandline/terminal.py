@@ -5,6 +5,7 @@ What comes from a file cannot command the terminal: control characters stand as 
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
@@ -14,10 +15,26 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 
-from ...models.text import shown
+from ...models.text import shown, shown_json
+
+
+def say(text: str, error: bool = False) -> None:
+    """Print one line, on stderr where it is an `error`, whatever the text holds."""
+    click.echo(shown(text), err=error)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON, whatever the texts in it hold."""
+    click.echo(shown_json(json.dumps(value, indent=2, ensure_ascii=False)))
+
+
+def print_script(text: str) -> None:
+    """Print a script of our own making, of several lines, as it is."""
+    click.echo(text)
 
 
 def print_table(rows: Sequence[tuple[str, str]]) -> None:
@@ -26,8 +43,8 @@ def print_table(rows: Sequence[tuple[str, str]]) -> None:
     width = shutil.get_terminal_size().columns - indent if sys.stdout.isatty() else sys.maxsize
     for name, text in rows:
         wrap = textwrap.TextWrapper(max(width, 20), subsequent_indent="  ").wrap
-        lines = [part for line in text.split("\n") for part in wrap(line) or [""]]
-        head = click.style(f"{name:{indent}}", bold=True)
+        lines = [part for line in text.split("\n") for part in wrap(shown(line)) or [""]]
+        head = click.style(f"{shown(name):{indent}}", bold=True)
         click.echo(head + f"\n{'':{indent}}".join(lines))
 
 
@@ -71,16 +88,16 @@ def progress_bar(remaining: bool = False) -> Iterator[Callable[[str, float], Non
     )
 
     clock = TimeRemainingColumn() if remaining else TimeElapsedColumn()
-    columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn()
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn()
     console = Console(stderr=True)
     with Progress(*columns, clock, console=console, transient=True) as bar:
         task = bar.add_task("", total=1.0)
-        yield lambda text, done: bar.update(task, description=text, completed=done)
+        yield lambda text, done: bar.update(task, description=shown(text), completed=done)
 
 
 def complain(message: str) -> None:
     """Print one line on stderr, whatever the message holds."""
-    click.echo(f"onnxplain: {shown(' '.join(message.split()))}", err=True)
+    say(f"onnxplain: {' '.join(message.split())}", error=True)
 
 
 class _OneLine(logging.Formatter):

@@ -28,7 +28,7 @@ class Options:
     the methods that take it. `lenient`: methods that were asked for and do not serve the model are
     left out, too, with the reason. `shapes`, `output`: as `Explainer` takes them. `methods` may
     have options of their own, "lrp:rule=epsilon", which are in `own` then. `preset` and `facts`
-    stand in place of the card's.
+    stand in place of the card's. `strict`: images whose files are damaged are refused.
     """
 
     methods: tuple[str, ...] = ()
@@ -46,6 +46,7 @@ class Options:
     lenient: bool = False
     shapes: Shapes | None = None
     output: str | None = None
+    strict: bool = False
     own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     preset: str | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,7 @@ from ..checks import check_inputs, check_label_count, tell_of_others
 from ..evidence import checked_by_hiding
 from ..explainer import Explainer
 from ..explanation import Explanation, each
+from ..inputs.decoding import damage_of
 from ..inputs.image import baseline_arrays, image_to_tensor, is_of_the_image, read_image
 from ..model import Model, opened
 from ..origin import recorded
@@ -34,6 +36,7 @@ from .records import (
 from .results import Result
 
 # Whether a target of a question is done already: (image, question, target as asked).
+logger = logging.getLogger("onnxplain")
 IsDone = Callable[[str, str, str], bool]
 
 
@@ -178,14 +181,17 @@ class ImageExplainer:
         """
         with phase("load"):
             stat = image_stat(path)
-            image = read_image(path)
+            image = read_image(path, strict=self._asked.strict)
+            damage = damage_of(image)
+            if damage is not None:
+                logger.warning(f"image {path}: {damage}; explained as far as it goes")
             tensor, view = image_to_tensor(image, self.card)
         own = None
         if self._asked.baseline is not None and is_of_the_image(self._asked.baseline):
             own = baseline_arrays(self._asked.baseline, self.card, image)
         shared: dict[str, Any] = {}
         for one in self.explained(path, tensor, own, progress, targets):
-            record = one.record
+            record = one.record if damage is None else {**one.record, "damage": damage}
             yield Result(
                 record,
                 view,

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -22,6 +21,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ... import InvalidInputError
+from ...models.files import parse_json
 from ..files.writing import to_json, write_whole
 from ..running.stopping import uninterrupted
 from .records import key_of_record, question_in, short_hash
@@ -193,12 +193,12 @@ class Journal:
         """Begin with the records of a results.json without a journal."""
         path = self.folder / RESULTS_FILE
         try:
-            records = json.loads(path.read_bytes())
+            records = parse_json(path.read_bytes(), RESULTS_FILE)
         except FileNotFoundError:
             return
         except OSError as error:
             raise self._error(error, RESULTS_FILE) from error
-        except (ValueError, RecursionError):
+        except InvalidInputError:
             records = None
         if not isinstance(records, list) or not all(map(_is_record, records)):
             raise InvalidInputError(
@@ -264,8 +264,8 @@ def _is_record(value: Any) -> bool:
 def _parsed(line: bytes) -> tuple[str, Entry] | None:
     """A line's key and entry; None for what is neither."""
     try:
-        content = json.loads(line)
-    except (ValueError, RecursionError):
+        content = parse_json(line, JOURNAL_FILE)
+    except InvalidInputError:
         return None
     if not isinstance(content, dict) or not isinstance(content.get("key"), str):
         return None

@@ -3,18 +3,19 @@
 import io
 import os
 import sys
-import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageFilter, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFilter, ImageOps
 
 from ... import InvalidInputError
 from ...models.card import ModelCard, black_image, normalise, white_image
+from ...models.files import check_regular
+from .decoding import damage_of, decoded, image_extensions, to_rgb
 
 BASELINE_CHOICES = ("black", "white", "mean", "blur")
 BASELINES_OF_THE_IMAGE = ("mean", "blur")
@@ -22,8 +23,6 @@ _LONGEST_VIEW = 4096
 # The name of what comes on standard input, of which at most so many bytes are read.
 STDIN, _MOST_OF_STDIN = "-", 2**30
 _MOST_RESIZED = 2**26
-# Formats that Pillow names, and has no decoder of its own for.
-_UNREAD = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 _INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -39,42 +38,64 @@ def stdin_bytes() -> bytes:
 
 
 def read_image(
-    path: str | os.PathLike[str], draft: ModelCard | None = None, as_it_is: bool = False
+    path: str | os.PathLike[str],
+    draft: ModelCard | None = None,
+    as_it_is: bool = False,
+    strict: bool = False,
+) -> Image.Image:
+    """Read an image file as `read_image_file` does; "-" is what comes on standard input."""
+    if os.fspath(path) == STDIN:
+        return read_image_bytes(stdin_bytes(), STDIN, draft, strict)
+    return read_image_file(path, draft, as_it_is, strict)
+
+
+def read_image_file(
+    path: str | os.PathLike[str],
+    draft: ModelCard | None = None,
+    as_it_is: bool = False,
+    strict: bool = False,
 ) -> Image.Image:
     """Read an image file as 8-bit RGB, turned upright as its EXIF orientation says.
 
     Transparency is composited on white; 16-bit and floating-point images are scaled to 8 bits
-    (floats by 255 where they lie in 0..1); of an animation the first frame is taken. "-" is what
-    comes on standard input. With `as_it_is` the mode stays the file's own (a mask's ids).
+    (floats by 255 where they lie in 0..1); of an animation the first frame is taken. With
+    `as_it_is` the mode stays the file's own (a mask's ids). What a damaged file has left is taken;
+    `decoding.damage_of` says so, and with `strict` it is refused.
 
     draft: decode a JPEG file at 1/2, 1/4 or 1/8 of its size, as long as that covers this card's
     size: faster, other pixels.
 
-    Raises InvalidInputError when the file is missing, a directory, empty, not an image that Pillow
-    knows, truncated or damaged, or has more pixels than `PIL.Image.MAX_IMAGE_PIXELS`.
+    Raises InvalidInputError when the file is missing, a directory, empty, none of the formats of
+    `decoding.FORMATS`, truncated or damaged, or has more pixels than `PIL.Image.MAX_IMAGE_PIXELS`.
     """
-    if os.fspath(path) == STDIN:
-        return read_image_bytes(stdin_bytes(), STDIN, draft)
     path = Path(path)
-    if path.is_dir():
-        raise InvalidInputError(f"image {path}: expected a file, got a directory")
-    _refuse_special(path, "image")
-    try:
-        size = path.stat().st_size
-    except FileNotFoundError:
-        raise InvalidInputError(f"image {path}: no such file") from None
-    except Exception as error:
-        raise _unreadable(path, error) from None
-    if size == 0:
+    if check_regular(path, "image") == 0:
         raise InvalidInputError(f"image {path}: expected an image, got an empty file")
-    return _decoded(path, path, draft, as_it_is)
+    return _whole(decoded(path, str(path), _least(draft), as_it_is), str(path), strict)
 
 
-def read_image_bytes(content: bytes, name: str, draft: ModelCard | None = None) -> Image.Image:
-    """Read an image file's bytes, as `read_image` does; `name` stands for it in messages."""
+def read_image_bytes(
+    content: bytes, name: str, draft: ModelCard | None = None, strict: bool = False
+) -> Image.Image:
+    """Read an image file's bytes, as `read_image_file` does; `name` stands for it in messages."""
     if not content:
         raise InvalidInputError(f"image {name}: expected an image, got no bytes")
-    return _decoded(io.BytesIO(content), name, draft)
+    return _whole(decoded(content, name, _least(draft)), name, strict)
+
+
+def _whole(image: Image.Image, name: str, strict: bool) -> Image.Image:
+    damage = damage_of(image)
+    if strict and damage is not None:
+        raise InvalidInputError(f"image {name}: {damage}")
+    return image
+
+
+def _least(card: ModelCard | None) -> Callable[[tuple[int, int]], int] | None:
+    """How long the sides of a draft of a photo must be at least, by its size."""
+    if card is None:
+        return None
+    # Turned or not: as many pixels along both sides as the longer one needs.
+    return lambda size: max(*_covering(size, card)[:2], *card.size)
 
 
 def read_photo(photo: Any) -> tuple[Image.Image, str | None]:
@@ -117,51 +138,6 @@ def image_of_array(pixels: np.ndarray, name: str) -> Image.Image:
     return to_rgb(Image.fromarray(pixels[:, :, 0] if channels == 1 == pixels.ndim - 2 else pixels))
 
 
-def _decoded(
-    file: Path | io.BytesIO,
-    path: Path | str,
-    draft: ModelCard | None = None,
-    as_it_is: bool = False,
-) -> Image.Image:
-    """The image in a file, which messages call `path`."""
-    try:
-        with warnings.catch_warnings():
-            # Pillow only warns up to twice its limit, and would decode the pixels.
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file) as image:
-                if draft is not None:
-                    # Turned or not: as many pixels along both sides as the longer one needs.
-                    longest = max(*_covering(image.size, draft)[:2], *draft.size)
-                    image.draft("RGB", (longest, longest))
-                image.load()
-                upright = ImageOps.exif_transpose(image)
-                rgb = upright.copy() if as_it_is else to_rgb(upright, image.format)
-    except FileNotFoundError:
-        raise InvalidInputError(f"image {path}: no such file") from None
-    except UnidentifiedImageError:
-        raise InvalidInputError(f"image {path}: expected an image, got something else") from None
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        limit = f"at most {Image.MAX_IMAGE_PIXELS} pixels (PIL.Image.MAX_IMAGE_PIXELS)"
-        raise InvalidInputError(f"image {path}: expected {limit}, got more") from None
-    except Exception as error:
-        # Pillow's decoders raise nearly anything on damaged files: OSError, SyntaxError, ...
-        raise _unreadable(path, error) from None
-    if 0 in rgb.size:
-        raise InvalidInputError(f"image {path}: expected pixels, got size {rgb.size}")
-    return rgb
-
-
-def _unreadable(path: Path | str, error: Exception) -> InvalidInputError:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return InvalidInputError(f"image {path}: cannot be read, {reason}")
-
-
-def _refuse_special(path: Path, what: str) -> None:
-    """Refuse pipes and devices, whose reading may never end."""
-    if path.exists() and not path.is_file() and not path.is_dir():
-        raise InvalidInputError(f"{what} {path}: expected a regular file")
-
-
 def region_of_input(region: np.ndarray, card: ModelCard) -> np.ndarray:
     """Where a region of a photo lies in the model's input: bool [H, W], cropped and resized alike.
 
@@ -170,13 +146,6 @@ def region_of_input(region: np.ndarray, card: ModelCard) -> np.ndarray:
     pixels = Image.fromarray(np.where(region, 255, 0).astype(np.uint8)).convert("RGB")
     plain = replace(card, interpolation="nearest", labels=None)
     return np.asarray(model_pixels(pixels, plain).convert("L")) > 127
-
-
-def image_extensions() -> frozenset[str]:
-    """How the names of image files end, with the dot and in lower case, as Pillow knows them."""
-    known = Image.registered_extensions()
-    readable = {end for end, kind in known.items() if kind in Image.OPEN and kind not in _UNREAD}
-    return frozenset(readable)
 
 
 def image_files(paths: Sequence[str]) -> list[str]:
@@ -264,39 +233,6 @@ def fixed_baseline(choice: str, card: ModelCard) -> np.ndarray:
         choices = ", ".join(BASELINE_CHOICES)
         raise InvalidInputError(f"baseline: expected {choices} or a file, got {choice!r}")
     return image_to_tensor(read_image(choice), card)[0].astype(np.float32)
-
-
-def to_rgb(image: Image.Image, file_format: str | None = None) -> Image.Image:
-    """Convert any mode to RGB; transparency goes on white."""
-    if image.mode.startswith("I") or image.mode == "F":
-        sixteen_bit = image.mode.startswith("I;16") or file_format in ("PNG", "PPM")
-        gray = _to_bytes(np.asarray(image), sixteen_bit=sixteen_bit)
-        return Image.fromarray(gray).convert("RGB")
-    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
-        # Colours that are multiplied by alpha (La) Pillow divides by it only within the mode's kin.
-        straight = image.convert("LA") if image.mode == "La" else image
-        with_alpha = straight.convert("RGBA")
-        white = Image.new("RGBA", with_alpha.size, "white")
-        return Image.alpha_composite(white, with_alpha).convert("RGB")
-    return image.copy() if image.mode == "RGB" else image.convert("RGB")
-
-
-def _to_bytes(values: np.ndarray, *, sixteen_bit: bool) -> np.ndarray:
-    """Scale gray values of 16 or 32 bits, or floats, to 0..255, uint8.
-
-    32-bit integers are taken as 8-bit where they fit, else as 16-bit; floats as 0..1, else as
-    0..255. Values outside of those are scaled from their own minimum and maximum.
-    """
-    is_float = np.issubdtype(values.dtype, np.floating)
-    values = values.astype(np.float64)
-    if not np.isfinite(values).all():
-        raise ValueError("expected finite pixels, got infinity or NaN")
-    low, high = float(values.min()), float(values.max())
-    ranges = (65535.0,) if sixteen_bit else (1.0, 255.0) if is_float else (255.0, 65535.0)
-    fitting = [top for top in ranges if low >= 0 and high <= top]
-    if fitting:
-        low, high = 0.0, fitting[0]
-    return np.rint((values - low) * (255 / (high - low or 1.0))).astype(np.uint8)
 
 
 def _checked(image: Image.Image) -> Image.Image:
@@ -400,12 +336,14 @@ def pixels_to_tensor(pixels: Image.Image, card: ModelCard) -> np.ndarray:
 
 def _read_array(path: str, card: ModelCard) -> np.ndarray:
     """Read a baseline from a `.npy` file."""
-    _refuse_special(Path(path), "baseline")
+    check_regular(path, "baseline")
     try:
-        array = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise InvalidInputError(f"baseline {path}: no such file") from None
-    except (OSError, ValueError, EOFError) as error:
+        # Mapped: what the file says that it holds is compared with its size, and not allocated.
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise ValueError("got an archive of arrays")
+    except Exception as error:
+        # What its header says is read as Python's own, which raises nearly anything.
         reason = " ".join(str(error).split())
         raise InvalidInputError(f"baseline {path}: expected a .npy array, {reason}") from None
     shape = card.tensor_shape
@@ -418,4 +356,4 @@ def _read_array(path: str, card: ModelCard) -> np.ndarray:
             f"baseline {path}: expected finite numbers broadcastable to {list(shape)}, "
             f"got {array.dtype} {list(array.shape)}"
         )
-    return array.astype(np.float32)
+    return np.array(array, np.float32)

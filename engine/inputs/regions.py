@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 
 from ... import InvalidInputError
 from ...models.card import ModelCard
-from ...models.files import read_text
+from ...models.files import check_regular, parse_json, read_text
 from .image import read_image, region_of_input
 
 Boxes = Mapping[str, Sequence[Sequence[float]]]
@@ -63,9 +63,12 @@ class Regions:
         """
         mask = None if self._masks is None else self._masks / f"{Path(path).stem}.png"
         boxes = self._boxes.get(path, self._boxes.get(Path(path).name))
-        found = mask is not None and mask.is_file()
+        found = mask is not None and os.path.lexists(mask)
         if not found and boxes is None:
             return None
+        if found and mask is not None:
+            # A folder or a device of that name is no mask that is missing.
+            check_regular(mask, "mask")
         width, height = read_image(path).size
         region = np.zeros((height, width), bool)
         if found and mask is not None:
@@ -138,11 +141,8 @@ def _add_box(region: np.ndarray, box: Sequence[float], path: str) -> None:
 
 
 def _read(path: Path) -> Boxes:
-    try:
-        content = json.loads(read_text(path, "boxes"))
-    except json.JSONDecodeError as error:
-        raise InvalidInputError(f"boxes {path}: expected JSON, {error}") from None
-    return _checked(f"boxes {path}", content)
+    what = f"boxes {path}"
+    return _checked(what, parse_json(read_text(path, "boxes"), what))
 
 
 def _checked(what: str, content: Any) -> Boxes:
@@ -152,7 +152,7 @@ def _checked(what: str, content: Any) -> Boxes:
     for name, boxes in content.items():
         fits = isinstance(boxes, list | tuple) and all(_is_box(box) for box in boxes)
         if not fits:
-            raise InvalidInputError(f"{what}: {expected}, got {boxes!r} for {name!r}")
+            raise InvalidInputError(f"{what}: {expected}, got {reprlib.repr(boxes)} for {name!r}")
     return content
 
 

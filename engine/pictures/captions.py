@@ -131,6 +131,8 @@ def exactness(record: dict[str, Any], empty: bool = False) -> list[str]:
         parts.append("empty map: nothing speaks for this class")
     if record["feature_map"] is not None:
         parts.append(f"feature map {record['feature_map']}")
+    if record.get("damage"):
+        parts.append(record["damage"])
     if record.get("doubt"):
         parts.append(record["doubt"])
     if record["steps"] is not None:

@@ -41,6 +41,9 @@ class _State:
 def stopping() -> Iterator[None]:
     """Raise `Stopped` in the main thread at the first signal to end; later ones change nothing.
 
+    What libraries make of it on its way (an ImportError, where it hits one that is being imported)
+    is `Stopped` again in the end.
+
     A signal that was ignored before, as nohup does, stays so. Elsewhere than in the main thread
     nothing is changed.
     """
@@ -55,6 +58,10 @@ def stopping() -> Iterator[None]:
             signal.signal(number, _handle)
     try:
         yield
+    except Exception as error:
+        if _State.number is None:
+            raise
+        raise Stopped(_State.number) from error
     finally:
         for number, handler in before.items():
             if handler is not None:

@@ -159,3 +159,61 @@ def test_without_ray_one_line_says_what_to_install(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert "pip install 'onnxplain[ray]'" in done.stdout and done.stdout.count("\n") == 1
+
+
+def test_only_tensors_of_rays_own_types_are_read(tmp_path):
+    """Objects of Python are pickles: a column of them is refused before one is read."""
+    import pickle
+
+    from onnxplain.engine.batching.ray import _items
+
+    class Code:
+        def __reduce__(self):
+            return open, (str(tmp_path / "run"), "w")
+
+    about = {b"ARROW:extension:name": b"ray.data.arrow_pickled_object"}
+    about[b"ARROW:extension:metadata"] = b""
+    field = pa.field("image", pa.large_binary(), metadata=about)
+    table = pa.table({"image": pa.array([pickle.dumps(Code())], pa.large_binary())})
+    pq.write_table(table.cast(pa.schema([field])), tmp_path / "t.parquet")
+    batch = pq.read_table(tmp_path / "t.parquet")
+    assert isinstance(batch.schema.field("image").type, pa.BaseExtensionType)
+    with pytest.raises(onnxplain.InvalidInputError, match="arrow_pickled_object"):
+        _items(batch, None, ("", ""))
+    assert not (tmp_path / "run").exists()
+    pixels = np.zeros((2, 3, 3, 3), np.uint8)
+    tensors = pa.FixedShapeTensorArray.from_numpy_ndarray(pixels)
+    first, second = _items(pa.table({"image": tensors}), None, ("", ""))
+    assert first.content.shape == second.content.shape == (3, 3, 3)
+
+
+def test_cells_that_are_none(tmp_path):
+    """Texts that are no UTF-8, nothing, and what is too large are single images' matter."""
+    from onnxplain.engine.batching import tables
+    from onnxplain.engine.batching.ray import _items
+
+    texts = pa.array([b"\xff.png", b"a.png", None], pa.binary()).view(pa.string())
+    found = _items(pa.table({"path": texts}), None, ("", ""))
+    assert [item.content for item in found] == [os.fsdecode(b"\xff.png"), "a.png", None]
+    structs = pa.array([{"bytes": b"x" * 99, "path": "a"}, {"bytes": None, "path": "b"}, None])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tables, "MOST_OF_A_CELL", 50)
+        found = _items(pa.table({"image": structs}), None, ("", ""))
+    assert [item.name for item in found][:2] == ["a", "b"]
+    assert "at most 50 bytes" in (found[0].problem or "") and found[2].content is None
+    with pytest.raises(onnxplain.InvalidInputError, match="int64"):
+        _items(pa.table({"image": [1]}), None, ("", ""))
+
+
+def test_schemas_that_are_junk_are_refused(tmp_path):
+    from onnxplain.engine.batching.ray import column_of
+
+    about = {b"ARROW:extension:name": b"ray.data.arrow_tensor", b"ARROW:extension:metadata": b"j"}
+    field = pa.field("o", pa.list_(pa.int64()), metadata=about)
+    schema = pa.schema([pa.field("photo", pa.binary()), field])
+    pq.write_table(
+        pa.table({"photo": pa.array([b"x"]), "o": pa.array([[1]])}).cast(schema),
+        tmp_path / "t.parquet",
+    )
+    with pytest.raises(onnxplain.InvalidInputError, match="expected a table"):
+        column_of(str(tmp_path / "t.parquet"), None)

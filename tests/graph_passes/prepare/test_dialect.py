@@ -6,12 +6,12 @@ import numpy as np
 import onnx_graphsurgeon as gs
 import pytest
 from support import (
-from support.often import often
     rule_cases_elementwise,  # noqa: F401  (importing registers the cases)
     rule_cases_structure,  # noqa: F401
     zoo,
 )
 from support.node_suite import node_tests
+from support.often import often
 from support.rule_cases import CASES, Case
 
 from onnxplain import UnsupportedModelError

@@ -1,0 +1,80 @@
+"""Processes that do tasks: whatever ends them, and whenever, nobody waits for ever."""
+
+import os
+import time
+
+import pytest
+from support.process_tasks import blocked, deaf, double, failing, never, nothing, torn
+
+from onnxplain.engine.batching import processes
+from onnxplain.engine.batching.processes import Pool, ProcessEndedError, serve
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
+SECONDS = 60
+
+
+@pytest.fixture
+def pool():
+    made = []
+
+    def make(count, target, *arguments):
+        made.append(Pool(count, target, *arguments))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def test_results_and_errors_come_back(pool):
+    two = pool(2, serve, double, nothing)
+    assert [two.submit(k).result(SECONDS) for k in range(9)] == [2 * k for k in range(9)]
+    one = pool(1, serve, failing, nothing)
+    with pytest.raises(OSError, match="no space") as raised:
+        one.submit("full").result(SECONDS)
+    assert raised.value.filename == "here"
+    with pytest.raises(RuntimeError, match="Unsendable"):
+        one.submit("unsendable").result(SECONDS)
+    with pytest.raises(OSError, match="no space"):
+        one.submit("the same process goes on").result(SECONDS)
+
+
+def test_a_process_that_ends_in_the_middle_of_a_result(pool):
+    """Its half of a message is known for the end of it, and the next task gets a new process."""
+    one = pool(1, torn)
+    for _ in range(2):
+        assert one.submit("whole").result(SECONDS) == "whole"
+        with pytest.raises(ProcessEndedError):
+            one.submit("half").result(SECONDS)
+
+
+@pytest.mark.parametrize("target", [never, deaf])
+@pytest.mark.parametrize("size", [1, 2**22])
+def test_closing_waits_for_no_process(pool, target, size):
+    one = pool(2, target)
+    answers = [one.submit(bytes(size)) for _ in range(4)]
+    until = time.monotonic() + SECONDS
+    while len(one._running) < 2:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    running = list(one._running)
+    one.close()
+    assert all(process.exitcode is not None for process in running)
+    # Those that were given out are told; the others are nobody's any more.
+    for answer in answers[:2]:
+        with pytest.raises(ProcessEndedError):
+            answer.result(SECONDS)
+
+
+def test_a_process_that_cannot_be_started_is_an_end(pool, monkeypatch):
+    def refuse(self):
+        raise OSError(11, "no more processes")
+
+    monkeypatch.setattr(processes.Pool, "_start", refuse)
+    with pytest.raises(ProcessEndedError, match="no more processes"):
+        pool(1, serve, double, nothing).submit(1).result(SECONDS)
+
+
+def test_interrupts_are_not_for_those_that_are_started(pool):
+    one = pool(1, serve, blocked, nothing)
+    assert one.submit(None).result(SECONDS)

@@ -1,0 +1,133 @@
+"""What strangers write on the terminal: nothing but text. And options in the environment."""
+
+import ast
+import json
+import os
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from support.digits import write_model, write_photo
+from support.folders import TESTS
+
+from onnxplain import cli
+from onnxplain.engine.commandline import terminal
+
+ROOT = TESTS.parent
+HOSTILE = "\x1b]0;OWNED\x07\x1b[2J\r\x9b31m\u202e[blink]x[/blink] :smile:\nonnxplain: all is well"
+MAY_WRITE = {"engine/commandline/terminal.py"}
+
+
+def writers(path):
+    """Calls that write to a terminal, by the lines that they stand in."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            last = name.rpartition(".")[2]
+            streams = name.startswith(("sys.stdout.write", "sys.stderr.write", "sys.__std"))
+            if name in ("print", "click.echo", "click.secho", "traceback.print_exc") or streams:
+                yield f"{name}, line {node.lineno}"
+            if last in ("Console", "Progress"):
+                yield f"{name}, line {node.lineno}"
+
+
+def test_one_place_writes():
+    """All text goes through it; what else writes is on this list."""
+    found = {}
+    for folder in ("engine", "graph_passes", "models"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            name = path.relative_to(ROOT).as_posix()
+            calls = list(writers(path))
+            if calls and name not in MAY_WRITE:
+                found[name] = calls
+    assert not found
+    # The help text is ours.
+    assert [call.partition(",")[0] for call in writers(ROOT / "cli.py")] == ["click.echo"]
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda: terminal.say(HOSTILE),
+        lambda: terminal.say(HOSTILE, error=True),
+        lambda: terminal.complain(HOSTILE),
+        lambda: terminal.print_json({HOSTILE: [HOSTILE]}),
+        lambda: terminal.print_table([(HOSTILE, HOSTILE)]),
+        lambda: terminal.print_lines([HOSTILE], ".", [HOSTILE]),
+    ],
+)
+def test_nothing_commands_the_terminal(capsys, write):
+    write()
+    out, err = capsys.readouterr()
+    assert all(character.isprintable() or character == "\n" for character in out + err)
+    assert out or err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pseudo terminals")
+def test_nor_does_the_progress_bar():
+    """On a terminal, where the bar is drawn: no name's escapes, and its brackets as they are."""
+    import pty
+
+    reading, writing = pty.openpty()
+    child = os.fork()
+    if not child:
+        os.dup2(writing, 2)
+        sys.stderr = os.fdopen(2, "w", closefd=False)
+        os.environ.update(COLUMNS="200", TERM="xterm")
+        with terminal.progress_bar() as tell:
+            tell(HOSTILE, 0.5)
+        os._exit(0)
+    os.close(writing)
+    seen = b""
+    while True:
+        try:
+            part = os.read(reading, 2**16)
+        except OSError:
+            break
+        if not part:
+            break
+        seen += part
+    os.waitpid(child, 0)
+    os.close(reading)
+    assert b"[blink]x[/blink] :smile:" in seen and b"OWNED" in seen
+    assert b"\x1b]0" not in seen and b"\x1b[2J" not in seen and b"\x9b" not in seen
+
+
+def options_of(command):
+    with click.Context(command) as context:
+        return [one for one in command.get_params(context) if isinstance(one, click.Option)]
+
+
+@pytest.mark.parametrize("name", sorted(cli.cli.commands))
+def test_one_name_an_option_in_the_environment(name):
+    """Of each option as people write it: --output-dir is ONNXPLAIN_OUTPUT_DIR."""
+    for option in options_of(cli.cli.commands[name]):
+        if "--help" in option.opts:
+            continue
+        (long,) = (text for text in option.opts if text.startswith("--"))
+        assert option.envvar == "ONNXPLAIN_" + long[2:].replace("-", "_").upper()
+    assert "auto_envvar_prefix" not in cli.cli.commands[name].context_settings
+
+
+def test_methods_targets_and_folders_of_the_environment(command, monkeypatch, tmp_path: Path):
+    model, photo = write_model(tmp_path), write_photo(tmp_path / "seven.png", 7)
+    monkeypatch.setenv("ONNXPLAIN_METHOD", "saliency")
+    monkeypatch.setenv("ONNXPLAIN_TARGET", "3 top1")
+    monkeypatch.setenv("ONNXPLAIN_OUTPUT_DIR", str(tmp_path / "there"))
+    assert command("explain", model, photo)[0] == 0
+    records = json.loads((tmp_path / "there" / "results.json").read_text())
+    assert [(r["method"], r["target"]["index"]) for r in records] == [
+        ("saliency", 3),
+        ("saliency", 7),
+    ]
+    assert command("explain", model, photo, "-m", "occlusion", "-t", "4")[0] == 0
+    records = json.loads((tmp_path / "there" / "results.json").read_text())
+    assert [r["method"] for r in records if r["target"]["index"] == 4] == ["occlusion"]
+    monkeypatch.setenv("ONNXPLAIN_OUTPUT_FILE", str(tmp_path / "e.onnx"))
+    assert command("export", model)[0] == 0 and (tmp_path / "e.onnx").exists()
+    for name in ("evaluate", "compare"):
+        monkeypatch.setenv("ONNXPLAIN_OUTPUT_DIR", str(tmp_path / name))
+        monkeypatch.setenv("ONNXPLAIN_TARGET", "4")
+        monkeypatch.setenv("ONNXPLAIN_METRIC", "deletion")
+        assert command(name, model, photo)[0] == 0 and (tmp_path / name).is_dir()
