@@ -31,11 +31,8 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from PIL import Image
 from support.damage import damage_message, damaged_bytes, damaged_json
-<<<<<<< HEAD
 from support.drawn_models import drawn_model
-=======
 from support.hostile_inputs import DRAWERS
->>>>>>> main
 
 import onnxplain
 import onnxplain.engine.commands.explain
@@ -46,11 +43,7 @@ from onnxplain.engine.commandline.terminal import log_to_stderr
 from onnxplain.graph_passes.methods import default_methods
 
 SECONDS, BYTES = 60, 4 * 2**30
-<<<<<<< HEAD
-KINDS = ("model", "card", "image", "api", "drawn")
-=======
-KINDS = ("model", "card", "image", "api", *DRAWERS)
->>>>>>> main
+KINDS = ("model", "card", "image", "api", "drawn", *DRAWERS)
 _LARGEST = 2**20
 # What only a terminal's commands, or lines that are no complaint of ours, look like.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
@@ -241,11 +234,6 @@ def write_case(random: Random, kind: str, folder: Path) -> Callable[[], int | No
     model, image, beside = folder / "m.onnx", folder / "image.png", folder / "m.json"
     photo = random.choice(pictures())
     text = json.dumps(card).encode()
-<<<<<<< HEAD
-    if kind == "drawn":
-        data = drawn_model(random)
-    elif kind in ("model", "api"):
-=======
     if kind in DRAWERS:
         model.write_bytes(data)
         beside.write_bytes(text)
@@ -253,8 +241,9 @@ def write_case(random: Random, kind: str, folder: Path) -> Callable[[], int | No
         drawn = Random(random.randrange(2**32))
         # There, and not here: the libraries that write tables have threads, which no fork takes.
         return lambda: cli.main(DRAWERS[kind](drawn, folder, str(model), pictures()))
-    if kind in ("model", "api"):
->>>>>>> main
+    if kind == "drawn":
+        data = drawn_model(random)
+    elif kind in ("model", "api"):
         whole = classifiers()
         if kind == "api":
             whole = random.choice((whole, networks(), models()))
