@@ -28,7 +28,9 @@ def check_sizes(subject: Subject, arrays: Mapping[str, np.ndarray]) -> None:
     shapes: dict[str, tuple[int, ...]] = {}
     for tensor in subject.graph.inputs:
         array = arrays[tensor.name]
-        dims = [None] * array.ndim if tensor.shape is None else tensor.shape
+        # A file may declare a scalar and be handed a row: ONNX Runtime says whether that fits.
+        known = tensor.shape is not None and len(tensor.shape) == array.ndim
+        dims = tensor.shape if known else [None] * array.ndim
         apart = [rows == 1 and same_dim(dim, subject.batch) for dim in dims]
         pairs = zip(array.shape, dims, apart, strict=True)
         shapes[tensor.name] = tuple(
