@@ -29,8 +29,8 @@ def check_sizes(subject: Subject, arrays: Mapping[str, np.ndarray]) -> None:
     for tensor in subject.graph.inputs:
         array = arrays[tensor.name]
         # A file may declare a scalar and be handed a row: ONNX Runtime says whether that fits.
-        known = tensor.shape is not None and len(tensor.shape) == array.ndim
-        dims = tensor.shape if known else [None] * array.ndim
+        dims = list(tensor.shape or ())
+        dims = dims if len(dims) == array.ndim else [None] * array.ndim
         apart = [rows == 1 and same_dim(dim, subject.batch) for dim in dims]
         pairs = zip(array.shape, dims, apart, strict=True)
         shapes[tensor.name] = tuple(

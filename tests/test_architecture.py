@@ -55,8 +55,8 @@ ORDER = (
     "graph_passes/heads",
     "graph_passes/methods",
     "graph_passes",
-    "engine/running",
     "engine/files",
+    "engine/running",
     "engine/inputs",
     "engine/pictures",
     "engine",
@@ -295,6 +295,9 @@ TABLES = {
     "graph_passes/select/channels.py",  # the same of an input's channels
     "graph_passes/select/geometry.py",  # what moves a picture
     "graph_passes/select/logits.py",  # what may stand in a tail
+    "graph_passes/graph/evaluated.py",  # what may be evaluated, and the size of what it makes
+    "graph_passes/select/typical.py",  # arithmetic of what is evaluated
+    "models/meaning.py",  # what reads strings
     "engine/running/answers.py",  # what leaves classes where they are behind the scores
     "engine/metrics/randomised_weights.py",  # what hands a weight on to what reads it
 }

@@ -22,8 +22,7 @@ _INTEGERS = (
     *_SIGNED,
     *(TensorProto.UINT8, TensorProto.UINT16, TensorProto.UINT32, TensorProto.UINT64),
 )
-# Results of one type, whatever is read.
-_INT64 = {"Shape", "Size", "ArgMax", "ArgMin", "NonZero"}
+_BY_NAME = {f"tensor({name.lower()})": number for name, number in TensorProto.DataType.items()}
 _NAME = f"{RESERVED}division"
 # Divisors that are looked at; more of them are guarded.
 _MOST_READ = 2**16
@@ -85,10 +84,19 @@ def _may_end(node: onnx.NodeProto) -> bool:
 
 
 def _guard(
-    graph: onnx.GraphProto, outer: Mapping[str, int], numbers: dict[str, int], dry: bool
+    graph: onnx.GraphProto,
+    outer: Mapping[str, int],
+    numbers: dict[str, int],
+    dry: bool,
+    inside: dict[int, Mapping[str, int]] | None = None,
 ) -> bool:
-    """Put what is needed before each division, in place; returns whether any needs it."""
+    """Put what is needed before each division, in place; returns whether any needs it.
+
+    inside: gains, for this graph, the types of its tensors by name.
+    """
+    inside = {} if inside is None else inside
     types = dict(outer)
+    inside[id(graph)] = types
     values = {value.name: value.type.tensor_type.elem_type for value in graph.value_info}
     types |= values | {v.name: v.type.tensor_type.elem_type for v in graph.input}
     constants = {tensor.name: tensor for tensor in graph.initializer}
@@ -96,8 +104,8 @@ def _guard(
     nodes, needed = [], False
     for node in graph.node:
         for body in bodies_of(node):
-            needed |= _guard(body, types, numbers, dry)
-        _learn(node, types, constants)
+            needed |= _guard(body, types, numbers, dry, inside)
+        _learn(node, types, constants, inside)
         kind = types.get(node.input[1], 0) if _may_end(node) and len(node.input) == 2 else 0
         if kind in _INTEGERS and not _is_safe(constants.get(node.input[1]), kind):
             needed = True
@@ -113,29 +121,53 @@ def _guard(
     return needed
 
 
-def _learn(node: onnx.NodeProto, types: dict[str, int], constants: dict[str, TensorProto]) -> None:
-    """Take down the type of what a node makes: its own, or that of what it reads."""
-    kind = 0
-    attributes = {a.name: a for a in node.attribute}
+def _learn(
+    node: onnx.NodeProto,
+    types: dict[str, int],
+    constants: dict[str, TensorProto],
+    inside: Mapping[int, Mapping[str, int]],
+) -> None:
+    """Take down the types of what a node makes, as its operator's schema has them."""
     if node.op_type == "Constant" and node.output:
-        tensor = _constant(node.output[0], attributes)
+        tensor = _constant(node.output[0], {a.name: a for a in node.attribute})
         if tensor is not None:
             constants[node.output[0]] = tensor
-            kind = tensor.data_type
-    elif node.op_type in _INT64:
-        kind = TensorProto.INT64
-    elif node.op_type == "Cast" and "to" in attributes:
-        kind = attributes["to"].i
-    elif node.op_type == "ConstantOfShape":
-        kind = attributes["value"].t.data_type if "value" in attributes else TensorProto.FLOAT
-    else:
-        read = [types[name] for name in node.input if types.get(name)]
-        if node.op_type in ("Where", "OneHot", "CastLike") and len(node.input) > 1:
-            read = [types[name] for name in node.input[1:] if types.get(name)][-1:]
-        kind = read[0] if read else 0
-    for name in node.output:
-        types.setdefault(name, kind)
-        types[name] = types[name] or kind
+            types[node.output[0]] = tensor.data_type
+        return
+    for place, name in enumerate(node.output):
+        if name and not types.get(name):
+            types[name] = _type_of(node, place, types, inside)
+
+
+def _type_of(
+    node: onnx.NodeProto,
+    place: int,
+    types: Mapping[str, int],
+    inside: Mapping[int, Mapping[str, int]],
+) -> int:
+    """The type of one output of a node; 0: not known."""
+    attributes = {a.name: a for a in node.attribute}
+    if "to" in attributes and node.op_type == "Cast":
+        return attributes["to"].i
+    if node.op_type == "ConstantOfShape":
+        return attributes["value"].t.data_type if "value" in attributes else TensorProto.FLOAT
+    for body in bodies_of(node):
+        # The first that a loop's body returns is whether it goes on; all behind are its outputs.
+        returned = [value.name for value in body.output][node.op_type == "Loop" :]
+        if place < len(returned):
+            return inside.get(id(body), {}).get(returned[place], 0)
+    try:
+        schema = onnx.defs.get_schema(node.op_type, domain=node.domain)
+    except onnx.defs.SchemaError:
+        return 0
+    kind = schema.outputs[min(place, len(schema.outputs) - 1)].type_str
+    inputs = schema.inputs
+    for number, name in enumerate(node.input):
+        if types.get(name) and inputs and inputs[min(number, len(inputs) - 1)].type_str == kind:
+            return types[name]
+    allowed = [c.allowed_type_strs for c in schema.type_constraints if c.type_param_str == kind]
+    only = allowed[0] if allowed and len(allowed[0]) == 1 else [kind]
+    return _BY_NAME.get(only[0], 0)
 
 
 def _constant(name: str, attributes: Mapping[str, onnx.AttributeProto]) -> TensorProto | None:

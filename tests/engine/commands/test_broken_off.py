@@ -82,7 +82,7 @@ def test_lines_come_as_images_are_done_and_a_signal_stops_in_good_order(tmp_path
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         process = start()
         assert process.stdout is not None
-        assert process.stdout.readline().startswith("p0.png: zero, score ")
+        assert process.stdout.readline().startswith("p0.png: zero ")
         assert process.poll() is None
         # The second one comes while the first is answered.
         process.send_signal(number)

@@ -185,8 +185,8 @@ def test_the_nearest_is_named(model):
     with pytest.raises(
         onnxplain.InvalidInputError, match=r"did you mean 'grad-cam\+\+'|'grad-cam'"
     ):
-        onnxplain.Explainer(model, "gradcam++")
-    for wrong in (None, 3, "", "GRAD-CAM", b"lrp", ["lrp"]):
+        onnxplain.Explainer(model, "gradcan++")
+    for wrong in (None, 3, "", "GRAD-CAT", b"lrp", ["lrp"]):
         with pytest.raises(onnxplain.InvalidInputError, match="method must be one of"):
             onnxplain.Explainer(model, wrong)  # pyright: ignore[reportArgumentType]
 
@@ -204,7 +204,7 @@ def test_options_of_the_command_line(command, tmp_path, model):
     photo = write_photo(tmp_path / "seven.png", 7)
     status, _, err = command("explain", model, photo, "-m", "grad-cam", "--samples", 3)
     assert status == 2 and err.startswith("onnxplain: --samples is for") and err.count("\n") == 1
-    status, _, err = command("explain", model, photo, "-m", "gradcam")
+    status, _, err = command("explain", model, photo, "-m", "gradcan")
     assert status == 2 and "did you mean 'grad-cam'" in err and err.count("\n") == 1
     status, _, err = command(
         "export", model, "-m", "rise", "--window", 3, "-o", tmp_path / "e.onnx"
