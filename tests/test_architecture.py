@@ -219,9 +219,13 @@ def test_top_level_is_the_design():
     top = {line.split("/")[0] for line in listed.stdout.splitlines()}
     assert {name for name in top if not name.startswith(".")} == {
         *FOLDERS,
+        "docs",
         "tests",
         "__init__.py",
         "cli.py",
+        "mkdocs.yml",
+        "CITATION.cff",
+        "MANIFEST.in",
         "pyproject.toml",
         "py.typed",
         "README.md",
