@@ -15,6 +15,7 @@ from ..graph_passes.graph.tensors import is_float, numpy_type
 from ..graph_passes.select.subject import Source, Subject, describe_target
 from ..models.card import ModelCard
 from ..models.labels import labels_of
+from .sizes import check_sizes
 
 logger = logging.getLogger("onnxplain")
 
@@ -42,7 +43,9 @@ def check_inputs(subject: Subject, x: Any) -> dict[str, np.ndarray]:
             f"the model also takes {', '.join(map(repr, missing))}: "
             "pass a dict of input name -> array"
         )
-    return {name: _check_array(name, named[name], inputs[name]) for name in inputs}
+    arrays = {name: _check_array(name, named[name], inputs[name]) for name in inputs}
+    check_sizes(subject, arrays)
+    return arrays
 
 
 def _check_array(name: str, value: Any, declared) -> np.ndarray:

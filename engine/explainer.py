@@ -221,7 +221,8 @@ class Explainer(OfPhotos):
         It returns the model's outputs, `attribution` and `delta`.
         """
         sizes = [len(values) for values in self._baselines.values()]
-        return self._default_plan.contract_model(sizes[0] if self._several else 0)
+        with within(self._limits):
+            return self._default_plan.contract_model(sizes[0] if self._several else 0)
 
     def __call__(
         self, x: Any, target: Any = None, *, baseline: Any = None, progress: Progress | None = None

@@ -7,9 +7,10 @@ from typing import Any
 
 import onnx
 from google.protobuf.descriptor import FieldDescriptor
-from google.protobuf.message import EncodeError, Message
+from google.protobuf.message import Message
 
 from .. import UnsupportedModelError
+from .meaning import check_meaning, in_one_form
 
 # Elements of these types share bytes: how many bits one takes.
 _BITS = {"UINT4": 4, "INT4": 4, "FLOAT4E2M1": 4, "UINT2": 2, "INT2": 2}
@@ -46,10 +47,11 @@ def check(model: onnx.ModelProto, source: str) -> None:
         raise UnsupportedModelError(f"{source}: expected a complete ONNX model, but {problem}")
     for tensor in tensors_of(model):
         _check_tensor(tensor, source)
+    check_meaning(model, source)
     _repair(model)
     try:
         onnx.checker.check_model(_with_shapes(model))
-    except (onnx.checker.ValidationError, EncodeError, ValueError) as error:
+    except Exception as error:  # the checker's own, and whatever C++ raises of a damaged file
         reason = " ".join(str(error).split())
         raise UnsupportedModelError(
             f"{source}: expected a valid ONNX model, but {reason}"
@@ -60,6 +62,7 @@ def _repair(model: onnx.ModelProto) -> None:
     """Put right, in place, what ONNX Runtime lets pass and the checker does not."""
     graph = model.graph
     graph.name = graph.name or "graph"
+    in_one_form(model)
     typed = [info for info in graph.value_info if info.type.WhichOneof("value")]
     if len(typed) < len(graph.value_info):
         del graph.value_info[:]

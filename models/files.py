@@ -108,7 +108,11 @@ def beside(folder: Path, name: str) -> Path | None:
     if not location.parts or location.is_absolute() or ".." in location.parts or "\0" in name:
         return None
     file, base = folder / location, folder.resolve()
-    real = file.resolve()
+    try:
+        real = file.resolve()
+    except (OSError, RuntimeError):
+        # Links in a circle, or a name that is too long: reading it says what is wrong.
+        return file
     if real.is_relative_to(base):
         return file
     blobs = _blobs_of(base)

@@ -53,9 +53,11 @@ def load_with_sha256(model: ModelSource) -> tuple[onnx.ModelProto, str]:
     Raises UnsupportedModelError as `load` does.
     """
     if isinstance(model, onnx.ModelProto):
-        source, digest = "model", sha256(model)
+        source = "model"
         loaded = onnx.ModelProto()
         loaded.CopyFrom(model)
+        _check_size(loaded.ByteSize(), source)
+        digest = sha256(loaded)
         _reject_external(loaded, source)
     elif isinstance(model, bytes | bytearray | memoryview):
         source, digest = "model", sha256(model)
@@ -66,6 +68,7 @@ def load_with_sha256(model: ModelSource) -> tuple[onnx.ModelProto, str]:
         content = _read(Path(model), source)
         loaded, hashed = _parse(content, source), hashlib.sha256(content)
         _load_external(loaded, Path(model), source, hashed)
+        _check_size(loaded.ByteSize(), source)
         digest = hashed.hexdigest()
     else:
         raise UnsupportedModelError(
@@ -102,10 +105,16 @@ def _read(path: Path, source: str) -> bytes:
     _check_size(check_regular(path, name, error=UnsupportedModelError), source)
     try:
         return path.read_bytes()
+    except MemoryError:
+        raise _too_large(source) from None
     except OSError as error:
         raise UnsupportedModelError(
             f"{source}: cannot be read, {error.strerror or error}"
         ) from None
+
+
+def _too_large(source: str) -> UnsupportedModelError:
+    return UnsupportedModelError(f"{source}: its weights take more memory than there is")
 
 
 def _check_size(size: int, source: str) -> None:
@@ -129,6 +138,8 @@ def _parse(content: bytes, source: str) -> onnx.ModelProto:
     model = onnx.ModelProto()
     try:
         model.ParseFromString(content)
+    except MemoryError:
+        raise _too_large(source) from None
     except DecodeError:
         if _is_text(content):
             reason = "it looks like a text file"
@@ -208,11 +219,20 @@ def _bytes_of(part: _Part, source: str) -> bytes:
         with open(part.file, "rb") as data:
             data.seek(part.offset)
             return data.read(part.length)
+    except MemoryError:
+        raise _too_large(source) from None
     except OSError as error:
         reason = error.strerror or error
         raise UnsupportedModelError(
             f"{source}: its external data file {part.file} cannot be read, {reason}"
         ) from None
+
+
+def _size_of(file: Path, name: str, source: str) -> int:
+    if not os.path.exists(file) and not os.path.islink(file):
+        what = f"{source}: its external data file {file} is missing ({name!r} is in it)"
+        raise UnsupportedModelError(what)
+    return check_regular(file, f"{source}: its external data file", error=UnsupportedModelError)
 
 
 def _external_parts(model: onnx.ModelProto, path: Path, source: str, total: int) -> list[_Part]:
@@ -230,11 +250,7 @@ def _external_parts(model: onnx.ModelProto, path: Path, source: str, total: int)
                 f"{source}: expected external data beside the file, but {tensor.name!r} is in "
                 f"{location!r}, which leads out of its folder"
             )
-        if not file.is_file():
-            raise UnsupportedModelError(
-                f"{source}: its external data file {file} is missing ({tensor.name!r} is in it)"
-            )
-        size = file.stat().st_size
+        size = _size_of(file, tensor.name, source)
         try:
             offset = int(entry.get("offset", 0))
             length = int(entry.get("length", size - offset))

@@ -31,6 +31,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from PIL import Image
 from support.damage import damage_message, damaged_bytes, damaged_json
+from support.drawn_models import drawn_model
 from support.hostile_inputs import DRAWERS
 
 import onnxplain
@@ -42,7 +43,7 @@ from onnxplain.engine.commandline.terminal import log_to_stderr
 from onnxplain.graph_passes.methods import default_methods
 
 SECONDS, BYTES = 60, 4 * 2**30
-KINDS = ("model", "card", "image", "api", *DRAWERS)
+KINDS = ("model", "card", "image", "api", "drawn", *DRAWERS)
 _LARGEST = 2**20
 # What only a terminal's commands, or lines that are no complaint of ours, look like.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
@@ -240,7 +241,9 @@ def write_case(random: Random, kind: str, folder: Path) -> Callable[[], int | No
         drawn = Random(random.randrange(2**32))
         # There, and not here: the libraries that write tables have threads, which no fork takes.
         return lambda: cli.main(DRAWERS[kind](drawn, folder, str(model), pictures()))
-    if kind in ("model", "api"):
+    if kind == "drawn":
+        data = drawn_model(random)
+    elif kind in ("model", "api"):
         whole = classifiers()
         if kind == "api":
             whole = random.choice((whole, networks(), models()))
@@ -252,7 +255,7 @@ def write_case(random: Random, kind: str, folder: Path) -> Callable[[], int | No
         photo = damaged_bytes(random, photo)
     model.write_bytes(data)
     image.write_bytes(photo)
-    if kind == "api":
+    if kind in ("api", "drawn"):
         number = random.randrange(2**32)
         return lambda: by_python(number, str(model))
     if kind == "card" and random.random() < 0.3:

@@ -14,6 +14,8 @@ from pathlib import Path
 import fuzz_files
 import numpy as np
 import onnx
+import support.hostile_models
+import support.hostile_windows  # noqa: F401  (further files)
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
 from support.hostile_constants import BUILDERS, HUGE, hostile, parsed
 

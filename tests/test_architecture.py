@@ -82,7 +82,6 @@ HOMES = {
         "engine/inputs/decoding.py",
         "engine/inputs/image.py",
         "engine/inputs/jpeg.py",
-        "engine/photos.py",
         "engine/pictures/embedded.py",
         "engine/pictures/heatmap.py",
         "engine/pictures/lettering.py",

@@ -29,7 +29,13 @@ from ..inputs.image import (
     view_of,
 )
 from ..model import Model
-from ..pictures.captions import drawn_answer, drawn_score, drawn_target, subtitle_of
+from ..pictures.captions import (
+    drawn_answer,
+    drawn_score,
+    drawn_target,
+    evidence_text,
+    subtitle_of,
+)
 from ..pictures.heatmap import save_png
 from ..pictures.overlay import overlay
 from .items import Item
@@ -153,7 +159,7 @@ class Explaining:
                     ):
                         rows.append(row_of(one.record, one.attribution, self._question))
                         if decoded.view is not None:
-                            self._draw(decoded, one)
+                            self._draw(decoded, one, tensor)
             except OnnxplainError as error:
                 rows.append(failed_row(decoded.name, str(error), method))
             except MemoryError:
@@ -194,7 +200,7 @@ class Explaining:
                     for place, one in self._explainer.explained_together(names, tensor, targets):
                         rows[place].append(row_of(one.record, one.attribution, self._question))
                         if read[place].view is not None:
-                            self._draw(read[place], one)
+                            self._draw(read[place], one, tensor[place : place + 1])
         except (OnnxplainError, MemoryError):
             return [self(one) for one in decoded]
         found = {
@@ -202,9 +208,11 @@ class Explaining:
         }
         return [found.get(id(one)) or self(one) for one in decoded]
 
-    def _draw(self, decoded: Decoded, one: Explained) -> None:
+    def _draw(self, decoded: Decoded, one: Explained, tensor: np.ndarray) -> None:
         assert decoded.view is not None and self._folder is not None
-        attribution, record = one.attribution, one.record
+        attribution = one.attribution
+        evidence = self._explainer.checked_by_hiding(tensor, attribution, one.record)
+        record = {**one.record, "evidence": evidence}
         picture = overlay(
             decoded.view,
             attribution[0],
@@ -212,6 +220,7 @@ class Explaining:
             title=drawn_target(record),
             keep=drawn_score(record),
             answer=drawn_answer(record),
+            evidence=evidence_text(record),
             subtitle=subtitle_of(record, not attribution.any()),
             channel_axis=self._question.card.channel_axis - 1 if attribution.ndim == 4 else None,
         )

@@ -242,7 +242,9 @@ class _Job:
                 return
         try:
             for result in self._explainer.explain(path, step, targets):
-                result.record["evidence"] = self._explainer.checked_by_hiding(result)
+                result.record["evidence"] = self._explainer.checked_by_hiding(
+                    result.tensor, result.attribution, result.record
+                )
                 with phase("draw"):
                     write_result(
                         result,

@@ -204,12 +204,13 @@ class ImageExplainer:
                 shared=shared,
             )
 
-    def checked_by_hiding(self, result: Result) -> dict[str, Any] | None:
-        """What hiding the strongest places of a result's map does; see `evidence`."""
+    def checked_by_hiding(
+        self, tensor: np.ndarray, attribution: np.ndarray, record: dict[str, Any]
+    ) -> dict[str, Any] | None:
+        """What hiding the strongest places of a map does to its record's target; see `evidence`."""
         # All score alike: one of them does, so that one more session is enough.
         explainer = next(iter(self.explainers.values()))
-        axis = self.card.channel_axis
-        return checked_by_hiding(explainer, result.tensor, result.attribution, axis, result.record)
+        return checked_by_hiding(explainer, tensor, attribution, self.card.channel_axis, record)
 
     def explained(
         self,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..files.writing import to_json, writable_folder, write_whole
+from ..files.writing import to_json, utf8, writable_folder, write_whole
 from ..pictures.heatmap import save_png
 from ..pictures.panel import PanelRow, panel
 from ..pictures.panel_svg import panel_svg
@@ -48,7 +48,7 @@ def write_all(
         OSError: a file cannot be written.
     """
     directory = writable_folder(folder)
-    _write(directory / TABLE, table.encode())
+    _write(directory / TABLE, utf8(table))
     _write(directory / RECORDS, to_json(plain(records), indent=2) + b"\n")
     written = [TABLE, RECORDS, write_report(page, directory)]
     if not rows:
@@ -56,7 +56,7 @@ def write_all(
     for name, own in _panels(rows, names):
         figure = panel(own)
         write_whole(directory / f"{name}.png", lambda file, figure=figure: save_png(figure, file))
-        _write(directory / f"{name}.svg", panel_svg(own).encode())
+        _write(directory / f"{name}.svg", utf8(panel_svg(own)))
         written += [f"{name}.png", f"{name}.svg"]
     return written
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..files.writing import to_json, writable_folder, write_whole
+from ..files.writing import to_json, utf8, writable_folder, write_whole
 from ..pictures.curves_svg import drawn_curves
 from ..reporting.html import REPORT_FILE, write_report
 from .evaluation_page import evaluation_page
@@ -103,7 +103,7 @@ class Evaluation:
 
     def _save_curves(self, directory: Path) -> None:
         if self.curves:
-            drawn = drawn_curves(self.curves).encode()
+            drawn = utf8(drawn_curves(self.curves))
             write_whole(directory / CURVES_FILE, lambda file: file.write(drawn))
 
     def to_dict(self) -> dict[str, Any]:

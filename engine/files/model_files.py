@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError, EncodeError, Message
 
-from ... import InvalidInputError
+from ... import InvalidInputError, UnsupportedModelError
 from .writing import reason_of, sweep, write_whole
 
 Path_ = str | os.PathLike[str]
@@ -26,12 +26,27 @@ def write_model(model: onnx.ModelProto, file: Path_, source: Any) -> None:
 
     Raises:
         InvalidInputError: `file` is one that `source` consists of.
+        UnsupportedModelError: it would be too large for protobuf.
         OSError: it cannot be written.
     """
     refuse_own_files(file, source)
-    content = model.SerializeToString()
+    content = serialised(model)
     sweep(Path(os.path.realpath(file)).parent)
     write_whole(file, lambda stream: stream.write(content))
+
+
+def serialised(model: onnx.ModelProto) -> bytes:
+    """The bytes of a model.
+
+    Raises:
+        UnsupportedModelError: more than protobuf can write.
+    """
+    try:
+        return model.SerializeToString()
+    except (EncodeError, ValueError) as error:
+        raise UnsupportedModelError(
+            "the graph would have over 2 GiB with its weights (protobuf's limit)"
+        ) from error
 
 
 def refuse_own_files(file: Path_, source: Any, others: Sequence[Path_] = ()) -> None:

@@ -225,6 +225,11 @@ def writable_folder(folder: str | os.PathLike[str]) -> Path:
     return directory
 
 
+def utf8(text: str) -> bytes:
+    """A text for a file; what is no character (of a file's name that is no UTF-8) is an escape."""
+    return text.encode("utf-8", "backslashreplace")
+
+
 def to_json(value: Any, indent: int | None = None) -> bytes:
     """JSON as UTF-8; control characters, and a file name's bytes that are no text, are escapes."""
     return shown_json(json.dumps(value, indent=indent, ensure_ascii=False)).encode()

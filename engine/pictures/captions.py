@@ -94,11 +94,15 @@ def evidence_text(record: dict[str, Any]) -> str:
     )
     name = short_name(target_name(record))
     where = f"Hiding the strongest {100 * found['part']:.0f} %"
-    if is_chance and found["after"] < found["before"] / 2:
+    change = f"{name}: from {before} to {after}"
+    if found["after"] >= found["before"]:
+        return f"{where} of the photo does not lower {change}"
+    if not is_chance:
+        return f"{where} of the photo lowers {change}"
+    if found["after"] < found["before"] / 2:
         return f"{where} of the photo drops {name} from {before} to {after}"
-    less = found["after"] < found["before"]
-    much = "" if not is_chance or (less and found["after"] < 0.9 * found["before"]) else "hardly "
-    return f"{where} of the photo {much}changes {name}: from {before} to {after}"
+    much = "hardly lowers" if found["after"] > 0.9 * found["before"] else "lowers"
+    return f"{where} of the photo {much} {change}"
 
 
 def _answer(one: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...models.text import shown, shown_json
-from ..files.writing import write_whole
+from ..files.writing import utf8, write_whole
 from ..pictures.embedded import Draw, fitted, overlaid, photo, scale_bar
 from .page import Page, Shown
 from .words import cite_of, how_to_read, title_of
@@ -97,7 +97,7 @@ def _rendered(page: Page, pictures: Sequence[str] | None) -> bytes:
             svg=_inline,
         )
     )
-    return text.encode()
+    return utf8(text)
 
 
 def _inline(svg: str) -> Markup:

@@ -30,8 +30,16 @@ def blamed_on_file(model: Model | Callable[[], Model]) -> Iterator[None]:
     """
     try:
         yield
-    except (OnnxplainError, OSError, MemoryError):
+    except (OnnxplainError, OSError):
         raise
+    except MemoryError as error:
+        raise OnnxplainError(
+            "the model, or what was asked of it, takes more memory than there is"
+        ) from error
+    except RecursionError as error:
+        raise UnsupportedModelError(
+            "the model's operators follow one another further than can be looked through"
+        ) from error
     except Exception as error:
         problem = problem_in_runtime(load(model() if callable(model) else model))
         if problem is None:

@@ -21,6 +21,8 @@ import onnxruntime
 from ... import InvalidInputError, OnnxplainError, UnsupportedModelError
 from ...graph_passes.graph.limits import exceed, in_force
 from ...graph_passes.graph.names import bodies_of
+from ..files.model_files import serialised
+from .divisions import guarded, is_division
 from .locks import BUILDING
 from .memory import share_arena
 from .stopwatch import phase
@@ -84,7 +86,9 @@ class Session:
         if threads is not None:
             options.intra_op_num_threads = threads
         with phase("session"):
-            content = model.SerializeToString() if content is None else content
+            safe = guarded(model)
+            if content is None or safe is not model:
+                content = serialised(safe)
             self._session = _opened(content, options, providers, optimised)
         self.outputs = [value.name for value in self._session.get_outputs()]
         self.inputs = [value.name for value in self._session.get_inputs()]
@@ -229,6 +233,8 @@ def _opened(
     try:
         return onnxruntime.InferenceSession(content, options, providers=chosen)
     except Exception as error:
+        if is_division(str(error)):
+            raise _failed(error) from error
         raise UnsupportedModelError(
             f"ONNX Runtime {onnxruntime.__version__} cannot load the graph: {_one_line(error)}"
         ) from error
@@ -285,6 +291,11 @@ def _let_others_run(options: onnxruntime.SessionOptions) -> None:
 
 
 def _failed(error: Exception) -> OnnxplainError:
+    if is_division(str(error)):
+        return UnsupportedModelError(
+            "ONNX Runtime could not run the graph: it divides an integer by 0, or the least "
+            "integer by -1, which has no result"
+        )
     return OnnxplainError(f"ONNX Runtime could not run the graph: {_one_line(error)}")
 
 
@@ -306,7 +317,7 @@ def open_session(
     if threads is not None and (not isinstance(threads, int) or threads < 1):
         raise InvalidInputError(f"threads must be a whole number of at least 1, got {threads!r}")
     chosen = resolve_providers(providers)
-    content = model.SerializeToString()
+    content = serialised(model)
     key = (hashlib.sha256(content).digest(), tuple(chosen), threads)
     with BUILDING:
         if key not in _cache:

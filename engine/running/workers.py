@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from ...graph_passes.graph.limits import in_force, within
 from .session import CPU, resolve_providers
 
 T = TypeVar("T")
@@ -43,17 +44,23 @@ def shared_out(
 def side_by_side(jobs: Iterable[Callable[[], T]], at_once: int) -> Iterator[T]:
     """What jobs return, in their order; at most twice as many are begun as go at once.
 
-    With one at a time they run in the caller's thread. Where the caller stops, those that are not
-    begun are not done.
+    Each is held to the limits in force here. With one at a time they run in the caller's thread.
+    Where the caller stops, those that are not begun are not done.
     """
     if at_once == 1:
         yield from (job() for job in jobs)
         return
-    pool = ThreadPoolExecutor(at_once)
+    # A thread begins with limits of its own: the defaults.
+    limits, pool = in_force(), ThreadPoolExecutor(at_once)
+
+    def held(job: Callable[[], T]) -> T:
+        with within(limits):
+            return job()
+
     waiting: deque[Future[T]] = deque()
     try:
         for job in jobs:
-            waiting.append(pool.submit(job))
+            waiting.append(pool.submit(held, job))
             if len(waiting) >= 2 * at_once:
                 yield waiting.popleft().result()
         while waiting:

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import onnx
+import onnx_graphsurgeon as gs
 from onnx import helper, shape_inference
+from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
+
+from .names import bodies_of
+from .tensors import is_constant, numpy_type, onnx_type
 
 # Elements of what is a size, an index or a bound rather than a weight, at the most.
 _FEW = 1024
@@ -35,3 +42,47 @@ def inferred(model: onnx.ModelProto) -> onnx.GraphProto:
             kind = helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
             graph.input.append(kind)
     return shape_inference.infer_shapes(light, data_prop=True).graph
+
+
+def sizes_at(
+    graph: gs.Graph, given: Mapping[str, Sequence[int]]
+) -> Iterator[tuple[str, list[int], Any]]:
+    """(name, shape, type) of what a graph computes where its inputs have these shapes.
+
+    Subgraphs count as well. Shapes that values decide are left out.
+
+    Args:
+        graph: stays as it is.
+        given: the shape of each input.
+    """
+    model = onnx.ModelProto(ir_version=10)
+    light = model.graph
+    light.name = "sizes"
+    domains = {"": graph.opset}
+    domains |= {domain.domain: domain.version for domain in graph.import_domains or []}
+    for tensor in graph.inputs:
+        kind = onnx_type(tensor.dtype)
+        light.input.append(helper.make_tensor_value_info(tensor.name, kind, given[tensor.name]))
+    for tensor in graph.tensors().values():
+        if not is_constant(tensor):
+            continue
+        if math.prod(tensor.shape) <= _FEW:
+            light.initializer.append(OnnxExporter.export_tensor_proto(tensor))
+        else:
+            light.input.append(OnnxExporter.export_value_info_proto(tensor, False))
+    for node in graph.nodes:
+        light.node.append(OnnxExporter.export_node(node))
+        domains.setdefault(node.domain or "", 1)
+    model.opset_import.extend(helper.make_opsetid(*domain) for domain in domains.items())
+    yield from _known(shape_inference.infer_shapes(model, data_prop=True).graph)
+
+
+def _known(graph: onnx.GraphProto) -> Iterator[tuple[str, list[int], Any]]:
+    for value in graph.value_info:
+        kind = value.type.tensor_type
+        if kind.HasField("shape") and kind.elem_type:
+            shape = [dim.dim_value if dim.HasField("dim_value") else 1 for dim in kind.shape.dim]
+            yield value.name, shape, numpy_type(kind.elem_type)
+    for node in graph.node:
+        for body in bodies_of(node):
+            yield from _known(body)

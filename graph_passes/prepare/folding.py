@@ -19,21 +19,15 @@ from onnx import helper, shape_inference
 from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
 
 from ... import UnsupportedModelError
+from ..graph.evaluated import FOLDED, OF_VALUES, most_made, work_of
 from ..graph.limits import CONSTANTS_PER_BYTE, bytes_of, hold
 from ..graph.names import RESERVED
 from ..graph.ordering import prune, sort_nodes
 from ..graph.tensors import is_constant, operator_name
-from .training import RANDOM
+from .declared import longest_string
 
-# Operators that stay: quantisers, which rules must see, loops, which may never end, and what is no
-# tensor.
-_NOT_FOLDED = {
-    *("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"),
-    *RANDOM,
-    "SequenceEmpty",
-}
-# No more elements come out than (some few times) go in, though how many depends on values.
-_DATA_DEPENDENT = {"NonZero", "Unique", "Compress", "NonMaxSuppression"}
+# Integers are divided once they are known: ONNX Runtime dies of some.
+_DIVIDING = {"Div", "Mod"}
 # Values of so few elements are handed to shape inference, which may read a size from them.
 _FEW = 64
 # Sizes that depend on folded sizes that depend on folded sizes ...
@@ -48,11 +42,13 @@ class Budget:
 
     Attributes:
         weights: bytes of the file, which add to the limits.
+        string: bytes of one string, at the most: of the longest in the file.
         spent: bytes of the constants computed so far.
         work: multiplications that they took.
     """
 
     weights: int
+    string: int = 64
     spent: int = 0
     work: int = 0
 
@@ -60,6 +56,16 @@ class Budget:
     def extra(self) -> int:
         """Bytes that the file's own size adds to the limits on constants."""
         return CONSTANTS_PER_BYTE * self.weights
+
+    def take(self, what: str, size: int) -> None:
+        """Write down a constant of that many bytes.
+
+        Raises:
+            UnsupportedModelError: more than the limits allow.
+        """
+        hold("constant_bytes", f"bytes of {what}", size, self.extra)
+        self.spent += size
+        hold("constants_bytes", f"bytes of constants up to {what}", self.spent, self.extra)
 
     def spend(self, node: gs.Node, shapes: _Shapes) -> None:
         """Write down what a node will cost.
@@ -69,9 +75,7 @@ class Budget:
         """
         what = f"{node.op} (node {node.name or node.outputs[0].name!r})"
         size = sum(bytes_of(*shapes[t.name]) for t in node.outputs if t.name)
-        hold("constant_bytes", f"bytes of the constant that {what} makes", size, self.extra)
-        self.spent += size
-        hold("constants_bytes", f"bytes of constants up to {what}", self.spent, self.extra)
+        self.take(f"the constant that {what} makes", size)
         self.work += _work(node, shapes)
         hold("constant_work", f"multiplications for constants up to {what}", self.work)
 
@@ -87,7 +91,7 @@ def budget() -> Budget:
 @contextmanager
 def spending(model: onnx.ModelProto) -> Iterator[None]:
     """Folding inside draws on one budget, of a model with its weights inside."""
-    before = _budget.set(Budget(model.ByteSize()))
+    before = _budget.set(Budget(model.ByteSize(), 32 + longest_string(model)))
     try:
         yield
     finally:
@@ -148,7 +152,7 @@ def foldable(graph: gs.Graph, skipped: Collection[int] = ()) -> list[gs.Node]:
     computed: set[int] = set()
     nodes = []
     for node in graph.nodes:
-        if node.op in _NOT_FOLDED or not node.outputs or id(node) in skipped:
+        if operator_name(node) not in FOLDED or not node.outputs or id(node) in skipped:
             continue
         inputs = [t for t in node.inputs if not t.is_empty()]
         if not all(is_constant(t) or id(t) in computed for t in inputs):
@@ -170,12 +174,17 @@ def _affordable(graph: gs.Graph, nodes: Sequence[gs.Node], budget: Budget) -> li
         if not all(id(t) in known for t in inputs):
             continue
         outputs = [t for t in node.outputs if t.name]
+        if node.op in _DIVIDING:
+            if not all(map(is_constant, inputs)):
+                continue
+            check_division(node)
         if all(t.name in shapes for t in outputs):
             budget.spend(node, shapes)
-        elif not (node.op in _DATA_DEPENDENT and all(map(is_constant, inputs))):
+        elif not (node.op in OF_VALUES and all(map(is_constant, inputs))):
             continue
         else:
-            shapes.update({t.name: ((8 * _most(inputs),), np.dtype(np.int64)) for t in outputs})
+            most = most_made([t.shape for t in inputs])
+            shapes.update({t.name: ((most,), np.dtype(np.int64)) for t in outputs})
             budget.spend(node, shapes)
             ready.append(node)
             continue
@@ -184,8 +193,23 @@ def _affordable(graph: gs.Graph, nodes: Sequence[gs.Node], budget: Budget) -> li
     return ready
 
 
-def _most(tensors: Sequence[gs.Tensor]) -> int:
-    return sum(math.prod(t.shape) for t in tensors)
+def check_division(node: gs.Node) -> None:
+    """Refuse integers divided by 0, or the least of them by -1: ONNX Runtime dies of both.
+
+    Raises:
+        UnsupportedModelError: naming the node.
+    """
+    a, b = (np.asarray(tensor.values) for tensor in node.inputs)
+    if b.dtype.kind not in "iu" or not a.size or not b.size:
+        return
+    least = (a == np.iinfo(a.dtype).min) if a.dtype.kind == "i" else np.zeros(1, bool)
+    over = bool(least.any()) and bool(np.any(b == -1)) if b.dtype.kind == "i" else False
+    if np.any(b == 0) or over:
+        by = "0" if np.any(b == 0) else "-1 of the least number"
+        raise UnsupportedModelError(
+            f"{node.op} (node {node.name or node.outputs[0].name!r}): a division of integers by "
+            f"{by}, which has no result"
+        )
 
 
 def _inferred(graph: gs.Graph, nodes: Sequence[gs.Node]) -> _Shapes:
@@ -226,18 +250,7 @@ def _work(node: gs.Node, shapes: _Shapes) -> int:
     """Multiplications that a node takes, about."""
     inputs = [shapes[t.name][0] for t in node.inputs if t.name in shapes]
     made = sum(math.prod(shapes[t.name][0]) for t in node.outputs if t.name)
-    kind = operator_name(node)
-    if kind in ("MatMul", "Gemm") and inputs[0]:
-        return made * max(inputs[0])
-    if kind == "Conv":
-        return made * math.prod(inputs[1][1:])
-    if kind == "ConvTranspose":
-        return math.prod(inputs[0]) * math.prod(inputs[1][1:])
-    if "kernel_shape" in node.attrs:
-        return made * math.prod(node.attrs["kernel_shape"])
-    if kind in ("Einsum", "RNN", "LSTM", "GRU", "DFT", "STFT", "Det", "NonMaxSuppression"):
-        return math.prod(max(math.prod(shape), 1) for shape in inputs[:2])
-    return made
+    return work_of(node.op, node.attrs, inputs, made)
 
 
 def _evaluate(graph: gs.Graph, nodes: list[gs.Node], skipped: set[int]) -> None:

@@ -36,6 +36,7 @@ from .fuse_softmax import fuse_softmax
 from .optionals import without_optionals
 from .passes import Pass, run_passes
 from .reading import (
+    check_types,
     constants_to_initializers,
     convert_opset,
     imported,
@@ -109,6 +110,8 @@ def prepare(model: onnx.ModelProto, *, checked: bool = False) -> gs.Graph:
     census(model)
     with spending(model):
         copy = run_passes(with_honest_shapes(model), OF_THE_FILE, checked)
-        graph = run_passes(imported(copy), OF_THE_GRAPH, checked)
+        graph = imported(copy)
+        check_types(graph, model)
+        graph = run_passes(graph, OF_THE_GRAPH, checked)
     hold("nodes", "the model's nodes, loops and decompositions written out", len(graph.nodes))
     return graph

@@ -9,6 +9,7 @@ from onnx import TensorProto, helper, inliner, numpy_helper, version_converter
 
 from ... import UnsupportedModelError
 from ..graph.names import own_dim
+from ..graph.tensors import onnx_type
 from .old_resizing import hide_old_resizing
 from .shapes import with_shapes
 
@@ -18,6 +19,24 @@ CANONICAL_OPSET = 21
 def imported(model: onnx.ModelProto) -> gs.Graph:
     """The model as a graph with every shape and type that ONNX's inference can tell."""
     return gs.import_onnx(with_shapes(model))
+
+
+def check_types(graph: gs.Graph, model: onnx.ModelProto) -> None:
+    """Refuse a file that gives a tensor another type than its node makes.
+
+    Raises:
+        UnsupportedModelError: as ONNX Runtime does, naming the tensor.
+    """
+    tensors = graph.tensors()
+    for value in model.graph.value_info:
+        said, tensor = value.type.tensor_type.elem_type, tensors.get(value.name)
+        if said and tensor is not None and tensor.dtype is not None:
+            made = onnx_type(tensor.dtype)
+            if made and made != said:
+                names = [TensorProto.DataType.Name(kind).lower() for kind in (made, said)]
+                raise UnsupportedModelError(
+                    f"tensor {value.name!r} is of type {names[0]}, and the file says {names[1]}"
+                )
 
 
 def inline_functions(model: onnx.ModelProto) -> onnx.ModelProto | None:

@@ -9,8 +9,8 @@ import onnx
 from onnx import numpy_helper
 
 from ... import UnsupportedModelError
-from ..graph.limits import hold
 from ..graph.names import bodies_of
+from .folding import budget
 
 
 def without_sparse(model: onnx.ModelProto) -> onnx.ModelProto | None:
@@ -45,7 +45,7 @@ def dense(sparse: onnx.SparseTensorProto, name: str) -> onnx.TensorProto:
     """The tensor with zeros wherever it says nothing; indices are flat, or one row for each."""
     values, shape = numpy_helper.to_array(sparse.values), tuple(sparse.dims)
     size = int(np.prod([int(d) for d in shape], dtype=object)) * values.itemsize
-    hold("constant_bytes", f"bytes of the sparse tensor {name!r}", size)
+    budget().take(f"the sparse tensor {name!r}", size)
     indices: np.ndarray | None = numpy_helper.to_array(sparse.indices)
     assert indices is not None
     if indices.ndim == 2:

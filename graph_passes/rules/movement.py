@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import numpy as np
@@ -14,6 +15,8 @@ from .pooling import scatter_to_positions
 from .registry import Family, Trait, give, gradient
 
 linear = partial(gradient, family=Family.LINEAR)
+# Positions that are written into a graph, 8 bytes each; more of them are counted when it runs.
+_MOST_POSITIONS = 2**22
 
 
 @linear("Reshape", "Flatten", "Squeeze", "Unsqueeze", traits=Trait.MOVES | Trait.KEEPS_SIGN)
@@ -91,8 +94,8 @@ def selection(op: Emitter, node: NodeView, dy: Term) -> Term:
     Which element became which is read off the operator itself, by running it on x's positions.
     """
     x = node.x
-    if is_static(x.shape):
-        positions = op.constant(np.arange(int(np.prod(x.shape)), dtype=np.int64).reshape(x.shape))
+    if is_static(x.shape) and math.prod(x.shape) <= _MOST_POSITIONS:
+        positions = op.constant(np.arange(math.prod(x.shape), dtype=np.int64).reshape(x.shape))
     else:
         count = op.Size(x)
         positions = op.Reshape(op.Range(np.int64(0), count, np.int64(1)), op.shape(x))

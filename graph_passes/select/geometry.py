@@ -119,6 +119,8 @@ def _behind(node: gs.Node, axes: dict[str, Axes]) -> list[Axes]:
         return []
     if node.op in _DOUBTFUL and _is_placed(given[0]):
         raise _DoubtError(f"{_named(node)} moves the picture's elements")
+    if any(max(t.shape or [0]) > 2**22 for t in node.outputs if is_static(t.shape)):
+        return []  # nobody looks at where the elements of longer axes lie
     rule = _RULES.get(node.op)
     if rule is not None:
         return rule(node, given)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import onnx_graphsurgeon as gs
 
@@ -77,6 +77,7 @@ def choose_output(
             f"no float output depends on the input {named} through differentiable "
             f"operators; the model's outputs: {found}"
         )
+    reached = [t for t in reached if 0 not in (t.shape or ())] or _refused_as_empty(reached[0])
     if len(reached) == 1:
         return Chosen(reached[0], ())
     depths = _depths(graph, starts)
@@ -94,6 +95,12 @@ def choose_output(
         if c.logits.name != best.logits.name
     )
     return Chosen(best.output, others)
+
+
+def _refused_as_empty(output: gs.Variable) -> NoReturn:
+    raise UnsupportedModelError(
+        f"output {output.name!r} {describe(output.shape)} holds no numbers, and so no score"
+    )
 
 
 def _candidate(

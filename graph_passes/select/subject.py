@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -92,6 +92,7 @@ class Subject:
         coupled: why a row's score depends on other rows too, or may; None: it does not.
         rows: for each of the model's outputs where its rows are.
         others: outputs that could be meant as well where none was named, in words.
+        sized: shapes of inputs at which all tensors were counted, and are few enough.
     """
 
     graph: gs.Graph
@@ -106,6 +107,7 @@ class Subject:
     coupled: Lost | None
     rows: dict[str, Rows]
     others: tuple[str, ...] = ()
+    sized: set[Any] = field(default_factory=set, compare=False)
 
     def copy(self) -> Subject:
         """The same in a copy of the graph, which passes may change."""

@@ -6,6 +6,7 @@ sweep over the nodes computes the arithmetic of shapes, and infers each output's
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -15,14 +16,18 @@ import onnx_graphsurgeon as gs
 from onnx import defs, shape_inference
 
 from ..graph.dims import is_static
+from ..graph.evaluated import OF_VALUES, SHAPE_ARITHMETIC, indices_fit
 from ..graph.ordering import prune
-from ..graph.tensors import is_constant, is_float, onnx_type
+from ..graph.tensors import is_constant, is_float, onnx_type, operator_name
 from .subject import Subject
 
 # What a symbolic axis stands for: of pictures, of volumes' depth, of sound, of rows of tokens.
 _PICTURE, _DEPTH, _SOUND, _TOKENS = 224, 32, 4000, 32
-# Constants up to this size may belong to the arithmetic of shapes.
-_SMALL = 4096
+# Constants up to this size may belong to the arithmetic of shapes; what one operator makes of them
+# has at most so many elements, and all of it together.
+_SMALL, _MOST, _MOST_IN_ALL = 4096, 2**20, 2**24
+# NonZero makes an index for each axis.
+_MOST_RANK = 64
 # The arithmetic that exporters write most, a hundred times faster than ONNX's reference does it.
 _ARITHMETIC: dict[str, Callable[..., Any]] = {
     "Add": np.add,
@@ -61,11 +66,13 @@ def typical_graph(subject: Subject, batch: int) -> gs.Graph:
                 dim if isinstance(dim, int) else sizes.setdefault(dim, size)
                 for dim, size in zip(tensor.shape, given, strict=True)
             ]
+    left = _MOST_IN_ALL
     for node in graph.nodes:
-        values = _computed(node, graph.opset)
+        values = _computed(node, graph.opset, min(_MOST, left))
         if values is None:
             _infer(node, graph.opset)
             continue
+        left -= sum(value.size for value in values)
         outputs = list(node.outputs)
         node.outputs.clear()
         for output, value in zip(outputs, values, strict=False):
@@ -82,9 +89,14 @@ def _typical(tensor: gs.Variable, axis: int, batch: int) -> int:
     return _SOUND if is_float(tensor) else _TOKENS
 
 
-def _computed(node: gs.Node, opset: int) -> list[np.ndarray] | None:
-    """What the node makes of constants; None where it depends on more, or on too much."""
+def _computed(node: gs.Node, opset: int, most: int) -> list[np.ndarray] | None:
+    """What the node makes of constants; None where it depends on more, or on too much.
+
+    Only operators on a list, and only what has at most `most` elements, as is known before.
+    """
     shape = node.inputs[0].shape if node.inputs else None
+    if operator_name(node) not in SHAPE_ARITHMETIC:
+        return None
     if node.op in ("Shape", "Size") and shape is not None and is_static(shape):
         part = list(shape)[node.attrs.get("start", 0) : node.attrs.get("end")]
         return [np.asarray(part if node.op == "Shape" else np.prod(shape), np.int64)]
@@ -92,14 +104,36 @@ def _computed(node: gs.Node, opset: int) -> list[np.ndarray] | None:
     small = all(is_constant(t) and np.prod(t.shape) <= _SMALL for t in present)
     if not present or not small or any(isinstance(v, gs.Graph) for v in node.attrs.values()):
         return None
+    if any(np.asarray(tensor.values).dtype.kind not in "biuf" for tensor in present):
+        return None
     values = [tensor.values if tensor.name else None for tensor in node.inputs]
     try:
+        if _most_made(node, present, opset) > most or not indices_fit(node.op, values):
+            return None
         if node.op in _ARITHMETIC:
-            return [np.asarray(_ARITHMETIC[node.op](*values, **node.attrs))]
-        return _by_reference(node, values, opset)
+            made = [np.asarray(_ARITHMETIC[node.op](*values, **node.attrs))]
+        else:
+            made = _by_reference(node, values, opset)
+        # A Cast makes strings, too.
+        return made if all(value.dtype.kind in "biuf" for value in made) else None
     except Exception:
         # Only its shape is missed then, and what stands behind it has no known places.
         return None
+
+
+def _most_made(node: gs.Node, present: list[gs.Tensor], opset: int) -> float:
+    """Elements that the node makes of these operands, at the most; infinity where nobody knows."""
+    sizes = [math.prod(t.shape) for t in present]
+    if node.op in ("Add", "Sub", "Mul"):
+        return math.prod(np.broadcast_shapes(*(tuple(t.shape) for t in present)))
+    if node.op == "Gather":
+        return math.prod(sizes)
+    if node.op in _ARITHMETIC or node.op in OF_VALUES:
+        return sum(sizes) * (1 if node.op in _ARITHMETIC else _MOST_RANK)
+    _infer(node, opset)
+    shapes = [t.shape for t in node.outputs if t.name]
+    known = all(shape is not None and is_static(shape) for shape in shapes)
+    return sum(math.prod(shape) for shape in shapes) if known else math.inf
 
 
 def _by_reference(node: gs.Node, values: list[np.ndarray | None], opset: int) -> list[np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -9,11 +10,12 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from ...graph.dims import is_static
+from ...graph.evaluated import indices_fit
 from ...graph.subscripts import subscripts, unused_letters
 from ...graph.tensors import is_constant, operator_name
 from ...rules.registry import ZERO_DERIVATIVE, Family, Trait, gradient_entry, has
 from . import moves
-from .positions import MOST, Grids, Places, compressed, nowhere
+from .positions import Grids, Places, compressed, nowhere
 from .readings import (
     Operands,
     Reading,
@@ -41,6 +43,10 @@ def places_behind(grids: Grids, node: gs.Node, operands: Operands) -> Readings:
     except (ValueError, IndexError):
         # What is moved how is only known at run time, or the file's own arithmetic of shapes fails
         # at the sizes that were put in for its symbols.
+        return unknown
+    read = {id(places.ids) for readings in operands for places in readings}
+    new = {id(r.places.ids): r.places.ids.size for readings in made for r in readings}
+    if not grids.remember(sum(size for key, size in new.items() if key not in read)):
         return unknown
     fitting = [
         [r for r in readings if list(r.places.shape) == list(output.shape or [])]
@@ -203,14 +209,15 @@ def _sliced(grids: Grids, node: gs.Node, operands: Operands) -> Readings:
     axes = np.arange(len(starts)) if axes is None else axes
     steps = np.ones(len(starts), np.int64) if steps is None else steps
 
-    def move(places: Places) -> Places:
+    def move(places: Places) -> Places | None:
+        moved: Places | None = places
         for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
             size = shape[axis]
             # A negative step goes on to before the first element, which no negative end can say.
             stop = None if step < 0 and end < -size else int(end)
             every = np.arange(size)[int(start) : stop : int(step)]
-            places = moves.taken(places, int(axis) % len(shape), every)
-        return places
+            moved = moved and moves.taken(moved, int(axis) % len(shape), every)
+        return moved
 
     return [each_reading(operands, move)]
 
@@ -244,7 +251,8 @@ def _concatenated(grids: Grids, node: gs.Node, operands: Operands) -> Readings:
         return [[]]
     axis = node.attrs["axis"] % len(node.inputs[0].shape)
     sources = tuple(Source(k, 0, True) for k in range(len(operands)))
-    return [[Reading(moves.joined([readings[0] for readings in operands], axis), sources)]]
+    places = moves.joined([readings[0] for readings in operands], axis)
+    return [[] if places is None else [Reading(places, sources)]]
 
 
 def _padded(grids: Grids, node: gs.Node, operands: Operands) -> Readings:
@@ -275,7 +283,10 @@ def _by_reference(grids: Grids, node: gs.Node, operands: Operands) -> Readings:
     moved = [0, 2] if node.op in ("ScatterElements", "ScatterND") else [0]
     if node.attrs.get("reduction", "none") not in ("none", b"none"):
         return [[]]
-    if any(len(operands[k]) != 1 or np.prod(node.inputs[k].shape) > MOST for k in moved):
+    if any(len(operands[k]) != 1 for k in moved):
+        return [[]]
+    sizes = (math.prod(t.shape) for t in (*node.inputs, *node.outputs) if t.name)
+    if not grids.afford(sum(sizes)):
         return [[]]
     feeds = {}
     for k, tensor in enumerate(node.inputs):
@@ -283,6 +294,8 @@ def _by_reference(grids: Grids, node: gs.Node, operands: Operands) -> Readings:
             feeds[f"x{k}"] = np.broadcast_to(operands[k][0].ids, tensor.shape).copy()
         elif (value := constant_operand(node, k)) is not None:
             feeds[f"x{k}"] = value
+    if not indices_fit(node.op, [*feeds.values()]):
+        return [[]]
     (ids,) = ReferenceEvaluator(_alone(node, feeds)).run(None, feeds)
     ids = compressed(np.asarray(ids), range(np.ndim(ids)))
     sources = tuple(Source(k, 0, True) for k in moved)

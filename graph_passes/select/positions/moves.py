@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,7 +22,7 @@ def reshaped(places: Places, shape: Sequence[int]) -> Places | None:
             spread[axis] = places.shape[axis]
         changed += range(len(target), len(target) + len(after))
         target += [shape[axis] for axis in after]
-    if np.prod(spread) > MOST:
+    if math.prod(spread) > MOST:
         return None
     ids = np.broadcast_to(ids, spread).reshape(target)
     return Places(compressed(ids, changed), tuple(shape))
@@ -56,22 +57,26 @@ def transposed(places: Places, perm: Sequence[int]) -> Places:
     return Places(places.ids.transpose(perm), tuple(places.shape[axis] for axis in perm))
 
 
-def taken(places: Places, axis: int, indices: np.ndarray) -> Places:
-    """Places after those at `indices` (of any rank) were taken along an axis."""
+def taken(places: Places, axis: int, indices: np.ndarray) -> Places | None:
+    """Places after those at `indices` (of any rank) were taken along an axis; or None."""
     shape = (*places.shape[:axis], *indices.shape, *places.shape[axis + 1 :])
     if places.ids.shape[axis] == 1:
         ids = places.ids.take(np.zeros([1] * indices.ndim, np.int64), axis)
         return Places(ids, shape)
+    if places.ids.size // max(places.ids.shape[axis], 1) * indices.size > MOST:
+        return None
     ids = places.ids.take(indices, axis)
     return Places(compressed(ids, range(axis, axis + indices.ndim)), shape)
 
 
-def joined(parts: Sequence[Places], axis: int) -> Places:
-    """Places of a Concat."""
+def joined(parts: Sequence[Places], axis: int) -> Places | None:
+    """Places of a Concat; None where they are too many."""
     sizes = [part.shape[axis] for part in parts]
     shape = list(parts[0].shape)
     shape[axis] = sum(sizes)
     wide = np.broadcast_shapes(*(np.delete(part.ids.shape, axis) for part in parts))
+    if math.prod(wide) * sum(sizes) > MOST:
+        return None
     spread = [
         np.broadcast_to(part.ids, (*wide[:axis], size, *wide[axis:]))
         for part, size in zip(parts, sizes, strict=True)
@@ -80,12 +85,15 @@ def joined(parts: Sequence[Places], axis: int) -> Places:
     return Places(compressed(ids, range(ids.ndim)), tuple(shape))
 
 
-def padded(places: Places, amounts: Sequence[tuple[int, int]]) -> Places:
+def padded(places: Places, amounts: Sequence[tuple[int, int]]) -> Places | None:
     """Places with borders that stand for none (before, behind each axis; negative ones crop)."""
     ids = places.ids
     shape = tuple(n + a + b for n, (a, b) in zip(places.shape, amounts, strict=True))
     if not places.anywhere:
         return Places(ids, shape)
+    wide = [n if a or b else m for m, n, (a, b) in zip(ids.shape, shape, amounts, strict=True)]
+    if math.prod(wide) > MOST:
+        return None
     for axis, (before, behind) in enumerate(amounts):
         if not (before or behind):
             continue
@@ -98,9 +106,11 @@ def padded(places: Places, amounts: Sequence[tuple[int, int]]) -> Places:
     return Places(compressed(ids, range(ids.ndim)), shape)
 
 
-def repeated(places: Places, repeats: Sequence[int]) -> Places:
-    """Places of a Tile."""
+def repeated(places: Places, repeats: Sequence[int]) -> Places | None:
+    """Places of a Tile; None where they are too many."""
     times = [1 if size == 1 else n for size, n in zip(places.ids.shape, repeats, strict=True)]
+    if places.ids.size * math.prod(times) > MOST:
+        return None
     shape = tuple(size * n for size, n in zip(places.shape, repeats, strict=True))
     return Places(np.tile(places.ids, times), shape)
 

@@ -9,6 +9,7 @@ do not, the tensor's places are unknown.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -20,6 +21,10 @@ _GRID_BITS = 40
 _WITHIN = (1 << _GRID_BITS) - 1
 # Beyond this many numbers the places of a tensor are not worth their memory.
 MOST = 1 << 24
+# What ONNX's reference implementation moves, element by element in Python, in all of a graph.
+_MOST_BY_REFERENCE = 1 << 23
+# The places of all tensors of a graph.
+_MOST_IN_ALL = 1 << 26
 
 
 class Grid(NamedTuple):
@@ -37,7 +42,7 @@ class Grid(NamedTuple):
     @property
     def number(self) -> int:
         """How many places it has."""
-        return int(np.prod(self.sizes))
+        return math.prod(self.sizes)
 
 
 class Places(NamedTuple):
@@ -98,6 +103,21 @@ class Grids:
         self.batch = batch
         self._grids: list[Grid] = []
         self._kept: dict[tuple, tuple[np.ndarray, np.ndarray | None]] = {}
+        self._left, self._room = _MOST_BY_REFERENCE, _MOST_IN_ALL
+
+    def remember(self, numbers: int) -> bool:
+        """Whether there is room for so many further ids; then they count as there."""
+        if numbers > self._room:
+            return False
+        self._room -= numbers
+        return True
+
+    def afford(self, elements: int) -> bool:
+        """Whether so many elements may still be moved one by one; then they count as moved."""
+        if elements > self._left:
+            return False
+        self._left -= elements
+        return True
 
     def ids(self, grid: Grid, row: np.ndarray, along: Sequence[np.ndarray]) -> np.ndarray:
         """The ids of coordinates in a grid (arrays that broadcast); NOWHERE in a grid of one."""
@@ -111,7 +131,7 @@ class Grids:
 
     def fresh(self, shape: Sequence[int], axes: Sequence[int], of_input: bool) -> Places | None:
         """Places of a tensor whose batch is axis 0: a grid of its own along `axes`."""
-        if shape[0] != self.batch or np.prod([shape[a] for a in axes]) * shape[0] > MOST:
+        if shape[0] != self.batch or math.prod(shape[a] for a in axes) * shape[0] > MOST:
             return None
         sizes = tuple(shape[axis] for axis in axes)
 

@@ -128,10 +128,11 @@ def test_explain_prints_a_line_for_each_picture(command, tmp_path, model, seven)
     status, out, err = command("explain", model, seven, "-o", tmp_path / "out")
     assert (status, err) == (0, "")
     lines = out.splitlines()
-    assert lines[0].startswith("seven.png: seven, score 5.")
-    assert [line.split()[0] for line in lines[1:4]] == list(METHODS)
-    assert "complete to" in lines[2] and "map good to" in lines[2]
-    assert str(tmp_path / "out") in lines[4]
+    assert lines[0].startswith("seven.png: seven 91 % · three 4 % · two 2 % (softmax), score 5.")
+    assert [line.split()[0] for line in lines[1:7:2]] == list(METHODS)
+    assert all(line.strip().startswith("Hiding the strongest") for line in lines[2:7:2])
+    assert "complete to" in lines[3] and "map good to" in lines[3]
+    assert str(tmp_path / "out") in lines[7]
 
 
 def test_profile_says_where_the_time_went(command, tmp_path, model, seven):

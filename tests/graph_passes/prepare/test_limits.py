@@ -15,6 +15,7 @@ import hostile
 import numpy as np
 import onnx
 import pytest
+from support import hostile_models
 from support.digits import write_model, write_photo
 from support.folders import ROOT
 
@@ -29,6 +30,7 @@ HARMLESS = {
     *("a_long_name", "half_a_million_integers", "deep_message", "function_that_calls_itself"),
     *("loop_as_long_as_the_input_says", "nested_loops", "power_of_shapes", "doubled_sixty_times"),
     *("ten_thousand_initializers", "ranged_integers", "einsum"),
+    *hostile_models.HARMLESS,
 }
 
 
