@@ -97,7 +97,9 @@ def test_the_tour(tmp_path: Path, monkeypatch) -> None:
     assert all((one._repr_png_() or b"").startswith(b"\x89PNG") for one in pictures)
 
 
-@pytest.mark.parametrize("name", ["Dockerfile", "workflows/ci.yml", "workflows/release.yml", "SECURITY.md"])
+@pytest.mark.parametrize(
+    "name", ["Dockerfile", "SECURITY.md", "workflows/ci.yml", "workflows/release.yml"]
+)
 def test_what_a_project_needs_is_there(name: str) -> None:
     assert (ROOT / ".github" / name).is_file()
 

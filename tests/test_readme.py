@@ -8,7 +8,6 @@ import json
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -17,7 +16,7 @@ import pytest
 from support.folders import ROOT
 
 import onnxplain
-from onnxplain.cli import main
+from onnxplain.cli import cli
 from onnxplain.models.own_card import PRESETS
 from onnxplain.models.shipped import demo_model
 
@@ -33,7 +32,7 @@ def blocks(path: Path, mark: str = "") -> list[str]:
     return re.findall(mark + r"```python\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)
 
 
-def tested(path: Path) -> list[str]:
+def run_here(path: Path) -> list[str]:
     """The Python in a page that runs with nothing but what the tests have."""
     return blocks(path, r"<!-- tested -->\n")
 
@@ -55,15 +54,19 @@ def test_python_runs(tmp_path):
     assert (tmp_path / "espresso.png").is_file()
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if tested(p)], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [p for p in PAGES if run_here(p)], ids=lambda page: page.name)
 def test_the_pages_python_runs(page, tmp_path):
-    said = ran("\n".join(tested(page)), tmp_path)
-    told = re.findall(r"print\([^\n]*\)  # (\[\[.*\]\])$", "\n".join(tested(page)), re.MULTILINE)
+    said = ran("\n".join(run_here(page)), tmp_path)
+    told = re.findall(r"print\([^\n]*\)  # (\[\[.*\]\])$", "\n".join(run_here(page)), re.MULTILINE)
     assert all(numbers in said for numbers in told)
 
 
 def test_the_pages_that_run_are_known():
-    assert [page.name for page in PAGES if tested(page)] == ["cards.md", "export.md", "recipes.md"]
+    assert [page.name for page in PAGES if run_here(page)] == [
+        "cards.md",
+        "export.md",
+        "recipes.md",
+    ]
 
 
 @pytest.mark.parametrize("page", [README, *PAGES], ids=lambda page: page.name)
@@ -96,12 +99,15 @@ def test_every_page_is_reached():
 def test_the_readme_is_short():
     lines = TEXT.splitlines()
     assert len(lines) <= MOST_LINES
-    assert all(len(line) <= 120 or line.startswith(("|", "python3", "[", "and a ")) for line in lines)
+    broken = [
+        line for line in lines if len(line) > 120 and not re.match(r"\||python3|\[|and a", line)
+    ]
+    assert not broken
 
 
 def test_the_readme_names_every_command():
     told = re.findall(r"^\| `onnxplain ([a-z]+)", TEXT, re.MULTILINE)
-    assert sorted(told) == sorted(main.commands)
+    assert sorted(told) == sorted(cli.commands)
 
 
 @pytest.mark.parametrize("page", [README, *PAGES], ids=lambda page: page.name)
@@ -109,10 +115,11 @@ def test_commands_and_options_exist(page):
     text = page.read_text(encoding="utf-8")
     for line in re.findall(r"\bonnxplain ([a-z]+ [^\n`#|]*)", text):
         name, *words = line.split()
-        if name not in main.commands:
+        if name not in cli.commands:
             continue
-        command = main.commands[name]
-        known = {o for p in command.params if isinstance(p, click.Option) for o in p.opts}
+        command = cli.commands[name]
+        params = command.get_params(click.Context(command))
+        known = {o for p in params if isinstance(p, click.Option) for o in p.opts}
         for word in words:
             if word.startswith("-"):
                 assert word.split("=")[0] in known | {"--help"}, (name, word)
@@ -164,7 +171,7 @@ def test_pictures_are_made_by_the_script():
 
 
 def test_the_version_is_one():
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    settings = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
-    assert settings["project"]["version"] == onnxplain.__version__
+    assert f'\nversion = "{onnxplain.__version__}"\n' in settings
     assert f"\nversion: {onnxplain.__version__}\n" in citation
