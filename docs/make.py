@@ -170,7 +170,8 @@ def gallery() -> None:
         write(draw, (left, top), title, 15, INK, 0.0)
         canvas.paste(picture, (left, top + HEAD))
     text = (
-        "Each map has its own scale. Yellow: evidence for espresso. Red and blue: for and against."
+        "Each map has its own scale. Yellow: strength. Red and blue: for and against espresso; of "
+        "gradients (deconvnet, guided, SmoothGrad): brighter or darker would raise its score."
     )
     write(draw, (GAP, size[1] - 24), text, 13, FAINT, 0.0)
     canvas.save(IMAGES / "gallery.jpg", quality=85)
