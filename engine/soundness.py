@@ -1,4 +1,4 @@
-"""What is checked while it runs, so that no wrong number goes out without a word."""
+"""Built-in checks: what is checked while it runs, so that no wrong number passes silently."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class ModelCard:
     - output: the name of the output that is explained by default, or None for the model's first.
     - assumed: one short sentence for each thing that was guessed; empty for a card that was read.
 
-    Raises InvalidInputError that names the key, what was expected and what came.
+    Raises InvalidInputError that names the key, what was expected and what was received.
     """
 
     size: tuple[int, int]

@@ -78,7 +78,7 @@ def test_every_block_is_run() -> None:
 
 def test_the_tour(tmp_path: Path, monkeypatch) -> None:
     """Every cell of the notebook, in order; what a cell ends in is shown, as notebooks do."""
-    notebook = json.loads((ROOT / ".readme" / "tour.ipynb").read_text(encoding="utf-8"))
+    notebook = json.loads((ROOT / "docs" / "tour.ipynb").read_text(encoding="utf-8"))
     assert notebook["nbformat"] == 4
     scope: dict = {}
     shown = []
@@ -97,7 +97,9 @@ def test_the_tour(tmp_path: Path, monkeypatch) -> None:
     assert all((one._repr_png_() or b"").startswith(b"\x89PNG") for one in pictures)
 
 
-@pytest.mark.parametrize("name", ["Dockerfile", "workflows/release.yml", "SECURITY.md"])
+@pytest.mark.parametrize(
+    "name", ["Dockerfile", "SECURITY.md", "workflows/ci.yml", "workflows/release.yml"]
+)
 def test_what_a_project_needs_is_there(name: str) -> None:
     assert (ROOT / ".github" / name).is_file()
 

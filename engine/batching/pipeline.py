@@ -41,7 +41,7 @@ def answers(
 ) -> Generator[Answer]:
     """The answer to each item, in order.
 
-    At any time a fixed number of images is on its way, however many there are in all.
+    At any time a fixed number of images is in flight, however many there are in all.
 
     Args:
         items: in order; read as they are needed.

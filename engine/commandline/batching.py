@@ -134,14 +134,17 @@ def _told(report: Report, folder: str) -> int:
         complain(f"{report.damages - len(report.damaged)} more images whose files are damaged")
     more = report.failed - len(report.errors)
     if more > 0:
-        complain(f"{more} {'more ' if report.errors else ''}rows with an error: column error")
+        rows = f"{more} {'more ' if report.errors else ''}row{'s' if more > 1 else ''}"
+        complain(f"{rows} with an error: column error")
     if report.stopped is not None:
         complain(report.stopped)
     rate = report.done / report.seconds if report.seconds else 0.0
     resumed = f", {report.resumed} there before" if report.resumed else ""
     done, of = report.shards
+    rows = f"{report.failed} row{'' if report.failed == 1 else 's'}"
+    images = f"{report.done} image{'' if report.done == 1 else 's'}"
     say(
-        f"{folder}: {report.done} images{resumed}, {done} of {of} shards, {report.failed} rows "
+        f"{folder}: {images}{resumed}, {done} of {of} shards, {rows} "
         f"with an error; {report.seconds:.1f} s, {rate:.1f} images a second"
     )
     return report.status

@@ -82,7 +82,7 @@ def explain(model: str, images: tuple[str, ...], **chosen: Any) -> int:
 )
 @RUNNING
 def demo(**chosen: Any) -> int:
-    """Explain the shipped model on its two photos, by all methods, and draw one panel."""
+    """Explain the shipped model on its two photos by the default methods, and draw one panel."""
     from ...models.shipped import demo_model, demo_photos
 
     photos = [str(path) for path in demo_photos()]

@@ -192,7 +192,7 @@ RUNNING = options(
     ),
     PROVIDER,
     LIMIT,
-    click.option("-q", "--quiet", is_flag=True, help="Print nothing but what went wrong."),
+    click.option("-q", "--quiet", is_flag=True, help="Print only errors."),
     click.option("--profile", is_flag=True, help="Say where the time went (on stderr)."),
     AS_JSON,
 )

@@ -1,4 +1,4 @@
-"""RevealCancel (Shrikumar et al. 2017, section 3.5.3): rises and falls are followed apart.
+"""RevealCancel (Shrikumar et al. 2017, section 3.5.3): increases and decreases apart.
 
 Each difference is split, dx = dx+ + dx-, and each part has its own multiplier. All formulas of the
 paper are even in the two parts, so they are written with half their difference, the spread

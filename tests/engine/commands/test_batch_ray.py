@@ -55,7 +55,7 @@ def test_the_rows_of_one_machine(tmp_path, model, cluster, command):
     status, _, _ = command(*asked, "-o", tmp_path / "one", *HERE)
     assert status == 1
     status, text, err = command(*asked, "-o", tmp_path / "two", "--ray", cluster.address)
-    assert status == 1 and "1 rows with an error" in text and err.count("\n") == 1
+    assert status == 1 and "1 row with an error" in text and err.count("\n") == 1
     one, two = in_order(rows_in(tmp_path / "one")), in_order(rows_in(tmp_path / "two"))
     assert one == two and len(one) > 40
     schemas = [

@@ -139,7 +139,7 @@ def test_failures_of_earlier_shards_count(tmp_path, model, command):
     )
     assert command(*asked)[0] == 1
     status, text, _ = command(*asked, "--resume")
-    assert status == 1 and "0 images, 6 there before, 2 of 2 shards, 1 rows with an error" in text
+    assert status == 1 and "0 images, 6 there before, 2 of 2 shards, 1 row with an error" in text
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

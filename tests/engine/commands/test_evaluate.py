@@ -234,8 +234,8 @@ def test_token_ids():
     assert "sensitivity-n" in found.metrics and "srg" in found.metrics
 
 
-def test_the_readme_says_what_is_measured_on_how_many():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_docs_say_what_is_measured_on_how_many():
+    text = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
     told = dict(re.findall(r"^\| `([a-z-]+)` \|[^|]*\|[^|]*\| (\S+)[^|]*\| [A-Z][a-z]", text, re.M))
     for name, metric in onnxplain.metrics.metrics().items():
         most = MOST_IMAGES[metric.cost]

@@ -64,7 +64,7 @@ def test_the_record_is_told_in_full(method):
         assert option.help
         if option.default is not None:
             assert option.check(option.default) == option.default
-    assert f"`{method}`" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"`{method}`" in (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
 
 
 def test_no_method_is_named_outside():
