@@ -12,6 +12,11 @@ _UNSEEN = re.compile(
 _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
+def counted(count: int, noun: str = "image") -> str:
+    """So many, in words: "1 image", "2 images"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def shown(text: str) -> str:
     r"""The text on one line, its control characters as escapes: ESC is `\x1b`, a line end `\n`."""
     return _UNSEEN.sub(lambda found: _escape(found[0]), text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import click
@@ -82,7 +83,7 @@ def evaluate(
     epilog=examples(
         "onnxplain compare model.onnx cat.jpg dog.jpg -o out",
         "onnxplain compare model.onnx cat.jpg -o out -m grad-cam -m lrp -m occlusion",
-        "onnxplain compare model.onnx photos -o out --against int8.onnx --fail-under 0.9",
+        "onnxplain compare model.onnx photos -o out --against int8.onnx --fail-on-flip",
     ),
 )
 @MODEL
@@ -98,7 +99,16 @@ def evaluate(
     "--fail-under",
     type=click.FloatRange(-1, 1),
     metavar="R",
-    help="With --against: status 1 where the mean Spearman of the maps is lower.",
+    help="With --against: status 1 where the mean Spearman of a method's maps is lower: of each "
+    "method named with -m, of Grad-CAM where none is.",
+)
+@click.option(
+    "--fail-on-flip", is_flag=True, help="With --against: status 1 where a top class changed."
+)
+@click.option(
+    "--junit",
+    metavar="FILE",
+    help="With --against: also write what passed and failed as JUnit XML, for CI.",
 )
 @click.option(
     "--baseline",
@@ -123,6 +133,8 @@ def compare(
     folder: str,
     against: tuple[str, ...],
     fail_under: float | None,
+    fail_on_flip: bool,
+    junit: str | None,
     as_json: bool,
     **chosen: Any,
 ) -> int:
@@ -132,11 +144,22 @@ def compare(
     panel.svg, table.md and comparison.json.
     """
     from ..commands.compared import compare_as_asked
+    from ..comparing.drift import Drift
     from ..files.writing import writable_folder
 
-    if fail_under is not None and not against:
-        raise click.UsageError("--fail-under goes with --against")
+    gates = {
+        "--fail-under": fail_under is not None,
+        "--fail-on-flip": fail_on_flip,
+        "--junit": junit is not None,
+    }
+    for name, given in gates.items():
+        if given and not against:
+            raise click.UsageError(f"{name} goes with --against")
     writable_folder(folder)
+    if junit is not None:
+        writable_folder(os.path.dirname(junit) or os.curdir)
+        if os.path.isdir(junit):
+            raise click.UsageError(f"--junit: expected a file, got the folder {junit!r}")
     with progress_bar(remaining=True) as tell:
         found = compare_as_asked(model, images, {**chosen, "against": against}, tell)
     found.save(folder)
@@ -147,4 +170,10 @@ def compare(
     else:
         for line in found.lines(folder):
             say(line)
-    return found.verdict(fail_under)
+    if not isinstance(found, Drift):
+        return found.status
+    for line in found.verdict_lines(fail_under, fail_on_flip):
+        say(line, error=as_json)
+    if junit is not None:
+        found.save_junit(junit, fail_under, fail_on_flip)
+    return found.verdict(fail_under, fail_on_flip)

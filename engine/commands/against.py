@@ -11,11 +11,20 @@ from typing import Any
 import numpy as np
 
 from ... import InvalidInputError, UnsupportedModelError
-from ..comparing.drift import Drift, MapDrift, ScoreDrift, at_size, map_drift, worst_first
+from ..comparing.drift import (
+    Drift,
+    MapDrift,
+    ScoreDrift,
+    at_size,
+    flips_first,
+    map_drift,
+    worst_first,
+)
 from ..facts import versions
 from ..inspection import card_or_assumption
 from ..model import Model, opened
-from ..pictures.captions import target_name
+from ..pictures.captions import answer_text, target_name
+from ..pictures.lettering import drawable
 from ..pictures.panel import PanelRow
 from .asked import Options
 from .image_explainer import ImageExplainer
@@ -58,7 +67,7 @@ def drift_files(
     for other in others:
         work.against(os.fspath(other), asked)
     work.failed += one_by_one(found, work.add, tell)
-    return work.drift()
+    return work.drift(options.methods)
 
 
 class _Drifting:
@@ -99,7 +108,7 @@ class _Drifting:
     def add(self, path: str) -> None:
         """Explain one image by all models."""
         own = {r.record["method"]: r for r in self._first.explain(path)}
-        rows = [panel_row(_named(self._first, path), own)]
+        rows = [_row(self._first, path, own)]
         maps, scores = [], []
         for name, explainer in self._others.items():
             shared = [m for m in own if m in explainer.explainers]
@@ -113,7 +122,7 @@ class _Drifting:
                 map_drift(path, name, m, place_map(own[m]), place_map(theirs[m])) for m in shared
             ]
             scores.append(self._score(path, name, own[shared[0]], theirs[shared[0]]))
-            rows.append(panel_row(_named(explainer, path), theirs))
+            rows.append(_row(explainer, path, theirs))
             rows.append(_difference_row(own, theirs))
         self.maps += maps
         self.scores += scores
@@ -126,16 +135,20 @@ class _Drifting:
         record = own.record
         target, label = record["target"]["index"], target_name(record)
         numbers = record["score"], other.record["score"]
-        return ScoreDrift(path, name, target, label, *numbers, *tops)
+        best = [(one.record.get("top") or [])[:3] for one in (own, other)]
+        answers = answer_text(own.record), answer_text(other.record)
+        return ScoreDrift(path, name, target, label, *numbers, *tops, *best, *answers)
 
-    def drift(self) -> Drift:
-        """What was found."""
+    def drift(self, judged: Sequence[str] = ()) -> Drift:
+        """What was found; see `Drift.judged`."""
         if not self.panels:
             raise InvalidInputError(self.failed[0]["error"] if self.failed else "no image")
-        first = self._first
+        first, maps = self._first, worst_first(self.maps)
+        images, scores = flips_first(self.scores, maps)
+        panels = dict(self.panels)
         return Drift(
-            maps=worst_first(self.maps),
-            scores=self.scores,
+            maps=maps,
+            scores=scores,
             matched=self._matched,
             failed=self.failed,
             left_out=self._left_out,
@@ -144,7 +157,8 @@ class _Drifting:
             sha256=[first.file.sha256, *(o.file.sha256 for o in self._others.values())],
             settings={"methods": {m: first.options[m] for m in first.explainers}},
             versions=versions(),
-            panels=self.panels,
+            panels=[(image, panels[image]) for image in images],
+            judged=list(judged),
         )
 
 
@@ -171,8 +185,13 @@ def _matched_input(first: ImageExplainer, other: ImageExplainer) -> str:
     return f"input {own!r} is {theirs!r} there, by order"
 
 
-def _named(explainer: ImageExplainer, path: str) -> str:
-    return f"{Path(explainer.model).name}, {Path(path).name}"
+def _row(explainer: ImageExplainer, path: str, results: dict[str, Result]) -> PanelRow:
+    """One file's maps; the caption has its best three classes."""
+    row = panel_row(f"{Path(path).name}, {Path(explainer.model).name}", results)
+    answer = answer_text(next(iter(results.values())).record)
+    if not answer or not drawable(answer):
+        return row
+    return replace(row, caption=f"{row.caption} {row.keep}; best: {answer}", keep="")
 
 
 def _difference_row(own: dict[str, Result], theirs: dict[str, Result]) -> PanelRow:

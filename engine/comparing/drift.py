@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...models.text import counted
+from ..files.writing import write_whole
 from ..metrics.intervals import interval
+from ..pictures.captions import class_answer
+from .checks import Check, check_lines, checks_of, junit_xml
 from .claims import likeness_in_words
 from .drift_page import drift_page
 from .drift_tables import NUMBERS, markdown_of
@@ -56,6 +60,9 @@ class ScoreDrift:
         target: the explained class, the first model's; `label`: in words.
         score, other_score: of that class by the two models.
         top, other_top: the models' top classes, in words.
+        best, other_best: the models' best three, as records have them in `top`; none where the
+            model has no score for each class.
+        answer, other_answer: those in words: "espresso 96 % · cup 2 % (softmax)".
     """
 
     image: str
@@ -66,11 +73,29 @@ class ScoreDrift:
     other_score: float
     top: str
     other_top: str
+    best: list[dict[str, Any]] = field(default_factory=list)
+    other_best: list[dict[str, Any]] = field(default_factory=list)
+    answer: str = ""
+    other_answer: str = ""
 
     @property
     def changed(self) -> bool:
-        """Whether the top class is another one."""
+        """Whether the top class is another one; several classes may have one name."""
+        if self.best and self.other_best:
+            return self.best[0]["index"] != self.other_best[0]["index"]
         return self.top != self.other_top
+
+    @property
+    def flip(self) -> str:
+        """Both top classes: "missile 43 % -> drilling platform 51 %"."""
+        if not (self.best and self.other_best):
+            return f"{self.top} -> {self.other_top}"
+        first, second = self.best[0], self.other_best[0]
+        texts = class_answer(first), class_answer(second)
+        if first["label"] and first["label"] == second["label"]:
+            pairs = zip(texts, (first, second), strict=True)
+            texts = tuple(f"{text} (class {one['index']})" for text, one in pairs)
+        return " -> ".join(texts)
 
 
 def map_drift(image: str, model: str, method: str, own: np.ndarray, other: np.ndarray) -> MapDrift:
@@ -104,7 +129,8 @@ class Drift:
         left_out: method -> why it does not apply to all of the models.
         model: the first one's path; others: the others'; sha256: of all, the first one's first.
         settings: methods' options and so on; versions: of onnxplain and of what it computes with.
-        panels: for each image its rows: a model each.
+        panels: for each image its rows: a model each; what changed most first.
+        judged: the methods that were named, which `verdict` is about; none: Grad-CAM.
     """
 
     maps: list[MapDrift]
@@ -118,6 +144,7 @@ class Drift:
     settings: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     panels: list[tuple[str, list[PanelRow]]] = field(default_factory=list)
+    judged: list[str] = field(default_factory=list)
 
     __hash__ = None  # pyright: ignore[reportAssignmentType]
 
@@ -143,12 +170,71 @@ class Drift:
             f"{m.top_overlap:.2f}, centre moved {m.centre_moved:.1%}"
             for m in self.maps[:_MOST_LINES]
         ]
-        return [*worst, *self.findings, f"report, panel, table and numbers: {folder}"]
+        flips = self.flip_lines[:_MOST_LINES]
+        more = len(self.flips) - len(flips)
+        flips += [f"... and {more} more"] if more > 0 else []
+        files = f"report, panel, table and numbers: {folder}"
+        return [*flips, *self.findings, *worst, files]
 
-    def verdict(self, fail_under: float | None = None) -> int:
-        """The exit status: 1 where an image failed, or the mean Spearman is lower than that."""
-        low = fail_under is not None and not self.mean_spearman >= fail_under
-        return 1 if low else self.status
+    def checks(
+        self,
+        fail_under: float | None = None,
+        fail_on_flip: bool = False,
+        methods: Sequence[str] | None = None,
+    ) -> list[Check]:
+        """What is judged, and how it came out: `model`, `name`, `passed`, `text` of each.
+
+        Args:
+            fail_under: the mean Spearman correlation that each judged method needs.
+            fail_on_flip: whether a changed top class fails.
+            methods: those to judge; None: those that were named, Grad-CAM where none was.
+        """
+        return checks_of(self, fail_under, fail_on_flip, methods)
+
+    def verdict(
+        self,
+        fail_under: float | None = None,
+        fail_on_flip: bool = False,
+        methods: Sequence[str] | None = None,
+    ) -> int:
+        """The exit status, 0 or 1: 1 where an image or one of the `checks` failed."""
+        checks = self.checks(fail_under, fail_on_flip, methods)
+        return 1 if any(one.passed is False for one in checks) else self.status
+
+    def verdict_lines(
+        self, fail_under: float | None = None, fail_on_flip: bool = False
+    ) -> list[str]:
+        """What passed and what failed, for people to read: "FAIL grad-cam 0.986 < 0.995"."""
+        return check_lines(self.checks(fail_under, fail_on_flip))
+
+    def save_junit(
+        self,
+        file: str | os.PathLike[str],
+        fail_under: float | None = None,
+        fail_on_flip: bool = False,
+    ) -> None:
+        """Write the `checks` as JUnit XML: a test case for each method and one for flips.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        content = junit_xml(self.checks(fail_under, fail_on_flip))
+        write_whole(Path(file), lambda written: written.write(content))
+
+    @property
+    def flips(self) -> list[ScoreDrift]:
+        """The images whose top class changed."""
+        return [one for one in self.scores if one.changed]
+
+    @property
+    def flip_lines(self) -> list[str]:
+        """A line for each of them: "FLIP ship.jpg: missile 43 % -> drilling platform 51 %"."""
+        several = len(self.others) > 1
+        return [
+            f"FLIP {Path(one.image).name}: {one.flip}"
+            + (f" ({Path(one.model).name})" if several else "")
+            for one in self.flips
+        ]
 
     @property
     def methods(self) -> list[str]:
@@ -157,7 +243,7 @@ class Drift:
 
     @property
     def mean_spearman(self) -> float:
-        """Over all images, other models and methods; what `--fail-under` is about."""
+        """Over all images, other models and methods."""
         known = [one.spearman for one in self.maps if not np.isnan(one.spearman)]
         return float(np.mean(known)) if known else float("nan")
 
@@ -198,7 +284,7 @@ class Drift:
         return (
             f"{Path(model).name} beside {Path(self.model).name}, mean Spearman by method: "
             f"{', '.join(parts) or 'nothing to compare'}; the top class changed for {changed} of "
-            f"{len(scores)} image(s), scores by up to {drift:.3g}."
+            f"{counted(len(scores))}, scores by up to {drift:.3g}."
         )
 
     def save(self, folder: str | os.PathLike[str]) -> list[str]:
@@ -219,8 +305,20 @@ class Drift:
     def to_dict(self) -> dict[str, Any]:
         """All of it but the pictures, as JSON knows it; NaN is None."""
         own = {k: v for k, v in vars(self).items() if k not in ("panels", "findings")}
-        more = {"summary": self.summary(), "findings": self.findings}
+        more = {"summary": self.summary(), "findings": self.findings, "flips": self.flip_lines}
         return plain({**own, **more, "mean_spearman": self.mean_spearman})
+
+
+def flips_first(
+    scores: Sequence[ScoreDrift], maps: Sequence[MapDrift]
+) -> tuple[list[str], list[ScoreDrift]]:
+    """Images and scores: changed top classes first, then as their maps are in `worst_first`."""
+    order = {image: place for place, image in enumerate(dict.fromkeys(m.image for m in maps))}
+    changed = {one.image for one in scores if one.changed}
+    images = sorted(order, key=lambda image: (image not in changed, order[image]))
+    places = {image: place for place, image in enumerate(images)}
+    ranked = sorted(scores, key=lambda one: (places[one.image], not one.changed))
+    return images, ranked
 
 
 def worst_first(maps: Sequence[MapDrift]) -> list[MapDrift]:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..pictures.captions import class_value
 from ..pictures.panel import PanelRow, heatmaps_of
 from ..reporting.html import MOST_IMAGES
-from ..reporting.page import Map, Page, Shown, Table, View
+from ..reporting.page import Bar, Map, Page, Shown, Table, View
 from ..reporting.settings import counted, model_table, options_table, versions_table
 from .drift_tables import tables_of
 from .saved import failed_pairs
@@ -17,13 +18,15 @@ from .saved import failed_pairs
 def drift_page(found: Any) -> Page:
     """The page of a drift: each image by each model, and their differences."""
     own, others = Path(found.model).name, [Path(other).name for other in found.others]
-    labels = {one.image: one.label for one in found.scores}
+    scores: dict[str, list[Any]] = {}
+    for one in found.scores:
+        scores.setdefault(one.image, []).append(one)
     shown = found.panels[:MOST_IMAGES]
     return Page(
         title=f"What changed from {own} to {', '.join(others)}",
         lead=[f"{counted(len(found.panels))}, explained for the class that {own} was asked for."],
-        findings=found.findings,
-        images=[_shown(path, rows, labels.get(path, ""), own, others) for path, rows in shown],
+        findings=[*found.flip_lines, *found.findings],
+        images=[_shown(path, rows, scores[path], own, found.others) for path, rows in shown],
         views_are="Model",
         all_views=True,
         methods=found.methods,
@@ -44,16 +47,42 @@ def drift_page(found: Any) -> Page:
 
 
 def _shown(
-    path: str, rows: Sequence[PanelRow], label: str, own: str, others: Sequence[str]
+    path: str, rows: Sequence[PanelRow], scores: Sequence[Any], own: str, models: Sequence[str]
 ) -> Shown:
     """One image: its rows are the first model's, then for each other one its own and the gap."""
+    others = [Path(model).name for model in models]
     names = [own, *(name for other in others for name in (other, f"{other} less {own}"))]
-    views = []
-    for name, row in zip(names, rows, strict=True):
+    label, views = scores[0].label, []
+    by_model = sorted(scores, key=lambda one: models.index(one.model))
+    said = [scores[0].answer, *(text for one in by_model for text in (one.other_answer, ""))]
+    for name, row, answer in zip(names, rows, said, strict=True):
         subject = f"for '{label}', {'the gap of ' if row.difference else 'by '}{name}"
         maps = [
             Map(method, heatmap, subject, [*heatmap.findings, *heatmap.drawing], row.difference)
             for method, heatmap in heatmaps_of(row).items()
         ]
-        views.append(View(name, row.keep.lstrip("· \N{NO-BREAK SPACE}"), maps))
-    return Shown(path=path, photo=rows[0].view, views=views, facts=[("File", path)])
+        views.append(View(name, answer, maps))
+    flips = [f"FLIP {one.flip}" for one in scores if one.changed]
+    pairs = zip(others, by_model, strict=True)
+    tops = [(own, scores[0].best), *((name, one.other_best) for name, one in pairs)]
+    return Shown(
+        path=path,
+        photo=rows[0].view,
+        views=views,
+        answer="; ".join(flips) or f"Same top class: {scores[0].top}",
+        tops=[(f"Best of {name}", _bars(best, scores[0].target)) for name, best in tops if best],
+        facts=[("File", path)],
+    )
+
+
+def _bars(best: Sequence[dict[str, Any]], target: Any) -> list[Bar]:
+    """A file's best three classes; without probabilities there is nothing to draw."""
+    return [
+        Bar(
+            one["label"] or f"class {one['index']}",
+            class_value(one),
+            one["probability"] or 0.0,
+            one["index"] == target,
+        )
+        for one in best
+    ]

@@ -20,7 +20,9 @@ def markdown_of(found: Any) -> str:
     """Summary, findings, and all maps, worst first."""
     parts = [
         f"# {found.model} against {', '.join(found.others)}",
-        "\n".join(f"- {line}" for line in [*found.findings, *found.matched.values()]),
+        "\n".join(
+            f"- {line}" for line in [*found.flip_lines, *found.findings, *found.matched.values()]
+        ),
     ]
     for heading, heads, rows in tables_of(found):
         parts += [f"## {heading}", table(heads, rows)]
@@ -40,15 +42,27 @@ def tables_of(found: Any) -> list[tuple[str, list[str], list[list[str]]]]:
         for m in found.maps
     ]
     scores = [
-        [Path(s.image).name, Path(s.model).name, s.label, *_numbers(s), s.top, s.other_top]
+        [Path(s.image).name, Path(s.model).name, s.label, *_numbers(s), *_answers(s)]
         for s in found.scores
     ]
-    columns = ["image", "other model", "class", "score", "other score", "top", "other top"]
+    columns = [
+        "image",
+        "other model",
+        "class",
+        "score",
+        "other score",
+        "best classes",
+        "of the other",
+    ]
     return [
+        ("Scores, changed top classes first", columns, scores),
         ("Means over images, with 95 % intervals", heads, summary),
         ("Maps, the one that changed most first", ["image", *heads], worst),
-        ("Scores", columns, scores),
     ]
+
+
+def _answers(one: Any) -> list[str]:
+    return [one.answer or one.top, one.other_answer or one.other_top]
 
 
 def _numbers(one: Any) -> list[str]:

@@ -66,7 +66,7 @@ def _listed(record: dict[str, Any], classes: list[dict[str, Any]]) -> str:
     how = record.get("probability_from")
     made = f" ({how})" if classes and how in (SOFTMAX, SIGMOID) else ""
     close = ", close call" if record.get("close_call") else ""
-    return f"{' · '.join(map(_answer, classes))}{made}{close}"
+    return f"{' · '.join(map(class_answer, classes))}{made}{close}"
 
 
 def heading(record: dict[str, Any]) -> str:
@@ -105,11 +105,16 @@ def evidence_text(record: dict[str, Any]) -> str:
     return f"{where} of the photo {much} {change}"
 
 
-def _answer(one: dict[str, Any]) -> str:
+def class_answer(one: dict[str, Any]) -> str:
+    """One of the best classes: "espresso 96 %", or with its score where no probability is known."""
     name = short_name(one["label"]) if one["label"] else f"class {one['index']}"
-    if one["probability"] is not None:
-        return f"{name} {percent(one['probability'])}"
-    return f"{name} {number_text(one['score'], '.3g')}"
+    return f"{name} {class_value(one)}"
+
+
+def class_value(one: dict[str, Any]) -> str:
+    """The probability of one of the best classes, or its score where none is known."""
+    chance = one["probability"]
+    return number_text(one["score"], ".3g") if chance is None else percent(chance)
 
 
 def short_name(label: str) -> str:

@@ -132,6 +132,7 @@ class Shown:
         answer: what the model answered, on one line; may be empty.
         bars: the top classes; may be empty.
         bars_are: what their numbers are.
+        tops: further lists of top classes, each with its heading: of other models.
         facts: (name, value) pairs.
     """
 
@@ -141,6 +142,7 @@ class Shown:
     answer: str = ""
     bars: Sequence[Bar] = ()
     bars_are: str = ""
+    tops: Sequence[tuple[str, Sequence[Bar]]] = ()
     facts: Sequence[tuple[str, str]] = ()
 
     @property

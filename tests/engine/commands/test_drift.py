@@ -143,3 +143,30 @@ def test_a_missing_file_is_one_line(folder: Path, tmp_path: Path, command) -> No
         "compare", folder / "digits.onnx", folder / "7.png", "-o", tmp_path, "--against", "no.onnx"
     )
     assert status == 2 and "no.onnx" in err and err.count("\n") == 1
+
+
+def test_flips_stand_first_everywhere(folder: Path, tmp_path: Path, command) -> None:
+    paths = [folder / "digits.onnx", folder / "3.png", folder / "7.png", "-m", "saliency"]
+    out = tmp_path / "out"
+    how = ["--against", folder / "broken.onnx", "-o", out, "--junit", tmp_path / "ci" / "j.xml"]
+    status, text, _ = command("compare", *paths, *how, "--fail-on-flip")
+    record = json.loads((out / "comparison.json").read_text())
+    assert record["flips"] and status == 1
+    assert text.splitlines()[0] == record["flips"][0] and text.splitlines()[-1].startswith("FAIL")
+    for one in record["scores"]:
+        assert len(one["best"]) == len(one["other_best"]) == 3
+        assert one["answer"].count(" %") == 3
+    page, table = (out / "report.html").read_text(), (out / "table.md").read_text()
+    flip = record["flips"][0].removeprefix("FLIP ").replace(">", "&gt;")
+    assert page.index(flip) < page.index("mean Spearman by method")
+    assert table.index("-&gt;" if "-&gt;" in table else "->") < table.index("mean Spearman")
+    assert "Best of digits.onnx" in page and "Best of broken.onnx" in page
+    assert '<failure message="the top class changed' in (tmp_path / "ci" / "j.xml").read_text()
+
+
+@pytest.mark.parametrize("more", [["--fail-on-flip"], ["--junit", "j.xml"], ["--fail-under", "0"]])
+def test_gates_go_with_another_file(folder: Path, tmp_path: Path, command, more) -> None:
+    status, _, err = command(
+        "compare", folder / "digits.onnx", folder / "7.png", "-o", tmp_path / "out", *more
+    )
+    assert status == 2 and f"{more[0]} goes with --against" in err
