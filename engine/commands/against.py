@@ -129,15 +129,21 @@ class _Drifting:
         self.panels.append((path, rows))
 
     def _score(self, path: str, name: str, own: Result, other: Result) -> ScoreDrift:
-        tops = []
-        for explainer, result in ((self._first, own), (self._others[name], other)):
-            tops.append(explainer.top_class(result.tensor, result.record["method"]))
-        record = own.record
-        target, label = record["target"]["index"], target_name(record)
-        numbers = record["score"], other.record["score"]
-        best = [(one.record.get("top") or [])[:3] for one in (own, other)]
-        answers = answer_text(own.record), answer_text(other.record)
-        return ScoreDrift(path, name, target, label, *numbers, *tops, *best, *answers)
+        record, theirs = own.record, other.record
+        return ScoreDrift(
+            path,
+            name,
+            target=record["target"]["index"],
+            label=target_name(record),
+            score=record["score"],
+            other_score=theirs["score"],
+            top=self._first.top_class(own.tensor, record["method"]),
+            other_top=self._others[name].top_class(other.tensor, theirs["method"]),
+            best=(record.get("top") or [])[:3],
+            other_best=(theirs.get("top") or [])[:3],
+            answer=answer_text(record),
+            other_answer=answer_text(theirs),
+        )
 
     def drift(self, judged: Sequence[str] = ()) -> Drift:
         """What was found; see `Drift.judged`."""
