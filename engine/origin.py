@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import InvalidInputError
 from ..models.card import ModelCard
-from .running.answers import Reading, best, is_close, probability
+from .running.answers import MODEL, Reading, answer, best, chance_at, is_close
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -134,18 +134,19 @@ def answer_of(e: Any, row: int, k: int = TOP) -> dict[str, Any]:
     reading, output = origin.reading, e.outputs.get(origin.reading.output)
     if output is None:
         return {"probability": None, "probability_from": None, "close_call": False, "top": []}
-    target = e.target if isinstance(e.target, tuple) else int(e.target[row])
-    found, how = probability(reading, output, target, row)
-    # What speaks against a class has none.
-    own = None if e.against else found
-    anchor = None
-    if isinstance(target, int) and found:
-        anchor = float(e.score[row]) * (-1 if e.against else 1) - math.log(found)
-    top = [one._asdict() for one in best(reading, output, row, origin.labels, k, anchor)]
-    if how is None and top and top[0]["probability"] is not None:
-        how = probability(reading, output, top[0]["index"], row)[1]
+    found = answer(reading, output, row)
+    how, anchor = found.how, None
+    if isinstance(e.target, tuple):
+        chance = chance_at(reading, output, e.target, row)
+        how = MODEL if chance is not None else how
+    else:
+        chance = found.chance(int(e.target[row]))
+        if chance:
+            anchor = float(e.score[row]) * (-1 if e.against else 1) - math.log(chance)
+    top = [one._asdict() for one in best(reading, found, origin.labels, k, anchor)]
     return {
-        "probability": own,
+        # What speaks against a class has none.
+        "probability": None if e.against else chance,
         "probability_from": how,
         "close_call": is_close(top, how, reading.activation),
         "top": top,

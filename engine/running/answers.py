@@ -92,20 +92,17 @@ def _is_bounded(tensor: gs.Tensor) -> bool:
 def rows_of(reading: Reading, output: Any) -> np.ndarray | None:
     """An output [N, ...] as N rows of one number for each class, float64; None: it is none."""
     values = np.asarray(output)
-    floats = values.dtype.kind == "f"
-    values = values.astype(np.float64)
-    if (
-        not (reading.classes and floats)
-        or values.ndim == 0
-        or sum(s != 1 for s in values.shape[1:]) > 1
-    ):
+    # Whole numbers are a quantiser's steps, or an index: no scores.
+    if not reading.classes or values.dtype.kind != "f" or values.ndim == 0:
+        return None
+    if sum(size != 1 for size in values.shape[1:]) > 1:
         return None
     rows = values.reshape(len(values), -1)
-    if rows.shape[1] == reading.number or (reading.number is None and rows.size):
-        return rows
     # One row whose batch axis went.
-    alone = values.ndim == 1 and values.size == reading.number
-    return values.reshape(1, -1) if alone else None
+    if values.ndim == 1 and rows.shape[1] != reading.number and values.size == reading.number:
+        rows = values.reshape(1, -1)
+    known = rows.shape[1] == reading.number or (reading.number is None and rows.size > 0)
+    return rows.astype(np.float64) if known else None
 
 
 def probabilities(reading: Reading, rows: np.ndarray) -> tuple[np.ndarray | None, str | None]:
@@ -137,54 +134,60 @@ def _sum_to_one(rows: np.ndarray) -> bool:
     return several and bool((rows >= 0).all() and (abs(rows.sum(axis=1) - 1) <= _ONE).all())
 
 
-def probability(
-    reading: Reading, output: Any, target: Any, row: int
-) -> tuple[float | None, str | None]:
-    """The probability of one target, and where it comes from; None where there is none.
+class Answer(NamedTuple):
+    """What a model says of one input.
 
-    Args:
-        reading: of the output.
-        output: [N, ...], or one row for all.
-        target: a class, or an index tuple: of that only what the file gives.
-        row: which of the N.
+    Attributes:
+        scores: one for each class, as the output has them; None where it has none.
+        chances: their probabilities; None: not known.
+        how: where those come from.
     """
-    if isinstance(target, tuple):
-        return _at_index(reading, np.asarray(output, np.float64), target, row)
-    rows = rows_of(reading, output)
-    if rows is None:
-        return None, None
+
+    scores: np.ndarray | None
+    chances: np.ndarray | None
+    how: str | None
+
+    def chance(self, target: int) -> float | None:
+        """The probability of a class."""
+        known = self.chances is not None and 0 <= target < len(self.chances)
+        return _number(self.chances, target) if known else None
+
+
+def answer(reading: Reading, output: Any, row: int) -> Answer:
+    """What the model says of one row of an output [N, ...], or of one row for all."""
+    values = np.asarray(output)
+    alone = values.ndim > 1 and len(values) > 1
+    rows = rows_of(reading, values[row : row + 1] if alone else values)
+    if rows is None or not len(rows):
+        return Answer(None, None, None)
     own = rows[[row if len(rows) > 1 else 0]]
-    found, how = probabilities(reading, own)
-    if found is None or not 0 <= target < own.shape[1] or not np.isfinite(found[0, target]):
-        return None, None
-    return float(found[0, target]), how
+    chances, how = probabilities(reading, own)
+    return Answer(own[0], None if chances is None else chances[0], how)
 
 
-def _at_index(
-    reading: Reading, output: np.ndarray, index: tuple[int, ...], row: int
-) -> tuple[float | None, str | None]:
+def chance_at(reading: Reading, output: Any, index: tuple[int, ...], row: int) -> float | None:
+    """The probability of an index tuple, where the file gives it in its place."""
+    values = np.asarray(output)
     whole = reading.in_place and reading.activation is not None
-    if not whole or output.ndim != len(index) + 1 or not len(output):
-        return None, None
-    value = output[(row if len(output) > 1 else 0, *index)]
-    value = float(np.exp(value) if reading.activation == "LogSoftmax" else value)
-    return (value, MODEL) if 0 <= value <= 1 + _ONE else (None, None)
+    if not whole or values.ndim != len(index) + 1 or not len(values):
+        return None
+    value = float(values[(row if len(values) > 1 else 0, *index)])
+    value = float(np.exp(value)) if reading.activation == "LogSoftmax" else value
+    return value if 0 <= value <= 1 + _ONE else None
 
 
 def best(
     reading: Reading,
-    output: Any,
-    row: int,
+    found: Answer,
     labels: Sequence[str] | None,
     k: int,
     constant: float | None = None,
 ) -> list[Top]:
-    """The k best classes of one row, the best first; fewer where there are fewer.
+    """The k best classes of an answer, the best first; fewer where there are fewer.
 
     Args:
         reading: of the output.
-        output: [N, ...], or one row for all.
-        row: which of the N.
+        found: the answer.
         labels: the classes' names.
         k: how many.
         constant: of a Softmax's scores, see below; None: they are not known.
@@ -192,27 +195,24 @@ def best(
     Scores in front of a final activation are read off what the file gives: of Softmax and
     LogSoftmax ln p plus one constant for all classes, of Sigmoid ln(p / (1 - p)).
     """
-    rows = rows_of(reading, output)
-    if rows is None:
+    if found.scores is None:
         return []
-    own = rows[[row if len(rows) > 1 else 0]]
-    chances, _ = probabilities(reading, own)
-    scores = _scores(reading, own[0], constant)
-    order = np.argsort(-own[0], kind="stable")[: max(k, 0)]
-
-    def number(values: np.ndarray | None, index: int) -> float | None:
-        known = values is not None and bool(np.isfinite(values[index]))
-        return float(values[index]) if values is not None and known else None
-
+    scores = _scores(reading, found.scores, constant)
+    order = np.argsort(-found.scores, kind="stable")[: max(k, 0)]
     return [
         Top(
             int(index),
             str(labels[index]) if labels and index < len(labels) else None,
-            number(scores, index),
-            number(None if chances is None else chances[0], index),
+            _number(scores, index),
+            _number(found.chances, index),
         )
         for index in order
     ]
+
+
+def _number(values: np.ndarray | None, index: int) -> float | None:
+    known = values is not None and bool(np.isfinite(values[index]))
+    return float(values[index]) if values is not None and known else None
 
 
 def _scores(reading: Reading, row: np.ndarray, constant: float | None) -> np.ndarray:
