@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, inliner, numpy_helper
 
+from ...graph_passes.graph.inference import without_weights
 from ...graph_passes.graph.names import RESERVED, bodies_of
 
 _SIGNED = (TensorProto.INT8, TensorProto.INT16, TensorProto.INT32, TensorProto.INT64)
@@ -41,7 +42,7 @@ def guarded(model: onnx.ModelProto) -> onnx.ModelProto:
     inner = any(map(_may_end, (node for f in model.functions for node in f.node)))
     if not inner and not any(map(_may_end, _all_nodes(model))):
         return model
-    light = inliner.inline_local_functions(_without_weights(model)) if inner else model
+    light = inliner.inline_local_functions(without_weights(model, _MOST_READ)) if inner else model
     if not _guard(light.graph, {}, {}, dry=True):
         return model
     copy = onnx.ModelProto()
@@ -49,25 +50,6 @@ def guarded(model: onnx.ModelProto) -> onnx.ModelProto:
     copy = inliner.inline_local_functions(copy) if inner else copy
     _guard(copy.graph, {}, {}, dry=False)
     return copy
-
-
-def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy whose larger initializers are inputs of their types."""
-    light = onnx.ModelProto(ir_version=model.ir_version)
-    light.opset_import.extend(model.opset_import)
-    light.functions.extend(model.functions)
-    graph, whole = light.graph, model.graph
-    graph.name = whole.name
-    for part in ("node", "input", "output", "value_info"):
-        getattr(graph, part).extend(getattr(whole, part))
-    given = {value.name for value in whole.input}
-    for tensor in whole.initializer:
-        if math.prod(tensor.dims) <= _MOST_READ:
-            graph.initializer.append(tensor)
-        elif tensor.name not in given:
-            kind = helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
-            graph.input.append(kind)
-    return light
 
 
 def _all_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
