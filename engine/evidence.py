@@ -17,7 +17,12 @@ _BLUR = 12
 
 
 def checked_by_hiding(
-    explainer: Any, x: np.ndarray, attribution: np.ndarray, channel_axis: int, record: dict
+    explainer: Any,
+    x: np.ndarray,
+    attribution: np.ndarray,
+    channel_axis: int,
+    record: dict,
+    shared: dict[str, Any] | None = None,
 ) -> dict[str, Any] | None:
     """What hiding a map's strongest places does to its target; one more pass of the model.
 
@@ -30,6 +35,7 @@ def checked_by_hiding(
         attribution: [1, H, W] or x's shape.
         channel_axis: of x.
         record: of results.json: its method, target, score and probability.
+        shared: what all maps of x have in common; gains the blurred x, of which each takes 21 ms.
 
     Returns:
         `part` (of the photo that was hidden), `of` ("probability" or "score"), `before`, `after`;
@@ -41,9 +47,12 @@ def checked_by_hiding(
         return None
     hidden = strongest(strength)
     picture = np.moveaxis(x[0], channel_axis - 1, 0).astype(np.float64)
-    sigma = max(picture.shape[1:]) / _BLUR
-    blurred = np.stack([smoothed(channel, (sigma, sigma)) for channel in picture])
-    changed = np.moveaxis(np.where(hidden, blurred, picture), 0, channel_axis - 1)[None]
+    shared = {} if shared is None else shared
+    if "blurred" not in shared:
+        sigma = max(picture.shape[1:]) / _BLUR
+        shared["blurred"] = np.stack([smoothed(channel, (sigma, sigma)) for channel in picture])
+    changed = np.where(hidden, shared["blurred"], picture)
+    changed = np.moveaxis(changed, 0, channel_axis - 1)[None]
     index = record["target"]["index"]
     target = tuple(index) if isinstance(index, list) else index
     found = explainer.scores(_as_type(changed, x.dtype), target)

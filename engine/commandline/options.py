@@ -55,16 +55,12 @@ LABELS = click.option(
 )
 
 
-def _read_by(parse: Callable[[str], Any]) -> Callable[..., Any]:
-    """A callback that reads an option's text."""
-
-    def read(context: click.Context, parameter: click.Parameter, given: str | None) -> Any:
-        try:
-            return None if given is None else parse(given)
-        except InvalidInputError as error:
-            raise click.BadParameter(str(error), context, parameter) from error
-
-    return read
+def _checked(check: Callable, context: click.Context, parameter: click.Parameter, value: Any):
+    """What was given, as `check` reads it."""
+    try:
+        return None if value is None else check(value)
+    except InvalidInputError as error:
+        raise click.BadParameter(str(error), context, parameter) from error
 
 
 def _fact(key: str) -> Callable[[str], Any]:
@@ -95,7 +91,7 @@ def _facts() -> list[Any]:
         ),
     }
     made = [
-        click.option(f"--{key}", metavar=metavar, callback=_read_by(_fact(key)), help=text)
+        click.option(f"--{key}", metavar=metavar, callback=partial(_checked, _fact(key)), help=text)
         for key, (metavar, text) in numbers.items()
     ]
     return made + [
@@ -331,11 +327,3 @@ def _method_options(without: Sequence[str]) -> list[click.Parameter]:
 def _one_or_several(given: tuple[Any, ...]) -> Any:
     """One value as it is, several as a list."""
     return None if not given else given[0] if len(given) == 1 else list(given)
-
-
-def _checked(check: Callable, context: click.Context, parameter: click.Parameter, value: Any):
-    """What was given, as the method reads it."""
-    try:
-        return None if value is None else check(value)
-    except InvalidInputError as error:
-        raise click.BadParameter(str(error), context, parameter) from error

@@ -137,8 +137,8 @@ class _Drifting:
             label=target_name(record),
             score=record["score"],
             other_score=theirs["score"],
-            top=self._first.top_class(own.tensor, record["method"]),
-            other_top=self._others[name].top_class(other.tensor, theirs["method"]),
+            top=_top_class(self._first, own),
+            other_top=_top_class(self._others[name], other),
             best=(record.get("top") or [])[:3],
             other_best=(theirs.get("top") or [])[:3],
             answer=answer_text(record),
@@ -189,6 +189,13 @@ def _matched_input(first: ImageExplainer, other: ImageExplainer) -> str:
     if own == theirs:
         return f"input {own!r} by name"
     return f"input {own!r} is {theirs!r} there, by order"
+
+
+def _top_class(explainer: ImageExplainer, result: Result) -> str:
+    """The top class in words: on record already, where there is a score for each class."""
+    for one in (result.record.get("top") or [])[:1]:
+        return one["label"] or f"class {one['index']}"
+    return explainer.top_class(result.tensor, result.record["method"])
 
 
 def _row(explainer: ImageExplainer, path: str, results: dict[str, Result]) -> PanelRow:

@@ -243,16 +243,10 @@ class _Job:
         try:
             for result in self._explainer.explain(path, step, targets):
                 result.record["evidence"] = self._explainer.checked_by_hiding(
-                    result.tensor, result.attribution, result.record
+                    result.tensor, result.attribution, result.record, result.shared
                 )
                 with phase("draw"):
-                    write_result(
-                        result,
-                        self._journal,
-                        self._output.pictures,
-                        self._output.smooth,
-                        self._output.detail,
-                    )
+                    write_result(result, self._journal, self._output)
                 self._records.append(result.record)
                 if self._output.panel is not None:
                     self._for_panel.append(result)

@@ -12,6 +12,7 @@ import numpy as np
 
 from ... import OnnxplainError
 from ...graph_passes.methods import find_method
+from ...models.text import counted
 from ..facts import versions
 from ..files.writing import reason_of
 from ..inputs.image import image_to_tensor, read_image
@@ -26,7 +27,7 @@ from ..pictures.captions import (
 from ..pictures.heatmap import heatmap_of
 from ..reporting.html import MOST_IMAGES
 from ..reporting.page import Bar, Map, Page, Shown, Table, View, without_empty
-from ..reporting.settings import counted, model_table, number_text, options_table, versions_table
+from ..reporting.settings import model_table, number_text, options_table, versions_table
 from ..running.answers import percent
 from ..running.stopping import check_stopped
 from .image_explainer import ImageExplainer

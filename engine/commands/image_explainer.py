@@ -205,12 +205,17 @@ class ImageExplainer:
             )
 
     def checked_by_hiding(
-        self, tensor: np.ndarray, attribution: np.ndarray, record: dict[str, Any]
+        self,
+        tensor: np.ndarray,
+        attribution: np.ndarray,
+        record: dict[str, Any],
+        shared: dict[str, Any] | None = None,
     ) -> dict[str, Any] | None:
         """What hiding the strongest places of a map does to its record's target; see `evidence`."""
         # All score alike: one of them does, so that one more session is enough.
         explainer = next(iter(self.explainers.values()))
-        return checked_by_hiding(explainer, tensor, attribution, self.card.channel_axis, record)
+        axis = self.card.channel_axis
+        return checked_by_hiding(explainer, tensor, attribution, axis, record, shared)
 
     def explained(
         self,

@@ -90,13 +90,7 @@ class Output:
     detail: str = "regions"
 
 
-def write_result(
-    result: Result,
-    journal: Journal,
-    pictures: bool = True,
-    smooth: float | None = None,
-    detail: str = "regions",
-) -> None:
+def write_result(result: Result, journal: Journal, output: Output) -> None:
     """Write `<image>.<method>.<target>.png` and `.npz`, and put the record with both on record.
 
     A record's files are whole before the record is there. Where another record has files of that
@@ -105,16 +99,14 @@ def write_result(
     Args:
         result: the result; its record gains `files`.
         journal: of the folder.
-        pictures: False: no picture.
-        smooth: see `Output`.
-        detail: see `Output`.
+        output: whether there is a picture, and how it is drawn.
 
     Raises:
         OSError: a file cannot be written; nothing of the result is on record then.
     """
     drafts: dict[str, Draft] = {}
     try:
-        if pictures:
+        if output.pictures:
             picture = overlay(
                 result.view,
                 result.attribution[0],
@@ -125,8 +117,8 @@ def write_result(
                 evidence=evidence_text(result.record),
                 subtitle=subtitle_of(result.record, not result.attribution.any()),
                 channel_axis=result.channel_axis,
-                smooth=smooth,
-                detail=detail,
+                smooth=output.smooth,
+                detail=output.detail,
             )
             drafts[".png"] = write_draft(journal.folder, lambda file: save_png(picture, file))
         arrays = _npz(result)

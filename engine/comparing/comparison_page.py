@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ...models.text import counted
 from ..pictures.matrix_svg import matrix_svg
 from ..pictures.panel import PanelRow, heatmaps_of
 from ..reporting.html import MOST_IMAGES
 from ..reporting.page import Bar, Figure, Map, Page, Shown, Table, View
-from ..reporting.settings import counted, model_table, options_table, versions_table
+from ..reporting.settings import model_table, options_table, versions_table
 from .facts import Measured
 from .saved import failed_pairs
 from .tables import agreement, literature, titles_of

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ...models.text import counted
 from ..pictures.captions import class_value
 from ..pictures.panel import PanelRow, heatmaps_of
 from ..reporting.html import MOST_IMAGES
 from ..reporting.page import Bar, Map, Page, Shown, Table, View
-from ..reporting.settings import counted, model_table, options_table, versions_table
+from ..reporting.settings import model_table, options_table, versions_table
 from .drift_tables import tables_of
 from .saved import failed_pairs
 

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from ...graph_passes.methods import methods
+from ...models.text import counted
 from ..metrics import metrics
 from ..metrics.references import EDGES, RANDOM
 from ..pictures.curves_svg import drawn_curves
 from ..reporting.html import MOST_IMAGES
 from ..reporting.page import Figure, Page, Table
 from ..reporting.settings import (
-    counted,
     model_table,
     number_text,
     options_table,

@@ -157,26 +157,25 @@ def delta_text(record: dict[str, Any]) -> str:
 
     "complete (< 0.01 %)", "complete to 0.9 %, map good to 8 %".
     """
-    method = find_method(record["method"])
-    error, relative = record.get("map_error"), record["relative_delta"]
-    parts = [] if error is None else [f"map good to {100 * error:.2g} %"]
+    error = record.get("map_error")
+    good = [] if error is None else [f"map good to {100 * error:.2g} %"]
+    return ", ".join([*_sum_texts(record), *good])
+
+
+def _sum_texts(record: dict[str, Any]) -> list[str]:
+    """How exactly a map sums, where its method owes a sum."""
+    method, relative = find_method(record["method"]), record["relative_delta"]
     if method.sums_to is None:
-        return ", ".join(parts)
+        return []
+    delta = f"delta {number_text(record['delta'], '.2g')}"
     if relative is None:
-        parts.insert(0, f"delta {number_text(record['delta'], '.2g')}")
-    elif not method.owes:
-        parts.insert(0, f"no exact sum is promised ({_small(relative)} off)")
-    elif relative > DOUBTFUL:
-        parts.insert(0, f"delta {number_text(record['delta'], '.2g')} ({_small(relative)})")
-        parts.insert(1, "much is missing")
-    else:
-        parts.insert(
-            0,
-            f"complete ({_small(relative)})"
-            if relative < _EXACT
-            else f"complete to {_small(relative)}",
-        )
-    return ", ".join(parts)
+        return [delta]
+    if not method.owes:
+        return [f"no exact sum is promised ({_small(relative)} off)"]
+    if relative > DOUBTFUL:
+        return [f"{delta} ({_small(relative)})", "much is missing"]
+    exact = relative < _EXACT
+    return [f"complete ({_small(relative)})" if exact else f"complete to {_small(relative)}"]
 
 
 def _small(part: float) -> str:

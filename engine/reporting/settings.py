@@ -24,11 +24,6 @@ def value_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
-def counted(images: int) -> str:
-    """So many images, in words."""
-    return f"{images} image{'' if images == 1 else 's'}"
-
-
 def model_table(files: Sequence[tuple[str, str]], more: Sequence[tuple[str, Any]] = ()) -> Table:
     """Each model's file and hash, and further settings of the whole, as (name, value) pairs."""
     rows = [pair for path, sha256 in files for pair in (("Model", path), ("Its SHA-256", sha256))]
