@@ -40,14 +40,17 @@ def photo(view: Image.Image) -> Draw:
 def overlaid(heatmap: Heatmap) -> Draw:
     """A map's colours with their densities, never enlarged.
 
-    Densities are rounded to few levels (alpha's quality 30), which nobody sees under colours: a
-    DeepLIFT map of 160 x 160 takes 12 to 15 kB, where quality 70 takes 15 to 18 kB.
+    Of signed maps densities are rounded to few levels (alpha's quality 30), which nobody sees under
+    two hues: a DeepLIFT map of 160 x 160 takes 12 to 15 kB, where quality 70 takes 15 to 18 kB.
+    Others tell of the evidence by their densities alone, and 8 levels are rings around it: they
+    are kept. A Grad-CAM map of 160 x 160 takes 5 to 6 kB so, instead of 1.4 to 1.6.
     """
+    alpha = 30 if heatmap.signed else 100
 
     def draw(side: int) -> bytes:
         height, width = heatmap.values.shape
         side = min(side, max(width, height))
-        return _webp(layer(heatmap, fit((width, height), side, side)), quality=60, alpha=30)
+        return _webp(layer(heatmap, fit((width, height), side, side)), quality=60, alpha=alpha)
 
     return draw
 
