@@ -54,7 +54,8 @@ def test_the_switch_acts():
     assert printed(script)[0] <= 200
     off = "memory.share_arena = 0\nfrom onnxplain.engine.running import session\n"
     off += "def none(options): options.enable_cpu_mem_arena = False\nsession.share_arena = none\n"
-    assert printed(off + script)[0] > 2000
+    # Else malloc raises the size from which it gives memory back, and now and then keeps all of it.
+    assert printed(off + script, MALLOC_MMAP_THRESHOLD_="131072")[0] > 2000
     sees = "memory.share_arena(ort.SessionOptions())\nprint(memory._process.registered)"
     sees = sees.replace("print(", "print(int(").replace("registered)", "registered))")
     assert printed(sees) == [1] and printed(sees, ONNXPLAIN_ARENA="0") == [0]
