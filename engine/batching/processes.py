@@ -44,7 +44,9 @@ class Pool:
         self._serve, self._arguments = serve, arguments
         self._context = multiprocessing.get_context(start_method())
         # All processes hold the end that is read, and end when the other is closed, as it is at the
-        # latest when this process is gone.
+        # latest when this process is gone. The end that is read stays open here for as long as
+        # anything refers to the pool: a process may be about to get it, and the server that starts
+        # processes ends itself when a request comes without what it announced.
         self._held, self._lifeline = self._context.Pipe(duplex=False)
         self._tasks: queue.SimpleQueue[tuple[Any, Future[Any]] | None] = queue.SimpleQueue()
         self._lock, self._closed = threading.Lock(), False
@@ -73,7 +75,6 @@ class Pool:
             process.kill()
         for process in running:
             process.join(_PATIENCE)
-        self._held.close()
 
     def _hand_out(self) -> None:
         """One thread's work: give tasks to one process after the other, and hand back results."""
@@ -100,6 +101,7 @@ class Pool:
 
     def _start(self) -> tuple[Any, Connection]:
         """A new process, and this end of its pipe."""
+        self._go_on()
         _leave_interrupts_to_the_main_thread()
         ours, theirs = self._context.Pipe()
         process: Any = self._context.Process(  # pyright: ignore[reportAttributeAccessIssue]
@@ -111,11 +113,19 @@ class Pool:
             # With a copy here, the pipe would never end.
             theirs.close()
         with self._lock:
-            if self._closed:
-                process.kill()
-                raise ProcessEndedError("no task is wanted any more")
             self._running.add(process)
+        try:
+            self._go_on()
+        except ProcessEndedError:
+            self._end(process, ours)
+            raise
         return process, ours
+
+    def _go_on(self) -> None:
+        """Raise `ProcessEndedError` where the pool is closed."""
+        with self._lock:
+            if self._closed:
+                raise ProcessEndedError("no task is wanted any more")
 
     def _end(self, process: Any, pipe: Connection | None) -> None:
         if pipe is not None:

@@ -46,3 +46,15 @@ class Unsendable(Exception):
 
 def blocked(given):
     return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+class Late:
+    """An argument that is not ready to be sent before the event is set."""
+
+    def __init__(self, asked, ready):
+        self.asked, self.ready = asked, ready
+
+    def __reduce__(self):
+        self.asked.set()
+        assert self.ready.wait(30)
+        return (str, ())

@@ -1,10 +1,12 @@
 """Processes that do tasks: whatever ends them, and whenever, nobody waits for ever."""
 
 import os
+import threading
 import time
+from multiprocessing import forkserver
 
 import pytest
-from support.process_tasks import blocked, deaf, double, failing, never, nothing, torn
+from support.process_tasks import Late, blocked, deaf, double, failing, never, nothing, torn
 
 from onnxplain.engine.batching import processes
 from onnxplain.engine.batching.processes import Pool, ProcessEndedError, serve
@@ -64,6 +66,38 @@ def test_closing_waits_for_no_process(pool, target, size):
     for answer in answers[:2]:
         with pytest.raises(ProcessEndedError):
             answer.result(SECONDS)
+
+
+@pytest.mark.skipif(processes.start_method() != "forkserver", reason="no server starts them here")
+def test_a_pool_that_is_closed_while_it_starts_a_process_leaves_the_server_alone(pool):
+    """A request without all that it announced ends the server, and the next one is refused."""
+    assert pool(1, serve, double, nothing).submit(2).result(SECONDS) == 4
+    before = forkserver._forkserver._forkserver_pid
+    asked, ready = threading.Event(), threading.Event()
+    # Numbers for what opens while the process is started, or it would take those of the pool.
+    spare = [os.open(os.devnull, os.O_RDONLY) for _ in range(10)]
+    closed = pool(1, serve, double, nothing, Late(asked, ready))
+    answer = closed.submit(1)
+    assert asked.wait(SECONDS)
+    closed.close()
+    for number in spare:
+        os.close(number)
+    ready.set()
+    with pytest.raises(ProcessEndedError):
+        answer.result(SECONDS)
+    assert not closed._running
+    assert pool(1, serve, double, nothing).submit(3).result(SECONDS) == 6
+    assert forkserver._forkserver._forkserver_pid == before
+
+
+def test_a_closed_pool_starts_nothing(pool, monkeypatch):
+    closed = pool(1, never)
+    closed.close()
+    started = []
+    monkeypatch.setattr(closed._context, "Process", lambda **given: started.append(given))
+    with pytest.raises(ProcessEndedError, match="no task"):
+        closed._start()
+    assert not started
 
 
 def test_a_process_that_cannot_be_started_is_an_end(pool, monkeypatch):
