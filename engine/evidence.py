@@ -46,16 +46,8 @@ def checked_by_hiding(
     if not strength.any() or record["options"].get("against"):
         return None
     hidden = strongest(strength)
-    picture = np.moveaxis(x[0], channel_axis - 1, 0).astype(np.float64)
-    shared = {} if shared is None else shared
-    if "blurred" not in shared:
-        sigma = max(picture.shape[1:]) / _BLUR
-        shared["blurred"] = np.stack([smoothed(channel, (sigma, sigma)) for channel in picture])
-    changed = np.where(hidden, shared["blurred"], picture)
-    changed = np.moveaxis(changed, 0, channel_axis - 1)[None]
     index = record["target"]["index"]
-    target = tuple(index) if isinstance(index, list) else index
-    found = explainer.scores(_as_type(changed, x.dtype), target)
+    found = scores_without(explainer, x, hidden, channel_axis, index, shared)
     before = record["probability"]
     chance = None if before is None else found.probability
     after = found.score if chance is None else chance
@@ -65,6 +57,35 @@ def checked_by_hiding(
         "before": record["score"] if chance is None else before,
         "after": float(after[0]),
     }
+
+
+def scores_without(
+    explainer: Any,
+    x: np.ndarray,
+    hidden: np.ndarray,
+    channel_axis: int,
+    index: Any,
+    shared: dict[str, Any] | None = None,
+) -> Any:
+    """What the model says of x with some places blurred: as `Explainer.scores`.
+
+    Args:
+        explainer: any of the model's.
+        x: the model's input, [1, ...] with two spatial axes.
+        hidden: bool [H, W], which places.
+        channel_axis: of x.
+        index: the target's, of a record.
+        shared: see `checked_by_hiding`.
+    """
+    picture = np.moveaxis(x[0], channel_axis - 1, 0).astype(np.float64)
+    shared = {} if shared is None else shared
+    if "blurred" not in shared:
+        sigma = max(picture.shape[1:]) / _BLUR
+        shared["blurred"] = np.stack([smoothed(channel, (sigma, sigma)) for channel in picture])
+    changed = np.where(hidden, shared["blurred"], picture)
+    changed = np.moveaxis(changed, 0, channel_axis - 1)[None]
+    target = tuple(index) if isinstance(index, list) else index
+    return explainer.scores(_as_type(changed, x.dtype), target)
 
 
 def strongest(strength: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 # Control characters (ESC begins a terminal's commands), halves of characters, other ends of lines,
 # and what turns the direction of writing around, so that a name reads as another.
@@ -15,6 +16,22 @@ _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 def counted(count: int, noun: str = "image") -> str:
     """So many, in words: "1 image", "2 images"."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+_WORDS = "No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine"
+
+
+def few(count: int, noun: str = "image") -> str:
+    """A sentence where results rest on few: "Three images are few: add more.", or ""."""
+    if count >= len(_WORDS):
+        return ""
+    verb = "is" if count == 1 else "are"
+    return f"{_WORDS[count]} {noun}{'' if count == 1 else 's'} {verb} few: add more."
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence: "a", "a and b", "a, b and c"."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def shown(text: str) -> str:

@@ -12,22 +12,13 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from ... import InvalidInputError, OnnxplainError
+from ... import InvalidInputError
 from ...graph_passes.methods import find_method
-from ..comparing.axioms import (
-    BORDER,
-    WITH_BORDER,
-    WRITTEN_OTHERWISE,
-    Alike,
-    alike,
-    dummy,
-    framed,
-    sensitivity,
-)
+from ..comparing.axioms import WRITTEN_OTHERWISE
 from ..comparing.comparison import Comparison
-from ..comparing.facts import Agreement, MethodFacts
+from ..comparing.facts import Agreement, Beside, MethodFacts
+from ..comparing.hiding import Hidden, Tried, tried_by_hiding
 from ..comparing.likeness import by_location, by_region, spearman, top_overlap
-from ..explainer import Explainer
 from ..facts import versions
 from ..inputs.image import BASELINE_CHOICES, baseline_arrays, read_image
 from ..model import opened
@@ -36,6 +27,7 @@ from ..pictures.panel import PanelRow
 from ..running.stopping import check_stopped
 from ..running.workers import shared_out, side_by_side, usable_cores
 from .asked import Options
+from .axioms import AXIOMS, against, axiom
 from .image_explainer import ImageExplainer
 from .results import Result
 from .shared import one_by_one, panel_row, place_map
@@ -46,7 +38,8 @@ Progress = Callable[[str, float], None]
 _BY_IMAGE = 0.6
 # Images on which other baselines are tried.
 _MOST_BASELINED = 5
-AXIOMS = ("sensitivity", "dummy", *WRITTEN_OTHERWISE)
+# Images of which the second class's maps are kept, to be shown.
+_MOST_BESIDE = 12
 T = TypeVar("T")
 
 
@@ -60,6 +53,7 @@ class _Seen:
     negative: dict[str, list[float]] = field(default_factory=dict)
     pairs: dict[tuple[str, str], list[tuple[float, float, float]]] = field(default_factory=dict)
     baselines: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    hidden: list[Tried] = field(default_factory=list)
 
 
 class _Timed(NamedTuple):
@@ -77,11 +71,13 @@ class _Looked(NamedTuple):
         path: its.
         results: by method, one for each target.
         maps: by method, of the first target.
+        hidden: what hiding their strongest places did.
     """
 
     path: str
     results: dict[str, list[Result]]
     maps: dict[str, np.ndarray]
+    hidden: Tried | None
 
 
 def compare_files(
@@ -144,11 +140,11 @@ class _Comparing:
         self._at_once = at_once
         # Those that other baselines are still to be tried on.
         self._unbaselined: list[_Looked] = []
-        self._subject = next(iter(explainer.explainers.values())).subject
         self._seen = _Seen()
         self._first: tuple[np.ndarray, Any] | None = None
         self.images: list[dict[str, Any]] = []
         self.panels: list[PanelRow] = []
+        self.beside: list[Beside] = []
         self.failed: list[dict[str, str]] = []
 
     def look(self, path: str) -> _Looked:
@@ -156,11 +152,22 @@ class _Comparing:
         results: dict[str, list[Result]] = {}
         for result in self._explainer.explain(path):
             results.setdefault(result.record["method"], []).append(result)
-        return _Looked(path, results, {m: place_map(own[0]) for m, own in results.items()})
+        first = next(iter(results.values()))[0]
+        hidden = tried_by_hiding(
+            next(iter(self._explainer.explainers.values())),
+            first.tensor,
+            {method: own[0].attribution for method, own in results.items()},
+            self._explainer.card.channel_axis,
+            first.record,
+        )
+        maps = {method: place_map(own[0]) for method, own in results.items()}
+        return _Looked(path, results, maps, hidden)
 
     def keep(self, looked: _Looked) -> None:
         """Keep what the maps of the next image say."""
-        path, results, maps = looked
+        path, results, maps, hidden = looked
+        if hidden is not None:
+            self._seen.hidden.append(hidden)
         if len(self.images) < _MOST_BASELINED:
             self._unbaselined.append(looked)
         for method, own in results.items():
@@ -176,6 +183,11 @@ class _Comparing:
         self.panels.append(
             panel_row(Path(path).name, {m: own[0] for m, own in results.items()}, maps)
         )
+        if len(self.beside) < _MOST_BESIDE:
+            second = {m: place_map(own[1]) for m, own in results.items() if len(own) > 1}
+            small = {m: found.astype(np.float32) for m, found in second.items()}
+            ranks = {m: spearman(by_region(maps[m]), by_region(second[m])) for m in second}
+            self.beside.append(Beside(small, ranks))
         if self._first is None:
             index = one[0].record["target"]["index"]
             self._first = one[0].tensor, tuple(index) if isinstance(index, list) else index
@@ -193,8 +205,8 @@ class _Comparing:
             pair = spearman(by_region(found), by_region(other)), top_overlap(found, other)
             seen.between.setdefault(method, []).append(pair)
 
-    def _try_baselines(self, looked: _Looked, method: str) -> dict[str, float]:
-        """Baseline -> how like its map is to that against the first baseline; from any thread."""
+    def _try_baselines(self, looked: _Looked, method: str) -> dict[str, tuple[np.ndarray, float]]:
+        """Baseline -> its map, and how like it is to that against the first; from any thread."""
         check_stopped()
         record, found = find_method(method), {}
         if not record.takes("baseline") or record.baselines == "always":
@@ -207,7 +219,8 @@ class _Comparing:
             baseline = baseline_arrays(choice, card, image)
             e = self._explainer.explainers[method](one.tensor, target, baseline=baseline)
             other = by_location(e.attribution[0], _channels(e.attribution, card))
-            found[choice] = spearman(by_region(looked.maps[method]), by_region(other))
+            rank = spearman(by_region(looked.maps[method]), by_region(other))
+            found[choice] = other.astype(np.float32), rank
         return found
 
     def comparison(self) -> Comparison:
@@ -233,6 +246,7 @@ class _Comparing:
             model_sha256=explainer.file.sha256,
             versions=versions(),
             panels=self.panels,
+            beside=self.beside,
         )
 
     def _agreement(self) -> Agreement:
@@ -248,22 +262,29 @@ class _Comparing:
 
     def _all_facts(self, x: np.ndarray, target: Any) -> list[MethodFacts]:
         """Every method's row: what is asked of one image, and of other baselines."""
-        names = list(self._explainer.explainers)
+        explainer = self._explainer
+        names = list(explainer.explainers)
         # One after the other, with nothing beside them.
         timed = {method: self._timed(method, x, target) for method in names}
         slowest = sorted(names, key=lambda method: -timed[method].seconds)
-        tried = [(looked, method) for method in slowest for looked in self._unbaselined]
+        places = range(len(self._unbaselined))
+        tried = [(place, method) for method in slowest for place in places]
         axioms = [(method, what) for method in slowest for what in AXIOMS]
-        jobs: list[Callable[[], Any]] = [partial(self._try_baselines, *one) for one in tried]
-        jobs += [partial(self._axiom, *one, x, target, timed[one[0]].own) for one in axioms]
+        jobs: list[Callable[[], Any]] = [
+            partial(self._try_baselines, self._unbaselined[place], method)
+            for place, method in tried
+        ]
+        jobs += [partial(axiom, explainer, *one, x, target, timed[one[0]].own) for one in axioms]
         results, found = [], side_by_side(jobs, self._at_once)
-        for place, result in enumerate(found, start=1):
+        for done, result in enumerate(found, start=1):
             results.append(result)
-            self._tell("baselines and axioms", _BY_IMAGE + (1 - _BY_IMAGE) * place / len(jobs))
-        for (_, method), likeness in zip(tried, results, strict=False):
+            self._tell("baselines and axioms", _BY_IMAGE + (1 - _BY_IMAGE) * done / len(jobs))
+        for (place, method), others in zip(tried, results, strict=False):
             of = self._seen.baselines.setdefault(method, {})
-            for choice, value in likeness.items():
-                of.setdefault(choice, []).append(value)
+            for choice, (_, rank) in others.items():
+                of.setdefault(choice, []).append(rank)
+            if others:
+                self.beside[place].baselines[method] = others
         kept = dict(zip(axioms, results[len(tried) :], strict=True))
         return [
             self._facts(method, timed[method], {what: kept[method, what] for what in AXIOMS})
@@ -274,7 +295,7 @@ class _Comparing:
         """Seconds of one explanation, and of one forward pass."""
         check_stopped()
         explainer = self._explainer.explainers[method]
-        more = self._against(method, np.asarray(baseline_arrays("black", self._explainer.card)))
+        more = against(method, np.asarray(baseline_arrays("black", self._explainer.card)))
         seconds, e = _seconds(lambda: explainer(x, target, **more))
         return _Timed(seconds, _seconds(lambda: explainer.scores(x, target))[0], e.attribution)
 
@@ -301,65 +322,16 @@ class _Comparing:
             forwards=timed.seconds / timed.forward,
             seconds=timed.seconds,
             baselines={k: _mean(v) for k, v in seen.baselines.get(method, {}).items()},
+            hiding=_hidden(seen.hidden, method),
         )
 
-    def _axiom(self, method: str, what: str, x: np.ndarray, target: Any, own: np.ndarray) -> Any:
-        """What one axiom comes to for one method; from any thread."""
-        check_stopped()
-        card = self._explainer.card
-        baseline = np.asarray(baseline_arrays("black", card))
-        if what == "sensitivity":
-            explainer = self._in_few_passes(method)
-            return sensitivity(explainer, x, target, baseline, card.channel_axis)
-        if what == "dummy":
-            return self._dummy(method, x, target, baseline)
-        return self._invariance(method, what, x, target, baseline, own)
 
-    def _in_few_passes(self, method: str) -> Explainer:
-        """The method with few fixed points, where it would look for many: for yes or no, not much.
-
-        Against a baseline that differs in a pixel, no path is close to its sum: 200 passes each.
-        """
-        explainer = self._explainer.explainers[method]
-        if not find_method(method).takes("tolerance"):
-            return explainer
-        few = {"tolerance": None, "map_tolerance": None, "steps": 4, "quadrature": None}
-        return explainer.changed(lambda model: model, **few)
-
-    def _against(self, method: str, baseline: np.ndarray) -> dict[str, Any]:
-        return {"baseline": baseline} if find_method(method).takes("baseline") else {}
-
-    def _dummy(self, method: str, x: np.ndarray, target: Any, baseline: np.ndarray) -> float | None:
-        axis = self._explainer.card.channel_axis
-        name = self._subject.input.name
-        wide = [(0, 0) if a in (0, axis) else (BORDER, BORDER) for a in range(4)]
-        around = np.pad(x, wide, mode="edge")
-        black = np.broadcast_to(baseline, x.shape)
-        more = self._against(method, np.pad(black, wide, mode="edge"))
-        more["input"] = f"{name}{WITH_BORDER}"
-        try:
-            explainer = self._explainer.explainers[method].changed(
-                lambda model: framed(model, name, axis), **more
-            )
-            return dummy(explainer, around, target, axis)
-        except OnnxplainError:
-            return None
-
-    def _invariance(
-        self,
-        method: str,
-        written: str,
-        x: np.ndarray,
-        target: Any,
-        baseline: np.ndarray,
-        own: np.ndarray,
-    ) -> Alike:
-        how, explainer = self._against(method, baseline), self._explainer.explainers[method]
-        try:
-            other = explainer.changed(WRITTEN_OTHERWISE[written], **how)
-            return alike(own, other(x, target, **how).attribution)
-        except OnnxplainError as error:
-            return Alike(float("nan"), float("nan"), str(error))
+def _hidden(tried: Sequence[Tried], method: str) -> Hidden | None:
+    """One method's part of what hiding did to all images."""
+    own = [one for one in tried if method in one.lost]
+    if not own:
+        return None
+    return Hidden([o.lost[method] for o in own], [o.chance for o in own], own[0].of)
 
 
 def _area(record: Any) -> str:

@@ -81,6 +81,7 @@ def explain_page(
             else "Nothing could be explained."
         ],
         images=shown,
+        sheet=True,
         methods=methods,
         tables=[_scores(done)] if done else [],
         settings=_settings(explainer, methods, done),
@@ -118,7 +119,15 @@ def _shown(explainer: ImageExplainer, path: str, records: Records, folder: Path)
         bars=_bars(records[0], asked),
         bars_are=SCALES.get(str(records[0].get("probability_from")), f"score, output {output}"),
         facts=[("File", path), ("SHA-256", _sha256(path))],
+        margin=_margin(records[0].get("top") or []),
+        close=bool(records[0].get("close_call")),
     )
+
+
+def _margin(top: Sequence[Mapping[str, Any]]) -> float | None:
+    """By how much the best class's probability leads the second's."""
+    chances = [one["probability"] for one in top[:2]]
+    return None if len(chances) < 2 or None in chances else chances[0] - chances[1]
 
 
 def _map(explainer: ImageExplainer, record: Mapping[str, Any], attribution: np.ndarray) -> Map:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...graph_passes.methods import literature
-from .facts import Measured, MethodFacts
+from .facts import Measured, MethodFacts, pairs_of, these
 
 # Correlations of ranks from which on maps are called alike, and down to which they differ.
 ALIKE, DIFFERENT = 0.8, 0.5
@@ -31,11 +31,6 @@ def claims_of(found: Measured) -> list[str]:
     return [sentence for make in makers if (sentence := make(found))]
 
 
-def _images(found: Measured) -> str:
-    count = len(found.images)
-    return "this image" if count == 1 else f"these {count} images"
-
-
 def _similar(found: Measured) -> str:
     names, pair = found.agreement.methods, literature.SIMILAR
     if not {pair.method, pair.other} <= set(names):
@@ -47,9 +42,8 @@ def _similar(found: Measured) -> str:
     holds = rank >= ALIKE or (None if rank > DIFFERENT else False)
     return (
         f'{verdict(holds)}: "{pair.claim}". On '
-        f"{_images(found)} their maps correlate by {rank:.2f} (Spearman, by region; by pixel "
-        f"{pixels:.2f}): they are "
-        f"{likeness_in_words(rank)}."
+        f"{these(len(found.images))} their maps correlate by {rank:.2f} (Spearman, by region; by "
+        f"pixel {pixels:.2f}): they are {likeness_in_words(rank)}."
     )
 
 
@@ -83,7 +77,8 @@ def _discriminative(found: Measured) -> str:
     numbers = ", ".join(f"{one.title} {_rank(one):.2f}" for one in known)
     measured = (
         f"The maps of the first and the second class correlate by: {numbers} (Spearman, by region; "
-        f"low is discriminative). The classes are {_pairs(found)}: kin look at the same things."
+        f"low is discriminative). The classes are {pairs_of(found)}: closely "
+        "related classes rest on the same things."
     )
     if cam is None or not others:
         return measured
@@ -94,13 +89,6 @@ def _discriminative(found: Measured) -> str:
     elif _rank(cam) >= best:
         holds = False
     return f'{verdict(holds)}: "{literature.DISCRIMINATES}". {measured}'
-
-
-def _pairs(found: Measured) -> str:
-    """The first and the second class of some images, in words."""
-    named = [[t["label"].split(",")[0] for t in i["targets"][:2]] for i in found.images[:3]]
-    more = ", ..." if len(found.images) > 3 else ""
-    return ", ".join(" and ".join(pair) for pair in named) + more
 
 
 def _rank(one: MethodFacts) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +12,7 @@ from .comparison_page import comparison_page
 from .facts import Measured
 from .saved import plain, write_all
 from .tables import failures, markdown_of, measured_lines
+from .verdict import reasons_of, verdict_of
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -26,7 +27,8 @@ class Comparison(Measured):
         settings: baselines, targets, methods' options.
         model: its path; model_sha256: of the file.
         versions: of onnxplain and of what it computes with.
-        panels: what pictures are drawn from, an image each.
+        panels: what pictures are drawn from, an image each; beside: for the first images the maps
+            of the second class and against other baselines.
     """
 
     __hash__ = None  # pyright: ignore[reportAssignmentType]
@@ -48,12 +50,17 @@ class Comparison(Measured):
 
     def lines(self, folder: str) -> list[str]:
         """What was found and where all of it lies, for people to read."""
-        return [*measured_lines(self), *self.claims, f"report, panel, table and numbers: {folder}"]
+        return [self.verdict, *measured_lines(self), f"report, panel, table and numbers: {folder}"]
 
-    def verdict(self, fail_under: float | None = None) -> int:
-        """The exit status; `fail_under` is for files of a model."""
-        del fail_under
-        return self.status
+    @cached_property
+    def verdict(self) -> str:
+        """Which method suits the model, and why, in two or three sentences."""
+        return verdict_of(self)
+
+    @cached_property
+    def reasons(self) -> list[str]:
+        """What the verdict rests on: a sentence for each thing that was measured."""
+        return reasons_of(self)
 
     @cached_property
     def claims(self) -> list[str]:
@@ -76,12 +83,13 @@ class Comparison(Measured):
         """
         names = [image["image"] for image in self.images]
         data = self.to_dict()
-        page = comparison_page(self, self.claims, data)
-        table = markdown_of(self, self.claims)
+        page = comparison_page(self, data)
+        table = markdown_of(self)
         return write_all(folder, table, data, self.panels, names, page)
 
     def to_dict(self) -> dict[str, Any]:
         """All of it but the pictures, as JSON knows it; NaN is None."""
-        left_out = ("panels",)
-        own = {k: v for k, v in vars(self).items() if k not in left_out and k != "claims"}
-        return plain({**own, "claims": self.claims})
+        own = {one.name: getattr(self, one.name) for one in fields(self)}
+        own = {k: v for k, v in own.items() if k not in ("panels", "beside")}
+        said = {"verdict": self.verdict, "reasons": self.reasons, "claims": self.claims}
+        return plain({**said, **own})

@@ -6,23 +6,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ...models.text import counted
+from ..pictures.captions import class_value
 from ..pictures.matrix_svg import matrix_svg
 from ..pictures.panel import PanelRow, heatmaps_of
 from ..reporting.html import MOST_IMAGES
 from ..reporting.page import Bar, Figure, Map, Page, Shown, Table, View
 from ..reporting.settings import model_table, options_table, versions_table
-from .facts import Measured
+from .facts import Beside
 from .saved import failed_pairs
 from .tables import agreement, literature, titles_of
 
 
-def comparison_page(found: Measured, claims: list[str], data: dict[str, Any]) -> Page:
-    """The page of a comparison: its maps, claims, the literature's table, the agreement."""
+def comparison_page(found: Any, data: dict[str, Any]) -> Page:
+    """The page of a `Comparison`: verdict, reasons, maps, agreement, the literature's table."""
     applying = [one.method for one in found.facts if one.applies]
     both = found.agreement
-    tables = [Table("What the literature says of methods, measured here", *literature(found))]
-    figures = []
+    tables, figures = [], []
     if len(both.methods) > 1:
         names = {
             "Agreement: Spearman's correlation of the maps, by region": both.rank,
@@ -34,15 +36,23 @@ def comparison_page(found: Measured, claims: list[str], data: dict[str, Any]) ->
         alt = "Matrix of the table of agreement by region"
         figures = [Figure(name, alt, matrix_svg(titles_of(found), both.rank))]
     asked = [(name, value) for name, value in found.settings.items() if name != "methods"]
-    shown = zip(found.images[:MOST_IMAGES], found.panels, strict=False)
+    shown = list(zip(found.images[:MOST_IMAGES], found.panels, strict=False))
+    first = (found.settings.get("baselines") or ["the first baseline"])[0]
+    beside = [*found.beside, *[None] * len(shown)]
     return Page(
         title=f"Methods side by side on {Path(found.model).name}",
-        lead=[f"{len(applying)} methods, {counted(len(found.images))}."],
-        findings=claims,
-        images=[_shown(image, row) for image, row in shown],
+        lead=[f"{counted(len(applying), 'method')}, {counted(len(found.images))}."],
+        verdict=[found.verdict],
+        findings_are="Why",
+        findings=found.reasons,
+        images=[_shown(*pair, more, first) for pair, more in zip(shown, beside, strict=False)],
+        sheet=True,
+        views_are="Maps",
+        all_views=True,
         methods=applying,
         tables=tables,
         figures=figures,
+        last=[Table("What the literature asks of methods, measured here", *literature(found))],
         settings=[
             model_table([(found.model, found.model_sha256)], asked),
             options_table(found.settings.get("methods", {})),
@@ -55,20 +65,73 @@ def comparison_page(found: Measured, claims: list[str], data: dict[str, Any]) ->
     )
 
 
-def _shown(image: Mapping[str, Any], row: PanelRow) -> Shown:
+def _shown(image: Mapping[str, Any], row: PanelRow, beside: Beside | None, first: str) -> Shown:
     targets = image["targets"]
     label = targets[0]["label"]
     maps = [
         Map(m, h, f"for '{label}'", [*filter(None, [row.notes.get(m)]), *h.findings, *h.drawing])
         for m, h in heatmaps_of(row).items()
     ]
-    known = [(one["label"], one["score"]) for one in targets if one["score"] is not None]
-    most = max((abs(score) for _, score in known), default=0.0) or 1.0
+    views = [View(label, row.keep.lstrip("· \N{NO-BREAK SPACE}"), maps)]
+    if beside is not None:
+        views += _second(row, beside, targets) + _baselines(row, beside, label, first)
+    known = [one for one in targets if one["score"] is not None]
+    chances = all(one["probability"] is not None for one in known)
+    most = max((abs(one["score"]) for one in known), default=0.0) or 1.0
     return Shown(
         path=image["image"],
         photo=row.view,
-        views=[View(label, row.keep.lstrip("· \N{NO-BREAK SPACE}"), maps)],
-        bars=[Bar(name, v, max(v, 0.0) / most, k == 0) for k, (name, v) in enumerate(known)],
-        bars_are="the explained scores",
+        views=views,
+        bars=[
+            Bar(
+                one["label"],
+                class_value(one),
+                one["probability"] if chances else max(one["score"], 0.0) / most,
+                False,
+            )
+            for one in known
+        ],
+        bars_are="those that are compared",
         facts=[("File", image["image"])],
+        margin=_margin(known) if chances else None,
     )
+
+
+def _margin(known: list[Mapping[str, Any]]) -> float | None:
+    """How far apart the two classes are that are compared."""
+    if len(known) < 2 or known[0]["index"] == known[1]["index"]:
+        return None
+    return abs(known[0]["probability"] - known[1]["probability"])
+
+
+def _second(row: PanelRow, beside: Beside, targets: list[Mapping[str, Any]]) -> list[View]:
+    """The second class's maps."""
+    if not beside.second or len(targets) < 2:
+        return []
+    label, own = targets[1]["label"], targets[0]["label"]
+    maps = [
+        Map(method, heatmap, f"for '{label}'", _like(beside.second_rank[method], f"for '{own}'"))
+        for method, heatmap in heatmaps_of(_row(row, beside.second)).items()
+    ]
+    return [View(label, f"{class_value(targets[1])}, the other class", maps)]
+
+
+def _baselines(row: PanelRow, beside: Beside, label: str, first: str) -> list[View]:
+    """The maps against other baselines, method by method."""
+    maps = []
+    for method, others in beside.baselines.items():
+        for choice, (values, rank) in others.items():
+            (heatmap,) = heatmaps_of(_row(row, {method: values})).values()
+            subject, variant = f"for '{label}', against {choice}", f"against {choice}"
+            maps.append(
+                Map(method, heatmap, subject, _like(rank, f"against {first}"), variant=variant)
+            )
+    return [View("Other baselines", f"the first maps are against {first}", maps)] if maps else []
+
+
+def _row(row: PanelRow, maps: Mapping[str, np.ndarray]) -> PanelRow:
+    return PanelRow(row.view, "", dict(maps), {})
+
+
+def _like(rank: float, what: str) -> list[str]:
+    return [] if np.isnan(rank) else [f"correlation with the map {what}: {rank:.2f}"]

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from ...models.text import counted
 from ..pictures.panel import PanelRow
 from .axioms import Alike, Kept
+from .hiding import Hidden
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class MethodFacts:
         forwards: its time in plain forward passes of the file.
         seconds: for an image and target, the sessions being open.
         baselines: for each other baseline Spearman's correlation with the first one's map.
+        hiding: what hiding its strongest places takes from the class; None: it was not tried.
     """
 
     method: str
@@ -57,6 +60,21 @@ class MethodFacts:
     forwards: float | None = None
     seconds: float | None = None
     baselines: Mapping[str, float] = field(default_factory=dict)
+    hiding: Hidden | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Beside:
+    """What stands beside the first maps of an image, to be shown.
+
+    Attributes:
+        second: by method the map [H, W] of the second class; second_rank: how like the first's.
+        baselines: by method, for each other baseline its map and how like the first one's it is.
+    """
+
+    second: dict[str, np.ndarray]
+    second_rank: dict[str, float]
+    baselines: dict[str, dict[str, tuple[np.ndarray, float]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -91,7 +109,21 @@ class Measured:
     model_sha256: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     panels: list[PanelRow] = field(default_factory=list)
+    beside: list[Beside] = field(default_factory=list)
 
     def of(self, method: str) -> MethodFacts | None:
         """The facts of a method that applies, or None."""
         return next((one for one in self.facts if one.method == method and one.applies), None)
+
+
+def these(count: int) -> str:
+    """The images in words: "this image", "these 3 images"."""
+    return "this image" if count == 1 else f"these {counted(count)}"
+
+
+def pairs_of(found: Measured) -> str:
+    """The first and the second class of some images, in words."""
+    named = [[t["label"].split(",")[0] for t in i["targets"][:2]] for i in found.images[:3]]
+    return ", ".join(" and ".join(pair) for pair in named) + (
+        ", ..." if len(found.images) > 3 else ""
+    )

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from ...models.text import counted
 from .axioms import Kept
 from .claims import ALIKE, DIFFERENT
 from .facts import Measured, MethodFacts
+from .verdict import percent
 
 # What each row of the table says of a method.
 ROWS: dict[str, Callable[[MethodFacts], str]] = {
@@ -20,6 +22,7 @@ ROWS: dict[str, Callable[[MethodFacts], str]] = {
         one.relative_delta, "no sum owed"
     ),
     "The map's own error (largest estimate)": lambda one: _percent(one.map_error, "unknown"),
+    "Lost by hiding the strongest tenth of the photo (mean)": lambda one: _hiding(one),
     "Sensitivity (pixels that count, of those that move the score)": lambda one: _kept(
         one.sensitivity
     ),
@@ -28,23 +31,21 @@ ROWS: dict[str, Callable[[MethodFacts], str]] = {
     "Operating area": lambda one: one.area,
     "Attribution": lambda one: _sign(one),
     "Gradient passes an image": lambda one: _number(one.passes, ".3g", "-"),
-    "Cost in forward passes": lambda one: _number(one.forwards, ".2g", "-"),
-    "Seconds an image": lambda one: _number(one.seconds, ".2g", "-"),
+    "Cost in forward passes": lambda one: _passes(one.forwards),
+    "Seconds for an image": lambda one: _number(one.seconds, ".2g", "-"),
     "Correlation with the map against another baseline": lambda one: _baselines(one),
 }
 
 
-def markdown_of(found: Measured, claims: Sequence[str]) -> str:
-    """The table, the methods' agreement and the claims."""
-    parts = [
-        f"# {found.model}: methods on {len(found.images)} image(s)",
-        table(*literature(found)),
-    ]
+def markdown_of(found: Any) -> str:
+    """Of a `Comparison`: the verdict and its reasons, agreement, and the literature last."""
+    parts = [f"# {found.model}: methods on {counted(len(found.images))}", found.verdict]
+    parts += ["\n".join(f"- {reason}" for reason in found.reasons)]
     if len(found.agreement.methods) > 1:
         parts += ["## Agreement: Spearman's correlation, by region"]
         parts += [table(*agreement(found, found.agreement.rank))]
-    if claims:
-        parts += ["## What that says", "\n".join(f"- {claim}" for claim in claims)]
+    parts += ["## What the literature asks of methods", table(*literature(found))]
+    parts += ["\n".join(f"- {claim}" for claim in found.claims)] if found.claims else []
     return "\n\n".join(parts) + "\n"
 
 
@@ -64,8 +65,9 @@ def measured_lines(found: Measured) -> list[str]:
     lines = []
     for one in found.facts:
         if one.applies:
-            parts = [f"{one.seconds:.2g} s", f"{one.forwards:.2g} forward passes"]
+            parts = [f"hiding takes {_hiding(one)}" if one.hiding else "not tested by hiding"]
             parts.append(f"class-discriminative: {_discriminative(one)}")
+            parts.append(f"{one.seconds:.2g} s ({_passes(one.forwards)} forward passes)")
             parts.append(f"delta {_percent(one.relative_delta, 'not owed')}")
             if one.map_error is not None:
                 parts.append(f"map good to {_percent(one.map_error, '')}")
@@ -114,7 +116,7 @@ def _number(value: float | None, form: str, none: str) -> str:
 
 
 def _percent(value: float | None, none: str) -> str:
-    return none if value is None or np.isnan(value) else f"{value:.2%}"
+    return none if value is None or np.isnan(value) else percent(value)
 
 
 def _discriminative(one: MethodFacts) -> str:
@@ -122,8 +124,19 @@ def _discriminative(one: MethodFacts) -> str:
     if rank is None or np.isnan(rank):
         return "not measured: one class"
     word = "yes" if rank <= DIFFERENT else "no" if rank >= ALIKE else "in part"
-    top = _number(one.top_between_classes, ".0%", "-")
+    top = _percent(one.top_between_classes, "-")
     return f"{word} (correlation of two classes' maps {rank:.2f}, overlap {top})"
+
+
+def _passes(value: float | None) -> str:
+    return _number(value, ".2g" if value is None or value < 100 else ".0f", "-")
+
+
+def _hiding(one: MethodFacts) -> str:
+    if one.hiding is None or not one.hiding.lost:
+        return "not tested"
+    lost, chance = (float(np.mean(v)) for v in (one.hiding.lost, one.hiding.chance))
+    return f"{percent(lost)} (at random {percent(max(chance, 0.0))})"
 
 
 def _kept(found: Kept | None) -> str:
@@ -135,14 +148,14 @@ def _kept(found: Kept | None) -> str:
 def _invariance(one: MethodFacts) -> str:
     parts = []
     for name, found in one.invariance.items():
-        parts.append(f"{name} {found.problem or f'{found.difference:.1%}'}")
+        parts.append(f"{name} {found.problem or percent(found.difference)}")
     return ", ".join(parts)
 
 
 def _sign(one: MethodFacts) -> str:
     if one.negative is None:
         return "-"
-    return f"signed ({one.negative:.0%} of it negative)" if one.negative else "never negative"
+    return f"signed ({percent(one.negative)} of it negative)" if one.negative else "never negative"
 
 
 def _baselines(one: MethodFacts) -> str:

@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...models.text import shown, shown_json
+from ...models.text import counted, shown, shown_json
 from ..files.writing import utf8, write_whole
 from ..pictures.embedded import Draw, fitted, overlaid, photo, scale_bar
 from .page import Page, Shown
@@ -95,6 +95,7 @@ def _rendered(page: Page, pictures: Sequence[str] | None) -> bytes:
             title_of=title_of,
             cite_of=cite_of,
             svg=_inline,
+            counted=counted,
         )
     )
     return utf8(text)

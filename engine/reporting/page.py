@@ -15,13 +15,44 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
+# Maps side by side, at most.
+_MOST_COLUMNS = 4
+# The longer side of what is drawn of a photo, before style sheets limit it.
+_DRAWN = 4000
+# Images from which on there is a contact sheet of all of them.
+_SHEET = 6
+
+
+class Cell(NamedTuple):
+    """A number of a table that says how good it is, too.
+
+    Attributes:
+        text: the number; more: what stands small behind it, such as its interval.
+        level: "good", "fair" or "poor", by which it is coloured and marked; "": it is not judged.
+        said: the level in words, for those who do not see it.
+    """
+
+    text: str
+    more: str = ""
+    level: str = ""
+    said: str = ""
+
+    @property
+    def mark(self) -> str:
+        """A sign for the level, which tells it without any colour."""
+        return MARKS.get(self.level, "")
+
+
+MARKS = {"good": "▲", "fair": "△", "poor": "▽"}
+
+
 class Table(NamedTuple):
     """A table.
 
     Attributes:
         caption: what it says.
         heads: of the columns.
-        rows: cells; the first of each is the row's head.
+        rows: texts or `Cell`s; the first of each is the row's head.
         notes: sentences below it.
     """
 
@@ -77,6 +108,7 @@ class Map:
         subject: what it explains, behind the method's title: "for 'tabby'".
         lines: what stands below it.
         difference: whether it is one between two maps.
+        variant: what is other than in the first maps: "against white".
     """
 
     method: str
@@ -84,16 +116,18 @@ class Map:
     subject: str
     lines: Sequence[str] = ()
     difference: bool = False
+    variant: str = ""
 
     @property
     def title(self) -> str:
-        """The method's."""
-        return title_of(self.method)
+        """The method's, and what is other than usual."""
+        own = title_of(self.method)
+        return f"{own}, {self.variant}" if self.variant else own
 
     @property
     def alt(self) -> str:
         """What it is, and what it says."""
-        return f"{self.title} {self.subject}: {self.found}"
+        return f"{title_of(self.method)} {self.subject}: {self.found}"
 
     @property
     def found(self) -> str:
@@ -120,6 +154,14 @@ class View:
     more: str
     maps: Sequence[Map]
 
+    @property
+    def columns(self) -> int:
+        """How many of its maps stand side by side where there is room: full rows."""
+        count = len(self.maps)
+        if count <= _MOST_COLUMNS:
+            return max(count, 1)
+        return next((k for k in (3, 4) if count % k == 0), 3)
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -134,6 +176,8 @@ class Shown:
         bars_are: what their numbers are.
         tops: further lists of top classes, each with its heading: of other models.
         facts: (name, value) pairs.
+        margin: by how much the best class leads the second, in parts of 1; None: not known.
+        close: whether that is a close call.
     """
 
     path: str
@@ -144,6 +188,20 @@ class Shown:
     bars_are: str = ""
     tops: Sequence[tuple[str, Sequence[Bar]]] = ()
     facts: Sequence[tuple[str, str]] = ()
+    margin: float | None = None
+    close: bool = False
+
+    @property
+    def drawn(self) -> tuple[int, int]:
+        """A size of the photo's shape, larger than any place for it, which style sheets limit."""
+        width, height = self.photo.size
+        scale = _DRAWN / max(width, height)
+        return max(round(width * scale), 1), max(round(height * scale), 1)
+
+    @property
+    def print_rows(self) -> int:
+        """Rows of maps, three a row, that are to go on one sheet of paper: 1 to 4 (or more)."""
+        return min(sum(-(-len(view.maps) // 3) for view in self.views), 4)
 
     @property
     def name(self) -> str:
@@ -157,12 +215,14 @@ class Page:
 
     Attributes:
         title: its heading; lead: sentences below it.
-        findings: what the numbers say, in sentences.
+        verdict: the answer, in a sentence or a few; key: the table that it rests on.
+        findings: what the numbers say, in sentences; findings_are: their heading.
+        sheet: whether many images have a contact sheet, the closest calls first.
         images: with their maps.
         views_are: what the views of an image are: "Class" or "Model".
         all_views: whether all of them are shown at first, or the first one.
         methods: names, of those that are spoken of.
-        tables, figures: what was measured.
+        tables, figures: what was measured; last: tables behind them.
         settings: tables of every setting, hash and version.
         notes: what was left out and why.
         failed: (image, error) pairs.
@@ -172,13 +232,18 @@ class Page:
 
     title: str
     lead: Sequence[str]
+    verdict: Sequence[str] = ()
+    key: Table | None = None
     findings: Sequence[str] = ()
+    findings_are: str = "Findings"
+    sheet: bool = False
     images: Sequence[Shown] = ()
     views_are: str = "Class"
     all_views: bool = False
     methods: Sequence[str] = ()
     tables: Sequence[Table] = ()
     figures: Sequence[Figure] = ()
+    last: Sequence[Table] = ()
     settings: Sequence[Table] = ()
     notes: Sequence[str] = ()
     failed: Sequence[tuple[str, str]] = ()
@@ -190,6 +255,14 @@ class Page:
         """The methods that any image has a map of, in their order."""
         maps = (m for one in self.images for view in one.views for m in view.maps)
         return list(dict.fromkeys(one.method for one in maps))
+
+    @property
+    def contact_sheet(self) -> list[tuple[int, Shown]]:
+        """The images by number, the closest call first; empty where there are few of them."""
+        if not self.sheet or len(self.images) < _SHEET:
+            return []
+        numbered = list(enumerate(self.images, start=1))
+        return sorted(numbered, key=lambda one: 2.0 if one[1].margin is None else one[1].margin)
 
     @property
     def most_views(self) -> int:

@@ -1,0 +1,98 @@
+"""Axioms asked of a method on one image, by an `ImageExplainer`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ... import OnnxplainError
+from ...graph_passes.methods import find_method
+from ..comparing.axioms import (
+    BORDER,
+    WITH_BORDER,
+    WRITTEN_OTHERWISE,
+    Alike,
+    alike,
+    dummy,
+    framed,
+    sensitivity,
+)
+from ..explainer import Explainer
+from ..inputs.image import baseline_arrays
+from ..running.stopping import check_stopped
+from .image_explainer import ImageExplainer
+
+AXIOMS = ("sensitivity", "dummy", *WRITTEN_OTHERWISE)
+
+
+def axiom(
+    images: ImageExplainer, method: str, what: str, x: np.ndarray, target: Any, own: np.ndarray
+) -> Any:
+    """What one of `AXIOMS` comes to for one method; from any thread.
+
+    Args:
+        images: that the method is one of.
+        method: its name.
+        what: which axiom.
+        x: the model's input.
+        target: as for the explainer.
+        own: the method's map of it, against black.
+    """
+    check_stopped()
+    baseline = np.asarray(baseline_arrays("black", images.card))
+    explainer = images.explainers[method]
+    if what == "sensitivity":
+        few = _in_few_passes(explainer)
+        return sensitivity(few, x, target, baseline, images.card.channel_axis)
+    if what == "dummy":
+        return _dummy(explainer, x, target, baseline, images.card.channel_axis)
+    return _invariance(explainer, what, x, target, baseline, own)
+
+
+def against(method: str, baseline: np.ndarray) -> dict[str, Any]:
+    """The baseline as an argument, for methods that take one."""
+    return {"baseline": baseline} if find_method(method).takes("baseline") else {}
+
+
+def _in_few_passes(explainer: Explainer) -> Explainer:
+    """The method with few fixed points, where it would look for many: for yes or no, not much.
+
+    Against a baseline that differs in a pixel, no path is close to its sum: 200 passes each.
+    """
+    if not find_method(explainer.method).takes("tolerance"):
+        return explainer
+    few = {"tolerance": None, "map_tolerance": None, "steps": 4, "quadrature": None}
+    return explainer.changed(lambda model: model, **few)
+
+
+def _dummy(
+    explainer: Explainer, x: np.ndarray, target: Any, baseline: np.ndarray, axis: int
+) -> float | None:
+    name = explainer.subject.input.name
+    wide = [(0, 0) if a in (0, axis) else (BORDER, BORDER) for a in range(4)]
+    around = np.pad(x, wide, mode="edge")
+    black = np.broadcast_to(baseline, x.shape)
+    more = against(explainer.method, np.pad(black, wide, mode="edge"))
+    more["input"] = f"{name}{WITH_BORDER}"
+    try:
+        bordered = explainer.changed(lambda model: framed(model, name, axis), **more)
+        return dummy(bordered, around, target, axis)
+    except OnnxplainError:
+        return None
+
+
+def _invariance(
+    explainer: Explainer,
+    written: str,
+    x: np.ndarray,
+    target: Any,
+    baseline: np.ndarray,
+    own: np.ndarray,
+) -> Alike:
+    how = against(explainer.method, baseline)
+    try:
+        other = explainer.changed(WRITTEN_OTHERWISE[written], **how)
+        return alike(own, other(x, target, **how).attribution)
+    except OnnxplainError as error:
+        return Alike(float("nan"), float("nan"), str(error))

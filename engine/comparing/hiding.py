@@ -1,0 +1,102 @@
+"""All maps put to the same test: what the target loses where each says the evidence is.
+
+As `evidence` does for one map, but of the same part of the photo for every method, and beside
+places that are drawn at random.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..evidence import scores_without
+from ..pictures.heatmap import heatmap_of, smoothed
+
+# The part of the photo that is hidden, at most.
+PART = 0.1
+# Places at random: so many draws, as blots of this part of the longer side.
+_DRAWS, _BLOT = 4, 1 / 16
+
+
+class Hidden(NamedTuple):
+    """What hiding a map's strongest places took from the target, image by image.
+
+    Attributes:
+        lost: (before - after) / |before|: 1 where all of it is gone.
+        chance: the same of places at random, as many of them.
+        of: "probability" or "score".
+    """
+
+    lost: list[float]
+    chance: list[float]
+    of: str
+
+
+class Tried(NamedTuple):
+    """The test of one image: what is lost by method, and by chance; see `Hidden`."""
+
+    lost: dict[str, float]
+    chance: float
+    of: str
+
+
+def tried_by_hiding(
+    explainer: Any,
+    x: np.ndarray,
+    attributions: Mapping[str, np.ndarray],
+    channel_axis: int,
+    record: Mapping[str, Any],
+) -> Tried | None:
+    """Hide the strongest places of each method's map of one image, and places at random.
+
+    Args:
+        explainer: any of the model's.
+        x: the model's input, [1, ...].
+        attributions: by method [1, H, W] or x's shape, of the record's target.
+        channel_axis: of x.
+        record: of results.json, of any of the methods.
+
+    Returns:
+        None where there is nothing to lose, or what speaks against the target was asked for.
+    """
+    before = record["probability"]
+    is_chance = before is not None
+    before = before if is_chance else record["score"]
+    if not before or not np.isfinite(before) or record["options"].get("against"):
+        return None
+    shared: dict[str, Any] = {}
+
+    def lost(strength: np.ndarray) -> float:
+        hidden = strongest_part(strength)
+        if not hidden.any():
+            return 0.0
+        index = record["target"]["index"]
+        found = scores_without(explainer, x, hidden, channel_axis, index, shared)
+        after = found.probability if is_chance else found.score
+        return float((before - after[0]) / abs(before))
+
+    by_method = {}
+    for method, found in attributions.items():
+        axis = channel_axis - 1 if found.ndim == x.ndim else None
+        by_method[method] = lost(heatmap_of(found[0], method, axis).values)
+    sides = [n for axis, n in enumerate(x.shape) if axis not in (0, channel_axis)]
+    chance = float(np.mean([lost(blots(sides, seed)) for seed in range(_DRAWS)]))
+    return Tried(by_method, chance, "probability" if is_chance else "score")
+
+
+def strongest_part(strength: np.ndarray, part: float = PART) -> np.ndarray:
+    """The places with the most positive evidence, bool: this part of all, or fewer."""
+    order = np.argsort(-strength.reshape(-1), kind="stable")[: max(int(part * strength.size), 1)]
+    chosen = np.zeros(strength.size, bool)
+    chosen[order] = True
+    return (chosen & (strength.reshape(-1) > 0)).reshape(strength.shape)
+
+
+def blots(sides: list[int], seed: int) -> np.ndarray:
+    """A map of an image's size that knows nothing of it: blurred noise, positive everywhere."""
+    noise = np.random.default_rng(seed).normal(size=sides)
+    sigma = max(sides) * _BLOT
+    found = smoothed(noise, (sigma, sigma))
+    return found - found.min() + 1.0

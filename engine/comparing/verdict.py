@@ -1,0 +1,282 @@
+"""Which method suits a model, and why, in words made from what was measured on the spot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ...models.text import few, listed
+from ..metrics.intervals import interval
+from .claims import ALIKE, DIFFERENT
+from .facts import Measured, MethodFacts, pairs_of, these
+from .hiding import PART
+
+# A lead by less than this part of the class's probability is none.
+_LEAST_GAIN = 0.05
+# Less than this is nothing.
+_NOTHING = 0.005
+# A sum that misses no more than this adds up; a map that is off by more than this is rough.
+_ADDS_UP, _ROUGH = 0.02, 0.1
+# A map's part on what the model never sees, or its change when the file is rewritten, that counts.
+_SEEN = 1e-3
+
+
+class _Test(NamedTuple):
+    """How a method came out of hiding: the means of what is lost, and whether chance takes less."""
+
+    lost: float
+    chance: float
+    surely: bool
+    better: bool
+
+
+def verdict_of(found: Measured) -> str:
+    """Two or three sentences: which method suits the model, why, and how far to trust that."""
+    applying = [one for one in found.facts if one.applies]
+    tests = {one.method: test for one in applying if (test := _test(one)) is not None}
+    where = f"On {these(len(found.images))}"
+    said = _tested(applying, tests, where) if tests else _untested(applying, where)
+    return " ".join([*said, few(len(found.images))]).strip()
+
+
+def _test(one: MethodFacts) -> _Test | None:
+    """Means over images; surely better where an interval of the mean gain lies above 0."""
+    if one.hiding is None or not one.hiding.lost:
+        return None
+    lost, chance = (np.asarray(v, np.float64) for v in (one.hiding.lost, one.hiding.chance))
+    gain = lost - chance
+    better = bool(gain.mean() > _LEAST_GAIN)
+    surely = better and interval(gain, 0)[0] > 0
+    return _Test(float(lost.mean()), float(chance.mean()), surely, better)
+
+
+def _tested(applying: Sequence[MethodFacts], tests: dict[str, _Test], where: str) -> list[str]:
+    """What hiding says: the method that leads, with those that cannot be told from it."""
+    ranked = sorted(
+        (one for one in applying if one.method in tests), key=lambda o: -tests[o.method].lost
+    )
+    chance = _by_chance(tests[ranked[0].method].chance)
+    of = _of(ranked[0])
+    good = [one for one in ranked if tests[one.method].better]
+    if not good:
+        numbers = listed([f"{o.title} {percent(tests[o.method].lost)}" for o in ranked])
+        return [
+            f"{where} no method stands out: hiding the {percent(PART)} of the photo that a map marks "
+            f"strongest takes hardly more of {of} than places at random ({numbers}; "
+            f"{chance})."
+        ]
+    peers = [one for one in good if _level(good[0], one)]
+    best = max(peers, key=lambda one: (_points(one), tests[one.method].lost))
+    lead = "suits this model best" if len(ranked) > 1 else "works on this model"
+    test = tests[best.method]
+    said = [
+        f"{where} {best.title} {lead}: hiding the {percent(PART)} of the photo that its map marks "
+        f"strongest takes {percent(test.lost)} of {of} ({chance}){_beside(best)}."
+    ]
+    rest = _others(ranked, best, peers, tests)
+    return [*said, rest] if rest else said
+
+
+def _by_chance(part: float) -> str:
+    much = percent(part) if part >= _NOTHING else "nothing"
+    return f"places at random take {much}"
+
+
+def _of(one: MethodFacts) -> str:
+    return f"the class's {one.hiding.of if one.hiding else 'score'}"
+
+
+def _level(a: MethodFacts, b: MethodFacts) -> bool:
+    """Whether the test cannot tell two methods apart: the interval of their difference holds 0."""
+    if a.hiding is None or b.hiding is None:
+        return False
+    gap = np.asarray(a.hiding.lost, np.float64) - np.asarray(b.hiding.lost, np.float64)
+    return bool(abs(gap.mean()) < _LEAST_GAIN or interval(gap, 0)[0] <= 0)
+
+
+def _others(
+    ranked: Sequence[MethodFacts],
+    best: MethodFacts,
+    peers: Sequence[MethodFacts],
+    tests: dict[str, _Test],
+) -> str:
+    """The other methods in one sentence."""
+    level = [one for one in peers if one is not best]
+    bad = [one for one in ranked if not tests[one.method].better]
+    behind = [one for one in ranked if one not in (*peers, *bad)]
+
+    def named(own: Sequence[MethodFacts]) -> str:
+        return listed([f"{one.title} ({percent(tests[one.method].lost)})" for one in own])
+
+    parts = []
+    if level:
+        why = "; its other numbers decide" if _points(best) > max(map(_points, level)) else ""
+        parts.append(f"this test cannot tell it from {named(level)}{why}")
+    if behind:
+        parts.append(f"{named(behind)} {'takes' if len(behind) == 1 else 'take'} less")
+    if bad:
+        verb = "is" if len(bad) == 1 else "are"
+        parts.append(f"{named(bad)} {verb} no better than places at random")
+    text = "; ".join(parts)
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
+
+
+def _untested(applying: Sequence[MethodFacts], where: str) -> list[str]:
+    """Where nothing could be hidden: what else was measured, said to be that."""
+    best = max(applying, key=lambda one: (_points(one), -(one.seconds or 0.0)))
+    why = _beside(best).lstrip(", ") or "nothing speaks against it"
+    lead = "looks best" if len(applying) > 1 else "can be used"
+    return [
+        f"{where} the maps could not be tested by hiding what they mark; by the rest of what was "
+        f"measured {best.title} {lead}: {why}."
+    ]
+
+
+def _points(one: MethodFacts) -> int:
+    """What speaks for a method less what speaks against it, beside the test."""
+    classes, baselines = one.between_classes, _least(one)
+    points = int(not one.reference) - int((one.map_error or 0.0) > _ROUGH)
+    if classes is not None:
+        points += int(classes <= DIFFERENT) - int(classes >= ALIKE)
+    if baselines is not None:
+        points += int(baselines >= ALIKE) - int(baselines <= DIFFERENT)
+    return points
+
+
+def _least(one: MethodFacts) -> float | None:
+    """The lowest correlation with a map against another baseline."""
+    known = [v for v in one.baselines.values() if not np.isnan(v)]
+    return min(known) if known else None
+
+
+def _beside(one: MethodFacts) -> str:
+    """What else there is to know of the method, for and against, behind the test."""
+    parts = []
+    rank = one.between_classes
+    if rank is not None and not np.isnan(rank):
+        word = "differ" if rank <= DIFFERENT else "are alike" if rank >= ALIKE else "differ in part"
+        parts.append(f"its maps of two classes {word} (correlation {rank:.2f})")
+    least = _least(one)
+    if not one.reference:
+        parts.append("it needs no baseline")
+    elif least is not None:
+        word = "hold" if least >= ALIKE else "change" if least <= DIFFERENT else "change in part"
+        parts.append(f"they {word} with another baseline (correlation {least:.2f})")
+    if one.map_error is not None and one.map_error > _ROUGH:
+        parts.append(f"they are only good to {percent(one.map_error)}")
+    if one.seconds is not None:
+        parts.append(f"one takes {one.seconds:.2g} s")
+    return f"; {', '.join(parts)}" if parts else ""
+
+
+def reasons_of(found: Measured) -> list[str]:
+    """What the verdict rests on: a sentence for each thing that was measured, all methods in it."""
+    applying = [one for one in found.facts if one.applies]
+    makers: tuple[Callable[[Measured, Sequence[MethodFacts]], str], ...]
+    makers = (_evidence, _classes, _baselines, _sums, _unseen, _rewritten, _time)
+    return [sentence for make in makers if (sentence := make(found, applying))]
+
+
+def _numbers(own: Sequence[MethodFacts], number: Callable[[MethodFacts], str | None]) -> str:
+    return ", ".join(f"{one.title} {text}" for one in own if (text := number(one)))
+
+
+def _evidence(found: Measured, own: Sequence[MethodFacts]) -> str:
+    tested = [(one, test) for one in own if (test := _test(one)) is not None]
+    if not tested:
+        return ""
+    numbers = ", ".join(f"{one.title} {percent(test.lost)}" for one, test in tested)
+    return (
+        f"Tested by hiding: without the {percent(PART)} of the photo that a map marks strongest (it is "
+        f"blurred there) {_of(tested[0][0])} loses, on average: {numbers}; "
+        f"{_by_chance(tested[0][1].chance)}. Much is good: the maps mark what the model used. They "
+        "are tested as they are drawn, by region; `evaluate` tests the order of single pixels."
+    )
+
+
+def _classes(found: Measured, own: Sequence[MethodFacts]) -> str:
+    numbers = _numbers(own, lambda o: _two(o.between_classes))
+    if not numbers:
+        return ""
+    return (
+        "Class-discriminative: the maps of two classes correlate by "
+        f"{numbers} (Spearman, by region; low tells classes apart). The classes are "
+        f"{pairs_of(found)}; closely related classes rest on the same things."
+    )
+
+
+def _baselines(found: Measured, own: Sequence[MethodFacts]) -> str:
+    parts = []
+    for one in own:
+        known = {k: v for k, v in one.baselines.items() if not np.isnan(v)}
+        if known:
+            name = min(known, key=lambda k: known[k])
+            parts.append(f"{one.title} {known[name]:.2f} ({name})")
+    if not parts:
+        return ""
+    free = [one.title for one in own if not one.reference]
+    without = f" {listed(free)} need{'s' if len(free) == 1 else ''} none." if free else ""
+    first = found.settings.get("baselines", ["the first one"])[0]
+    return (
+        f"Dependence on the baseline: correlation of the map against {first} with the one that is "
+        f"least like it: {', '.join(parts)}.{without}"
+    )
+
+
+def _sums(found: Measured, own: Sequence[MethodFacts]) -> str:
+    """Completeness, and how good the map itself is."""
+
+    def said(one: MethodFacts) -> str | None:
+        if one.relative_delta is None:
+            return None
+        good = "" if one.map_error is None else f", its map good to {percent(one.map_error)}"
+        return f"within {percent(one.relative_delta)}{good}"
+
+    numbers = "; ".join(f"{o.title} {text}" for o in own if (text := said(o)))
+    if not numbers:
+        return ""
+    exact = [o for o in own if o.relative_delta is not None and o.relative_delta <= _ADDS_UP]
+    exact = [o for o in exact if o.map_error is None or o.map_error <= _ROUGH]
+    quick = min(exact, key=lambda o: o.seconds or 0.0, default=None)
+    advice = f" Where numbers must add up to the score, take {quick.title}." if quick else ""
+    return f"Completeness (the attributions sum to the score's change): {numbers}.{advice}"
+
+
+def _unseen(found: Measured, own: Sequence[MethodFacts]) -> str:
+    numbers = _numbers(own, lambda o: None if o.dummy is None else percent(o.dummy))
+    return f"Dummy (of the map on a border the model never sees): {numbers}." if numbers else ""
+
+
+def _rewritten(found: Measured, own: Sequence[MethodFacts]) -> str:
+    gaps = {
+        one.title: max(known)
+        for one in own
+        if (known := [a.difference for a in one.invariance.values() if not np.isnan(a.difference)])
+    }
+    if not gaps:
+        return ""
+    changed = [f"{title} by {percent(gap)}" for title, gap in gaps.items() if gap > _SEEN]
+    if not changed:
+        return (
+            "Implementation invariance: no map changes by more than 0.1 % when the file is "
+            "rewritten as onnxplain prepares it or as ONNX Runtime optimises it."
+        )
+    return f"Implementation invariance: rewriting the file changes {', '.join(changed)}."
+
+
+def _time(found: Measured, own: Sequence[MethodFacts]) -> str:
+    numbers = _numbers(own, lambda o: None if o.seconds is None else f"{o.seconds:.2g} s")
+    return f"Time for an image: {numbers}." if numbers else ""
+
+
+def _two(value: float | None) -> str | None:
+    return None if value is None or np.isnan(value) else f"{value:.2f}"
+
+
+def percent(part: float) -> str:
+    """A part in percent as people read it: "84 %", "0.9 %", "< 0.01 %"."""
+    if abs(part) < 1e-4:
+        return "0 %" if part == 0 else "< 0.01 %"
+    return f"{100 * part:.0f} %" if abs(part) >= 0.0995 else f"{100 * part:.2g} %"
