@@ -26,7 +26,7 @@ from ..pictures.captions import (
 )
 from ..pictures.heatmap import heatmap_of
 from ..reporting.html import MOST_IMAGES
-from ..reporting.page import Bar, Map, Page, Shown, Table, View, without_empty
+from ..reporting.page import Bar, Map, Page, Shown, Table, View, one_for_all, without_empty
 from ..reporting.settings import model_table, number_text, options_table, versions_table
 from ..running.answers import percent
 from ..running.stopping import check_stopped
@@ -168,15 +168,23 @@ def _scores(records: Records) -> Table:
     heads = *heads, "Provider", "Seconds"
     rows = []
     for r in records:
-        numbers = [number_text(r[k]) for k in ("score", "probability", "baseline_score", "delta")]
+        chance = "-" if r["probability"] is None else percent(r["probability"])
+        numbers = [number_text(r["score"], ".2f"), chance]
+        numbers += [number_text(r["baseline_score"], ".2f"), number_text(r["delta"], ".1g")]
         exact = [
-            "-" if r.get(k) is None else f"{100 * r[k]:.2g} %"
+            "-" if r.get(k) is None else "< 0.01 %" if r[k] < 1e-4 else f"{100 * r[k]:.2g} %"
             for k in ("relative_delta", "map_error")
         ]
         first = Path(r["image"]).name, target_name(dict(r)), find_method(r["method"]).title
-        last = r["steps"] or "-", r["feature_map"] or "-", r["provider"], number_text(r["seconds"])
+        last = (
+            r["steps"] or "-",
+            r["feature_map"] or "-",
+            r["provider"],
+            number_text(r["seconds"], ".2g"),
+        )
         rows.append([*first, *numbers, *exact, *last])
-    return without_empty(Table("Scores, and how exactly the maps sum", heads, rows))
+    table = without_empty(Table("Scores, and how exactly the maps sum", heads, rows))
+    return one_for_all(table, "Provider")
 
 
 def _settings(explainer: ImageExplainer, methods: Sequence[str], records: Records) -> list[Table]:

@@ -104,7 +104,7 @@ def _margin(known: list[Mapping[str, Any]]) -> float | None:
     return abs(known[0]["probability"] - known[1]["probability"])
 
 
-def _second(row: PanelRow, beside: Beside, targets: list[Mapping[str, Any]]) -> list[View]:
+def _second(row: PanelRow, beside: Beside, targets: list[dict[str, Any]]) -> list[View]:
     """The second class's maps."""
     if not beside.second or len(targets) < 2:
         return []

@@ -63,18 +63,21 @@ def _tested(applying: Sequence[MethodFacts], tests: dict[str, _Test], where: str
     if not good:
         numbers = listed([f"{o.title} {percent(tests[o.method].lost)}" for o in ranked])
         return [
-            f"{where} no method stands out: hiding the {percent(PART)} of the photo that a map marks "
-            f"strongest takes hardly more of {of} than places at random ({numbers}; "
-            f"{chance})."
+            f"{where} no method stands out: hiding the {percent(PART)} of the photo that a map, "
+            f"drawn by region, marks strongest takes hardly more of {of} than places at random "
+            f"({numbers}; {chance})."
         ]
     peers = [one for one in good if _level(good[0], one)]
     best = max(peers, key=lambda one: (_points(one), tests[one.method].lost))
     lead = "suits this model best" if len(ranked) > 1 else "works on this model"
     test = tests[best.method]
     said = [
-        f"{where} {best.title} {lead}: hiding the {percent(PART)} of the photo that its map marks "
-        f"strongest takes {percent(test.lost)} of {of} ({chance}){_beside(best)}."
+        f"{where} {best.title} {lead}: hiding the {percent(PART)} of the photo that its map, "
+        f"drawn by region, marks strongest takes {percent(test.lost)} of {of} ({chance})"
+        f"{_beside(best)}."
     ]
+    if not test.surely:
+        said.append("Over these images that lead over places at random may still be chance.")
     rest = _others(ranked, best, peers, tests)
     return [*said, rest] if rest else said
 
@@ -189,8 +192,8 @@ def _evidence(found: Measured, own: Sequence[MethodFacts]) -> str:
         return ""
     numbers = ", ".join(f"{one.title} {percent(test.lost)}" for one, test in tested)
     return (
-        f"Tested by hiding: without the {percent(PART)} of the photo that a map marks strongest (it is "
-        f"blurred there) {_of(tested[0][0])} loses, on average: {numbers}; "
+        f"Tested by hiding: without the {percent(PART)} of the photo that a map marks strongest "
+        f"(it is blurred there) {_of(tested[0][0])} loses, on average: {numbers}; "
         f"{_by_chance(tested[0][1].chance)}. Much is good: the maps mark what the model used. They "
         "are tested as they are drawn, by region; `evaluate` tests the order of single pixels."
     )

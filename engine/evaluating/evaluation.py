@@ -16,6 +16,7 @@ from ..pictures.curves_svg import drawn_curves
 from ..reporting.html import REPORT_FILE, write_report
 from .evaluation_page import evaluation_page
 from .findings import found_in
+from .verdict import verdict_of
 
 JSON_FILE, CURVES_FILE = "evaluation.json", "curves.svg"
 
@@ -84,6 +85,11 @@ class Evaluation:
         return list(rows.values())
 
     @cached_property
+    def verdict(self) -> str:
+        """Which method is faithful and which is not, and how far to trust that, in words."""
+        return verdict_of(self.records, self.values)
+
+    @cached_property
     def findings(self) -> list[str]:
         """What the numbers say, and where the metrics disagree, in sentences."""
         return found_in(self.records, self.values)
@@ -109,6 +115,7 @@ class Evaluation:
     def to_dict(self) -> dict[str, Any]:
         """All of it as JSON knows it; NaN is None."""
         return {
+            "verdict": self.verdict,
             "records": _plain(self.records),
             "findings": self.findings,
             "settings": _plain(self.settings),
@@ -137,9 +144,14 @@ def _plain(value: Any) -> Any:
 
 
 def report_lines(found: Evaluation, folder: str) -> list[str]:
-    """Table, findings and where all of it lies, for people to read."""
+    """Verdict, table, findings and where all of it lies, for people to read."""
     files = f"{JSON_FILE}, {CURVES_FILE}" if found.curves else JSON_FILE
-    return [*table_lines(found), *found.findings, f"{files} and {REPORT_FILE}: {folder}"]
+    return [
+        found.verdict,
+        *table_lines(found),
+        *found.findings,
+        f"{files} and {REPORT_FILE}: {folder}",
+    ]
 
 
 def table_lines(found: Evaluation) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from ..metrics import metrics
 from ..metrics.references import EDGES, RANDOM
 from ..pictures.curves_svg import drawn_curves
 from ..reporting.html import MOST_IMAGES
-from ..reporting.page import Figure, Page, Table
+from ..reporting.page import MARKS, Cell, Figure, Page, Table
 from ..reporting.settings import (
     model_table,
     number_text,
@@ -22,9 +22,15 @@ from ..reporting.settings import (
     value_text,
     versions_table,
 )
-from ..reporting.words import title_of
+from .verdict import FAIR, GOOD, POOR, levels_of, titled
 
 _REFERENCES = {RANDOM: "Random map", EDGES: "Edge detector"}
+# What the colours of the table mean.
+_SAID = {
+    GOOD: "better than a random map and than an edge detector",
+    FAIR: "better than a random map only",
+    POOR: "no better than a random map",
+}
 # What a record holds beside its metric's settings.
 _RESULT = ("method", "metric", "mean", "low", "high", "images", "higher_is_better")
 
@@ -40,12 +46,15 @@ def evaluation_page(found: Any) -> Page:
     return Page(
         title=f"How faithful methods are on {Path(found.model).name or 'this model'}",
         lead=[
-            f"{len(own)} methods on {counted(len(found.images))}, beside maps that know nothing of "
-            "the model."
+            f"{counted(len(own), 'method')} on {counted(len(found.images))}, beside maps that know "
+            "nothing of the model."
         ],
+        verdict=[found.verdict],
+        key=_means(found),
+        findings_are="What else the numbers say",
         findings=found.findings,
         methods=own,
-        tables=[_means(found), *_each_image(found)],
+        tables=_each_image(found),
         figures=figures,
         settings=_settings(found),
         notes=[f"left out {name}: {reason}" for name, reason in found.left_out.items()],
@@ -55,22 +64,67 @@ def evaluation_page(found: Any) -> Page:
 
 
 def _name(method: str) -> str:
-    return _REFERENCES.get(method) or title_of(method)
+    return _REFERENCES.get(method) or titled(method)
 
 
 def _means(found: Any) -> Table:
-    """Each method's mean by each metric, with its interval."""
+    """Each method's mean by each metric, with its interval, coloured by what it beats."""
     higher = {r["metric"]: r["higher_is_better"] for r in found.records}
     heads = [
-        f"{_title(name)} ({'higher' if up else 'lower'} is better)" for name, up in higher.items()
+        f"{_title(name)}, {'higher' if up else 'lower'} is better" for name, up in higher.items()
     ]
     by = {(r["method"], r["metric"]): r for r in found.records}
+    digits = {name: _digits(found.records, name) for name in higher}
+    levels = levels_of(found.records, found.values)
     rows = [
-        [_name(row["method"]), *(_with_interval(by.get((row["method"], name))) for name in higher)]
+        [
+            _name(row["method"]),
+            *(
+                _cell(
+                    by.get((row["method"], name)), digits[name], levels.get((row["method"], name))
+                )
+                for name in higher
+            ),
+        ]
         for row in found.table()
     ]
-    caption = "Means over images, with 95 % intervals"
-    return Table(caption, ["Method", *heads], rows, [_explained(found, name) for name in higher])
+    caption = "Means over images, with 95 % intervals where there are several"
+    return Table(caption, ["Method", *heads], rows, _legend(levels))
+
+
+def _digits(records: Sequence[Mapping[str, Any]], metric: str) -> int:
+    """Decimals that show two digits of a metric's largest mean: 2 to 5."""
+    known = [abs(r["mean"]) for r in records if r["metric"] == metric and r["mean"] is not None]
+    most = max(known, default=0.0)
+    return 2 if not most else int(np.clip(1 - np.floor(np.log10(most)), 2, 5))
+
+
+def _cell(record: Mapping[str, Any] | None, digits: int, level: str | None) -> Cell:
+    if record is None or record["mean"] is None:
+        return Cell("-")
+    mean, low, high = (_rounded(record[k], digits) for k in ("mean", "low", "high"))
+    more = "" if record["images"] < 2 else f"{low} to {high}"
+    return Cell(mean, more, level or "", _SAID.get(level or "", ""))
+
+
+def _rounded(value: float, digits: int) -> str:
+    """So many decimals; what they do not show is 0, and not -0."""
+    return number_text(round(value, digits) + 0.0, f".{digits}f")
+
+
+def _legend(levels: Mapping[Any, str]) -> list[str]:
+    """What the colours and signs mean, of those that are there."""
+    there = [level for level in _SAID if level in levels.values()]
+    if not there:
+        return []
+    signs = "; ".join(f"{MARKS[level]} {_SAID[level]}" for level in there)
+    return [
+        f"{signs}. Better: the 95 % interval of the gain, image by image, lies above 0. What has "
+        "no sign is not compared: the references themselves, and metrics by which a map that knows "
+        "nothing of the model may do best.",
+        "Metrics take single pixels in a map's order. The command compare tests maps as they are "
+        "drawn, by region, and may come out otherwise. What each metric measures stands below.",
+    ]
 
 
 def _title(name: str) -> str:
@@ -81,31 +135,33 @@ def _title(name: str) -> str:
 def _explained(found: Any, name: str) -> str:
     """A metric in a sentence, and on how many images it was measured."""
     metric = metrics().get(name)
-    counts = {r["images"] for r in found.records if r["metric"] == name}
-    images = " to ".join(str(count) for count in dict.fromkeys((min(counts), max(counts))))
+    counts = sorted({r["images"] for r in found.records if r["metric"] == name})
+    images, every = (
+        " to ".join(map(str, dict.fromkeys(counts[:1] + counts[-1:]))),
+        len(found.images),
+    )
+    whole = counted(every) if every == 1 else f"all {counted(every)}"
+    many = whole if counts == [every] else f"{images or 0} of {counted(every)}"
     what = "" if metric is None else f" {metric.summary.rstrip('.')} ({metric.cite})"
-    return f"{_title(name)}:{what}; measured on {images} of {counted(len(found.images))}."
-
-
-def _with_interval(record: Mapping[str, Any] | None) -> str:
-    if record is None or record["mean"] is None:
-        return "-"
-    mean, low, high = (number_text(record[k], ".3f") for k in ("mean", "low", "high"))
-    return mean if record["images"] < 2 else f"{mean} ({low} to {high})"
+    better = {r["higher_is_better"] for r in found.records if r["metric"] == name}
+    way = "higher is better" if True in better else "lower is better"
+    return f"{_title(name)}:{what}; {way}; measured on {many}."
 
 
 def _each_image(found: Any) -> list[Table]:
     """A table for each metric: images by methods."""
     tables = []
     left = len(found.images) - MOST_IMAGES
-    notes = [f"{left} more images are in evaluation.json."] if left > 0 else []
+    more = f"{counted(left, 'more image')} {'is' if left == 1 else 'are'} in evaluation.json."
+    notes = [more] if left > 0 else []
     for name, of in found.values.items():
         rows = [
             [Path(image["image"]).name, *(number_text(float(v[place]), ".3f") for v in of.values())]
             for place, image in enumerate(found.images[:MOST_IMAGES])
         ]
         heads = ["Image", *map(_name, of)]
-        tables.append(Table(f"{_title(name)}, image by image", heads, rows, notes))
+        said = [_explained(found, name), *notes]
+        tables.append(Table(f"{_title(name)}, image by image", heads, rows, said))
     return tables
 
 

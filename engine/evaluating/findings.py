@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from ...models.text import listed
 from ..metrics.intervals import interval
 from ..metrics.references import EDGES, RANDOM
+from .verdict import is_faithful
 
 _REFERENCES = {RANDOM: "a random map", EDGES: "an edge detector"}
 # Images under which nothing is said of what differs.
@@ -31,7 +33,7 @@ def found_in(records: Sequence[Mapping[str, Any]], values: Values) -> list[str]:
     said = []
     for name in list(known)[:1]:
         said += _leader(name, known[name], higher[name])
-    for name in known:
+    for name in filter(is_faithful, known):
         said += _no_better(name, known[name], higher[name], values[name])
     return said + _disagreements(known, higher, values)
 
@@ -46,7 +48,7 @@ def _leader(name: str, of: Mapping[str, float], higher: bool) -> list[str]:
     ranked = _ranked(of, higher)
     if len(ranked) < 2:
         return []
-    order = ", ".join(f"{method} ({of[method]:.3g})" for method in ranked)
+    order = ", ".join(f"{method} ({of[method]:.2g})" for method in ranked)
     return [f"{name} ({'higher' if higher else 'lower'} is better) orders them {order}."]
 
 
@@ -66,7 +68,7 @@ def _no_better(
     name: str, of: Mapping[str, float], higher: bool, values: Mapping[str, np.ndarray]
 ) -> list[str]:
     """Methods that a reference equals or beats."""
-    said = []
+    beaten: dict[str, list[str]] = {}
     for reference, words in _REFERENCES.items():
         if reference not in of:
             continue
@@ -76,13 +78,12 @@ def _no_better(
             # Of a few images no interval says much; then the mean itself decides.
             least = interval(gap, 0)[0] if len(gap) >= _FEW else gap.mean() if len(gap) else np.inf
             if least <= 0:
-                worse.append(f"{method} ({of[method]:.3g})")
+                worse.append(f"{method} ({of[method]:.2g})")
         if worse:
-            theirs = f"{words} ({of[reference]:.3g})"
-            said.append(
-                f"By {name}, {', '.join(worse)} cannot be told from, or is below, {theirs}."
-            )
-    return said
+            verb = "is" if len(worse) == 1 else "are"
+            theirs = beaten.setdefault(f"{listed(worse)} {verb}", [])
+            theirs.append(f"{words} ({of[reference]:.2g})")
+    return [f"By {name}, {own} no better than {' or '.join(of)}." for own, of in beaten.items()]
 
 
 def _disagreements(

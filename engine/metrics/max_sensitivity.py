@@ -93,6 +93,7 @@ METRIC = Metric(
     function=max_sensitivity,
     settings={"radius": RADIUS, "samples": SAMPLES, "noise": None},
     higher_is_better=False,
+    faithful=False,
     needs_numbers=True,
     cost="highest",
 )

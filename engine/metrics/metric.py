@@ -26,6 +26,8 @@ class Metric:
         function: the same for users, of (explainer, x, explanation).
         settings: what `measure` takes, with defaults.
         higher_is_better: which way it is read.
+        faithful: whether a map that knows nothing of the model must do badly; where only the map's
+            steadiness or its change is measured, it may do best.
         needs_region: whether it asks where the object is.
         needs_picture: whether it asks for an input with two spatial axes.
         needs_numbers: whether it asks for an input that can change a little: no token ids.
@@ -43,6 +45,7 @@ class Metric:
     function: Callable[..., Any]
     settings: Mapping[str, Any]
     higher_is_better: bool
+    faithful: bool = True
     needs_region: bool = False
     needs_picture: bool = False
     needs_numbers: bool = False

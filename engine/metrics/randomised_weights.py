@@ -218,6 +218,7 @@ METRIC = Metric(
     function=randomised_weights,
     settings={"levels": LEVELS, "absolute": True, "seed": 0},
     higher_is_better=False,
+    faithful=False,
     cost="highest",
     before=_before,
     curves=_curves,

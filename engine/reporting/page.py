@@ -69,6 +69,17 @@ def without_empty(table: Table, empty: str = "-") -> Table:
     return table._replace(heads=[table.heads[k] for k in kept], rows=rows)
 
 
+def one_for_all(table: Table, head: str) -> Table:
+    """The same with a column that says one thing in all rows as a sentence below it."""
+    place = list(table.heads).index(head) if head in table.heads else 0
+    values = {row[place] for row in table.rows}
+    if not place or len(values) != 1:
+        return table
+    rows = [[*row[:place], *row[place + 1 :]] for row in table.rows]
+    heads = [*table.heads[:place], *table.heads[place + 1 :]]
+    return table._replace(heads=heads, rows=rows, notes=[*table.notes, f"{head}: {values.pop()}."])
+
+
 class Figure(NamedTuple):
     """A drawing.
 
