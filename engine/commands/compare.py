@@ -328,10 +328,10 @@ class _Comparing:
 
 def _hidden(tried: Sequence[Tried], method: str) -> Hidden | None:
     """One method's part of what hiding did to all images."""
-    own = [one for one in tried if method in one.lost]
-    if not own:
+    if not any(method in one.lost for one in tried):
         return None
-    return Hidden([o.lost[method] for o in own], [o.chance for o in own], own[0].of)
+    lost = [one.lost.get(method, float("nan")) for one in tried]
+    return Hidden(lost, [one.chance for one in tried], tried[0].of)
 
 
 def _area(record: Any) -> str:

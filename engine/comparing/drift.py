@@ -282,9 +282,9 @@ class Drift:
         changed = sum(one.changed for one in scores)
         drift = max((abs(one.other_score - one.score) for one in scores), default=0.0)
         return (
-            f"{Path(model).name} beside {Path(self.model).name}, mean Spearman by method: "
-            f"{', '.join(parts) or 'nothing to compare'}; the top class changed for {changed} of "
-            f"{counted(len(scores))}, scores by up to {drift:.3g}."
+            f"{Path(model).name} beside {Path(self.model).name}: the top class changed for "
+            f"{changed} of {counted(len(scores))}, scores by up to {drift:.2g}; mean Spearman by "
+            f"method: {', '.join(parts) or 'nothing to compare'}."
         )
 
     def save(self, folder: str | os.PathLike[str]) -> list[str]:

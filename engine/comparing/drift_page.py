@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ...models.text import counted
+from ...models.text import counted, few
 from ..pictures.captions import class_value
 from ..pictures.panel import PanelRow, heatmaps_of
 from ..reporting.html import MOST_IMAGES
@@ -23,15 +23,19 @@ def drift_page(found: Any) -> Page:
     for one in found.scores:
         scores.setdefault(one.image, []).append(one)
     shown = found.panels[:MOST_IMAGES]
+    key, *tables = (Table(*one) for one in tables_of(found))
     return Page(
         title=f"What changed from {own} to {', '.join(others)}",
         lead=[f"{counted(len(found.panels))}, explained for the class that {own} was asked for."],
-        findings=[*found.flip_lines, *found.findings],
+        verdict=[*found.findings, *filter(None, [few(len(found.panels))])],
+        findings_are="Changed top classes",
+        findings=found.flip_lines,
         images=[_shown(path, rows, scores[path], own, found.others) for path, rows in shown],
         views_are="Model",
         all_views=True,
         methods=found.methods,
-        tables=[Table(*one) for one in tables_of(found)],
+        key=key,
+        tables=tables,
         settings=[
             model_table(
                 list(zip([found.model, *found.others], found.sha256, strict=False)),

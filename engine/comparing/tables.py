@@ -67,7 +67,7 @@ def measured_lines(found: Measured) -> list[str]:
         if one.applies:
             parts = [f"hiding takes {_hiding(one)}" if one.hiding else "not tested by hiding"]
             parts.append(f"class-discriminative: {_discriminative(one)}")
-            parts.append(f"{one.seconds:.2g} s ({_passes(one.forwards)} forward passes)")
+            parts.append(f"{one.seconds:.2g} s ({_forwards(one)})")
             parts.append(f"delta {_percent(one.relative_delta, 'not owed')}")
             if one.map_error is not None:
                 parts.append(f"map good to {_percent(one.map_error, '')}")
@@ -132,10 +132,15 @@ def _passes(value: float | None) -> str:
     return _number(value, ".2g" if value is None or value < 100 else ".0f", "-")
 
 
+def _forwards(one: MethodFacts) -> str:
+    number = _passes(one.forwards)
+    return f"{number} forward pass{'' if number == '1' else 'es'}"
+
+
 def _hiding(one: MethodFacts) -> str:
     if one.hiding is None or not one.hiding.lost:
         return "not tested"
-    lost, chance = (float(np.mean(v)) for v in (one.hiding.lost, one.hiding.chance))
+    lost, chance = (float(np.nanmean(v)) for v in (one.hiding.lost, one.hiding.chance))
     return f"{percent(lost)} (at random {percent(max(chance, 0.0))})"
 
 

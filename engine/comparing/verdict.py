@@ -15,6 +15,8 @@ from .hiding import PART
 
 # A lead by less than this part of the class's probability is none.
 _LEAST_GAIN = 0.05
+# Methods that are named beside the best one.
+_MOST_NAMED = 4
 # Less than this is nothing.
 _NOTHING = 0.005
 # A sum that misses no more than this adds up; a map that is off by more than this is rough.
@@ -43,13 +45,22 @@ def verdict_of(found: Measured) -> str:
 
 def _test(one: MethodFacts) -> _Test | None:
     """Means over images; surely better where an interval of the mean gain lies above 0."""
-    if one.hiding is None or not one.hiding.lost:
+    if one.hiding is None:
         return None
-    lost, chance = (np.asarray(v, np.float64) for v in (one.hiding.lost, one.hiding.chance))
+    lost, chance = _both(one.hiding.lost, one.hiding.chance)
+    if not len(lost):
+        return None
     gain = lost - chance
     better = bool(gain.mean() > _LEAST_GAIN)
     surely = better and interval(gain, 0)[0] > 0
     return _Test(float(lost.mean()), float(chance.mean()), surely, better)
+
+
+def _both(a: Sequence[float], b: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Two rows of numbers where both are known."""
+    first, second = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    known = np.isfinite(first) & np.isfinite(second)
+    return first[known], second[known]
 
 
 def _tested(applying: Sequence[MethodFacts], tests: dict[str, _Test], where: str) -> list[str]:
@@ -71,20 +82,21 @@ def _tested(applying: Sequence[MethodFacts], tests: dict[str, _Test], where: str
     best = max(peers, key=lambda one: (_points(one), tests[one.method].lost))
     lead = "suits this model best" if len(ranked) > 1 else "works on this model"
     test = tests[best.method]
+    theirs = [f"{o.title} {percent(tests[o.method].lost)}" for o in ranked if o is not best]
+    theirs = [*theirs[:_MOST_NAMED], *(["others less"] if len(theirs) > _MOST_NAMED else [])]
     said = [
         f"{where} {best.title} {lead}: hiding the {percent(PART)} of the photo that its map, "
-        f"drawn by region, marks strongest takes {percent(test.lost)} of {of} ({chance})"
-        f"{_beside(best)}."
+        f"drawn by region, marks strongest takes {percent(test.lost)} of {of} "
+        f"({', '.join([*theirs, chance])})."
     ]
-    if not test.surely:
-        said.append("Over these images that lead over places at random may still be chance.")
-    rest = _others(ranked, best, peers, tests)
-    return [*said, rest] if rest else said
+    said += _doubts(ranked, best, peers, tests)
+    beside = _beside(best)
+    return [*said, f"{beside[:1].upper()}{beside[1:]}."] if beside else said
 
 
 def _by_chance(part: float) -> str:
     much = percent(part) if part >= _NOTHING else "nothing"
-    return f"places at random take {much}"
+    return f"places at random {much}"
 
 
 def _of(one: MethodFacts) -> str:
@@ -95,41 +107,38 @@ def _level(a: MethodFacts, b: MethodFacts) -> bool:
     """Whether the test cannot tell two methods apart: the interval of their difference holds 0."""
     if a.hiding is None or b.hiding is None:
         return False
-    gap = np.asarray(a.hiding.lost, np.float64) - np.asarray(b.hiding.lost, np.float64)
-    return bool(abs(gap.mean()) < _LEAST_GAIN or interval(gap, 0)[0] <= 0)
+    first, second = _both(a.hiding.lost, b.hiding.lost)
+    gap = first - second
+    return not len(gap) or bool(abs(gap.mean()) < _LEAST_GAIN or interval(gap, 0)[0] <= 0)
 
 
-def _others(
+def _doubts(
     ranked: Sequence[MethodFacts],
     best: MethodFacts,
     peers: Sequence[MethodFacts],
     tests: dict[str, _Test],
-) -> str:
-    """The other methods in one sentence."""
+) -> list[str]:
+    """Whom the test cannot tell the best from, and who is no better than chance: a sentence."""
     level = [one for one in peers if one is not best]
     bad = [one for one in ranked if not tests[one.method].better]
-    behind = [one for one in ranked if one not in (*peers, *bad)]
-
-    def named(own: Sequence[MethodFacts]) -> str:
-        return listed([f"{one.title} ({percent(tests[one.method].lost)})" for one in own])
-
     parts = []
     if level:
-        why = "; its other numbers decide" if _points(best) > max(map(_points, level)) else ""
-        parts.append(f"this test cannot tell it from {named(level)}{why}")
-    if behind:
-        parts.append(f"{named(behind)} {'takes' if len(behind) == 1 else 'take'} less")
+        why = ", but its other numbers are better"
+        why = why if _points(best) > max(map(_points, level)) else ""
+        parts.append(f"the test cannot tell it from {listed([o.title for o in level])}{why}")
     if bad:
         verb = "is" if len(bad) == 1 else "are"
-        parts.append(f"{named(bad)} {verb} no better than places at random")
+        parts.append(f"{listed([o.title for o in bad])} {verb} no better than places at random")
+    if not tests[best.method].surely:
+        parts.append("over so few images its lead may be chance")
     text = "; ".join(parts)
-    return f"{text[:1].upper()}{text[1:]}." if text else ""
+    return [f"{text[:1].upper()}{text[1:]}."] if text else []
 
 
 def _untested(applying: Sequence[MethodFacts], where: str) -> list[str]:
     """Where nothing could be hidden: what else was measured, said to be that."""
     best = max(applying, key=lambda one: (_points(one), -(one.seconds or 0.0)))
-    why = _beside(best).lstrip(", ") or "nothing speaks against it"
+    why = _beside(best) or "nothing speaks against it"
     lead = "looks best" if len(applying) > 1 else "can be used"
     return [
         f"{where} the maps could not be tested by hiding what they mark; by the rest of what was "
@@ -166,12 +175,12 @@ def _beside(one: MethodFacts) -> str:
         parts.append("it needs no baseline")
     elif least is not None:
         word = "hold" if least >= ALIKE else "change" if least <= DIFFERENT else "change in part"
-        parts.append(f"they {word} with another baseline (correlation {least:.2f})")
+        parts.append(f"its maps {word} with another baseline (correlation {least:.2f})")
     if one.map_error is not None and one.map_error > _ROUGH:
-        parts.append(f"they are only good to {percent(one.map_error)}")
+        parts.append(f"the maps are only good to {percent(one.map_error)}")
     if one.seconds is not None:
-        parts.append(f"one takes {one.seconds:.2g} s")
-    return f"; {', '.join(parts)}" if parts else ""
+        parts.append(f"it takes {one.seconds:.2g} s a map")
+    return listed(parts)
 
 
 def reasons_of(found: Measured) -> list[str]:
@@ -195,7 +204,7 @@ def _evidence(found: Measured, own: Sequence[MethodFacts]) -> str:
         f"Tested by hiding: without the {percent(PART)} of the photo that a map marks strongest "
         f"(it is blurred there) {_of(tested[0][0])} loses, on average: {numbers}; "
         f"{_by_chance(tested[0][1].chance)}. Much is good: the maps mark what the model used. They "
-        "are tested as they are drawn, by region; `evaluate` tests the order of single pixels."
+        "are tested as they are drawn, by region; the command evaluate tests single pixels."
     )
 
 
