@@ -15,6 +15,9 @@ from ..reporting.settings import model_table, options_table, versions_table
 from .drift_tables import tables_of
 from .saved import failed_pairs
 
+# Changed top classes that are named in front of all else.
+_MOST_FLIPS = 5
+
 
 def drift_page(found: Any) -> Page:
     """The page of a drift: each image by each model, and their differences."""
@@ -27,9 +30,7 @@ def drift_page(found: Any) -> Page:
     return Page(
         title=f"What changed from {own} to {', '.join(others)}",
         lead=[f"{counted(len(found.panels))}, explained for the class that {own} was asked for."],
-        verdict=[*found.findings, *filter(None, [few(len(found.panels))])],
-        findings_are="Changed top classes",
-        findings=found.flip_lines,
+        verdict=_verdict(found),
         images=[_shown(path, rows, scores[path], own, found.others) for path, rows in shown],
         views_are="Model",
         all_views=True,
@@ -49,6 +50,14 @@ def drift_page(found: Any) -> Page:
         data=found.to_dict(),
         images_left_out=len(found.panels) - len(shown),
     )
+
+
+def _verdict(found: Any) -> list[str]:
+    """Changed top classes first, then how far scores and maps moved; the table has all of them."""
+    flips = found.flip_lines[:_MOST_FLIPS]
+    more = len(found.flip_lines) - len(flips)
+    flips += [f"... and {more} more"] if more else []
+    return [*flips, *found.findings, *filter(None, [few(len(found.panels))])]
 
 
 def _shown(

@@ -56,8 +56,8 @@ def test_explain_shows_its_records(tmp_path, command, model, photos):
     assert len(records) == 8 and page.data["records"] == records
     assert len(page.all("article")) == 2 and len(page.all("img", class_="over")) == 8
     for record in records:
-        for number in (record["score"], record["baseline_score"], record["delta"]):
-            assert number is None or f" {number:.4g} " in page.text
+        for number, form in (("score", ".2f"), ("baseline_score", ".2f"), ("delta", ".1g")):
+            assert record[number] is None or f" {record[number]:{form}} " in page.text
     for sentence in (record["model_sha256"] for record in records):
         assert sentence in page.text
     for name, version in page.data["versions"].items():
@@ -343,11 +343,18 @@ def test_compare_and_its_report(tmp_path, command, model, photos):
     found = json.loads((out / "comparison.json").read_text(encoding="utf-8"))
     page = read(out / "report.html")
     assert status == 0 and page.data == found
-    for claim in found["claims"]:
-        assert " ".join(claim.split()) in page.text
+    for sentence in (found["verdict"], *found["reasons"]):
+        assert " ".join(sentence.split()) in page.text
+    # The literature's table comes last, and nothing is argued.
+    assert page.text.index(found["verdict"]) < page.text.index("Completeness (largest")
+    assert "Contradicted" not in page.text and "Confirmed" not in page.text
     matrix = found["agreement"]["rank"]
     assert page.text.count(f"{matrix[0][1]:.2f}") >= 4
-    assert len(page.all("article")) == 2 and len(page.all("img", class_="over")) == 4
+    # Of each photo both classes by both methods, and DeepLIFT against three other baselines.
+    assert len(page.all("article")) == 2 and len(page.all("img", class_="over")) == 2 * (4 + 3)
+    for choice in ("white", "mean", "blur"):
+        assert page.text.count(f"DeepLIFT, against {choice}") == 2
+    assert page.text.count("correlation with the map for") == 4
     assert "Completeness (largest relative delta)" in page.text
 
 
@@ -382,7 +389,9 @@ def test_evaluate_and_its_report(tmp_path, command, model, photos):
     page = read(out / "report.html")
     for record in found["records"]:
         low, high = record["low"], record["high"]
-        assert f"{record['mean']:.3f} ({low:.3f} to {high:.3f})" in page.text
+        texts = [f"{round(v, 2) + 0.0:.2f}" for v in (record["mean"], low, high)]
+        assert f"{texts[0]} {texts[1]} to {texts[2]}" in page.text
+    assert page.text.index(found["verdict"]) < page.text.index(found["findings"][0])
     for finding in found["findings"]:
         assert finding in page.text
     assert page.data["records"] == found["records"]
