@@ -95,3 +95,15 @@ def page_of_noise(images: int, methods: tuple[str, ...], side: int = 224) -> Pag
             maps.append(Map(method, heatmap_of(values, method, None), "for 'tabby'"))
         shown.append(Shown(f"photo-{number}.jpg", photo, [View("tabby", "score 1", maps)]))
     return Page(title="Noise", lead=["Noise."], images=shown, methods=methods)
+
+
+def luminance(colour):
+    """Relative luminance of a #rrggbb colour (WCAG 2.2)."""
+    parts = np.array([int(colour[k : k + 2], 16) for k in (1, 3, 5)]) / 255
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def contrast(first, second):
+    low, high = sorted((luminance(first), luminance(second)))
+    return (high + 0.05) / (low + 0.05)

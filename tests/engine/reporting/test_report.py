@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from support.digits import CARD, LABELS, write_model, write_photo
 from support.folders import ROOT
-from support.pages import HOSTILE, page_of_noise, pictures_in, read
+from support.pages import HOSTILE, contrast, page_of_noise, pictures_in, read
 
 import onnxplain
 from onnxplain.engine.pictures.embedded import fitted, overlaid, photo
@@ -187,18 +187,6 @@ def test_sizes_are_measured_on_bytes():
         assert made is not None and before < sum(map(len, made)) <= room
         before = sum(map(len, made))
     assert fitted(draws, 1000) is None and fitted([], 0) == []
-
-
-def luminance(colour):
-    """Relative luminance of a #rrggbb colour (WCAG 2.2)."""
-    parts = np.array([int(colour[k : k + 2], 16) for k in (1, 3, 5)]) / 255
-    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
-    return float(linear @ [0.2126, 0.7152, 0.0722])
-
-
-def contrast(first, second):
-    low, high = sorted((luminance(first), luminance(second)))
-    return (high + 0.05) / (low + 0.05)
 
 
 STYLE = (ROOT / "engine/reporting/report.css").read_text(encoding="utf-8")

@@ -242,3 +242,63 @@ def test_many_images_open(shown, tmp_path):
     assert broken == 0 and page.evaluate("document.images.length") == 2 * count
     page.emulate_media(media="print")
     assert visible(page, ".image") == count
+
+
+def lefts(page, what):
+    """Where the elements of each row begin, row by row."""
+    rows = {}
+    for one in page.query_selector_all(what):
+        box = one.bounding_box()
+        rows.setdefault(round(box["y"]), []).append(round(box["x"]))
+    return list(rows.values())
+
+
+@pytest.mark.parametrize(("width", "columns"), [(1200, 3), (800, 2), (400, 1)])
+def test_three_maps_stand_in_a_row_where_they_fit(shown, tmp_path, width, columns):
+    write_report(page_of_noise(1, ("grad-cam", "deeplift", "lrp"), side=32), tmp_path)
+    page = shown(tmp_path / "report.html", viewport={"width": width, "height": 900})
+    assert max(map(len, lefts(page, ".map"))) == columns
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def sheet_of(count, methods=("grad-cam", "deeplift", "lrp"), views=1, side=32):
+    page = page_of_noise(count, methods, side)
+    images = [
+        replace(one, margin=(k * 7 % count) / count, views=list(one.views) * views)
+        for k, one in enumerate(page.images)
+    ]
+    return replace(page, images=images, sheet=True)
+
+
+def test_the_contact_sheet_leads_to_an_image(shown, tmp_path):
+    write_report(sheet_of(6), tmp_path)
+    page = shown(tmp_path / "report.html")
+    assert page.inner_text(".sheet li:nth-child(2) .name") == "photo-1.jpg"
+    page.click(".sheet li:nth-child(2) a")
+    page.wait_for_function("document.querySelector('#choose-image').value === 'image-2'")
+    assert page.is_visible("#image-2") and visible(page, ".image") == 1
+    # The photos of images that are not shown themselves are drawn, too.
+    photo = page.query_selector(".sheet li:nth-child(5) svg").screenshot()
+    assert len(Image.open(io.BytesIO(photo)).convert("L").getcolors()) > 20
+
+
+@pytest.mark.parametrize(
+    ("paper", "shape", "views"),
+    [
+        ("Letter", (40, 40), 1),
+        ("Letter", (40, 60), 1),
+        ("Letter", (60, 40), 2),
+        ("Letter", (40, 60), 3),
+        ("A4", (40, 40), 3),
+    ],
+)
+def test_an_image_is_printed_on_one_sheet(shown, tmp_path, paper, shape, views):
+    """Photo and maps are together: two images more are two sheets more."""
+    sheets = []
+    for count in (2, 4):
+        page = sheet_of(count, views=views)
+        images = [replace(one, photo=one.photo.resize(shape)) for one in page.images]
+        write_report(replace(page, images=images, sheet=False), tmp_path)
+        printed = shown(tmp_path / "report.html").pdf(format=paper)
+        sheets.append(printed.count(b"/Type /Page\n"))
+    assert sheets[0] > 0 and sheets[1] - sheets[0] == 2
