@@ -331,7 +331,8 @@ def _hidden(tried: Sequence[Tried], method: str) -> Hidden | None:
     if not any(method in one.lost for one in tried):
         return None
     lost = [one.lost.get(method, float("nan")) for one in tried]
-    return Hidden(lost, [one.chance for one in tried], tried[0].of)
+    size = _mean([one.size for one in tried])
+    return Hidden(lost, [one.chance for one in tried], tried[0].of, size)
 
 
 def _area(record: Any) -> str:

@@ -24,14 +24,17 @@ class Hidden(NamedTuple):
     """What hiding a map's strongest places took from the target, image by image.
 
     Attributes:
-        lost: (before - after) / |before|: 1 where all of it is gone.
+        lost: of a probability (before - after) / before: 1 where all of it is gone. Of a score,
+            which has no zero that means anything, before - after.
         chance: the same of places at random, as many of them.
         of: "probability" or "score".
+        size: the mean of |before| of a score, 1 of a probability: what `lost` is measured by.
     """
 
     lost: list[float]
     chance: list[float]
     of: str
+    size: float = 1.0
 
 
 class Tried(NamedTuple):
@@ -40,6 +43,7 @@ class Tried(NamedTuple):
     lost: dict[str, float]
     chance: float
     of: str
+    size: float
 
 
 def tried_by_hiding(
@@ -59,12 +63,12 @@ def tried_by_hiding(
         record: of results.json, of any of the methods.
 
     Returns:
-        None where there is nothing to lose, or what speaks against the target was asked for.
+        None where there is no probability to lose, or what speaks against the target was asked for.
     """
     before = record["probability"]
     is_chance = before is not None
     before = before if is_chance else record["score"]
-    if not before or not np.isfinite(before) or record["options"].get("against"):
+    if before is None or (is_chance and not before) or record["options"].get("against"):
         return None
     shared: dict[str, Any] = {}
 
@@ -75,7 +79,7 @@ def tried_by_hiding(
         index = record["target"]["index"]
         found = scores_without(explainer, x, hidden, channel_axis, index, shared)
         after = found.probability if is_chance else found.score
-        return float((before - after[0]) / abs(before))
+        return float(before - after[0]) / (before if is_chance else 1.0)
 
     by_method = {}
     for method, found in attributions.items():
@@ -83,7 +87,8 @@ def tried_by_hiding(
         by_method[method] = lost(heatmap_of(found[0], method, axis).values)
     sides = [n for axis, n in enumerate(x.shape) if axis not in (0, channel_axis)]
     chance = float(np.mean([lost(blots(sides, seed)) for seed in range(_DRAWS)]))
-    return Tried(by_method, chance, "probability" if is_chance else "score")
+    of, size = ("probability", 1.0) if is_chance else ("score", abs(before))
+    return Tried(by_method, chance, of, size)
 
 
 def strongest_part(strength: np.ndarray, part: float = PART) -> np.ndarray:

@@ -11,7 +11,7 @@ from ...models.text import counted
 from .axioms import Kept
 from .claims import ALIKE, DIFFERENT
 from .facts import Measured, MethodFacts
-from .verdict import percent
+from .verdict import much, percent
 
 # What each row of the table says of a method.
 ROWS: dict[str, Callable[[MethodFacts], str]] = {
@@ -141,7 +141,7 @@ def _hiding(one: MethodFacts) -> str:
     if one.hiding is None or not one.hiding.lost:
         return "not tested"
     lost, chance = (float(np.nanmean(v)) for v in (one.hiding.lost, one.hiding.chance))
-    return f"{percent(lost)} (at random {percent(max(chance, 0.0))})"
+    return f"{much(one, lost)} (at random {much(one, chance)})"
 
 
 def _kept(found: Kept | None) -> str:

@@ -13,7 +13,7 @@ from .claims import ALIKE, DIFFERENT
 from .facts import Measured, MethodFacts, pairs_of, these
 from .hiding import PART
 
-# A lead by less than this part of the class's probability is none.
+# A lead by less than this part of the class's probability, or of a score's size, is none.
 _LEAST_GAIN = 0.05
 # Methods that are named beside the best one.
 _MOST_NAMED = 4
@@ -51,7 +51,7 @@ def _test(one: MethodFacts) -> _Test | None:
     if not len(lost):
         return None
     gain = lost - chance
-    better = bool(gain.mean() > _LEAST_GAIN)
+    better = bool(gain.mean() > _LEAST_GAIN * one.hiding.size)
     surely = better and interval(gain, 0)[0] > 0
     return _Test(float(lost.mean()), float(chance.mean()), surely, better)
 
@@ -68,25 +68,25 @@ def _tested(applying: Sequence[MethodFacts], tests: dict[str, _Test], where: str
     ranked = sorted(
         (one for one in applying if one.method in tests), key=lambda o: -tests[o.method].lost
     )
-    chance = _by_chance(tests[ranked[0].method].chance)
+    chance = f"places at random {much(ranked[0], tests[ranked[0].method].chance)}"
     of = _of(ranked[0])
     good = [one for one in ranked if tests[one.method].better]
     if not good:
-        numbers = listed([f"{o.title} {percent(tests[o.method].lost)}" for o in ranked])
+        numbers = listed([f"{o.title} {much(o, tests[o.method].lost)}" for o in ranked])
         return [
             f"{where} no method stands out: hiding the {percent(PART)} of the photo that a map, "
-            f"drawn by region, marks strongest takes hardly more of {of} than places at random "
+            f"drawn by region, marks strongest takes hardly more {of} than places at random "
             f"({numbers}; {chance})."
         ]
     peers = [one for one in good if _level(good[0], one)]
     best = max(peers, key=lambda one: (_points(one), tests[one.method].lost))
     lead = "suits this model best" if len(ranked) > 1 else "works on this model"
     test = tests[best.method]
-    theirs = [f"{o.title} {percent(tests[o.method].lost)}" for o in ranked if o is not best]
+    theirs = [f"{o.title} {much(o, tests[o.method].lost)}" for o in ranked if o is not best]
     theirs = [*theirs[:_MOST_NAMED], *(["others less"] if len(theirs) > _MOST_NAMED else [])]
     said = [
         f"{where} {best.title} {lead}: hiding the {percent(PART)} of the photo that its map, "
-        f"drawn by region, marks strongest takes {percent(test.lost)} of {of} "
+        f"drawn by region, marks strongest takes {much(best, test.lost)} {of} "
         f"({', '.join([*theirs, chance])})."
     ]
     said += _doubts(ranked, best, peers, tests)
@@ -94,13 +94,16 @@ def _tested(applying: Sequence[MethodFacts], tests: dict[str, _Test], where: str
     return [*said, f"{beside[:1].upper()}{beside[1:]}."] if beside else said
 
 
-def _by_chance(part: float) -> str:
-    much = percent(part) if part >= _NOTHING else "nothing"
-    return f"places at random {much}"
+def much(one: MethodFacts, lost: float) -> str:
+    """What is lost in words: a part of a probability, or the points of a score."""
+    if one.hiding is None or lost < _NOTHING * one.hiding.size:
+        return "nothing"
+    return percent(lost) if one.hiding.of == "probability" else f"{lost:.2g}"
 
 
 def _of(one: MethodFacts) -> str:
-    return f"the class's {one.hiding.of if one.hiding else 'score'}"
+    chance = one.hiding is not None and one.hiding.of == "probability"
+    return "of the class's probability" if chance else "points of the score"
 
 
 def _level(a: MethodFacts, b: MethodFacts) -> bool:
@@ -109,7 +112,8 @@ def _level(a: MethodFacts, b: MethodFacts) -> bool:
         return False
     first, second = _both(a.hiding.lost, b.hiding.lost)
     gap = first - second
-    return not len(gap) or bool(abs(gap.mean()) < _LEAST_GAIN or interval(gap, 0)[0] <= 0)
+    least = _LEAST_GAIN * a.hiding.size
+    return not len(gap) or bool(abs(gap.mean()) < least or interval(gap, 0)[0] <= 0)
 
 
 def _doubts(
@@ -175,7 +179,8 @@ def _beside(one: MethodFacts) -> str:
         parts.append("it needs no baseline")
     elif least is not None:
         word = "hold" if least >= ALIKE else "change" if least <= DIFFERENT else "change in part"
-        parts.append(f"its maps {word} with another baseline (correlation {least:.2f})")
+        who = "they" if parts else "its maps"
+        parts.append(f"{who} {word} with another baseline (correlation {least:.2f})")
     if one.map_error is not None and one.map_error > _ROUGH:
         parts.append(f"the maps are only good to {percent(one.map_error)}")
     if one.seconds is not None:
@@ -199,11 +204,11 @@ def _evidence(found: Measured, own: Sequence[MethodFacts]) -> str:
     tested = [(one, test) for one in own if (test := _test(one)) is not None]
     if not tested:
         return ""
-    numbers = ", ".join(f"{one.title} {percent(test.lost)}" for one, test in tested)
+    numbers = ", ".join(f"{one.title} {much(one, test.lost)}" for one, test in tested)
+    first, chance = tested[0][0], tested[0][1].chance
     return (
-        f"Tested by hiding: without the {percent(PART)} of the photo that a map marks strongest "
-        f"(it is blurred there) {_of(tested[0][0])} loses, on average: {numbers}; "
-        f"{_by_chance(tested[0][1].chance)}. Much is good: the maps mark what the model used. They "
+        f"Tested by hiding: blurring the {percent(PART)} of the photo that a map marks strongest "
+        f"takes, on average, {numbers}, places at random {much(first, chance)} {_of(first)}. Much is good: the maps mark what the model used. They "
         "are tested as they are drawn, by region; the command evaluate tests single pixels."
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -53,6 +54,18 @@ def test_few_images_are_said_to_be_few(count, said):
     found = comparison([fact("a", spread(0.8, count)), fact("b", spread(0.2, count))], count)
     assert said in found.verdict and ("few" in found.verdict) == bool(said)
     assert ("On this image" in found.verdict) == (count == 1)
+
+
+def test_points_of_a_score_are_no_percents():
+    """A score has no zero that means anything: 3 points of 0.5 are not 600 %."""
+    facts = [fact("a", spread(3.0)), fact("b", spread(0.0, width=0.0))]
+    facts = [replace(o, hiding=o.hiding._replace(of="score", size=0.5)) for o in facts]
+    found = comparison(facts, 20)
+    assert "takes 3 points of the score (DeepLIFT nothing, places at random nothing)" in (
+        found.verdict
+    )
+    assert "DeepLIFT is no better than places at random" in found.verdict
+    assert "probability" not in found.reasons[0] and "3 (at random nothing)" in found.lines("")[1]
 
 
 def test_no_better_than_chance_is_said():
@@ -177,7 +190,8 @@ def test_hiding_takes_what_the_score_rests_on():
     assert found.lost["grad-cam"] > 0.2 > abs(found.lost["layer-cam"]) + 0.15
     assert found.lost["hires-cam"] == 0 and found.chance < found.lost["grad-cam"]
     plain = tried_by_hiding(Bright(), x, maps, 1, {**record, "probability": None})
-    assert plain is not None and plain.of == "score" and plain.lost == pytest.approx(found.lost)
+    assert plain is not None and plain.of == "score" and plain.size == pytest.approx(score)
+    assert plain.lost == pytest.approx({m: part * score for m, part in found.lost.items()})
     against = {**record, "options": {"against": True}}
     assert tried_by_hiding(Bright(), x, maps, 1, against) is None
     assert tried_by_hiding(Bright(), x, maps, 1, {**record, "probability": 0.0}) is None
