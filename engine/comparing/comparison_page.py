@@ -58,11 +58,25 @@ def comparison_page(found: Any, data: dict[str, Any]) -> Page:
             options_table(found.settings.get("methods", {})),
             versions_table(found.versions),
         ],
-        notes=[f"{o.title} does not apply: {o.reason}" for o in found.facts if not o.applies],
+        notes=_notes(found),
         failed=failed_pairs(found.failed),
         data=data,
         images_left_out=max(len(found.panels) - MOST_IMAGES, 0),
     )
+
+
+def _notes(found: Any) -> list[str]:
+    """What does not apply, and of which images there are no more maps than the first ones."""
+    notes = [f"{o.title} does not apply: {o.reason}" for o in found.facts if not o.applies]
+    parts = {
+        "of the second class": sum(bool(one.second) for one in found.beside),
+        "against other baselines": sum(bool(one.baselines) for one in found.beside),
+    }
+    return notes + [
+        f"Maps {which} are shown of the first {counted(count)}."
+        for which, count in parts.items()
+        if 0 < count < len(found.images)
+    ]
 
 
 def _shown(image: Mapping[str, Any], row: PanelRow, beside: Beside | None, first: str) -> Shown:

@@ -208,8 +208,9 @@ def _evidence(found: Measured, own: Sequence[MethodFacts]) -> str:
     first, chance = tested[0][0], tested[0][1].chance
     return (
         f"Tested by hiding: blurring the {percent(PART)} of the photo that a map marks strongest "
-        f"takes, on average, {numbers}, places at random {much(first, chance)} {_of(first)}. Much is good: the maps mark what the model used. They "
-        "are tested as they are drawn, by region; the command evaluate tests single pixels."
+        f"takes, on average, {numbers}, places at random {much(first, chance)} {_of(first)}. "
+        "Much is good: the map marks what the model used. Maps are tested as they are drawn, by "
+        "region; the command evaluate tests single pixels."
     )
 
 
