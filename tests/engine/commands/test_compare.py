@@ -78,6 +78,33 @@ def test_numbers_are_the_maps(folder: Path, found: onnxplain.Comparison) -> None
     assert deeplift.between_classes == pytest.approx(np.mean(between), abs=1e-6)
 
 
+def test_what_the_text_speaks_of_is_shown(found: onnxplain.Comparison) -> None:
+    """The second class's maps and those against other baselines are the ones that were measured."""
+    assert len(found.beside) == 2
+    for method in METHODS:
+        fact = found.of(method)
+        assert fact is not None and fact.hiding is not None
+        assert len(fact.hiding.lost) == len(fact.hiding.chance) == 2
+        ranks = [one.second_rank[method] for one in found.beside]
+        assert fact.between_classes == pytest.approx(np.mean(ranks))
+        for choice, rank in fact.baselines.items():
+            own = [one.baselines[method][choice] for one in found.beside]
+            assert rank == pytest.approx(np.mean([r for _, r in own]))
+            for row, (values, r) in zip(found.panels, own, strict=True):
+                first = by_region(row.attributions[method])
+                again = spearmanr(first.ravel(), by_region(values).ravel()).statistic
+                assert r == pytest.approx(again, abs=1e-5)
+    assert "beside" not in found.to_dict()
+
+
+def test_the_verdict_is_the_first_line(folder: Path, tmp_path: Path, command) -> None:
+    asked = ["-m", "grad-cam", "-m", "saliency", "--baseline", "black", "-o", tmp_path / "out"]
+    status, out, _ = command("compare", folder / "digits.onnx", folder / "7.png", *asked)
+    record = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert status == 0 and out.splitlines()[0] == record["verdict"]
+    assert "One image is few: add more." in record["verdict"]
+
+
 def test_files(folder: Path, found: onnxplain.Comparison, tmp_path: Path) -> None:
     written = found.save(tmp_path / "out")
     own = {f"{k}.panel.{kind}" for k in (3, 7) for kind in ("png", "svg")}
