@@ -134,7 +134,7 @@ def _doubts(
         verb = "is" if len(bad) == 1 else "are"
         parts.append(f"{listed([o.title for o in bad])} {verb} no better than places at random")
     if not tests[best.method].surely:
-        parts.append("over so few images its lead may be chance")
+        parts.append("its lead over places at random may still be chance")
     text = "; ".join(parts)
     return [f"{text[:1].upper()}{text[1:]}."] if text else []
 

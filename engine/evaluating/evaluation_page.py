@@ -156,7 +156,7 @@ def _each_image(found: Any) -> list[Table]:
     notes = [more] if left > 0 else []
     for name, of in found.values.items():
         rows = [
-            [Path(image["image"]).name, *(number_text(float(v[place]), ".3f") for v in of.values())]
+            [Path(image["image"]).name, *(_rounded(float(v[place]), 3) for v in of.values())]
             for place, image in enumerate(found.images[:MOST_IMAGES])
         ]
         heads = ["Image", *map(_name, of)]

@@ -11,7 +11,7 @@ import numpy as np
 from ...models.text import listed
 from ..metrics.intervals import interval
 from ..metrics.references import EDGES, RANDOM
-from .verdict import is_faithful
+from .verdict import is_faithful, titled
 
 _REFERENCES = {RANDOM: "a random map", EDGES: "an edge detector"}
 # Images under which nothing is said of what differs.
@@ -48,7 +48,7 @@ def _leader(name: str, of: Mapping[str, float], higher: bool) -> list[str]:
     ranked = _ranked(of, higher)
     if len(ranked) < 2:
         return []
-    order = ", ".join(f"{method} ({of[method]:.2g})" for method in ranked)
+    order = ", ".join(f"{titled(method)} ({of[method]:.2g})" for method in ranked)
     return [f"{name} ({'higher' if higher else 'lower'} is better) orders them {order}."]
 
 
@@ -78,7 +78,7 @@ def _no_better(
             # Of a few images no interval says much; then the mean itself decides.
             least = interval(gap, 0)[0] if len(gap) >= _FEW else gap.mean() if len(gap) else np.inf
             if least <= 0:
-                worse.append(f"{method} ({of[method]:.2g})")
+                worse.append(f"{titled(method)} ({of[method]:.2g})")
         if worse:
             verb = "is" if len(worse) == 1 else "are"
             theirs = beaten.setdefault(f"{listed(worse)} {verb}", [])
@@ -116,5 +116,5 @@ def _disagreement(
     parts = []
     for method in (a, b):
         sure = f" (clearly: {', '.join(clear[method])})" if clear[method] else " (none clearly)"
-        parts.append(f"{method} is ahead by {', '.join(votes[method])}{sure}")
-    return f"The metrics disagree about {a} and {b}: {parts[0]}; {parts[1]}."
+        parts.append(f"{titled(method)} is ahead by {', '.join(votes[method])}{sure}")
+    return f"The metrics disagree about {titled(a)} and {titled(b)}: {parts[0]}; {parts[1]}."

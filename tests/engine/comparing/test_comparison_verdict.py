@@ -82,7 +82,7 @@ def test_no_better_than_chance_is_said():
 def test_a_lead_that_may_be_chance_is_called_that():
     lost = [0.9, -0.2, 0.9, -0.3]
     found = comparison([fact("a", lost), fact("b", spread(0.0, 4))], 4).verdict
-    assert "Grad-CAM suits" in found and "its lead may be chance" in found.lower()
+    assert "Grad-CAM suits" in found and "may still be chance" in found
 
 
 @pytest.mark.parametrize(
