@@ -19,6 +19,7 @@ from .asked import Options
 from .explain_page import explain_page
 from .image_explainer import ImageExplainer
 from .journal import Entry, Journal, JournalError
+from .naming import names_of
 from .records import failure_key, image_stat, key_of, real_path
 from .results import Output, Result, write_panel, write_result
 from .sources import find_images
@@ -164,6 +165,7 @@ class _Job:
             # What is explained is not written over, whatever it is called.
             if Path(real_path(image.path)).parent == Path(real_path(str(directory))):
                 self._journal.reserve(Path(image.path).stem)
+        self._names = names_of([image.path for image in self._images])
         self._records: Records = []
         self._for_panel: list[Result] = []
         # What was there before, where that is left out: the report shows it, too.
@@ -246,7 +248,7 @@ class _Job:
                     result.tensor, result.attribution, result.record, result.shared
                 )
                 with phase("draw"):
-                    write_result(result, self._journal, self._output)
+                    write_result(result, self._journal, self._output, self._names[path])
                 self._records.append(result.record)
                 if self._output.panel is not None:
                     self._for_panel.append(result)
@@ -280,6 +282,8 @@ class _Job:
         kinds = {Path(name).suffix for name in files}
         wanted = {".png", ".npz"} if self._output.pictures else {".npz"}
         done = wanted <= kinds and all((self._journal.folder / name).is_file() for name in files)
+        if done:
+            self._journal.keep(key_of(question, entry.record["target"]["index"]))
         # Whatever they were asked for as, two targets may have come to one record.
         if done and self._output.report and entry.record not in self._on_record:
             self._on_record.append(entry.record)
