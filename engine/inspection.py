@@ -22,7 +22,7 @@ from ..graph_passes.methods import default_methods, methods
 from ..graph_passes.select.feature_map import find_feature_map
 from ..graph_passes.select.subject import Subject, select
 from ..models.card import ModelCard, assume_card, locate_card, read_card
-from ..models.text import shown
+from ..models.text import counted, shown
 from ..models.variants import Shapes
 from .model import Model, opened
 from .running.given import blamed_on_file
@@ -181,7 +181,7 @@ def _card_text(found: Inspection) -> str:
     crop = f", centre crop {card.crop_fraction:g}" if card.resize == "crop" else ""
     scale, mean, std = (_numbers(values) for values in (card.scale, card.mean, card.std))
     pixel = "pixel" if scale == "1" else f"pixel * {scale}"
-    labels = f"{len(card.labels)} labels" if card.labels else "no labels"
+    labels = counted(len(card.labels), "label") if card.labels else "no labels"
     return shown(
         f"{card.resize} to {height} x {width} ({card.interpolation}{crop}), {card.channels}, "
         f"{card.layout}, ({pixel} - {mean}) / {std} as {card.dtype}, {labels} "

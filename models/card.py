@@ -18,7 +18,7 @@ import onnx
 from .. import InvalidInputError
 from .files import beside, parse_json, read_text
 from .labels import read_labels
-from .text import shown_json
+from .text import counted, shown_json
 
 METADATA_KEY = "onnxplain.card"
 DEFAULT_SIDE = 224
@@ -135,7 +135,7 @@ class ModelCard:
             raise InvalidInputError(f"{source}: unknown key {names}; {hint}")
         missing = [key for key in _REQUIRED if key not in content]
         if missing:
-            keys = f"expected key{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
+            keys = f"expected the {'keys' if len(missing) > 1 else 'key'} {', '.join(missing)}"
             raise InvalidInputError(f"{source}: {keys}, missing there")
         try:
             return cls(**content)
@@ -268,7 +268,7 @@ def assume_card(
     height, width = dims[layout.index("H")], dims[layout.index("W")]
     count = dims[layout.index("C")]
     channels = "RGB" if count == 3 else "GRAY"
-    assumed = [f"layout {layout} with {count} channel{'s' if count == 3 else ''} ({channels})"]
+    assumed = [f"layout {layout} with {counted(count, 'channel')} ({channels})"]
     if height is None or width is None:
         text = f"{height or DEFAULT_SIDE} x {width or DEFAULT_SIDE}"
         assumed.append(f"size {text} (height x width), because the model does not fix it")

@@ -13,8 +13,16 @@ _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
 def counted(count: int, noun: str = "image") -> str:
-    """So many, in words: "1 image", "2 images"."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+    """So many, in words: "1 image", "2 images", "3 classes", "4 axes"."""
+    if count == 1:
+        return f"1 {noun}"
+    if noun.endswith("is"):
+        return f"{count} {noun[:-2]}es"
+    if noun.endswith(("s", "x", "ch", "sh")):
+        return f"{count} {noun}es"
+    if noun.endswith("y") and noun[-2] not in "aeiou":
+        return f"{count} {noun[:-1]}ies"
+    return f"{count} {noun}s"
 
 
 def shown(text: str) -> str:

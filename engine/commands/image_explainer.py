@@ -12,6 +12,7 @@ import numpy as np
 
 from ... import InvalidInputError, UnsupportedModelError
 from ...graph_passes.methods import default_methods, find_method
+from ...models.text import counted
 from ..baselines import black_of, tell_of_zeros
 from ..checks import check_inputs, check_label_count, tell_of_others
 from ..evidence import checked_by_hiding
@@ -145,8 +146,8 @@ class ImageExplainer:
         batch = self._subject.batch
         if isinstance(batch, int) and batch != 1:
             raise InvalidInputError(
-                f"the model takes exactly {batch} images at a time, and the command line feeds one;"
-                " use the Python API"
+                f"the model takes exactly {counted(batch)} at a time, and the command line feeds "
+                "one; use the Python API"
             )
         check_label_count(self.card.labels, self._subject)
 

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 
 from ... import InvalidInputError
 from ...graph_passes.methods import find_method
+from ...models.text import counted
 from .lettering import write
 
 # Its dark part hides the photo: from orange on.
@@ -119,7 +120,7 @@ def _finite(values: np.ndarray) -> tuple[np.ndarray, list[str]]:
     if finite.all():
         return values, []
     count = np.count_nonzero(~finite)
-    return np.where(finite, values, 0.0), [f"{count} values are not finite, drawn as 0"]
+    return np.where(finite, values, 0.0), [f"not finite, drawn as 0: {counted(count, 'value')}"]
 
 
 def _readable(values: np.ndarray, detail: str) -> tuple[np.ndarray, list[str], float]:

@@ -276,7 +276,10 @@ def test_an_older_runs_folder_is_taken_over(tmp_path, model, photos):
     (out / "results.jsonl").unlink()
     run(model, photos[:1], out)
     records = whole(out)
-    assert records[:3] == old and len(records) == 4
+    assert len(records) == 4 and records[1:3] == old[1:]
+    # The older one has made way for the newest.
+    assert records[0] == old[0] | {"files": records[0]["files"]}
+    assert records[3]["files"] == old[0]["files"]
 
 
 @pytest.mark.parametrize(
