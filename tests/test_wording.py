@@ -32,7 +32,7 @@ _NO_PLURALS = frozenset(
 )
 # Limits and sizes, all above one.
 _NEVER_ONE = re.compile(
-    r"[A-Z_]+$|.*\.MAX_\w+$|sigma$|most$|first$|fixed$|[abc]$|width$|len\\(readers\\)$"
+    r"([A-Z_]+|.*\.MAX_\w+|sigma|most|first|fixed|[abc]|width|size\[1\]|len\((readers|weighing)\))$"
 )
 _PAGES = ("engine/comparing", "engine/evaluating", "engine/reporting", "engine/commands/against")
 _BEHIND = re.compile(r" (?:[a-z]+ )?([a-z]+s)\b")

@@ -17,6 +17,7 @@ from ...graph_passes.methods import find_method
 from ...models.shipped import demo_model, demo_numbers, demo_photos
 from ..explainer import Explainer
 from ..facts import versions
+from ..running.installed import builds, overlap
 from ..running.session import available_providers, cuda_problem
 
 # Of the score and of the sum: other processors round otherwise.
@@ -45,7 +46,11 @@ def examine() -> Health:
     problem = cuda_problem()
     rows.append(("cuda", "used, unless --provider cpu" if problem is None else f"not: {problem}"))
     rows.append(("cores", _cores()))
-    problems = []
+    known = builds()
+    lies = overlap(known)
+    problems = [] if lies is None else [lies]
+    if lies is not None:
+        rows.append(("builds", lies))
     numbers = demo_numbers()
     for method, size in numbers["sizes"].items():
         text, wrong = _tried(method, size, numbers)

@@ -334,7 +334,7 @@ def _too_early(sight: _Sight, tensor: gs.Variable, chosen: bool) -> str | None:
         and (index, path.operands(node)[0]) in flow.carried
     ]
     behind = {id(node) for node in nodes_behind(tensor, path)}.intersection(weighing)
-    part = f"convolutions and products with weights: {len(behind)} of {len(weighing)}"
+    part = f"{len(behind)} of {len(weighing)} convolutions and products with weights"
     dense = sight.subject.needs_index or sight.layout(sight.end) is not None
 
     def fits(made: gs.Variable) -> bool:
