@@ -68,8 +68,9 @@ class Explainer(OfPhotos):
         method: any name of `onnxplain.methods()`.
         layer: Grad-CAM's feature map, by tensor or node name, or a list of several; None finds it.
         baseline: what IG and DeepLIFT start from: an array that broadcasts to the input; None takes
-            the model card's black image, or, with a warning, zeros without a card. A list of arrays
-            is a set, of which DeepLIFT (DeepSHAP then) and expected gradients average.
+            the model card's black image, or, with a warning, zeros without a card; or "black",
+            "white", an image or .npy file, or, of each photo, "mean" or "blur". A list is a set, of
+            which DeepLIFT (DeepSHAP then) and expected gradients average.
         steps: gradient passes of Integrated Gradients for each input, all of them taken; with a
             tolerance, or "adaptive", at most. None: as many as a tolerance of 1 % asks for, at most
             200 (50 for another `quadrature`, and in an exported file).
@@ -156,6 +157,7 @@ class Explainer(OfPhotos):
         wanted = output if output is not None else (self.card.output if self.card else None)
         self._file = file = file.with_output(wanted)
         self._plans: dict[tuple[int | None, bool, bool], Plan] = {}
+        baseline, self._named_baseline = self._known_baseline(baseline if self._compares else None)
         self._several = is_set(self._settings.method, baseline)
         with BUILDING, within(limits), blamed_on_file(file.readable):
             self._limits = in_force()
@@ -187,7 +189,7 @@ class Explainer(OfPhotos):
         if self.feature_map is not None:
             parts.append(f"feature_map={self.feature_map!r}")
         if self._compares:
-            parts.append(f"baseline={self._started_from!r}")
+            parts.append(f"baseline={self._named_baseline or self._started_from!r}")
         parts.append(f"sha256={self._file.sha256[:12]!r}")
         return f"Explainer({', '.join(parts)})"
 
@@ -199,7 +201,8 @@ class Explainer(OfPhotos):
         names, given = self._default_plan.baseline_names, self._baselines
         default = self._started_from != GIVEN or not self._compares
         own = {names[k]: [*np.split(v, len(v))] if self._several else v for k, v in given.items()}
-        more = {"limits": self._limits, "card": self.card, "baseline": None if default else own}
+        own = self._named_baseline or (None if default else own)
+        more = {"limits": self._limits, "card": self.card, "baseline": own}
         return {**self._arguments, **more}
 
     def changed(self, change: Callable[[onnx.ModelProto], onnx.ModelProto], **other) -> Explainer:
@@ -257,6 +260,7 @@ class Explainer(OfPhotos):
         against = isinstance(target, Against)
         target = target.target if against else target
         targets = check_target(self.subject, target, count)
+        baseline = self._in_arrays(baseline) if self._compares else None
         several = self._several if baseline is None else is_set(self._settings.method, baseline)
         plan = self._plan(targets.shape[1] if targets.ndim == 2 else None, several, against)
         baselines = self._whole_baselines(feeds, baseline, several)
@@ -337,6 +341,7 @@ class Explainer(OfPhotos):
             OSError, InvalidInputError: it cannot be written, or is the model's own file.
         """
         if self._compares and not baseline_input:
+            self._in_arrays(self._named_baseline)
             self._tell_of_zeros()
             model = finish.embed_baselines(self.model, self._baselines)
         else:
@@ -384,6 +389,7 @@ class Explainer(OfPhotos):
         if baseline is not None:
             chosen = self._baselines_of(baseline, several)
         elif self._compares:
+            self._in_arrays(self._named_baseline)
             self._tell_of_zeros()
         return whole_baselines(self.subject, chosen, feeds, several)
 

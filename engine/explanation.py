@@ -135,6 +135,35 @@ class Explanation:
         found = answer_of(self._alone("top"), 0, k)["top"]
         return [Top(**one) for one in found]
 
+    def evidence(self, row: int = 0) -> str:
+        """What hiding the map's strongest places does to the model's answer, in words.
+
+        The places are hidden by a blur, and the model runs once more; the result is kept, and
+        `picture()` shows it from then on. The text is empty where nothing speaks for the target.
+
+        Args:
+            row: which of the N explanations.
+
+        Raises:
+            InvalidInputError: it is not of a photo that `Explainer.explain` was given, or the
+                photo was explained in another process.
+
+        Example:
+            >>> e = onnxplain.Explainer("model.onnx").explain("cat.jpg")  # doctest: +SKIP
+            >>> e.evidence()  # doctest: +SKIP
+            'Hiding the strongest 12 % of the photo drops tabby from 93 % to 8 %'
+        """
+        from .evidence import evidence_of, tested
+        from .origin import recorded
+        from .pictures.captions import evidence_text
+
+        row = operator.index(row)
+        if not -len(self) <= row < len(self):
+            raise InvalidInputError(f"row {row}: there are {len(self)}")
+        row %= len(self)
+        evidence_of(self, row)
+        return evidence_text(tested(self, row, recorded(self, row)))
+
     def _alone(self, what: str) -> Explanation:
         if len(self) != 1:
             raise InvalidInputError(

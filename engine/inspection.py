@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
+from html import escape
 from typing import Any
 
 import onnx
@@ -78,6 +79,15 @@ class Inspection:
         width = _WIDTH - 4 - max(len(name) for name, _ in rows)
         short = [(n, text if len(text) <= width else f"{text[: width - 3]}...") for n, text in rows]
         return "\n".join(["Inspection(", *(f"  {name}: {text}" for name, text in short), ")"])
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks."""
+        rows = "".join(
+            f"<tr><th style='text-align:left;vertical-align:top'>{escape(name)}</th>"
+            f"<td style='text-align:left;white-space:pre-line'>{escape(text)}</td></tr>"
+            for name, text in table(self)
+        )
+        return f"<table>{rows}</table>"
 
 
 def inspect(
