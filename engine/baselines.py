@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -13,10 +12,9 @@ from .. import InvalidInputError
 from ..graph_passes.methods.method import Method
 from ..graph_passes.select.subject import Source, Subject
 from ..models.card import ModelCard, black_image
+from .assumed import tell_assumed
 from .checks import check_baseline, check_baseline_values
 from .inputs.image import baseline_arrays, is_of_the_image
-
-logger = logging.getLogger("onnxplain")
 
 _NAMES = (str, os.PathLike)
 # Where a baseline comes from that nobody asked for.
@@ -46,7 +44,7 @@ def black_of(card: ModelCard | None) -> np.ndarray | None:
 
 def tell_of_zeros() -> None:
     """Say in one line that the baseline had to be assumed."""
-    logger.warning(NO_CARD)
+    tell_assumed(NO_CARD)
 
 
 def in_arrays(baseline: Any, card: ModelCard | None, image: Any = None) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,9 +15,8 @@ from ..graph_passes.select.subject import Source, Subject, describe_target
 from ..models.card import ModelCard
 from ..models.labels import labels_of
 from ..models.text import counted
+from .assumed import tell_assumed
 from .sizes import check_sizes
-
-logger = logging.getLogger("onnxplain")
 
 
 def check_inputs(subject: Subject, x: Any) -> dict[str, np.ndarray]:
@@ -155,7 +153,7 @@ def _check_index(subject: Subject, target: tuple, count: int) -> np.ndarray:
 def tell_of_others(subject: Subject) -> None:
     """One line where another output could be meant as well."""
     if subject.others:
-        logger.warning(chosen_output(subject))
+        tell_assumed(chosen_output(subject))
 
 
 def chosen_output(subject: Subject) -> str:

@@ -13,6 +13,7 @@ from ... import InvalidInputError, __version__
 from ...graph_passes.graph.limits import Limits, in_force
 from ...graph_passes.methods import find_method
 from ...models.card import ModelCard
+from ..assumed import tell_assumed
 from ..commands.asked import Options
 from ..commands.image_explainer import ImageExplainer
 from ..running.session import cuda_problem
@@ -97,6 +98,8 @@ def question_for(model: str, options: Options, form: Form) -> tuple[Question, li
     if provider == "auto":
         provider = "cpu" if cuda_problem() else "cuda"
     explainer = ImageExplainer(model, replace(options, provider=provider))
+    for text in explainer.assumptions:
+        tell_assumed(text)
     card = explainer.card
     methods = tuple(explainer.explainers)
     options = replace(options, provider=provider, methods=methods, card=card, labels=None)
@@ -124,7 +127,7 @@ def question_for(model: str, options: Options, form: Form) -> tuple[Question, li
     question = Question(
         model, explainer.file.sha256, options, form, card, in_force(), shapes, facts
     )
-    return question, _notes(explainer)
+    return question, explainer.assumptions
 
 
 def _shape(method: str, card: ModelCard, form: Form) -> tuple[int, ...]:
@@ -134,11 +137,3 @@ def _shape(method: str, card: ModelCard, form: Form) -> tuple[int, ...]:
             raise InvalidInputError(f"grid: expected at most the input's {sides}, got {got}")
         return form.grid
     return card.size if find_method(method).per_location else card.tensor_shape[1:]
-
-
-def _notes(explainer: ImageExplainer) -> list[str]:
-    notes = [f"skipped {method}: {reason}" for method, reason in explainer.skipped.items()]
-    if explainer.card.assumed:
-        guesses = "; ".join(explainer.card.assumed)
-        notes.append(f"no model card, assumed: {guesses} (--card FILE says otherwise)")
-    return notes

@@ -22,7 +22,7 @@ from .options import (
     ForMethods,
     examples,
 )
-from .terminal import complain, progress_bar, say
+from .terminal import complain, complain_of, progress_bar, say
 
 if TYPE_CHECKING:
     from ..batching.batch import Report
@@ -127,8 +127,7 @@ def batch(model: str, source: str, **chosen: Any) -> int:
 
 def _told(report: Report, folder: str) -> int:
     """Say what a batch did."""
-    for note in report.notes:
-        complain(note)
+    complain_of(report.notes)
     for text in [*report.damaged, *report.errors]:
         complain(text)
     if report.damaged and report.damages > len(report.damaged):

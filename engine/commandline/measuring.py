@@ -21,7 +21,7 @@ from .options import (
     ForMethods,
     examples,
 )
-from .terminal import complain, print_json, progress_bar, say
+from .terminal import complain_of, print_json, progress_bar, say
 
 
 @click.command(
@@ -65,8 +65,7 @@ def evaluate(
     with progress_bar(remaining=True) as tell:
         found = evaluate_files(model, images, options, questions, tell)
     found.save(folder)
-    for note in found.notes:
-        complain(note)
+    complain_of(found.notes)
     if as_json:
         print_json(found.to_dict()["records"])
     else:
@@ -163,8 +162,7 @@ def compare(
     with progress_bar(remaining=True) as tell:
         found = compare_as_asked(model, images, {**chosen, "against": against}, tell)
     found.save(folder)
-    for note in found.notes:
-        complain(note)
+    complain_of(found.notes)
     if as_json:
         print_json(found.to_dict())
     else:

@@ -5,6 +5,7 @@ What comes from a file cannot command the terminal: control characters stand as 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -20,6 +21,7 @@ from typing import Any
 import click
 
 from ...models.text import shown, shown_json
+from ..assumed import assumed
 
 
 def say(text: str, error: bool = False) -> None:
@@ -100,6 +102,42 @@ def complain(message: str) -> None:
     say(f"onnxplain: {' '.join(message.split())}", error=True)
 
 
+def complain_of(notes: Sequence[str]) -> None:
+    """Complain of each thing that no line has been about."""
+    for note in notes:
+        if note not in _said():
+            complain(note)
+
+
+@contextmanager
+def quietly(quiet: bool) -> Iterator[None]:
+    """Leave out what is assumed, where only errors are asked for."""
+    with contextlib.ExitStack() as stack:
+        if quiet:
+            stack.callback(assumed.setLevel, assumed.level)
+            assumed.setLevel(logging.ERROR)
+        yield
+
+
+class _Lines(logging.StreamHandler):
+    """Each line that is about an assumption once, though several files are read with it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if record.name != assumed.name or text not in self.said:
+            super().emit(record)
+        self.said.add(text)
+
+
+def _said() -> set[str]:
+    handlers = logging.getLogger("onnxplain").handlers
+    return set().union(*(h.said for h in handlers if isinstance(h, _Lines)))
+
+
 class _OneLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         return f"onnxplain: {shown(' '.join(record.getMessage().split()))}"
@@ -109,6 +147,6 @@ def log_to_stderr() -> None:
     """Show what the package logs as such lines, and no warnings of libraries."""
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
-    handler = logging.StreamHandler()
+    handler = _Lines()
     handler.setFormatter(_OneLine())
     logging.getLogger("onnxplain").handlers = [handler]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ... import OnnxplainError
+from ..assumed import tell_assumed
 from ..files.writing import is_full, reason_of, sweep, writable_folder
 from ..inspection import QUANTISED_RULE
 from ..reporting.html import REPORT_FILE, write_report
@@ -73,13 +74,11 @@ class Report:
 
     @property
     def notes(self) -> list[str]:
-        """What there is to say beside the results, for people to read."""
-        lines = [f"skipped {method}: {reason}" for method, reason in self.skipped.items()]
-        if self.assumed:
-            guesses = "; ".join(self.assumed)
-            lines.append(f"no model card, assumed: {guesses} (--card FILE says otherwise)")
-        if self.quantised:
-            lines.append(f"quantised model: {self.quantised}")
+        """What there is to say behind the results, for people to read.
+
+        What was assumed is said before anything is explained; see `checks.tell_assumed`.
+        """
+        lines = []
         if self.resumed is not None:
             lines.append(f"images skipped, because their results are there: {self.resumed}")
         return lines + self.problems
@@ -158,6 +157,10 @@ class _Job:
         self._images = find_images(images, output.recursive)
         directory = writable_folder(folder)
         self._explainer = ImageExplainer(model, options, lambda text: self._tell(text, 0.0))
+        for method, reason in self._explainer.skipped.items():
+            tell_assumed(f"skipped {method}: {reason}")
+        if self._explainer.file.quantised:
+            tell_assumed(f"quantised model: {QUANTISED_RULE}")
         self._journal = Journal(directory)
         with self._journal.locked():
             sweep(directory)

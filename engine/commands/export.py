@@ -14,6 +14,8 @@ from ...models.card import ModelCard
 from ...models.labels import labels_of
 from ...models.own_card import changed_card
 from ...models.variants import Shapes
+from ..assumed import tell_of_card
+from ..checks import tell_of_others
 from ..explainer import Explainer
 from ..files.model_files import refuse_own_files
 from ..inputs.image import baseline_arrays, is_of_the_image
@@ -71,6 +73,8 @@ def export_file(
     if known is not None:
         known = changed_card(known, preset, facts)
         known = known if labels is None else replace(known, labels=labels_of(labels))
+        if baseline is not None:
+            tell_of_card(known)
     explainer = Explainer(
         opened_once,
         method,
@@ -79,6 +83,7 @@ def export_file(
         card=None if known is None or known.assumed else known,
         **for_methods([method], options, left_alone=()),
     )
+    tell_of_others(explainer.subject)
     try:
         return explainer.export(file, baseline_input=baseline_input)
     except OSError as error:
