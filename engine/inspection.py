@@ -106,12 +106,31 @@ def inspect(
             input or output.
         InvalidInputError: `layer` or `output` names nothing.
     """
-    with within(limits), blamed_on_file(model):
-        return _inspected(opened(model, shapes), layer, output, card)
+    with within(limits):
+        return inspected(model, layer=layer, output=output, card=card, shapes=shapes)
+
+
+def inspected(
+    model: str | os.PathLike[str] | bytes | onnx.ModelProto,
+    tell: Callable[[str, float], None] = lambda text, done: None,
+    *,
+    layer: str | None,
+    output: str | None,
+    card: ModelCard | None,
+    shapes: Shapes | None,
+) -> Inspection:
+    """The same, held to the limits in force; `tell` gets a text and the part that is done."""
+    tell("reading the model", 0.0)
+    with blamed_on_file(model):
+        return _inspected(opened(model, shapes), tell, layer, output, card)
 
 
 def _inspected(
-    file: Model, layer: str | None, output: str | None, card: ModelCard | None
+    file: Model,
+    tell: Callable[[str, float], None],
+    layer: str | None,
+    output: str | None,
+    card: ModelCard | None,
 ) -> Inspection:
     if card is None:
         card, note = card_or_assumption(file)
@@ -119,10 +138,17 @@ def _inspected(
         note = "given"
     wanted = output if output is not None else (card.output if card is not None else None)
     file = file.with_output(wanted)
+    tell("looking for the score", 0.3)
     graph, proto = file.graph(), file.proto
     subject = select(graph, output=wanted)
     nodes = find_reach(subject.graph, [subject.start], [subject.logits]).nodes
+    tell("looking for the feature map", 0.5)
     found, reason = _feature_map(subject, layer)
+
+    def step(method: str, done: float) -> None:
+        tell(f"asking {method}", 0.6 + 0.4 * done)
+
+    unsupported = unsupported_by_method(subject, layer, step)
     return Inspection(
         input=_described(subject.input),
         inputs=[_described(t) for t in graph.inputs],
@@ -133,7 +159,7 @@ def _inspected(
         feature_map=found,
         feature_map_reason=reason,
         operators=dict(Counter(operator_name(node) for node in nodes).most_common()),
-        unsupported=unsupported_by_method(subject, layer),
+        unsupported=unsupported,
         card=card,
         card_note=note,
         opset=next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), 0),
@@ -223,10 +249,15 @@ def card_or_assumption(
         return None, str(error)
 
 
-def unsupported_by_method(subject: Subject, layer: str | None = None) -> dict[str, list[str]]:
+def unsupported_by_method(
+    subject: Subject,
+    layer: str | None = None,
+    tell: Callable[[str, float], None] = lambda text, done: None,
+) -> dict[str, list[str]]:
     """For each method every reason why it cannot explain the subject; emits no backward pass."""
     found, known = {}, dict[Any, list[str]]()
     for name, method in methods().items():
+        tell(name, len(found) / len(methods()))
         options = method.chosen({"layer": layer} if method.takes("layer") else {})
         # Methods that ask the same of a model share the answer.
         question = method.unsupported, *(options.get(k) for k in ("layer", "rule"))

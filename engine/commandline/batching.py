@@ -120,7 +120,7 @@ def batch(model: str, source: str, **chosen: Any) -> int:
     names = ("resume", "shard", "workers", "decoders", "column")
     running = Running(**{name: chosen.pop(name) for name in names})
     folder, form = chosen.pop("folder"), _form(chosen)
-    with progress_bar(remaining=True) as tell:
+    with progress_bar() as tell:
         report = explain_batch(model, source, folder, options_from(chosen), form, running, tell)
     return _told(report, folder)
 

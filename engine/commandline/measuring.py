@@ -62,7 +62,7 @@ def evaluate(
     writable_folder(folder)
     questions, more = questions_from(chosen)
     options = options_from({**more, "targets": (target,)})
-    with progress_bar(remaining=True) as tell:
+    with progress_bar() as tell:
         found = evaluate_files(model, images, options, questions, tell)
     found.save(folder)
     complain_of(found.notes)
@@ -159,7 +159,7 @@ def compare(
         writable_folder(os.path.dirname(junit) or os.curdir)
         if os.path.isdir(junit):
             raise click.UsageError(f"--junit: expected a file, got the folder {junit!r}")
-    with progress_bar(remaining=True) as tell:
+    with progress_bar() as tell:
         found = compare_as_asked(model, images, {**chosen, "against": against}, tell)
     found.save(folder)
     complain_of(found.notes)

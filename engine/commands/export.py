@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -37,6 +38,7 @@ def export_file(
     output: str | None = None,
     labels: str | None = None,
     preset: str | None = None,
+    tell: Callable[[str, float], None] = lambda text, done: None,
     **options: Any,
 ) -> onnx.ModelProto:
     """Write the explaining graph of a model file; returns it.
@@ -53,6 +55,7 @@ def export_file(
         output: the output to explain, or another tensor; None: the card's, or found.
         labels: the classes' names, for the card that the file holds.
         preset: in place of the card's normalisation; see `own_card.PRESETS`.
+        tell: called with a text and the part of the work that is done.
         options: of the method, and the card's facts by their keys; None: the default.
 
     Raises:
@@ -68,6 +71,7 @@ def export_file(
     if baseline is not None and baseline_input:
         raise InvalidInputError("a baseline is either embedded or an input of the file, not both")
     refuse_own_files(file, model, [card] if card else [])
+    tell("reading the model", 0.0)
     opened_once = opened(model, shapes)
     known, _ = card_or_assumption(opened_once, card)
     if known is not None:
@@ -75,6 +79,7 @@ def export_file(
         known = known if labels is None else replace(known, labels=labels_of(labels))
         if baseline is not None:
             tell_of_card(known)
+    tell(f"building {method}", 0.2)
     explainer = Explainer(
         opened_once,
         method,
@@ -84,6 +89,7 @@ def export_file(
         **for_methods([method], options, left_alone=()),
     )
     tell_of_others(explainer.subject)
+    tell(f"checking and writing {file}", 0.6)
     try:
         return explainer.export(file, baseline_input=baseline_input)
     except OSError as error:
