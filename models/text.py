@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 # Control characters (ESC begins a terminal's commands), halves of characters, other ends of lines,
 # and what turns the direction of writing around, so that a name reads as another.
@@ -12,9 +13,9 @@ _UNSEEN = re.compile(
 _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
-def counted(count: int, noun: str = "image") -> str:
-    """So many, in words: "1 image", "2 images", "3 classes", "4 axes"."""
-    if count == 1:
+def counted(count: Any, noun: str = "image") -> str:
+    """So many, in words: "1 image", "2 images", "N classes", "2 axes"."""
+    if count in (1, "1"):
         return f"1 {noun}"
     if noun.endswith("is"):
         return f"{count} {noun[:-2]}es"

@@ -7,7 +7,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from importlib import metadata
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 # The packages that bring the folder `onnxruntime`.
 _BUILDS = (
@@ -48,7 +48,7 @@ def builds(path: Sequence[str] | None = None) -> list[Build]:
     Args:
         path: the folders to look in; None: those that modules are imported from.
     """
-    where = {} if path is None else {"path": list(path)}
+    where: dict[str, Any] = {} if path is None else {"path": list(path)}
     found = {name: next(iter(metadata.distributions(name=name, **where)), None) for name in _BUILDS}
     known = {name: one for name, one in found.items() if one is not None}
     # Of one alone nobody asks what became of its files.
