@@ -50,17 +50,12 @@ from .running.plan import Plan
 from .running.rows import check_rows, output_of, parted, run_parts
 from .running.settings import names_of_maps, settings_of
 from .scores import Scorer, Scores
-from .soundness import (
-    Verification,
-    not_finite,
-    raise_not_finite,
-    warn_of_misses,
-)
+from .soundness import not_finite, raise_not_finite, warn_of_misses
 from .targets import Against, in_numbers
-from .verification import compared_outputs, verified
+from .verification import Verifying
 
 
-class Explainer(OfPhotos):
+class Explainer(OfPhotos, Verifying):
     """Explains one output of one model by one method.
 
     Args:
@@ -115,6 +110,12 @@ class Explainer(OfPhotos):
         UnsupportedModelError: the model is unreadable, above a limit, or cannot be explained by
             this method.
         InvalidInputError: a wrong argument.
+
+    Example:
+        >>> explainer = onnxplain.Explainer("digits.onnx", "deeplift", baseline="white")
+        >>> e = explainer.explain("seven.png")
+        >>> e.label
+        'seven'
     """
 
     def __init__(
@@ -178,7 +179,12 @@ class Explainer(OfPhotos):
 
     @property
     def steps(self) -> int | None:
-        """Passes behind the first one, at most, such as Integrated Gradients'; None: none."""
+        """Passes behind the first one, at most, such as Integrated Gradients'; None: none.
+
+        Example:
+            >>> onnxplain.Explainer("digits.onnx", "integrated-gradients", steps=20).steps
+            20
+        """
         along = self._default_plan.along
         return None if along is None else along.passes
 
@@ -206,7 +212,12 @@ class Explainer(OfPhotos):
         return {**self._arguments, **more}
 
     def changed(self, change: Callable[[onnx.ModelProto], onnx.ModelProto], **other) -> Explainer:
-        """The same question, with other options, asked of a changed copy of the model."""
+        """The same question, with other options, asked of a changed copy of the model.
+
+        Example:
+            >>> explainer.changed(lambda model: model, method="deeplift").method
+            'deeplift'
+        """
         return type(self)(change(self._file.proto), **{**self._given(), **other})
 
     def __copy__(self) -> Explainer:
@@ -222,6 +233,10 @@ class Explainer(OfPhotos):
         """The explaining model, of the model's inputs, `target` and `baseline`.
 
         It returns the model's outputs, `attribution` and `delta`.
+
+        Example:
+            >>> [value.name for value in explainer.model.output][-1]
+            'attribution'
         """
         sizes = [len(values) for values in self._baselines.values()]
         with within(self._limits):
@@ -244,6 +259,10 @@ class Explainer(OfPhotos):
 
         Raises:
             InvalidInputError: what was handed in does not fit the model.
+
+        Example:
+            >>> explainer(x, "top5").target.tolist()
+            [7, ...]
         """
         blamed = blamed_on_file(lambda: self._file.readable)
         with at_work(), within(self._limits), np.errstate(all="ignore"), blamed:
@@ -290,41 +309,17 @@ class Explainer(OfPhotos):
         return in_numbers(target, self.subject, self._labels, count, scores)
 
     def scores(self, x: Any, target: Any = None) -> Scores:
-        """What is explained of N inputs, without an explanation; as in calling the explainer."""
+        """What is explained of N inputs, without an explanation; as in calling the explainer.
+
+        Example:
+            >>> explainer.scores(x, "three").score.shape
+            (1,)
+        """
         with at_work(), within(self._limits):
+            if isinstance(target, str):
+                feeds = check_inputs(self.subject, x)
+                target = self._in_numbers(target, feeds, len(feeds[self.subject.input.name]))
             return self._scorer(x, target)
-
-    def verify(self, x: Any, target: Any = None) -> Verification:
-        """Compare with the file itself, run by ONNX Runtime, for one input.
-
-        The outputs of the explaining graph with the file's own; the score's gradient with the
-        score's change along it, by differences in float32; and how much of the score's difference
-        the attributions leave out.
-
-        Args:
-            x: one input [1, ...], or {input name: array}.
-            target: as in calling the explainer.
-
-        Returns:
-            How close they are.
-
-        Raises:
-            UnsupportedModelError: something is further off than rounding and, for 8-bit files, a
-                quantiser's steps explain.
-            InvalidInputError: what was handed in does not fit the model.
-        """
-        return verified(self, x, target)
-
-    def check_outputs(self, x: Any, e: Explanation) -> float:
-        """How far an explanation's outputs are from what ONNX Runtime makes of the file itself.
-
-        Returns:
-            See `Verification.outputs`.
-
-        Raises:
-            UnsupportedModelError: more than rounding and, for 8-bit files, a quantiser's steps.
-        """
-        return compared_outputs(self, check_inputs(self.subject, x), e)
 
     def export(
         self, path: str | os.PathLike[str], *, baseline_input: bool = False
@@ -339,6 +334,11 @@ class Explainer(OfPhotos):
 
         Raises:
             OSError, InvalidInputError: it cannot be written, or is the model's own file.
+
+        Example:
+            >>> model = explainer.export("explained.onnx")
+            >>> [value.name for value in model.graph.input]
+            [..., 'target']
         """
         if self._compares and not baseline_input:
             self._in_arrays(self._named_baseline)

@@ -52,6 +52,11 @@ class Inspection:
         card_note: where the card comes from, or why there is none.
         opset, ir_version, producer: as the file says.
         quantisation: the file's quantised operators and the rule used for them, or None.
+
+    Example:
+        >>> found = onnxplain.inspect("digits.onnx")
+        >>> [name for name, reasons in found.unsupported.items() if reasons]
+        []
     """
 
     input: str
@@ -105,6 +110,10 @@ def inspect(
         UnsupportedModelError: the file is no readable model, is above a limit, or has no float
             input or output.
         InvalidInputError: `layer` or `output` names nothing.
+
+    Example:
+        >>> onnxplain.inspect("digits.onnx").input
+        '...: float32 [..., 8, 8, 1]'
     """
     with within(limits):
         return inspected(model, layer=layer, output=output, card=card, shapes=shapes)

@@ -68,7 +68,12 @@ class OfPhotos:
         return replace(e, origin=replace(e.origin, **about))
 
     def preprocess(self, photo: Any) -> np.ndarray:
-        """What `explain` makes of a photo: the model's input, [1, ...]."""
+        """What `explain` makes of a photo: the model's input, [1, ...].
+
+        Example:
+            >>> explainer.preprocess("seven.png").shape
+            (1, 8, 8, 1)
+        """
         return self._input_of(read_photo(photo)[0])[0]
 
     def images(
@@ -95,6 +100,12 @@ class OfPhotos:
         Raises:
             InvalidInputError: no card is known, or an image cannot be read and there is no
                 `on_error`.
+
+        Example:
+            >>> for e in explainer.images(["seven.png", "three.png"]):
+            ...     print(e.image, e.label)
+            seven.png seven
+            three.png three
         """
         if self._preprocess is None:
             self._known_card()

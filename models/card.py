@@ -61,6 +61,13 @@ class ModelCard:
     - assumed: one short sentence for each thing that was guessed; empty for a card that was read.
 
     Raises InvalidInputError that names the key, what was expected and what was received.
+
+    Example:
+        >>> facts = {"size": [8, 8], "resize": "stretch", "layout": "NHWC", "channels": "GRAY"}
+        >>> facts |= {"scale": 1 / 255, "mean": 0, "std": 1}
+        >>> card = onnxplain.ModelCard.of(facts, "my card")
+        >>> onnxplain.Explainer("digits.onnx", card=card).explain("seven.png").target.tolist()
+        [7]
     """
 
     size: tuple[int, int]
@@ -125,6 +132,12 @@ class ModelCard:
         """The card of a dictionary of its keys; `source` begins every error message.
 
         Raises InvalidInputError when a key is missing, unknown or has a wrong value.
+
+        Example:
+            >>> onnxplain.ModelCard.of({"sise": [8, 8]}, "my card")
+            Traceback (most recent call last):
+            ...
+            onnxplain.InvalidInputError: my card: unknown key 'sise'; did you mean 'size'?
         """
         known = _card_keys()
         unknown = [key for key in content if key not in known]

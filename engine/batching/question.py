@@ -13,7 +13,7 @@ from ... import InvalidInputError, __version__
 from ...graph_passes.graph.limits import Limits, in_force
 from ...graph_passes.methods import find_method
 from ...models.card import ModelCard
-from ..assumed import tell_assumed
+from ..assumed import assumed_card, tell_assumed
 from ..commands.asked import Options
 from ..commands.image_explainer import ImageExplainer
 from ..running.session import cuda_problem
@@ -98,7 +98,9 @@ def question_for(model: str, options: Options, form: Form) -> tuple[Question, li
     if provider == "auto":
         provider = "cpu" if cuda_problem() else "cuda"
     explainer = ImageExplainer(model, replace(options, provider=provider))
-    for text in explainer.assumptions:
+    notes = [f"skipped {method}: {reason}" for method, reason in explainer.skipped.items()]
+    notes += [assumed_card(explainer.card)] if explainer.card.assumed else []
+    for text in notes:
         tell_assumed(text)
     card = explainer.card
     methods = tuple(explainer.explainers)
@@ -127,7 +129,7 @@ def question_for(model: str, options: Options, form: Form) -> tuple[Question, li
     question = Question(
         model, explainer.file.sha256, options, form, card, in_force(), shapes, facts
     )
-    return question, explainer.assumptions
+    return question, notes
 
 
 def _shape(method: str, card: ModelCard, form: Form) -> tuple[int, ...]:

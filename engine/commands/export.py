@@ -65,11 +65,7 @@ def export_file(
     (method,), own = asked_methods([method])
     options |= own.get(method, {})
     facts = {key: options.pop(key) for key in FACTS if key in options}
-    taken = find_method(method)
-    if not taken.takes("baseline") and (baseline is not None or baseline_input):
-        raise InvalidInputError(f"{method} compares with no baseline: leave the baseline out")
-    if baseline is not None and baseline_input:
-        raise InvalidInputError("a baseline is either embedded or an input of the file, not both")
+    _check_one_baseline(method, baseline is not None, baseline_input)
     refuse_own_files(file, model, [card] if card else [])
     tell("reading the model", 0.0)
     opened_once = opened(model, shapes)
@@ -94,6 +90,14 @@ def export_file(
         return explainer.export(file, baseline_input=baseline_input)
     except OSError as error:
         raise InvalidInputError(f"cannot write {file}: {error.strerror or error}") from error
+
+
+def _check_one_baseline(method: str, embedded: bool, as_input: bool) -> None:
+    """Refuse a baseline where the method has none, and two of them."""
+    if not find_method(method).takes("baseline") and (embedded or as_input):
+        raise InvalidInputError(f"{method} compares with no baseline: leave the baseline out")
+    if embedded and as_input:
+        raise InvalidInputError("a baseline is either embedded or an input of the file, not both")
 
 
 def _embedded(choice: str | list[str], card: ModelCard | None) -> np.ndarray | list[np.ndarray]:

@@ -14,7 +14,7 @@ from ... import InvalidInputError, UnsupportedModelError
 from ...graph_passes.methods import default_methods, find_method
 from ...models.card import ModelCard
 from ...models.text import counted
-from ..assumed import assumed_card, tell_of_card
+from ..assumed import tell_of_card
 from ..baselines import black_of, tell_of_zeros
 from ..checks import check_inputs, check_label_count, tell_of_others
 from ..evidence import checked_by_hiding
@@ -121,12 +121,6 @@ class ImageExplainer:
         tell_of_others(self._subject)
         self._check_card()
         self.ask(options.targets)
-
-    @property
-    def assumptions(self) -> list[str]:
-        """What nobody asked for, a line each: methods left out, and a card that was guessed."""
-        lines = [f"skipped {method}: {reason}" for method, reason in self.skipped.items()]
-        return [*lines, *([assumed_card(self.card)] if self.card.assumed else [])]
 
     def ask(self, targets: Sequence[str]) -> None:
         """Explain these targets from now on, as the command line names them."""

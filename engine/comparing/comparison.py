@@ -27,6 +27,9 @@ class Comparison(Measured):
         model: its path; model_sha256: of the file.
         versions: of onnxplain and of what it computes with.
         panels: what pictures are drawn from, an image each.
+
+    Example:
+        >>> comparison = onnxplain.compare("digits.onnx", ["seven.png"])
     """
 
     __hash__ = None  # pyright: ignore[reportAssignmentType]
@@ -37,31 +40,58 @@ class Comparison(Measured):
 
     @property
     def status(self) -> int:
-        """0: all images were compared; 1: some failed."""
+        """0: all images were compared; 1: some failed.
+
+        Example:
+            >>> comparison.status
+            0
+        """
         return 1 if self.failed else 0
 
     @property
     def notes(self) -> list[str]:
-        """What there is to say beside the numbers: what failed and what does not apply."""
+        """What there is to say beside the numbers: what failed and what does not apply.
+
+        Example:
+            >>> notes = comparison.notes
+        """
         lines = [f"{one.method} does not apply: {one.reason}" for one in self.facts if one.reason]
         return lines + failures(self.failed)
 
     def lines(self, folder: str) -> list[str]:
-        """What was found and where all of it lies, for people to read."""
+        """What was found and where all of it lies, for people to read.
+
+        Example:
+            >>> lines = comparison.lines("out")
+        """
         return [*measured_lines(self), *self.claims, f"report, panel, table and numbers: {folder}"]
 
     def verdict(self, fail_under: float | None = None) -> int:
-        """The exit status; `fail_under` is for files of a model."""
+        """The exit status; `fail_under` is for files of a model.
+
+        Example:
+            >>> comparison.verdict()
+            0
+        """
         del fail_under
         return self.status
 
     @cached_property
     def claims(self) -> list[str]:
-        """What the literature says of the methods, beside what was measured here."""
+        """What the literature says of the methods, beside what was measured here.
+
+        Example:
+            >>> sentences = comparison.claims
+        """
         return claims_of(self)
 
     def table(self) -> list[dict[str, Any]]:
-        """The literature's table with measured columns: a row for each method."""
+        """The literature's table with measured columns: a row for each method.
+
+        Example:
+            >>> [row["method"] for row in comparison.table()]
+            ['grad-cam'...]
+        """
         return [asdict(one) for one in self.facts]
 
     def save(self, folder: str | os.PathLike[str]) -> list[str]:
@@ -73,6 +103,10 @@ class Comparison(Measured):
         Raises:
             InvalidInputError: the folder cannot be written to.
             OSError: a file cannot be written.
+
+        Example:
+            >>> comparison.save("out")
+            [...'report.html'...]
         """
         names = [image["image"] for image in self.images]
         data = self.to_dict()
@@ -81,7 +115,12 @@ class Comparison(Measured):
         return write_all(folder, table, data, self.panels, names, page)
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it but the pictures, as JSON knows it; NaN is None."""
+        """All of it but the pictures, as JSON knows it; NaN is None.
+
+        Example:
+            >>> comparison.to_dict()["model"]
+            'digits.onnx'
+        """
         left_out = ("panels",)
         own = {k: v for k, v in vars(self).items() if k not in left_out and k != "claims"}
         return plain({**own, "claims": self.claims})

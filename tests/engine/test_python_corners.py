@@ -132,3 +132,11 @@ def test_inspection_as_html_escapes_names(tmp_path):
             node.output[place] = "<script>" if name == old else name
     html = onnxplain.inspect(model)._repr_html_()
     assert "<script>" not in html and "&lt;script&gt;" in html
+
+
+def test_scores_take_targets_by_name_as_calls_do(model, photo):
+    explainer = onnxplain.Explainer(model)
+    x = explainer.preprocess(photo)
+    for text, index in (("three", 3), ("7", 7), ("rank1", 7)):
+        assert explainer.scores(x, text).score == explainer.scores(x, index).score
+        assert explainer.scores(x, text).score[0] == pytest.approx(explainer(x, text).score[0])
