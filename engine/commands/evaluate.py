@@ -205,9 +205,8 @@ def evaluate(
     """
     questions = Questions(metrics, masks, boxes, mask_id, _checked_seed(seed), full)
     find_metrics(metrics)
-    files = _are_paths(images_or_arrays)
-    _check_places(files, regions, masks is not None or boxes is not None)
-    if files:
+    _check_places(_are_paths(images_or_arrays), regions, masks, boxes)
+    if _are_paths(images_or_arrays):
         named = {"targets": ("top1" if target is None else str(target),), "baseline": baseline}
         named["methods"] = _names(methods)
         found = _of_files(model, images_or_arrays, named, options, questions, progress)
@@ -219,11 +218,11 @@ def evaluate(
     return found
 
 
-def _check_places(files: bool, regions: Any, of_files: bool) -> None:
+def _check_places(files: bool, regions: Any, masks: Any, boxes: Any) -> None:
     """Refuse places of objects that are said in the other one's way."""
     if files and regions is not None:
         raise InvalidInputError("regions are for arrays; image files take masks or boxes")
-    if not files and of_files:
+    if not files and (masks is not None or boxes is not None):
         raise InvalidInputError("masks and boxes are for image files; arrays take regions")
 
 

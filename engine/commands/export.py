@@ -21,7 +21,7 @@ from ..explainer import Explainer
 from ..files.model_files import refuse_own_files
 from ..inputs.image import baseline_arrays, is_of_the_image
 from ..inspection import card_or_assumption
-from ..model import opened
+from ..model import Model, opened
 from ..running.settings import asked_methods, for_methods
 from .asked import FACTS
 
@@ -69,12 +69,7 @@ def export_file(
     refuse_own_files(file, model, [card] if card else [])
     tell("reading the model", 0.0)
     opened_once = opened(model, shapes)
-    known, _ = card_or_assumption(opened_once, card)
-    if known is not None:
-        known = changed_card(known, preset, facts)
-        known = known if labels is None else replace(known, labels=labels_of(labels))
-        if baseline is not None:
-            tell_of_card(known)
+    known = _card_of(opened_once, card, preset, facts, labels)
     tell(f"building {method}", 0.2)
     explainer = Explainer(
         opened_once,
@@ -90,6 +85,21 @@ def export_file(
         return explainer.export(file, baseline_input=baseline_input)
     except OSError as error:
         raise InvalidInputError(f"cannot write {file}: {error.strerror or error}") from error
+
+
+def _card_of(
+    model: Model,
+    card: str | None,
+    preset: str | None,
+    facts: dict[str, Any],
+    labels: str | None,
+) -> ModelCard | None:
+    """The card that was given, found or assumed, with what stands in its place."""
+    known, _ = card_or_assumption(model, card)
+    if known is None:
+        return None
+    known = changed_card(known, preset, facts)
+    return known if labels is None else replace(known, labels=labels_of(labels))
 
 
 def _check_one_baseline(method: str, embedded: bool, as_input: bool) -> None:
@@ -109,4 +119,5 @@ def _embedded(choice: str | list[str], card: ModelCard | None) -> np.ndarray | l
         )
     if card is None:
         raise InvalidInputError(f"baseline {choice!r} needs a model card (--card FILE)")
+    tell_of_card(card)
     return baseline_arrays(choice, card)
