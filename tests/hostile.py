@@ -322,11 +322,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--only")
-    parser.add_argument("--without", default="", help="what takes as long as its limit allows")
+    parser.add_argument("--without", nargs="*", default=[], help="names of files to leave out")
     options = parser.parse_args()
     rows = []
     for name, data in files().items():
-        if options.only not in (None, name) or name == options.without:
+        if options.only not in (None, name) or name in options.without:
             continue
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "m.onnx"

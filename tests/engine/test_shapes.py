@@ -8,6 +8,7 @@ import pickle
 import numpy as np
 import onnx
 import pytest
+from support.often import by_day
 from support.small import INT64, ask, node, small, value
 
 import onnxplain
@@ -83,7 +84,7 @@ def test_an_open_length_is_asked_for(op, method):
 
 @pytest.mark.parametrize("op", NETWORKS)
 @pytest.mark.parametrize("method", ["saliency", "integrated-gradients", "deeplift", "occlusion"])
-@pytest.mark.parametrize("batch", [None, 1])
+@pytest.mark.parametrize("batch", by_day([None, 1], [1]))
 def test_a_given_length_is_as_good_as_the_files_own(op, method, batch):
     fixed = NETWORKS[op](op, "batch", T)
     x = normal(2, T, F)

@@ -20,7 +20,7 @@ def test_damaged_files_end_in_one_line_each() -> None:
     """In a process without threads: only such a one may be forked."""
     script = TESTS / "fuzz_files.py"
     done = subprocess.run(
-        [sys.executable, script, "--inputs", str(often(40, 150))], capture_output=True, text=True
+        [sys.executable, script, "--inputs", str(often(24, 150))], capture_output=True, text=True
     )
     assert done.returncode == 0 and "\nwrong: 0\n" in done.stdout, done.stdout + done.stderr
 

@@ -13,6 +13,7 @@ import torch
 from onnx import helper
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from support import networks, torch_runner, zoo
+from support.often import by_day
 
 import onnxplain
 
@@ -68,7 +69,7 @@ def test_the_demo_file_stores_half_precision_weights():
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("exporter", ["dynamo", "torchscript"])
+@pytest.mark.parametrize("exporter", by_day(["torchscript", "dynamo"], ["dynamo"]))
 def test_a_batch_of_one_in_the_file(method: str, exporter: networks.Exporter):
     """Several images are run one by one, each with its own target and baseline."""
     module = networks.network("mobilenet_v3")

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from support import networks, zoo
+from support.often import by_day
 from torch import nn
 from torch.nn import functional as F
 
@@ -101,7 +102,7 @@ def test_deeplift_with_max_pooling_is_the_published_rule(name: str):
         assert zoo.relative_error(found.attribution[rows], expected) < 1e-4
 
 
-@pytest.mark.parametrize("name", zoo.MODELS)
+@pytest.mark.parametrize("name", by_day(zoo.MODELS, zoo.LONG))
 def test_summation_to_delta(name: str):
     """Overlapping max pooling, gates, attention, normalisation and all: it always sums."""
     found = zoo.explainer(name, "deeplift")(zoo.example(name))

@@ -8,6 +8,7 @@ import onnx
 import pytest
 import torch
 from support import networks, torch_runner, zoo
+from support.often import by_day
 from torch import nn
 from torch.nn import functional as F
 
@@ -140,7 +141,7 @@ def score_tensor(model: onnx.ModelProto) -> str:
     return [*behind, model.graph.output[0].name][0]
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", by_day(FILES, zoo.LONG))
 def test_feature_map_and_grad_cam_of_files(name: str):
     """The map is the expected tensor, and equations 1 and 2 hold on the interpreter."""
     model = onnx.load_from_string(zoo.smooth_content(name))

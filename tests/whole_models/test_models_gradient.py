@@ -9,6 +9,7 @@ import onnx
 import pytest
 import torch
 from support import networks, torch_runner, zoo
+from support.often import by_day
 
 import onnxplain
 
@@ -49,7 +50,7 @@ def result(name: str) -> Arrays:
     return run_vjp(zoo.smooth_content(name), zoo.feeds(name), cotangents(name))
 
 
-@pytest.mark.parametrize("name", zoo.MODELS)
+@pytest.mark.parametrize("name", by_day(zoo.MODELS, zoo.LONG))
 def test_gradient_is_autograds(name: str):
     """In float32, against a float64 interpreter that shares no code with the library."""
     model = onnx.load_from_string(zoo.smooth_content(name))

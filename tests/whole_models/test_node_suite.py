@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections import Counter
 
 from support.node_suite import judge, node_tests
+from support.often import often
 
+# Every third by day: the tests of an operator stand together.
+STEP = often(3, 1)
 # What the installed onnx package's tests came to when this was last raised.
-LEAST_RIGHT = 960
+LEAST_RIGHT = {1: 960, 3: 318}[STEP]
 
 
 def test_node_suite(capsys) -> None:
     """No gradient is wrong, every refusal is a sentence, and no fewer are right than before."""
-    verdicts = {test.name: judge(test) for test in node_tests()}
+    verdicts = {test.name: judge(test) for test in list(node_tests())[::STEP]}
     counts = Counter(verdict.kind for verdict in verdicts.values())
     line = ", ".join(f"{counts[kind]} {kind}" for kind in ("right", "refused", "wrong"))
     with capsys.disabled():

@@ -232,7 +232,7 @@ def test_foreign_texts_run_nothing(shown, tmp_path):
 
 
 def test_many_images_open(shown, tmp_path):
-    count = often(30, 100)
+    count = often(12, 100)
     (tmp_path / "report.html").write_bytes(report_html(page_of_noise(count, ("grad-cam", "lrp"))))
     page = shown(tmp_path / "report.html")
     assert page.query_selector_all("#choose-image option")[-1].inner_text() == (

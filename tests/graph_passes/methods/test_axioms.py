@@ -11,6 +11,7 @@ import pytest
 import torch
 from onnx import helper, version_converter
 from support import networks, zoo
+from support.often import by_day, often
 from torch import nn
 
 import onnxplain
@@ -53,9 +54,12 @@ def test_ig_is_the_same_at_every_opset(opset: int):
     assert zoo.relative_error(found.attribution, expected.attribution) < 1e-4
 
 
+NETWORKS = ["convnext", "odd_shapes", *often([], ["mobilenet_v3", "unet"])]
+
+
 def test_the_other_methods_do_not_see_the_exporter_either():
     """Where both exports are made of the same functions, though written differently."""
-    for name in ("mobilenet_v3", "convnext", "odd_shapes", "unet"):
+    for name in NETWORKS:
         x = networks.example(name).numpy()
         target = (1, 7, 9) if name == "unet" else [1, 6]
         for method in ("grad-cam", "deeplift"):
@@ -95,7 +99,7 @@ def small_network(activation: nn.Module) -> nn.Module:
 
 
 @pytest.mark.parametrize("method", PATH_METHODS)
-@pytest.mark.parametrize("exporter", ["dynamo", "torchscript"])
+@pytest.mark.parametrize("exporter", by_day(["torchscript", "dynamo"], ["dynamo"]))
 def test_dummies_get_exactly_nothing(method: str, exporter: networks.Exporter):
     """Sensitivity (b): what the score does not depend on is attributed 0, not merely little."""
     x = networks.images([2, 3, 36, 40])

@@ -40,7 +40,7 @@ def test_cases_of_rules(symbolic: bool) -> None:
 
 def test_nodes_of_the_specification() -> None:
     prepared = 0
-    step = often(4, 1)
+    step = often(8, 1)
     for test in list(node_tests())[::step]:
         opset = max((o.version for o in test.model.opset_import if not o.domain), default=1)
         if opset > NEWEST:

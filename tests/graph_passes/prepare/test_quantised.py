@@ -20,6 +20,7 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 from support import torch_runner
+from support.often import by_day, by_night
 from support.saturation import skip_where_saturated
 from support.small import run
 
@@ -32,6 +33,7 @@ from onnxplain.models.shipped import demo_model, demo_photos
 KINDS = ("qdq", "qoperator", "dynamic")
 TARGETS = (967, 282)
 """The photos' classes: espresso, tiger cat."""
+MOSTLY = [("qdq-but-blocks", 0), ("qdq-but-blocks", 1), ("qoperator-but-blocks", 0)]
 STEPS = 24  # with 50, the default, the correlations below are the same or higher by up to 0.05
 
 
@@ -162,7 +164,8 @@ def correlation(one: np.ndarray, other: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize(
-    ("kind", "photo"), [("qdq-but-blocks", 0), ("qdq-but-blocks", 1), ("qoperator-but-blocks", 0)]
+    ("kind", "photo"),
+    by_day(MOSTLY, MOSTLY[1:]),
 )
 def test_maps_follow_the_float_files(files, kind: str, photo: int) -> None:
     """Two early blocks left in float, a usual choice: the maps agree, pixel by pixel."""
@@ -170,7 +173,7 @@ def test_maps_follow_the_float_files(files, kind: str, photo: int) -> None:
     assert correlation(*maps) > 0.9  # 0.945 to 0.949; 0.966 and more with 50 steps
 
 
-@pytest.mark.parametrize("kind", ["qdq", "qoperator"])
+@pytest.mark.parametrize("kind", by_day(["qdq", "qoperator"], ["qoperator"]))
 def test_regions_of_wholly_quantised_files(files, kind: str) -> None:
     """All of it in 8 bits: the regions agree, the pixels less (the next two tests say why)."""
     maps = [integrated(file) for file in (demo_model(), files[kind])]
@@ -193,6 +196,7 @@ def test_wholly_quantised_file_against_torch(files) -> None:
     assert abs(correlation(found, exact) - correlation(expected, exact)) < 0.02
 
 
+@by_night
 def test_eight_bit_weights_alone_change_the_map(files) -> None:
     """No rule for quantisers can mend it: with weights in 8 bits, it is another function.
 

@@ -9,6 +9,7 @@ import onnx_graphsurgeon as gs
 import pytest
 from onnx import numpy_helper
 from support.differences import assert_vjp_fits
+from support.often import often
 from support.small import node, run, small, value
 
 import onnxplain
@@ -16,6 +17,7 @@ from onnxplain.graph_passes.prepare.pipeline import prepare
 
 RANDOM = np.random.default_rng(4)
 X = {length: RANDOM.normal(size=(1, 2, length, 5)).astype(np.float32) for length in (6, 7)}
+STEP = often(5, 1)
 MODES = ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID")
 
 
@@ -43,7 +45,8 @@ def _same(op: str, opset: int, **more) -> int:
     """Hold the prepared graph to the file over kernels, strides, dilations and modes."""
     tried = 0
     grid = itertools.product((6, 7), (1, 2, 3), (1, 2, 3), (1, 2), MODES, (False, True))
-    for length, kernel, stride, dilation, mode, symbolic in grid:
+    # Every fifth: 5 has no factor with the sizes, so that each pair of values comes up.
+    for length, kernel, stride, dilation, mode, symbolic in itertools.islice(grid, 0, None, STEP):
         attributes = {"kernel_shape": [kernel, 2], "strides": [stride, 1], "auto_pad": mode, **more}
         if dilation > 1:
             attributes["dilations"] = [dilation, 1]
@@ -82,7 +85,7 @@ GRID = [
 
 @pytest.mark.parametrize(("op", "opset", "more"), GRID, ids=str)
 def test_the_graph_computes_what_the_file_computes(op, opset, more) -> None:
-    assert _same(op, opset, **more) >= 20
+    assert _same(op, opset, **more) >= 20 // STEP
 
 
 DILATED = [

@@ -9,6 +9,7 @@ from support import (
     rule_cases_structure,  # noqa: F401
 )
 from support.multipliers import check_summation_to_delta, multiplier_model
+from support.often import by_day
 from support.rule_cases import CASES, Case, Fixed, normal
 from support.small import run
 
@@ -17,7 +18,8 @@ from onnxplain.graph_passes.methods.deeplift import RULES
 
 
 @pytest.mark.parametrize("symbolic", [False, True], ids=["static", "symbolic"])
-@pytest.mark.parametrize("rule", RULES)
+# Reveal-cancel by day: in parts and pairs, in test_reveal_cancel.py.
+@pytest.mark.parametrize("rule", by_day(RULES, {"reveal-cancel"}))
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_summation_to_delta(case: Case, rule: str, symbolic: bool) -> None:
     """sum over inputs of m dx = sum over outputs of seed dy, whatever the seed."""
