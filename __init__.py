@@ -47,6 +47,13 @@ class OnnxplainError(ValueError):
     """Base of every error that onnxplain raises about what it was given.
 
     The message is one line; control characters of what it quotes stand in it as escapes.
+
+    Example:
+        >>> try:
+        ...     onnxplain.Explainer("digits.onnx", "grad-can")
+        ... except onnxplain.OnnxplainError as error:
+        ...     print(error)
+        method must be one of ...; got 'grad-can': did you mean 'grad-cam' ...
     """
 
     def __init__(self, message: object = "") -> None:
@@ -54,11 +61,27 @@ class OnnxplainError(ValueError):
 
 
 class UnsupportedModelError(OnnxplainError):
-    """The model cannot be read, or cannot be explained as asked; the message names every reason."""
+    """The model cannot be read, or cannot be explained as asked; the message names every reason.
+
+    Example:
+        >>> try:
+        ...     onnxplain.Explainer(b"no model")
+        ... except onnxplain.UnsupportedModelError:
+        ...     print("refused")
+        refused
+    """
 
 
 class InvalidInputError(OnnxplainError):
-    """An input (array, image, target, baseline, option) is not what was expected."""
+    """An input (array, image, target, baseline, option) is not what was expected.
+
+    Example:
+        >>> try:
+        ...     explainer(x, target=99)
+        ... except onnxplain.InvalidInputError:
+        ...     print("there are ten classes")
+        there are ten classes
+    """
 
 
 # Imported on first use, so that `import onnxplain` stays far under 0.3 s.

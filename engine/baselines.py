@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,10 +12,11 @@ from .. import InvalidInputError
 from ..graph_passes.methods.method import Method
 from ..graph_passes.select.subject import Source, Subject
 from ..models.card import ModelCard, black_image
+from .assumed import tell_assumed
 from .checks import check_baseline, check_baseline_values
+from .inputs.image import baseline_arrays, is_of_the_image
 
-logger = logging.getLogger("onnxplain")
-
+_NAMES = (str, os.PathLike)
 # Where a baseline comes from that nobody asked for.
 ZEROS, BLACK, GIVEN = "zeros", "the model card's black", "given"
 NO_CARD = (
@@ -43,7 +44,46 @@ def black_of(card: ModelCard | None) -> np.ndarray | None:
 
 def tell_of_zeros() -> None:
     """Say in one line that the baseline had to be assumed."""
-    logger.warning(NO_CARD)
+    tell_assumed(NO_CARD)
+
+
+def in_arrays(baseline: Any, card: ModelCard | None, image: Any = None) -> Any:
+    """A baseline, of which names ("white", a file) have become arrays as the card makes them.
+
+    Args:
+        baseline: anything that `Explainer` takes.
+        card: how a picture becomes the input.
+        image: the photo (PIL) that "mean" and "blur" are of; None: there is none.
+
+    Raises:
+        InvalidInputError: a name without a card, one that needs a photo, or no such file.
+    """
+    if isinstance(baseline, Mapping):
+        return {name: in_arrays(one, card, image) for name, one in baseline.items()}
+    if isinstance(baseline, str | os.PathLike):
+        named: Any = os.fspath(baseline)
+    elif isinstance(baseline, list | tuple) and any(isinstance(one, _NAMES) for one in baseline):
+        if not all(isinstance(one, _NAMES) for one in baseline):
+            raise InvalidInputError("baseline: expected names or arrays, got some of each")
+        named = [os.fspath(one) for one in baseline]
+    else:
+        return baseline
+    if card is None:
+        raise InvalidInputError(
+            f"baseline {named!r} needs a model card, which says what a picture is in the model's "
+            "numbers: give card= (and no preprocess=), or the baseline as an array"
+        )
+    if image is None and is_of_the_image(named):
+        raise InvalidInputError(
+            f"baseline {named!r} is made of a photo: use explainer.explain(photo), or give an array"
+        )
+    return baseline_arrays(named, card, image)
+
+
+def is_of_photos(baseline: Any) -> bool:
+    """Whether a baseline, or one of several, is made of each photo: "mean" or "blur"."""
+    parts = baseline if isinstance(baseline, list | tuple) else [baseline]
+    return any(isinstance(one, str) and is_of_the_image(one) for one in parts)
 
 
 def is_set(method: Method, baseline: Any) -> bool:

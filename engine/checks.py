@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,9 +14,9 @@ from ..graph_passes.graph.tensors import is_float, numpy_type
 from ..graph_passes.select.subject import Source, Subject, describe_target
 from ..models.card import ModelCard
 from ..models.labels import labels_of
+from ..models.text import counted
+from .assumed import tell_assumed
 from .sizes import check_sizes
-
-logger = logging.getLogger("onnxplain")
 
 
 def check_inputs(subject: Subject, x: Any) -> dict[str, np.ndarray]:
@@ -116,7 +115,9 @@ def check_target(subject: Subject, target: Any, count: int) -> np.ndarray:
     if array.dtype.kind not in "iu" or array.ndim > 1:
         raise InvalidInputError(f"target must be {describe_target(subject)}; got {target!r}")
     if array.ndim == 1 and len(array) != count and (count != 1 or not len(array)):
-        raise InvalidInputError(f"target has {len(array)} entries for {count} inputs")
+        raise InvalidInputError(
+            f"target has {counted(len(array), 'entry')} for {counted(count, 'input')}"
+        )
     array = array.astype(np.int64)
     if array.ndim == 0:
         array = np.repeat(array, count)
@@ -137,7 +138,8 @@ def _check_index(subject: Subject, target: tuple, count: int) -> np.ndarray:
     rank_fits = shape is None or len(target) == len(shape) - 1
     if not integers or not rank_fits:
         raise InvalidInputError(
-            f"target {target!r}: an index tuple needs {len(shape or ()) - 1} whole numbers, "
+            f"target {target!r}: an index tuple needs "
+            f"{counted(len(shape or ()) - 1, 'whole number')}, "
             f"after the batch axis of {subject.output.name!r} {describe(shape)}"
         )
     for index, dim in zip(target, list(shape or [])[1:], strict=False):
@@ -151,7 +153,7 @@ def _check_index(subject: Subject, target: tuple, count: int) -> np.ndarray:
 def tell_of_others(subject: Subject) -> None:
     """One line where another output could be meant as well."""
     if subject.others:
-        logger.warning(chosen_output(subject))
+        tell_assumed(chosen_output(subject))
 
 
 def chosen_output(subject: Subject) -> str:
@@ -289,7 +291,7 @@ def check_label_count(labels: Sequence[str] | None, subject: Subject, e: Any = N
     if len(labels) != classes:
         raise InvalidInputError(
             f"expected a label for each class of {subject.output.name!r}: {classes}, "
-            f"got {len(labels)} labels"
+            f"got {counted(len(labels), 'label')}"
         )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from .. import InvalidInputError, OnnxplainError
+from .evidence import tested
 from .files.writing import write_whole
 from .origin import Origin, channel_axis_of, known_origin, recorded
 
@@ -30,14 +31,20 @@ def drawn(
     detail: str = "regions",
 ) -> Image.Image:
     """See `Explanation.picture`."""
-    from .pictures.captions import drawn_answer, drawn_score, drawn_target, subtitle_of
+    from .pictures.captions import (
+        drawn_answer,
+        drawn_score,
+        drawn_target,
+        evidence_text,
+        subtitle_of,
+    )
     from .pictures.overlay import overlay
 
     origin, attribution = known_origin(e), _of_input(e.attribution, input)
     if not -len(attribution) <= row < len(attribution):
         raise InvalidInputError(f"row {row}: there are {len(attribution)}")
     row %= len(attribution)
-    record, values = recorded(e, row), attribution[row]
+    record, values = tested(e, row, recorded(e, row)), attribution[row]
     axis = channel_axis_of(origin, values)
     return overlay(
         _view(origin, image, row, input),
@@ -46,6 +53,7 @@ def drawn(
         title=drawn_target(record),
         keep=drawn_score(record),
         answer=drawn_answer(record),
+        evidence=evidence_text(record),
         subtitle=subtitle_of(record, not values.any()),
         channel_axis=axis,
         smooth=smooth,
@@ -92,7 +100,7 @@ def _of_input(attribution: Any, name: str | None) -> np.ndarray:
 
 def _view(origin: Origin, image: Any, row: int, name: str | None) -> Image.Image:
     """The photo as far as the model saw it, or its own input."""
-    from .inputs.image import image_to_tensor, read_image
+    from .inputs.image import image_to_tensor, read_image_file
 
     if image is None and origin.view is not None:
         return origin.view
@@ -100,7 +108,7 @@ def _view(origin: Origin, image: Any, row: int, name: str | None) -> Image.Image
     if image is None:
         return _picture_of_input(origin, x[row if len(x) > 1 else 0])
     if isinstance(image, str | os.PathLike):
-        image = read_image(image)
+        image = read_image_file(image)
     elif not isinstance(image, Image.Image):
         image = Image.fromarray(np.asarray(image))
     if origin.card is None:

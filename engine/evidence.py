@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from .. import InvalidInputError
+from .origin import channel_axis_of, known_origin, recorded
 from .pictures.heatmap import heatmap_of, smoothed
 
 # The strongest places that together hold this part of all that speaks for the target ...
@@ -86,6 +88,34 @@ def scores_without(
     changed = np.moveaxis(changed, 0, channel_axis - 1)[None]
     target = tuple(index) if isinstance(index, list) else index
     return explainer.scores(_as_type(changed, x.dtype), target)
+
+
+def evidence_of(e: Any, row: int = 0) -> dict[str, Any] | None:
+    """See `Explanation.evidence`: the test of one row, made once."""
+    origin, record = known_origin(e), recorded(e, row)
+    key = f"{record['target']['index']} {e.against}"
+    if key not in origin.tested:
+        if origin.explainer is None:
+            raise InvalidInputError(
+                "evidence: expected what explainer.explain(photo) returned in this process, got an "
+                "explanation of an array, or a pickled one"
+            )
+        (x,) = origin.inputs.values()
+        axis = channel_axis_of(origin, x[0])
+        if axis is None:
+            raise InvalidInputError(f"evidence: expected a picture, got an input {list(x.shape)}")
+        asked = {**record, "options": {"against": e.against}}
+        shared = origin.tested.setdefault("shared", {})
+        part = e.attribution[row : row + 1]
+        found = checked_by_hiding(origin.explainer, x, part, axis + 1, asked, shared)
+        origin.tested[key] = found
+    return origin.tested[key]
+
+
+def tested(e: Any, row: int, record: dict[str, Any]) -> dict[str, Any]:
+    """A row's record with what the test of its map has found, where there was one."""
+    key = f"{record['target']['index']} {e.against}"
+    return {**record, "evidence": known_origin(e).tested.get(key)}
 
 
 def strongest(strength: np.ndarray) -> np.ndarray:

@@ -50,17 +50,12 @@ from .running.plan import Plan
 from .running.rows import check_rows, output_of, parted, run_parts
 from .running.settings import names_of_maps, settings_of
 from .scores import Scorer, Scores
-from .soundness import (
-    Verification,
-    not_finite,
-    raise_not_finite,
-    warn_of_misses,
-)
+from .soundness import not_finite, raise_not_finite, warn_of_misses
 from .targets import Against, in_numbers
-from .verification import compared_outputs, verified
+from .verification import Verifying
 
 
-class Explainer(OfPhotos):
+class Explainer(OfPhotos, Verifying):
     """Explains one output of one model by one method.
 
     Args:
@@ -68,8 +63,9 @@ class Explainer(OfPhotos):
         method: any name of `onnxplain.methods()`.
         layer: Grad-CAM's feature map, by tensor or node name, or a list of several; None finds it.
         baseline: what IG and DeepLIFT start from: an array that broadcasts to the input; None takes
-            the model card's black image, or, with a warning, zeros without a card. A list of arrays
-            is a set, of which DeepLIFT (DeepSHAP then) and expected gradients average.
+            the model card's black image, or, with a warning, zeros without a card; or "black",
+            "white", an image or .npy file, or, of each photo, "mean" or "blur". A list is a set, of
+            which DeepLIFT (DeepSHAP then) and expected gradients average.
         steps: gradient passes of Integrated Gradients for each input, all of them taken; with a
             tolerance, or "adaptive", at most. None: as many as a tolerance of 1 % asks for, at most
             200 (50 for another `quadrature`, and in an exported file).
@@ -114,6 +110,12 @@ class Explainer(OfPhotos):
         UnsupportedModelError: the model is unreadable, above a limit, or cannot be explained by
             this method.
         InvalidInputError: a wrong argument.
+
+    Example:
+        >>> explainer = onnxplain.Explainer("digits.onnx", "deeplift", baseline="white")
+        >>> e = explainer.explain("seven.png")
+        >>> e.label
+        'seven'
     """
 
     def __init__(
@@ -156,6 +158,7 @@ class Explainer(OfPhotos):
         wanted = output if output is not None else (self.card.output if self.card else None)
         self._file = file = file.with_output(wanted)
         self._plans: dict[tuple[int | None, bool, bool], Plan] = {}
+        baseline, self._named_baseline = self._known_baseline(baseline if self._compares else None)
         self._several = is_set(self._settings.method, baseline)
         with BUILDING, within(limits), blamed_on_file(file.readable):
             self._limits = in_force()
@@ -176,7 +179,12 @@ class Explainer(OfPhotos):
 
     @property
     def steps(self) -> int | None:
-        """Passes behind the first one, at most, such as Integrated Gradients'; None: none."""
+        """Passes behind the first one, at most, such as Integrated Gradients'; None: none.
+
+        Example:
+            >>> onnxplain.Explainer("digits.onnx", "integrated-gradients", steps=20).steps
+            20
+        """
         along = self._default_plan.along
         return None if along is None else along.passes
 
@@ -187,7 +195,7 @@ class Explainer(OfPhotos):
         if self.feature_map is not None:
             parts.append(f"feature_map={self.feature_map!r}")
         if self._compares:
-            parts.append(f"baseline={self._started_from!r}")
+            parts.append(f"baseline={self._named_baseline or self._started_from!r}")
         parts.append(f"sha256={self._file.sha256[:12]!r}")
         return f"Explainer({', '.join(parts)})"
 
@@ -199,11 +207,17 @@ class Explainer(OfPhotos):
         names, given = self._default_plan.baseline_names, self._baselines
         default = self._started_from != GIVEN or not self._compares
         own = {names[k]: [*np.split(v, len(v))] if self._several else v for k, v in given.items()}
-        more = {"limits": self._limits, "card": self.card, "baseline": None if default else own}
+        own = self._named_baseline or (None if default else own)
+        more = {"limits": self._limits, "card": self.card, "baseline": own}
         return {**self._arguments, **more}
 
     def changed(self, change: Callable[[onnx.ModelProto], onnx.ModelProto], **other) -> Explainer:
-        """The same question, with other options, asked of a changed copy of the model."""
+        """The same question, with other options, asked of a changed copy of the model.
+
+        Example:
+            >>> explainer.changed(lambda model: model, method="deeplift").method
+            'deeplift'
+        """
         return type(self)(change(self._file.proto), **{**self._given(), **other})
 
     def __copy__(self) -> Explainer:
@@ -219,6 +233,10 @@ class Explainer(OfPhotos):
         """The explaining model, of the model's inputs, `target` and `baseline`.
 
         It returns the model's outputs, `attribution` and `delta`.
+
+        Example:
+            >>> [value.name for value in explainer.model.output][-1]
+            'attribution'
         """
         sizes = [len(values) for values in self._baselines.values()]
         with within(self._limits):
@@ -241,6 +259,10 @@ class Explainer(OfPhotos):
 
         Raises:
             InvalidInputError: what was handed in does not fit the model.
+
+        Example:
+            >>> explainer(x, "top5").target.tolist()
+            [7, ...]
         """
         blamed = blamed_on_file(lambda: self._file.readable)
         with at_work(), within(self._limits), np.errstate(all="ignore"), blamed:
@@ -257,6 +279,7 @@ class Explainer(OfPhotos):
         against = isinstance(target, Against)
         target = target.target if against else target
         targets = check_target(self.subject, target, count)
+        baseline = self._in_arrays(baseline) if self._compares else None
         several = self._several if baseline is None else is_set(self._settings.method, baseline)
         plan = self._plan(targets.shape[1] if targets.ndim == 2 else None, several, against)
         baselines = self._whole_baselines(feeds, baseline, several)
@@ -286,41 +309,17 @@ class Explainer(OfPhotos):
         return in_numbers(target, self.subject, self._labels, count, scores)
 
     def scores(self, x: Any, target: Any = None) -> Scores:
-        """What is explained of N inputs, without an explanation; as in calling the explainer."""
+        """What is explained of N inputs, without an explanation; as in calling the explainer.
+
+        Example:
+            >>> explainer.scores(x, "three").score.shape
+            (1,)
+        """
         with at_work(), within(self._limits):
+            if isinstance(target, str):
+                feeds = check_inputs(self.subject, x)
+                target = self._in_numbers(target, feeds, len(feeds[self.subject.input.name]))
             return self._scorer(x, target)
-
-    def verify(self, x: Any, target: Any = None) -> Verification:
-        """Compare with the file itself, run by ONNX Runtime, for one input.
-
-        The outputs of the explaining graph with the file's own; the score's gradient with the
-        score's change along it, by differences in float32; and how much of the score's difference
-        the attributions leave out.
-
-        Args:
-            x: one input [1, ...], or {input name: array}.
-            target: as in calling the explainer.
-
-        Returns:
-            How close they are.
-
-        Raises:
-            UnsupportedModelError: something is further off than rounding and, for 8-bit files, a
-                quantiser's steps explain.
-            InvalidInputError: what was handed in does not fit the model.
-        """
-        return verified(self, x, target)
-
-    def check_outputs(self, x: Any, e: Explanation) -> float:
-        """How far an explanation's outputs are from what ONNX Runtime makes of the file itself.
-
-        Returns:
-            See `Verification.outputs`.
-
-        Raises:
-            UnsupportedModelError: more than rounding and, for 8-bit files, a quantiser's steps.
-        """
-        return compared_outputs(self, check_inputs(self.subject, x), e)
 
     def export(
         self, path: str | os.PathLike[str], *, baseline_input: bool = False
@@ -335,8 +334,14 @@ class Explainer(OfPhotos):
 
         Raises:
             OSError, InvalidInputError: it cannot be written, or is the model's own file.
+
+        Example:
+            >>> model = explainer.export("explained.onnx")
+            >>> [value.name for value in model.graph.input]
+            [..., 'target']
         """
         if self._compares and not baseline_input:
+            self._in_arrays(self._named_baseline)
             self._tell_of_zeros()
             model = finish.embed_baselines(self.model, self._baselines)
         else:
@@ -384,6 +389,7 @@ class Explainer(OfPhotos):
         if baseline is not None:
             chosen = self._baselines_of(baseline, several)
         elif self._compares:
+            self._in_arrays(self._named_baseline)
             self._tell_of_zeros()
         return whole_baselines(self.subject, chosen, feeds, several)
 

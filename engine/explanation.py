@@ -58,6 +58,11 @@ class Explanation:
         provider: the ONNX Runtime provider that ran it.
         origin: what it was made of, for pictures; it counts for nothing in a comparison.
         against: whether the scores are times -1: what speaks against the target.
+
+    Example:
+        >>> e = explainer(x)
+        >>> e.attribution.shape, e.target.tolist()
+        ((1, 8, 8), [7])
     """
 
     method: str
@@ -102,7 +107,12 @@ class Explanation:
 
     @property
     def label(self) -> str | None:
-        """The target's name of one explanation; None where the labels are not known."""
+        """The target's name of one explanation; None where the labels are not known.
+
+        Example:
+            >>> e.label
+            'seven'
+        """
         from .origin import recorded
 
         return recorded(self._alone("label"), 0)["target"]["label"]
@@ -114,6 +124,10 @@ class Explanation:
         The file's own behind a final Softmax, LogSoftmax or Sigmoid, or where its numbers sum to 1;
         else the softmax of its scores, or the sigmoid where the card says so. None where none of
         these is known to be meant: a single raw number, a score for each pixel.
+
+        Example:
+            >>> e.probability > 0.9
+            True
         """
         from .origin import answer_of
 
@@ -135,6 +149,35 @@ class Explanation:
         found = answer_of(self._alone("top"), 0, k)["top"]
         return [Top(**one) for one in found]
 
+    def evidence(self, row: int = 0) -> str:
+        """What hiding the map's strongest places does to the model's answer, in words.
+
+        The places are hidden by a blur, and the model runs once more; the result is kept, and
+        `picture()` shows it from then on. The text is empty where nothing speaks for the target.
+
+        Args:
+            row: which of the N explanations.
+
+        Raises:
+            InvalidInputError: it is not of a photo that `Explainer.explain` was given, or the
+                photo was explained in another process.
+
+        Example:
+            >>> e = onnxplain.Explainer("model.onnx").explain("cat.jpg")  # doctest: +SKIP
+            >>> e.evidence()  # doctest: +SKIP
+            'Hiding the strongest 12 % of the photo drops tabby from 93 % to 8 %'
+        """
+        from .evidence import evidence_of, tested
+        from .origin import recorded
+        from .pictures.captions import evidence_text
+
+        row = operator.index(row)
+        if not -len(self) <= row < len(self):
+            raise InvalidInputError(f"row {row}: there are {len(self)}")
+        row %= len(self)
+        evidence_of(self, row)
+        return evidence_text(tested(self, row, recorded(self, row)))
+
     def _alone(self, what: str) -> Explanation:
         if len(self) != 1:
             raise InvalidInputError(
@@ -144,7 +187,12 @@ class Explanation:
 
     @property
     def image(self) -> str | None:
-        """Path of the image file that it is of; None: an array was given."""
+        """Path of the image file that it is of; None: an array was given.
+
+        Example:
+            >>> explainer.explain("seven.png").image
+            'seven.png'
+        """
         return None if self.origin is None else self.origin.image
 
     def picture(
@@ -169,6 +217,9 @@ class Explanation:
 
         Raises:
             InvalidInputError: the map is no picture's, or there is no such row or input.
+
+        Example:
+            >>> e.picture(smooth=1.0).save("evidence.png")
         """
         from .drawing import drawn
 
@@ -185,6 +236,10 @@ class Explanation:
         Raises:
             InvalidInputError: another ending, or what `picture` raises.
             OSError: it cannot be written.
+
+        Example:
+            >>> e.save("explained.png")
+            >>> e.save("explained.npz")
         """
         from .drawing import saved
 
@@ -201,6 +256,11 @@ class Explanation:
         """sum(attribution) - (score - baseline_score), float64 [N].
 
         What completeness leaves over.
+
+        Example:
+            >>> d = onnxplain.Explainer("digits.onnx", "deeplift")(x)
+            >>> abs(d.delta[0]) < 1e-3
+            True
         """
         if self.baseline_score is None:
             return None
@@ -213,7 +273,13 @@ class Explanation:
 
     @property
     def relative_delta(self) -> np.ndarray | None:
-        """|delta| / |score - baseline_score|, float64 [N]."""
+        """|delta| / |score - baseline_score|, float64 [N].
+
+        Example:
+            >>> d = onnxplain.Explainer("digits.onnx", "deeplift")(x)
+            >>> d.relative_delta[0] < 1e-3
+            True
+        """
         delta = self.delta
         if delta is None or self.baseline_score is None:
             return None

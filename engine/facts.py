@@ -15,6 +15,7 @@ from .. import __version__
 from ..graph_passes.select.subject import Subject
 from ..models.card import METADATA_KEY, ModelCard, card_to_json
 from ..models.text import shown_json
+from .running.installed import builds, in_place
 from .running.settings import Settings
 
 KEY = "onnxplain"
@@ -99,9 +100,15 @@ def write_facts(
 def versions() -> dict[str, str]:
     """The versions of onnxplain and of what it computes with."""
     found = {"onnxplain": __version__}
-    for name in ("onnxruntime", "onnxruntime-gpu", "onnx", "numpy", "scipy"):
-        for known in _installed(name):
-            found[name.removesuffix("-gpu")] = known
+    known = builds()
+    runtime = in_place(known)
+    if known:
+        found["onnxruntime"] = (
+            " or ".join(build.version for build in known) if runtime is None else runtime.version
+        )
+    for name in ("onnx", "numpy", "scipy"):
+        for version in _installed(name):
+            found[name] = version
     return found
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
+from html import escape
 from typing import Any
 
 import onnx
@@ -22,7 +23,7 @@ from ..graph_passes.methods import default_methods, methods
 from ..graph_passes.select.feature_map import find_feature_map
 from ..graph_passes.select.subject import Subject, select
 from ..models.card import ModelCard, assume_card, locate_card, read_card
-from ..models.text import shown
+from ..models.text import counted, shown
 from ..models.variants import Shapes
 from .model import Model, opened
 from .running.given import blamed_on_file
@@ -51,6 +52,11 @@ class Inspection:
         card_note: where the card comes from, or why there is none.
         opset, ir_version, producer: as the file says.
         quantisation: the file's quantised operators and the rule used for them, or None.
+
+    Example:
+        >>> found = onnxplain.inspect("digits.onnx")
+        >>> [name for name, reasons in found.unsupported.items() if reasons]
+        []
     """
 
     input: str
@@ -79,6 +85,15 @@ class Inspection:
         short = [(n, text if len(text) <= width else f"{text[: width - 3]}...") for n, text in rows]
         return "\n".join(["Inspection(", *(f"  {name}: {text}" for name, text in short), ")"])
 
+    def _repr_html_(self) -> str:
+        """A table for notebooks."""
+        rows = "".join(
+            f"<tr><th style='text-align:left;vertical-align:top'>{escape(name)}</th>"
+            f"<td style='text-align:left;white-space:pre-line'>{escape(text)}</td></tr>"
+            for name, text in table(self)
+        )
+        return f"<table>{rows}</table>"
+
 
 def inspect(
     model: str | os.PathLike[str] | bytes | onnx.ModelProto,
@@ -95,13 +110,36 @@ def inspect(
         UnsupportedModelError: the file is no readable model, is above a limit, or has no float
             input or output.
         InvalidInputError: `layer` or `output` names nothing.
+
+    Example:
+        >>> onnxplain.inspect("digits.onnx").input
+        '...: float32 [..., 8, 8, 1]'
     """
-    with within(limits), blamed_on_file(model):
-        return _inspected(opened(model, shapes), layer, output, card)
+    with within(limits):
+        return inspected(model, layer=layer, output=output, card=card, shapes=shapes)
+
+
+def inspected(
+    model: str | os.PathLike[str] | bytes | onnx.ModelProto,
+    tell: Callable[[str, float], None] = lambda text, done: None,
+    *,
+    layer: str | None,
+    output: str | None,
+    card: ModelCard | None,
+    shapes: Shapes | None,
+) -> Inspection:
+    """The same, held to the limits in force; `tell` gets a text and the part that is done."""
+    tell("reading the model", 0.0)
+    with blamed_on_file(model):
+        return _inspected(opened(model, shapes), tell, layer, output, card)
 
 
 def _inspected(
-    file: Model, layer: str | None, output: str | None, card: ModelCard | None
+    file: Model,
+    tell: Callable[[str, float], None],
+    layer: str | None,
+    output: str | None,
+    card: ModelCard | None,
 ) -> Inspection:
     if card is None:
         card, note = card_or_assumption(file)
@@ -109,10 +147,17 @@ def _inspected(
         note = "given"
     wanted = output if output is not None else (card.output if card is not None else None)
     file = file.with_output(wanted)
+    tell("looking for the score", 0.3)
     graph, proto = file.graph(), file.proto
     subject = select(graph, output=wanted)
     nodes = find_reach(subject.graph, [subject.start], [subject.logits]).nodes
+    tell("looking for the feature map", 0.5)
     found, reason = _feature_map(subject, layer)
+
+    def step(method: str, done: float) -> None:
+        tell(f"asking {method}", 0.6 + 0.4 * done)
+
+    unsupported = unsupported_by_method(subject, layer, step)
     return Inspection(
         input=_described(subject.input),
         inputs=[_described(t) for t in graph.inputs],
@@ -123,7 +168,7 @@ def _inspected(
         feature_map=found,
         feature_map_reason=reason,
         operators=dict(Counter(operator_name(node) for node in nodes).most_common()),
-        unsupported=unsupported_by_method(subject, layer),
+        unsupported=unsupported,
         card=card,
         card_note=note,
         opset=next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), 0),
@@ -181,7 +226,7 @@ def _card_text(found: Inspection) -> str:
     crop = f", centre crop {card.crop_fraction:g}" if card.resize == "crop" else ""
     scale, mean, std = (_numbers(values) for values in (card.scale, card.mean, card.std))
     pixel = "pixel" if scale == "1" else f"pixel * {scale}"
-    labels = f"{len(card.labels)} labels" if card.labels else "no labels"
+    labels = counted(len(card.labels), "label") if card.labels else "no labels"
     return shown(
         f"{card.resize} to {height} x {width} ({card.interpolation}{crop}), {card.channels}, "
         f"{card.layout}, ({pixel} - {mean}) / {std} as {card.dtype}, {labels} "
@@ -213,10 +258,15 @@ def card_or_assumption(
         return None, str(error)
 
 
-def unsupported_by_method(subject: Subject, layer: str | None = None) -> dict[str, list[str]]:
+def unsupported_by_method(
+    subject: Subject,
+    layer: str | None = None,
+    tell: Callable[[str, float], None] = lambda text, done: None,
+) -> dict[str, list[str]]:
     """For each method every reason why it cannot explain the subject; emits no backward pass."""
     found, known = {}, dict[Any, list[str]]()
     for name, method in methods().items():
+        tell(name, len(found) / len(methods()))
         options = method.chosen({"layer": layer} if method.takes("layer") else {})
         # Methods that ask the same of a model share the answer.
         question = method.unsupported, *(options.get(k) for k in ("layer", "rule"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +33,8 @@ class Origin:
         labels: the classes' names; None: not known.
         doubt: why a map may lie elsewhere than it is drawn; None: it does not.
         damage: what is wrong with the image file, which had some pixels all the same; or None.
+        explainer: what explained a photo, for `Explanation.evidence`; a pickle goes without it.
+        tested: what `Explanation.evidence` has found, by target.
     """
 
     card: ModelCard | None
@@ -44,6 +46,11 @@ class Origin:
     labels: tuple[str, ...] | None = None
     doubt: str | None = None
     damage: str | None = None
+    explainer: Any = None
+    tested: dict[str, Any] = field(default_factory=dict)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "explainer": None}
 
 
 def known_origin(e: Any) -> Origin:

@@ -12,9 +12,10 @@ import numpy as np
 
 from .. import InvalidInputError, OnnxplainError
 from ..models.card import ModelCard
+from .baselines import in_arrays, is_of_photos
 from .explanation import Explanation
 from .inputs.decoding import damage_of
-from .inputs.image import baseline_arrays, image_files, image_to_tensor, read_photo
+from .inputs.image import image_files, image_of_array, image_to_tensor, read_photo
 from .running.adaptive import Progress
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class OfPhotos:
     card: ModelCard | None
     _preprocess: Preprocess | None
     _rank: int | None
+    _named_baseline: Any
     __call__: Callable[..., Explanation]
 
     def explain(self, photo: Any, target: Any = None, *, baseline: Any = None) -> Explanation:
@@ -41,7 +43,7 @@ class OfPhotos:
             photo: a path, the bytes of a file, a file object, a PIL image, or an array uint8
                 [H, W, 3] (RGB) or [H, W].
             target: as in calling the explainer.
-            baseline: as in calling it, or "black", "white", "mean", "blur" or a file.
+            baseline: as in calling it; "mean" and "blur" are of this photo.
 
         Returns:
             An explanation whose `picture()` is drawn on the photo.
@@ -59,14 +61,19 @@ class OfPhotos:
         if damage is not None:
             logger.warning(f"image {name or '(bytes)'}: {damage}; explained as far as it goes")
         x, view = self._input_of(image)
-        if isinstance(baseline, str):
-            baseline = baseline_arrays(baseline, self._known_card(), image)
-        e = self(x, target, baseline=baseline)
+        chosen = self._named_baseline if baseline is None else baseline
+        e = self(x, target, baseline=self._in_arrays(chosen, image))
         assert e.origin is not None
-        return replace(e, origin=replace(e.origin, image=name, view=view, damage=damage))
+        about = {"image": name, "view": view, "damage": damage, "explainer": self}
+        return replace(e, origin=replace(e.origin, **about))
 
     def preprocess(self, photo: Any) -> np.ndarray:
-        """What `explain` makes of a photo: the model's input, [1, ...]."""
+        """What `explain` makes of a photo: the model's input, [1, ...].
+
+        Example:
+            >>> explainer.preprocess("seven.png").shape
+            (1, 8, 8, 1)
+        """
         return self._input_of(read_photo(photo)[0])[0]
 
     def images(
@@ -93,6 +100,12 @@ class OfPhotos:
         Raises:
             InvalidInputError: no card is known, or an image cannot be read and there is no
                 `on_error`.
+
+        Example:
+            >>> for e in explainer.images(["seven.png", "three.png"]):
+            ...     print(e.image, e.label)
+            seven.png seven
+            three.png three
         """
         if self._preprocess is None:
             self._known_card()
@@ -107,6 +120,17 @@ class OfPhotos:
                 on_error(path, error)
             if progress is not None:
                 progress(place + 1, len(found))
+
+    def _in_arrays(self, baseline: Any, image: Any = None) -> Any:
+        """A baseline without names, which are the card's; see `in_arrays`."""
+        return in_arrays(baseline, None if self._preprocess else self.card, image)
+
+    def _known_baseline(self, baseline: Any) -> tuple[Any, Any]:
+        """A baseline without names, or None; and, of each photo, the names that it goes by."""
+        if not is_of_photos(baseline):
+            return self._in_arrays(baseline), None
+        self._in_arrays(baseline, image_of_array(np.zeros((8, 8, 3), np.uint8), ""))
+        return None, baseline
 
     def _known_card(self) -> ModelCard:
         if self.card is None:

@@ -57,7 +57,7 @@ class Scorer:
 
         Args:
             x: as an explainer takes it; inputs that are not explained may have one row for all.
-            target: as an explainer takes it, one for each input.
+            target: as an explainer takes it, in numbers, one for each input.
 
         Raises:
             InvalidInputError: what was handed in does not fit the model.

@@ -13,6 +13,7 @@ from .. import OnnxplainError, UnsupportedModelError
 from ..graph_passes.graph.names import baseline_twin_of, is_own, rule_of
 from ..graph_passes.methods import find_method
 from ..graph_passes.select.subject import Subject
+from ..models.text import counted
 from .explanation import Explanation
 from .other_baselines import other_baselines
 from .running.plan import Plan
@@ -128,7 +129,7 @@ def warn_of_map_error(e: Explanation, tolerance: float | None) -> None:
     worst = float(e.map_error.max())
     if worst > tolerance:
         logger.warning(
-            f"{find_method(e.method).title}: {e.steps} gradient passes leave the map an estimated "
+            f"{find_method(e.method).title}: {_passes_leave(e)} the map an estimated "
             f"error of {worst:.2%}, more than the map tolerance of {tolerance:.2%}; take more steps"
         )
 
@@ -146,9 +147,13 @@ def warn_of_delta(e: Explanation, tolerance: float | None) -> None:
         return
     what = f"{limit:.2%}" if tolerance is None else f"the tolerance of {limit:.2%}"
     logger.warning(
-        f"{method.title}: {e.steps} gradient passes leave {relative:.2%} of the score's "
+        f"{method.title}: {_passes_leave(e)} {relative:.2%} of the score's "
         f"difference, more than {what}; take more steps"
     )
+
+
+def _passes_leave(e: Explanation) -> str:
+    return f"{counted(e.steps or 0, 'gradient pass')} {'leaves' if e.steps == 1 else 'leave'}"
 
 
 def missed(e: Explanation, tolerance: float) -> float | None:

@@ -11,6 +11,7 @@ import numpy as np
 from .. import InvalidInputError
 from ..graph_passes.select.subject import Subject
 from ..models.labels import find_label
+from ..models.text import counted
 from .checks import check_target
 
 _TOP = re.compile(r"top([0-9]{1,4})")
@@ -74,7 +75,7 @@ def target_of(text: str, subject: Subject, labels: Sequence[str] | None) -> Any:
     several = _TOP.fullmatch(text)
     if several:
         raise InvalidInputError(
-            f"target {text}: these are {several[1]} targets, expected one; rank{several[1]} is the "
+            f"target {text}: expected one target, got {several[1]}; rank{several[1]} is the "
             "last of them"
         )
     target: Target
@@ -96,7 +97,7 @@ def _checked_rank(place: int, text: str, subject: Subject) -> int | Rank:
         raise InvalidInputError(f"target {text}: needs an output with one score for each class")
     classes = subject.classes
     if place < 1 or (isinstance(classes, int) and place > classes):
-        raise InvalidInputError(f"target {text}: the model has {classes} classes")
+        raise InvalidInputError(f"target {text}: the model has {counted(classes, 'class')}")
     return Rank(place)
 
 
@@ -107,7 +108,9 @@ def class_in_place(scores: np.ndarray, place: int) -> int:
         InvalidInputError: there are fewer classes.
     """
     if place > len(scores):
-        raise InvalidInputError(f"target rank{place}: the model has {len(scores)} classes")
+        raise InvalidInputError(
+            f"target rank{place}: the model has {counted(len(scores), 'class')}"
+        )
     return int(np.argsort(-scores, kind="stable")[place - 1])
 
 
@@ -135,7 +138,9 @@ def in_numbers(
     if isinstance(target, str):
         found = targets_of([target], subject, labels)
         if len(found) > 1 and count > 1:
-            raise InvalidInputError(f"target {target}: {len(found)} targets for {count} inputs")
+            raise InvalidInputError(
+                f"target {target}: {counted(len(found), 'target')} for {counted(count, 'input')}"
+            )
         target = found[0] if len(found) == 1 else found
     if isinstance(target, Against):
         return Against(in_numbers(target.target, subject, labels, count, scores))
@@ -161,7 +166,9 @@ def in_numbers(
     if len(rows) == 1:
         rows = rows * len(named)
     if len(rows) != len(named):
-        raise InvalidInputError(f"target has {len(named)} entries for {count} inputs")
+        raise InvalidInputError(
+            f"target has {counted(len(named), 'entry')} for {counted(count, 'input')}"
+        )
     return [
         class_in_place(row, one.place) if isinstance(one, Rank) else one
         for one, row in zip(named, rows, strict=True)

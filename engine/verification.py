@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import onnx
@@ -36,6 +36,52 @@ _DIRECTIONS = 4
 # Times what rounding does to the score, a change of it says something.
 _TIMES_NOISE = 50
 _SEED = 0
+
+
+class Verifying:
+    """What an explainer compares with the file itself."""
+
+    subject: Subject
+
+    def verify(self, x: Any, target: Any = None) -> Verification:
+        """Compare with the file itself, run by ONNX Runtime, for one input.
+
+        The outputs of the explaining graph with the file's own; the score's gradient with the
+        score's change along it, by differences in float32; and how much of the score's difference
+        the attributions leave out.
+
+        Args:
+            x: one input [1, ...], or {input name: array}.
+            target: as in calling the explainer.
+
+        Returns:
+            How close they are.
+
+        Raises:
+            UnsupportedModelError: something is further off than rounding and, for 8-bit files, a
+                quantiser's steps explain.
+            InvalidInputError: what was handed in does not fit the model.
+
+        Example:
+            >>> explainer.verify(x).outputs < 1e-5
+            True
+        """
+        return verified(cast("Explainer", self), x, target)
+
+    def check_outputs(self, x: Any, e: Explanation) -> float:
+        """How far an explanation's outputs are from what ONNX Runtime makes of the file itself.
+
+        Returns:
+            See `Verification.outputs`.
+
+        Raises:
+            UnsupportedModelError: more than rounding and, for 8-bit files, a quantiser's steps.
+
+        Example:
+            >>> explainer.check_outputs(x, explainer(x)) < 1e-5
+            True
+        """
+        return compared_outputs(cast("Explainer", self), check_inputs(self.subject, x), e)
 
 
 def verified(explainer: Explainer, x: Any, target: Any) -> Verification:

@@ -35,6 +35,11 @@ def vjp(
         UnsupportedModelError: unreadable, above a limit, or operators without a gradient rule, all
             named.
         InvalidInputError: a name that the model does not have.
+
+    Example:
+        >>> model = onnxplain.vjp("digits.onnx")
+        >>> [value.name for value in model.graph.input]
+        [..., 'cotangent_...']
     """
     with within(limits), blamed_on_file(model):
         return passes.vjp(opened(model).graph(), inputs, outputs)

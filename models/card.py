@@ -18,7 +18,7 @@ import onnx
 from .. import InvalidInputError
 from .files import beside, parse_json, read_text
 from .labels import read_labels
-from .text import shown_json
+from .text import counted, shown_json
 
 METADATA_KEY = "onnxplain.card"
 DEFAULT_SIDE = 224
@@ -61,6 +61,13 @@ class ModelCard:
     - assumed: one short sentence for each thing that was guessed; empty for a card that was read.
 
     Raises InvalidInputError that names the key, what was expected and what was received.
+
+    Example:
+        >>> facts = {"size": [8, 8], "resize": "stretch", "layout": "NHWC", "channels": "GRAY"}
+        >>> facts |= {"scale": 1 / 255, "mean": 0, "std": 1}
+        >>> card = onnxplain.ModelCard.of(facts, "my card")
+        >>> onnxplain.Explainer("digits.onnx", card=card).explain("seven.png").target.tolist()
+        [7]
     """
 
     size: tuple[int, int]
@@ -125,6 +132,12 @@ class ModelCard:
         """The card of a dictionary of its keys; `source` begins every error message.
 
         Raises InvalidInputError when a key is missing, unknown or has a wrong value.
+
+        Example:
+            >>> onnxplain.ModelCard.of({"sise": [8, 8]}, "my card")
+            Traceback (most recent call last):
+            ...
+            onnxplain.InvalidInputError: my card: unknown key 'sise'; did you mean 'size'?
         """
         known = _card_keys()
         unknown = [key for key in content if key not in known]
@@ -135,7 +148,7 @@ class ModelCard:
             raise InvalidInputError(f"{source}: unknown key {names}; {hint}")
         missing = [key for key in _REQUIRED if key not in content]
         if missing:
-            keys = f"expected key{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
+            keys = f"expected the {'keys' if len(missing) > 1 else 'key'} {', '.join(missing)}"
             raise InvalidInputError(f"{source}: {keys}, missing there")
         try:
             return cls(**content)
@@ -268,7 +281,7 @@ def assume_card(
     height, width = dims[layout.index("H")], dims[layout.index("W")]
     count = dims[layout.index("C")]
     channels = "RGB" if count == 3 else "GRAY"
-    assumed = [f"layout {layout} with {count} channel{'s' if count == 3 else ''} ({channels})"]
+    assumed = [f"layout {layout} with {counted(count, 'channel')} ({channels})"]
     if height is None or width is None:
         text = f"{height or DEFAULT_SIDE} x {width or DEFAULT_SIDE}"
         assumed.append(f"size {text} (height x width), because the model does not fix it")

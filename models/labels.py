@@ -9,6 +9,7 @@ from typing import Any
 
 from .. import InvalidInputError
 from .files import read_text
+from .text import counted
 
 
 def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
@@ -113,5 +114,5 @@ def _suggestion(labels: Sequence[str], wanted: str) -> str:
     close = difflib.get_close_matches(wanted, list(lowered), n=5, cutoff=0.6)
     nearest = list(dict.fromkeys([*holding[:5], *close]))[:5]
     if not nearest:
-        return f" among the {len(labels)} labels (the first is {labels[0]!r})"
+        return f" among {counted(len(labels), 'label')} (the first is {labels[0]!r})"
     return f"; did you mean {', '.join(repr(lowered[key]) for key in nearest)}?"

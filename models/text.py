@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 # Control characters (ESC begins a terminal's commands), halves of characters, other ends of lines,
 # and what turns the direction of writing around, so that a name reads as another.
@@ -13,9 +14,17 @@ _UNSEEN = re.compile(
 _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
-def counted(count: int, noun: str = "image") -> str:
-    """So many, in words: "1 image", "2 images"."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+def counted(count: Any, noun: str = "image") -> str:
+    """So many, in words: "1 image", "2 images", "N classes", "2 axes"."""
+    if count in (1, "1"):
+        return f"1 {noun}"
+    if noun.endswith("is"):
+        return f"{count} {noun[:-2]}es"
+    if noun.endswith(("s", "x", "ch", "sh")):
+        return f"{count} {noun}es"
+    if noun.endswith("y") and noun[-2] not in "aeiou":
+        return f"{count} {noun[:-1]}ies"
+    return f"{count} {noun}s"
 
 
 _WORDS = "No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine"
@@ -26,7 +35,7 @@ def few(count: int, noun: str = "image") -> str:
     if count >= len(_WORDS):
         return ""
     verb = "is" if count == 1 else "are"
-    return f"{_WORDS[count]} {noun}{'' if count == 1 else 's'} {verb} few: add more."
+    return f"{_WORDS[count]} {counted(count, noun).split(' ', 1)[1]} {verb} few: add more."
 
 
 def listed(names: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ import onnx
 from onnx import shape_inference
 
 from .. import InvalidInputError
+from .text import counted
 
 # None: as the file has it.
 Length: TypeAlias = "int | None"
@@ -92,7 +93,8 @@ def _set(value: onnx.ValueInfoProto, shape: Sequence[Length]) -> dict[str, int]:
     dims = declared.shape.dim
     if len(dims) != len(shape):
         raise InvalidInputError(
-            f"shapes: {value.name!r} has {len(dims)} axes, got {list(shape)} of {len(shape)}"
+            f"shapes: {value.name!r} has {counted(len(dims), 'axis')}, got {list(shape)} of "
+            f"{len(shape)}"
         )
     for dim, length in zip(dims, shape, strict=True):
         if length is not None:

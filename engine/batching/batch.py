@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
 
+from ...models.text import counted
 from ..commands.asked import Options
 from ..files.writing import reason_of, sweep, writable_folder, write_whole
 from ..running.stopping import check_stopped
@@ -216,7 +217,7 @@ class _Job:
                 if answer.damage is not None:
                     self._note_damage(answer)
                 rate = (number - start) / max(time.perf_counter() - began, 1e-9)
-                text = f"{number} of {self._source.count} images, {rate:.1f} a second"
+                text = f"{number} of {counted(self._source.count)}, {rate:.1f} a second"
                 self._tell(text, number / self._source.count)
                 yield answer.rows
 
@@ -230,7 +231,9 @@ class _Job:
 
     def _stop(self, why: str) -> None:
         done, of = self.report.shards
-        self.report.stopped = f"{why}; stopped, with {done} of {of} shards there (--resume goes on)"
+        self.report.stopped = (
+            f"{why}; stopped, with {done} of {counted(of, 'shard')} there (--resume goes on)"
+        )
 
 
 def _shared_out(question: Question, running: Running) -> tuple[int, int, int]:

@@ -13,6 +13,7 @@ from ... import InvalidInputError, __version__
 from ...graph_passes.graph.limits import Limits, in_force
 from ...graph_passes.methods import find_method
 from ...models.card import ModelCard
+from ..assumed import assumed_card, tell_assumed
 from ..commands.asked import Options
 from ..commands.image_explainer import ImageExplainer
 from ..running.session import cuda_problem
@@ -97,6 +98,10 @@ def question_for(model: str, options: Options, form: Form) -> tuple[Question, li
     if provider == "auto":
         provider = "cpu" if cuda_problem() else "cuda"
     explainer = ImageExplainer(model, replace(options, provider=provider))
+    notes = [f"skipped {method}: {reason}" for method, reason in explainer.skipped.items()]
+    notes += [assumed_card(explainer.card)] if explainer.card.assumed else []
+    for text in notes:
+        tell_assumed(text)
     card = explainer.card
     methods = tuple(explainer.explainers)
     options = replace(options, provider=provider, methods=methods, card=card, labels=None)
@@ -124,7 +129,7 @@ def question_for(model: str, options: Options, form: Form) -> tuple[Question, li
     question = Question(
         model, explainer.file.sha256, options, form, card, in_force(), shapes, facts
     )
-    return question, _notes(explainer)
+    return question, notes
 
 
 def _shape(method: str, card: ModelCard, form: Form) -> tuple[int, ...]:
@@ -134,11 +139,3 @@ def _shape(method: str, card: ModelCard, form: Form) -> tuple[int, ...]:
             raise InvalidInputError(f"grid: expected at most the input's {sides}, got {got}")
         return form.grid
     return card.size if find_method(method).per_location else card.tensor_shape[1:]
-
-
-def _notes(explainer: ImageExplainer) -> list[str]:
-    notes = [f"skipped {method}: {reason}" for method, reason in explainer.skipped.items()]
-    if explainer.card.assumed:
-        guesses = "; ".join(explainer.card.assumed)
-        notes.append(f"no model card, assumed: {guesses} (--card FILE says otherwise)")
-    return notes

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from ... import InvalidInputError
 from ...models.files import MOST_TEXT, check_regular, parse_json
+from ...models.text import counted
 from ..files.writing import to_json, write_whole
 from .question import Question
 from .rows import Row
@@ -80,8 +81,8 @@ def agree(folder: Path, facts: Mapping[str, Any], resume: bool) -> int:
             )
         if shards and not resume:
             raise InvalidInputError(
-                f"{folder} holds {len(shards)} shards of this question: add --resume, or give "
-                "another folder (-o)"
+                f"{folder} holds {counted(len(shards), 'shard')} of this question: "
+                "add --resume, or give another folder (-o)"
             )
     if found is None or not resume:
         write_whole(path, lambda file: file.write(to_json(wanted, indent=2) + b"\n"))

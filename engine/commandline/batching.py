@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ... import OnnxplainError
+from ...models.text import counted
 from .options import (
     LIMIT,
     MODEL,
@@ -21,7 +22,7 @@ from .options import (
     ForMethods,
     examples,
 )
-from .terminal import complain, progress_bar, say
+from .terminal import complain, complain_of, progress_bar, say
 
 if TYPE_CHECKING:
     from ..batching.batch import Report
@@ -119,32 +120,31 @@ def batch(model: str, source: str, **chosen: Any) -> int:
     names = ("resume", "shard", "workers", "decoders", "column")
     running = Running(**{name: chosen.pop(name) for name in names})
     folder, form = chosen.pop("folder"), _form(chosen)
-    with progress_bar(remaining=True) as tell:
+    with progress_bar() as tell:
         report = explain_batch(model, source, folder, options_from(chosen), form, running, tell)
     return _told(report, folder)
 
 
 def _told(report: Report, folder: str) -> int:
     """Say what a batch did."""
-    for note in report.notes:
-        complain(note)
+    complain_of(report.notes)
     for text in [*report.damaged, *report.errors]:
         complain(text)
     if report.damaged and report.damages > len(report.damaged):
-        complain(f"{report.damages - len(report.damaged)} more images whose files are damaged")
+        more = counted(report.damages - len(report.damaged), "more image")
+        complain(f"{more} with a damaged file")
     more = report.failed - len(report.errors)
     if more > 0:
-        rows = f"{more} {'more ' if report.errors else ''}row{'s' if more > 1 else ''}"
+        rows = counted(more, "more row" if report.errors else "row")
         complain(f"{rows} with an error: column error")
     if report.stopped is not None:
         complain(report.stopped)
     rate = report.done / report.seconds if report.seconds else 0.0
     resumed = f", {report.resumed} there before" if report.resumed else ""
     done, of = report.shards
-    rows = f"{report.failed} row{'' if report.failed == 1 else 's'}"
-    images = f"{report.done} image{'' if report.done == 1 else 's'}"
+    rows, images = counted(report.failed, "row"), counted(report.done)
     say(
-        f"{folder}: {images}{resumed}, {done} of {of} shards, {rows} "
+        f"{folder}: {images}{resumed}, {done} of {counted(of, 'shard')}, {rows} "
         f"with an error; {report.seconds:.1f} s, {rate:.1f} images a second"
     )
     return report.status

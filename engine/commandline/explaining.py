@@ -21,7 +21,7 @@ from .options import (
     ForMethods,
     examples,
 )
-from .terminal import complain, print_json, print_lines, progress_bar, say
+from .terminal import WAIT, complain, print_json, print_lines, progress_bar, quietly, say
 
 
 @click.command(
@@ -118,7 +118,7 @@ def _explain(
     # Where nobody sees a bar, each image's lines are there as soon as it is done.
     at_once = not as_json and not quiet and not sys.stdout.isatty()
     output = Output(not no_pictures, panel, resume, recursive, smooth, report, detail)
-    with progress_bar() as tell:
+    with quietly(quiet), progress_bar(quiet) as tell:
         done = explain_files(
             model, images, folder, options_from(chosen), tell, output, show if at_once else None
         )
@@ -164,7 +164,8 @@ def export(model: str, file: str, **chosen: Any) -> int:
     from ..commands.export import export_file
     from ..files.model_files import is_stdout
 
-    exported = export_file(model, file, **chosen)
+    with progress_bar(wait=WAIT) as tell:
+        exported = export_file(model, file, tell=tell, **chosen)
     inputs = ", ".join(value.name for value in exported.graph.input)
     outputs = ", ".join(value.name for value in exported.graph.output)
     say(f"{file}: inputs {inputs}; outputs {outputs}", error=is_stdout(file))

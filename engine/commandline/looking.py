@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import click
@@ -15,7 +16,7 @@ from .options import (
     SHAPE,
     examples,
 )
-from .terminal import complain, print_json, print_script, print_table
+from .terminal import WAIT, complain, print_json, print_script, print_table, progress_bar
 
 
 @click.command(
@@ -56,18 +57,28 @@ def inspect(
     from dataclasses import asdict
 
     from ...models.card import read_card
-    from ..inspection import inspect as inspect_model
+    from ..inspection import inspected as inspect_model
     from ..inspection import table
 
-    found = inspect_model(
-        model, layer=layer, output=output, card=read_card(card) if card else None, shapes=shapes
-    )
-    rows, record = table(found), asdict(found)
-    if image is not None:
-        from ..commands.trace import trace_image, trace_rows
+    with progress_bar(wait=WAIT) as tell:
+        known = read_card(card) if card else None
+        part = 1.0 if image is None else 0.5
+        found = inspect_model(
+            *(model, lambda text, done: tell(text, part * done)),
+            layer=layer,
+            output=output,
+            card=known,
+            shapes=shapes,
+        )
+        rows, record = table(found), asdict(found)
+        traced: list[Any] = []
+        if image is not None:
+            from ..commands.trace import trace_image, trace_rows
 
-        traced = trace_image(model, image, card_file=card, output=output, shapes=shapes)
-        rows += trace_rows(traced)
+            tell(f"DeepLIFT of {os.path.basename(image)}", part)
+            traced = trace_image(model, image, card_file=card, output=output, shapes=shapes)
+            rows += trace_rows(traced)
+    if image is not None:
         record["trace_delta"] = [asdict(node) for node in traced]
     if as_json:
         print_json(record)
@@ -85,7 +96,8 @@ def doctor(as_json: bool) -> int:
     """
     from ..commands.doctor import examine
 
-    found = examine()
+    with progress_bar(wait=WAIT) as tell:
+        found = examine(tell)
     if as_json:
         record = {**dict(found.rows), "problems": found.problems}
         print_json(record)

@@ -21,7 +21,7 @@ from .options import (
     ForMethods,
     examples,
 )
-from .terminal import complain, print_json, progress_bar, say
+from .terminal import complain_of, print_json, progress_bar, say
 
 
 @click.command(
@@ -62,11 +62,10 @@ def evaluate(
     writable_folder(folder)
     questions, more = questions_from(chosen)
     options = options_from({**more, "targets": (target,)})
-    with progress_bar(remaining=True) as tell:
+    with progress_bar() as tell:
         found = evaluate_files(model, images, options, questions, tell)
     found.save(folder)
-    for note in found.notes:
-        complain(note)
+    complain_of(found.notes)
     if as_json:
         print_json(found.to_dict()["records"])
     else:
@@ -160,11 +159,10 @@ def compare(
         writable_folder(os.path.dirname(junit) or os.curdir)
         if os.path.isdir(junit):
             raise click.UsageError(f"--junit: expected a file, got the folder {junit!r}")
-    with progress_bar(remaining=True) as tell:
+    with progress_bar() as tell:
         found = compare_as_asked(model, images, {**chosen, "against": against}, tell)
     found.save(folder)
-    for note in found.notes:
-        complain(note)
+    complain_of(found.notes)
     if as_json:
         print_json(found.to_dict())
     else:

@@ -5,12 +5,14 @@ What comes from a file cannot command the terminal: control characters stand as 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import shutil
 import sys
 import textwrap
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +22,10 @@ from typing import Any
 import click
 
 from ...models.text import shown, shown_json
+from ..assumed import assumed
+
+# Seconds after which a bar appears where most models are done by then.
+WAIT = 1.5
 
 
 def say(text: str, error: bool = False) -> None:
@@ -69,14 +75,47 @@ def print_lines(lines: Sequence[str], folder: str, files: Sequence[str]) -> None
 
 
 @contextmanager
-def progress_bar(remaining: bool = False) -> Iterator[Callable[[str, float], None]]:
-    """Yield what draws a progress bar on stderr where that is a terminal, and else nothing.
+def progress_bar(quiet: bool = False, wait: float = 0.0) -> Iterator[Callable[[str, float], None]]:
+    """Yield what draws a progress bar with the time that is left; on a terminal (stderr) only.
 
-    `remaining`: with the time that is left, and not the time that it took.
+    Args:
+        quiet: whether only errors are asked for: nothing is drawn.
+        wait: seconds after which it appears, for what is mostly done before.
     """
-    if not sys.stderr.isatty():
+    if quiet or not sys.stderr.isatty():
         yield lambda text, done: None
         return
+    last: list[tuple[str, float]] = [("", 0.0)]
+    shown_bars: list[Any] = []
+
+    def tell(text: str, done: float) -> None:
+        last[0] = text, done
+        for bar in shown_bars:
+            bar.update(bar.task_ids[0], description=shown(text), completed=done)
+
+    def show() -> None:
+        bar = _bar()
+        bar.add_task(shown(last[0][0]), total=1.0, completed=last[0][1])
+        bar.start()
+        shown_bars.append(bar)
+
+    timer = threading.Timer(wait, show)
+    timer.daemon = True
+    if wait:
+        timer.start()
+    else:
+        show()
+    try:
+        yield tell
+    finally:
+        if wait:
+            timer.cancel()
+            timer.join()
+        for bar in shown_bars:
+            bar.stop()
+
+
+def _bar() -> Any:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -87,17 +126,55 @@ def progress_bar(remaining: bool = False) -> Iterator[Callable[[str, float], Non
         TimeRemainingColumn,
     )
 
-    clock = TimeRemainingColumn() if remaining else TimeElapsedColumn()
     columns = TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn()
-    console = Console(stderr=True)
-    with Progress(*columns, clock, console=console, transient=True) as bar:
-        task = bar.add_task("", total=1.0)
-        yield lambda text, done: bar.update(task, description=shown(text), completed=done)
+    clocks = TimeElapsedColumn(), TextColumn("done, left"), TimeRemainingColumn()
+    # What is printed on stdout may be on its way to a file.
+    more: dict[str, Any] = {"console": Console(stderr=True), "redirect_stdout": False}
+    # Speed is taken over all that was done: parts may differ much.
+    return Progress(*columns, *clocks, transient=True, speed_estimate_period=3600.0, **more)
 
 
 def complain(message: str) -> None:
     """Print one line on stderr, whatever the message holds."""
     say(f"onnxplain: {' '.join(message.split())}", error=True)
+
+
+def complain_of(notes: Sequence[str]) -> None:
+    """Complain of each thing that no line has been about."""
+    for note in notes:
+        if note not in _said():
+            complain(note)
+
+
+@contextmanager
+def quietly(quiet: bool) -> Iterator[None]:
+    """Leave out what is assumed, where only errors are asked for."""
+    with contextlib.ExitStack() as stack:
+        if quiet:
+            stack.callback(assumed.setLevel, assumed.level)
+            assumed.setLevel(logging.ERROR)
+        yield
+
+
+class _Lines(logging.StreamHandler):
+    """Each line that is about an assumption once, though several files are read with it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        # Above a bar, where there is one.
+        self.stream = sys.stderr
+        if record.name != assumed.name or text not in self.said:
+            super().emit(record)
+        self.said.add(text)
+
+
+def _said() -> set[str]:
+    handlers = logging.getLogger("onnxplain").handlers
+    return set().union(*(h.said for h in handlers if isinstance(h, _Lines)))
 
 
 class _OneLine(logging.Formatter):
@@ -109,6 +186,6 @@ def log_to_stderr() -> None:
     """Show what the package logs as such lines, and no warnings of libraries."""
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
-    handler = logging.StreamHandler()
+    handler = _Lines()
     handler.setFormatter(_OneLine())
     logging.getLogger("onnxplain").handlers = [handler]

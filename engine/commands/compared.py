@@ -85,6 +85,12 @@ def compare(
     Raises:
         UnsupportedModelError: a model cannot be read or explained.
         InvalidInputError: a wrong argument, or not one image could be read.
+
+    Example:
+        >>> found = onnxplain.compare("digits.onnx", ["seven.png"], ["grad-cam", "deeplift"])
+        >>> drift = onnxplain.compare("digits.onnx", ["seven.png"], against="other.onnx")
+        >>> drift.flips
+        []
     """
     known = {one.name for one in fields(Options)} - {"methods", "targets", "more", "lenient"}
     own = {name: options.pop(name) for name in list(options) if name in known}

@@ -6,7 +6,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from ...graph_passes.methods import find_method
 from ...models.shipped import demo_model, demo_numbers, demo_photos
 from ..explainer import Explainer
 from ..facts import versions
+from ..running.installed import builds, overlap
 from ..running.session import available_providers, cuda_problem
 
 # Of the score and of the sum: other processors round otherwise.
@@ -36,8 +37,13 @@ class Health:
     problems: list[str]
 
 
-def examine() -> Health:
-    """Look at versions, providers and cores, and explain the demo model against stored numbers."""
+def examine(tell: Callable[[str, float], None] = lambda text, done: None) -> Health:
+    """Look at versions, providers and cores, and explain the demo model against stored numbers.
+
+    Args:
+        tell: called with a text and the part of the work that is done.
+    """
+    tell("looking at what is installed", 0.0)
     found = versions()
     rows = [(name, version) for name, version in found.items()]
     rows.insert(1, ("python", f"{platform.python_version()}, {sys.platform} {platform.machine()}"))
@@ -45,9 +51,14 @@ def examine() -> Health:
     problem = cuda_problem()
     rows.append(("cuda", "used, unless --provider cpu" if problem is None else f"not: {problem}"))
     rows.append(("cores", _cores()))
-    problems = []
+    known = builds()
+    lies = overlap(known)
+    problems = [] if lies is None else [lies]
+    if lies is not None:
+        rows.append(("builds", lies))
     numbers = demo_numbers()
-    for method, size in numbers["sizes"].items():
+    for place, (method, size) in enumerate(numbers["sizes"].items()):
+        tell(f"trying {method}", place / len(numbers["sizes"]))
         text, wrong = _tried(method, size, numbers)
         rows.append((f"self-test {method}", text))
         problems += [f"{method}: {text}"] * wrong

@@ -199,23 +199,31 @@ def evaluate(
     Raises:
         UnsupportedModelError: the model cannot be read, or not be explained by a method asked for.
         InvalidInputError: a wrong argument, or not one input could be measured.
+
+    Example:
+        >>> found = onnxplain.evaluate("digits.onnx", "seven.png", ["deeplift"], ["deletion"])
     """
     questions = Questions(metrics, masks, boxes, mask_id, _checked_seed(seed), full)
     find_metrics(metrics)
+    _check_places(_are_paths(images_or_arrays), regions, masks, boxes)
     if _are_paths(images_or_arrays):
-        if regions is not None:
-            raise InvalidInputError("regions are for arrays; image files take masks or boxes")
         named = {"targets": ("top1" if target is None else str(target),), "baseline": baseline}
         named["methods"] = _names(methods)
         found = _of_files(model, images_or_arrays, named, options, questions, progress)
     else:
-        if masks is not None or boxes is not None:
-            raise InvalidInputError("masks and boxes are for image files; arrays take regions")
         arrays = images_or_arrays, target, baseline, regions
         found = _evaluate_arrays(model, arrays, _names(methods), options, questions, progress)
     if not found.images and found.failed:
         raise InvalidInputError(found.failed[0]["error"])
     return found
+
+
+def _check_places(files: bool, regions: Any, masks: Any, boxes: Any) -> None:
+    """Refuse places of objects that are said in the other one's way."""
+    if files and regions is not None:
+        raise InvalidInputError("regions are for arrays; image files take masks or boxes")
+    if not files and (masks is not None or boxes is not None):
+        raise InvalidInputError("masks and boxes are for image files; arrays take regions")
 
 
 def _of_files(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ... import OnnxplainError
+from ..assumed import tell_assumed
 from ..files.writing import is_full, reason_of, sweep, writable_folder
 from ..inspection import QUANTISED_RULE
 from ..reporting.html import REPORT_FILE, write_report
@@ -19,6 +20,7 @@ from .asked import Options
 from .explain_page import explain_page
 from .image_explainer import ImageExplainer
 from .journal import Entry, Journal, JournalError
+from .naming import names_of
 from .records import failure_key, image_stat, key_of, real_path
 from .results import Output, Result, write_panel, write_result
 from .sources import find_images
@@ -72,13 +74,11 @@ class Report:
 
     @property
     def notes(self) -> list[str]:
-        """What there is to say beside the results, for people to read."""
-        lines = [f"skipped {method}: {reason}" for method, reason in self.skipped.items()]
-        if self.assumed:
-            guesses = "; ".join(self.assumed)
-            lines.append(f"no model card, assumed: {guesses} (--card FILE says otherwise)")
-        if self.quantised:
-            lines.append(f"quantised model: {self.quantised}")
+        """What there is to say behind the results, for people to read.
+
+        What was assumed is said before anything is explained; see `checks.tell_assumed`.
+        """
+        lines = []
         if self.resumed is not None:
             lines.append(f"images skipped, because their results are there: {self.resumed}")
         return lines + self.problems
@@ -157,6 +157,10 @@ class _Job:
         self._images = find_images(images, output.recursive)
         directory = writable_folder(folder)
         self._explainer = ImageExplainer(model, options, lambda text: self._tell(text, 0.0))
+        for method, reason in self._explainer.skipped.items():
+            tell_assumed(f"skipped {method}: {reason}")
+        if self._explainer.file.quantised:
+            tell_assumed(f"quantised model: {QUANTISED_RULE}")
         self._journal = Journal(directory)
         with self._journal.locked():
             sweep(directory)
@@ -164,6 +168,7 @@ class _Job:
             # What is explained is not written over, whatever it is called.
             if Path(real_path(image.path)).parent == Path(real_path(str(directory))):
                 self._journal.reserve(Path(image.path).stem)
+        self._names = names_of([image.path for image in self._images])
         self._records: Records = []
         self._for_panel: list[Result] = []
         # What was there before, where that is left out: the report shows it, too.
@@ -246,7 +251,7 @@ class _Job:
                     result.tensor, result.attribution, result.record, result.shared
                 )
                 with phase("draw"):
-                    write_result(result, self._journal, self._output)
+                    write_result(result, self._journal, self._output, self._names[path])
                 self._records.append(result.record)
                 if self._output.panel is not None:
                     self._for_panel.append(result)
@@ -280,6 +285,8 @@ class _Job:
         kinds = {Path(name).suffix for name in files}
         wanted = {".png", ".npz"} if self._output.pictures else {".npz"}
         done = wanted <= kinds and all((self._journal.folder / name).is_file() for name in files)
+        if done:
+            self._journal.keep(key_of(question, entry.record["target"]["index"]))
         # Whatever they were asked for as, two targets may have come to one record.
         if done and self._output.report and entry.record not in self._on_record:
             self._on_record.append(entry.record)

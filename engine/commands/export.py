@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -14,11 +15,13 @@ from ...models.card import ModelCard
 from ...models.labels import labels_of
 from ...models.own_card import changed_card
 from ...models.variants import Shapes
+from ..assumed import tell_of_card
+from ..checks import tell_of_others
 from ..explainer import Explainer
 from ..files.model_files import refuse_own_files
 from ..inputs.image import baseline_arrays, is_of_the_image
 from ..inspection import card_or_assumption
-from ..model import opened
+from ..model import Model, opened
 from ..running.settings import asked_methods, for_methods
 from .asked import FACTS
 
@@ -35,6 +38,7 @@ def export_file(
     output: str | None = None,
     labels: str | None = None,
     preset: str | None = None,
+    tell: Callable[[str, float], None] = lambda text, done: None,
     **options: Any,
 ) -> onnx.ModelProto:
     """Write the explaining graph of a model file; returns it.
@@ -51,6 +55,7 @@ def export_file(
         output: the output to explain, or another tensor; None: the card's, or found.
         labels: the classes' names, for the card that the file holds.
         preset: in place of the card's normalisation; see `own_card.PRESETS`.
+        tell: called with a text and the part of the work that is done.
         options: of the method, and the card's facts by their keys; None: the default.
 
     Raises:
@@ -60,17 +65,12 @@ def export_file(
     (method,), own = asked_methods([method])
     options |= own.get(method, {})
     facts = {key: options.pop(key) for key in FACTS if key in options}
-    taken = find_method(method)
-    if not taken.takes("baseline") and (baseline is not None or baseline_input):
-        raise InvalidInputError(f"{method} compares with no baseline: leave the baseline out")
-    if baseline is not None and baseline_input:
-        raise InvalidInputError("a baseline is either embedded or an input of the file, not both")
+    _check_one_baseline(method, baseline is not None, baseline_input)
     refuse_own_files(file, model, [card] if card else [])
+    tell("reading the model", 0.0)
     opened_once = opened(model, shapes)
-    known, _ = card_or_assumption(opened_once, card)
-    if known is not None:
-        known = changed_card(known, preset, facts)
-        known = known if labels is None else replace(known, labels=labels_of(labels))
+    known = _card_of(opened_once, card, preset, facts, labels)
+    tell(f"building {method}", 0.2)
     explainer = Explainer(
         opened_once,
         method,
@@ -79,10 +79,35 @@ def export_file(
         card=None if known is None or known.assumed else known,
         **for_methods([method], options, left_alone=()),
     )
+    tell_of_others(explainer.subject)
+    tell(f"checking and writing {file}", 0.6)
     try:
         return explainer.export(file, baseline_input=baseline_input)
     except OSError as error:
         raise InvalidInputError(f"cannot write {file}: {error.strerror or error}") from error
+
+
+def _card_of(
+    model: Model,
+    card: str | None,
+    preset: str | None,
+    facts: dict[str, Any],
+    labels: str | None,
+) -> ModelCard | None:
+    """The card that was given, found or assumed, with what stands in its place."""
+    known, _ = card_or_assumption(model, card)
+    if known is None:
+        return None
+    known = changed_card(known, preset, facts)
+    return known if labels is None else replace(known, labels=labels_of(labels))
+
+
+def _check_one_baseline(method: str, embedded: bool, as_input: bool) -> None:
+    """Refuse a baseline where the method has none, and two of them."""
+    if not find_method(method).takes("baseline") and (embedded or as_input):
+        raise InvalidInputError(f"{method} compares with no baseline: leave the baseline out")
+    if embedded and as_input:
+        raise InvalidInputError("a baseline is either embedded or an input of the file, not both")
 
 
 def _embedded(choice: str | list[str], card: ModelCard | None) -> np.ndarray | list[np.ndarray]:
@@ -94,4 +119,5 @@ def _embedded(choice: str | list[str], card: ModelCard | None) -> np.ndarray | l
         )
     if card is None:
         raise InvalidInputError(f"baseline {choice!r} needs a model card (--card FILE)")
+    tell_of_card(card)
     return baseline_arrays(choice, card)

@@ -12,6 +12,9 @@ import numpy as np
 
 from ... import InvalidInputError, UnsupportedModelError
 from ...graph_passes.methods import default_methods, find_method
+from ...models.card import ModelCard
+from ...models.text import counted
+from ..assumed import tell_of_card
 from ..baselines import black_of, tell_of_zeros
 from ..checks import check_inputs, check_label_count, tell_of_others
 from ..evidence import checked_by_hiding
@@ -25,10 +28,9 @@ from ..running.session import CPU, resolve_providers
 from ..running.settings import for_methods
 from ..running.stopwatch import phase
 from ..targets import Against, Rank, Target, class_in_place, groups, listed, plain, targets_of
-from .asked import Options, card_for
+from .asked import Options, asked_text, card_for
 from .records import (
     image_stat,
-    index_text,
     key_of,
     options_of,
     question_of,
@@ -101,6 +103,9 @@ class ImageExplainer:
             self._add(method)
         if not self.explainers:
             raise UnsupportedModelError("; ".join(dict.fromkeys(self.skipped.values())))
+        # Who hands a card in has heard of it.
+        if not isinstance(options.card, ModelCard):
+            tell_of_card(self.card)
         compares = any(find_method(name).takes("baseline") for name in self.explainers)
         if options.baseline is None and self.card.assumed and compares:
             tell_of_zeros()
@@ -145,8 +150,8 @@ class ImageExplainer:
         batch = self._subject.batch
         if isinstance(batch, int) and batch != 1:
             raise InvalidInputError(
-                f"the model takes exactly {batch} images at a time, and the command line feeds one;"
-                " use the Python API"
+                f"the model takes exactly {counted(batch)} at a time, and the command line feeds "
+                "one; use the Python API"
             )
         check_label_count(self.card.labels, self._subject)
 
@@ -157,7 +162,7 @@ class ImageExplainer:
             left = [
                 t
                 for t in self._targets
-                if not is_done(path, self._question(path, method, t), _asked_text(t))
+                if not is_done(path, self._question(path, method, t), asked_text(t))
             ]
             if left:
                 found[method] = left
@@ -281,7 +286,7 @@ class ImageExplainer:
             explainer, seen = self.explainers[method], set()
             extra = {"baseline": self._baseline} if find_method(method).takes("baseline") else {}
             for target in wanted:
-                text, began = _asked_text(target), time.perf_counter()
+                text, began = asked_text(target), time.perf_counter()
                 asked = text if isinstance(target, Rank) else target
                 rows = each(explainer(tensor, asked, **extra))
                 self._check_first(explainer, tensor[:1], rows[0])
@@ -355,7 +360,7 @@ class ImageExplainer:
                 return Against(number(target.target))
             return class_in_place(scores, target.place) if isinstance(target, Rank) else target
 
-        return {_asked_text(target): number(target) for target in targets}
+        return {asked_text(target): number(target) for target in targets}
 
     def _question(self, path: str, method: str, target: Any) -> str:
         options = self._options_of(method, isinstance(target, Against))
@@ -386,12 +391,3 @@ class ImageExplainer:
         }
         made = {"provider": e.provider, "seconds": round(seconds, 4), "files": []}
         return {**about, **recorded(e, 0), **made}
-
-
-def _asked_text(target: Any) -> str:
-    """A target as the journal keeps it: "281", "top1", "1-20-30", "not-281"."""
-    if isinstance(target, Against):
-        return f"not-{_asked_text(target.target)}"
-    if isinstance(target, Rank):
-        return f"rank{target.place}"
-    return "top1" if target == -1 else index_text(target)

@@ -70,6 +70,7 @@ class Journal:
         self._entries: dict[str, Entry] = {}
         self._owners: dict[str, str] = {}
         self._answers: dict[tuple[str, str], str] = {}
+        self._reserved, self._own = set[str](), set[str]()
         self._read = 0
         self._began, self._spent = time.perf_counter(), 0.0
         with self.locked():
@@ -113,20 +114,33 @@ class Journal:
         return self._entries.get(self._answers.get((question, asked), ""))
 
     def name(self, key: str, wanted: str) -> str:
-        """A name for a record's files that no other record's files have; call it while locked.
+        """The name that a new record's files take; call it while locked.
 
-        It is `wanted`, or that with a short hash of the key behind it.
+        It is `wanted`, also where an earlier run's record has it, which must make way then; or
+        that with a short hash of the key behind it, where it is kept: this run has given it away.
         """
-        entry = self._entries.get(key)
-        for base in _bases(entry.record if entry else None):
-            if base.startswith(wanted):
-                return base
-        names = [wanted, *(f"{wanted}.{short_hash(key, n)}" for n in (6, 12, 64))]
-        return next(n for n in names if self._owners.get(n.casefold(), key) == key)
+        owner = self.owner(wanted)
+        kept = wanted.casefold() in self._reserved or owner in self._own
+        return self.name_behind(key, wanted) if kept and owner != key else wanted
+
+    def name_behind(self, key: str, wanted: str) -> str:
+        """A name that no other record's files have: a short hash of the key behind `wanted`."""
+        names = [f"{wanted}.{short_hash(key, n)}" for n in (6, 12, 64)]
+        return next(
+            n for n in names if self.owner(n) in (None, key) and n.casefold() not in self._reserved
+        )
+
+    def owner(self, base: str) -> str | None:
+        """The key of the record whose files have this name."""
+        return self._owners.get(base.casefold())
 
     def reserve(self, base: str) -> None:
         """Let no record that is still to come have files of this name."""
-        self._owners.setdefault(base.casefold(), "")
+        self._reserved.add(base.casefold())
+
+    def keep(self, key: str) -> None:
+        """Let a record keep its name, as those do that this run has written."""
+        self._own.add(key)
 
     def append(self, key: str, entry: Entry) -> None:
         """Put an entry on record; call it while locked.

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..files.writing import Draft, drop, place, write_draft, write_whole
-from ..inputs.image import STDIN
 from ..pictures.captions import (
     delta_text,
     drawn_answer,
@@ -29,13 +27,10 @@ from ..pictures.overlay import overlay
 from ..pictures.panel import PanelRow, panel
 from ..reporting.html import REPORT_FILE
 from .journal import Entry, Journal
-from .records import index_text
+from .naming import copied, file_base, make_way
 
 if TYPE_CHECKING:
     from PIL import Image
-
-# File systems take 255 bytes, less what may be added: a hash and the kind.
-_LONGEST_NAME = 180
 
 
 @dataclass(frozen=True)
@@ -90,16 +85,17 @@ class Output:
     detail: str = "regions"
 
 
-def write_result(result: Result, journal: Journal, output: Output) -> None:
+def write_result(result: Result, journal: Journal, output: Output, stem: str | None = None) -> None:
     """Write `<image>.<method>.<target>.png` and `.npz`, and put the record with both on record.
 
-    A record's files are whole before the record is there. Where another record has files of that
-    name, a short hash of the result's key is added to it.
+    A record's files are whole before the record is there. An earlier run's record that has files of
+    that name makes way; see `naming`.
 
     Args:
         result: the result; its record gains `files`.
         journal: of the folder.
         output: whether there is a picture, and how it is drawn.
+        stem: what the files' names begin with; None: the image's name.
 
     Raises:
         OSError: a file cannot be written; nothing of the result is on record then.
@@ -124,60 +120,60 @@ def write_result(result: Result, journal: Journal, output: Output) -> None:
         arrays = _npz(result)
         drafts[".npz"] = write_draft(journal.folder, lambda file: file.write(arrays))
         with journal.locked():
-            _put_on_record(result, journal, drafts)
+            _put_on_record(result, journal, drafts, file_base(result.record, stem))
     finally:
         for draft in drafts.values():
             drop(draft)
 
 
-def _put_on_record(result: Result, journal: Journal, drafts: dict[str, Draft]) -> None:
+def _put_on_record(result: Result, journal: Journal, drafts: dict[str, Draft], base: str) -> None:
     """Name the drafts, put them in their places, and write the journal's line."""
     old = journal.entry(result.key)
-    base = journal.name(result.key, _file_base(result.record))
-    kept = _kept_files(result, old, journal.folder, [base + kind for kind in drafts])
+    before = _files_of(old)
+    base = journal.name(result.key, base)
+    make_way(journal, result.key, base)
     placed = []
     try:
+        for name in _still_good(result, old, journal.folder):
+            other = base + Path(name).suffix
+            if Path(name).suffix not in drafts and (
+                other == name or copied(journal.folder / name, journal.folder / other)
+            ):
+                placed.append(other)
         for kind in list(drafts):
-            path = journal.folder / (base + kind)
-            place(drafts.pop(kind), path)
-            placed.append(path)
-        result.record["files"] = sorted([*kept, *(p.name for p in placed)], key=_pictures_first)
+            place(drafts.pop(kind), journal.folder / (base + kind))
+            placed.append(base + kind)
+        result.record["files"] = sorted(placed, key=_pictures_first)
         journal.append(result.key, Entry(result.record, result.asked, result.image_stat))
     except BaseException:
         # What no record speaks of would only be in the way; what an older one has, it keeps.
-        if old is None:
-            for path in placed:
-                path.unlink(missing_ok=True)
+        _remove(journal.folder, set(placed) - set(before))
         raise
+    journal.keep(result.key)
+    _remove(journal.folder, set(before) - set(placed))
 
 
-def _kept_files(result: Result, old: Entry | None, folder: Path, new: Sequence[str]) -> list[str]:
-    """The same record's files of an earlier run that this one does not write, as its picture.
+def _files_of(entry: Entry | None) -> list[str]:
+    """The names of a record's files in its folder."""
+    files = entry.record.get("files", []) if entry and entry.record else []
+    return [name for name in files if Path(name).name == name]
 
-    They stay unless the image is known to have changed.
-    """
-    files = old.record.get("files", []) if old and old.record else []
-    rest = [name for name in files if Path(name).name == name and name not in new]
-    if old and old.image_stat in (None, result.image_stat):
-        return [name for name in rest if (folder / name).is_file()]
-    for name in rest:
+
+def _still_good(result: Result, old: Entry | None, folder: Path) -> list[str]:
+    """The same record's files of an earlier run, unless the image is known to have changed."""
+    if old is None or old.image_stat not in (None, result.image_stat):
+        return []
+    return [name for name in _files_of(old) if (folder / name).is_file()]
+
+
+def _remove(folder: Path, names: Iterable[str]) -> None:
+    for name in names:
         with contextlib.suppress(OSError):
             (folder / name).unlink()
-    return []
 
 
 def _pictures_first(name: str) -> bool:
     return not name.endswith(".png")
-
-
-def _file_base(record: dict[str, Any]) -> str:
-    """What the record's files are called, if no other record's are: `<image>.<method>.<target>`."""
-    end = f".{record['method']}.{index_text(record['target']['index'])}"
-    stem = "stdin" if record["image"] == STDIN else Path(record["image"]).stem
-    room = _LONGEST_NAME - len(os.fsencode(end))
-    while len(os.fsencode(stem)) > room:
-        stem = stem[:-1]
-    return stem + end
 
 
 def _npz(result: Result) -> bytes:

@@ -16,7 +16,7 @@ from ...graph_passes.backward.ledger import Ledger
 from ...graph_passes.graph.tensors import operator_name
 from ...graph_passes.methods.deeplift import LOSSES, RULES, deeplift
 from ...graph_passes.select.subject import select
-from ...models.text import shown
+from ...models.text import counted, shown
 from ...models.variants import Shapes
 from ..baselines import black_of, checked_baselines, tell_of_zeros
 from ..checks import check_baseline, check_inputs, check_target
@@ -134,7 +134,12 @@ def trace_rows(found: Sequence[NodeDelta], most: int = 10) -> list[tuple[str, st
     """The worst nodes and the total as (what, text) rows for people to read."""
     scale = next((n.relative / n.loss for n in found if n.loss and np.isfinite(n.loss)), 0.0)
     total = total_loss(found)
-    rows = [("lost of the sum", f"{total:+.2e} ({total * scale:+.1e} of it) by {len(found)} nodes")]
+    rows = [
+        (
+            "lost of the sum",
+            f"{total:+.2e} ({total * scale:+.1e} of it) by {counted(len(found), 'node')}",
+        )
+    ]
     for node in found[:most]:
         text = f"{node.loss:+.2e} ({node.relative:+.1e})  {node.operator} {node.node!r}"
         rows.append(("", shown(text)))

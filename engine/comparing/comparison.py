@@ -29,6 +29,9 @@ class Comparison(Measured):
         versions: of onnxplain and of what it computes with.
         panels: what pictures are drawn from, an image each; beside: for the first images the maps
             of the second class and against other baselines.
+
+    Example:
+        >>> comparison = onnxplain.compare("digits.onnx", ["seven.png"])
     """
 
     __hash__ = None  # pyright: ignore[reportAssignmentType]
@@ -39,36 +42,67 @@ class Comparison(Measured):
 
     @property
     def status(self) -> int:
-        """0: all images were compared; 1: some failed."""
+        """0: all images were compared; 1: some failed.
+
+        Example:
+            >>> comparison.status
+            0
+        """
         return 1 if self.failed else 0
 
     @property
     def notes(self) -> list[str]:
-        """What there is to say beside the numbers: what failed and what does not apply."""
+        """What there is to say beside the numbers: what failed and what does not apply.
+
+        Example:
+            >>> notes = comparison.notes
+        """
         lines = [f"{one.method} does not apply: {one.reason}" for one in self.facts if one.reason]
         return lines + failures(self.failed)
 
     def lines(self, folder: str) -> list[str]:
-        """What was found and where all of it lies, for people to read."""
+        """What was found and where all of it lies, for people to read.
+
+        Example:
+            >>> lines = comparison.lines("out")
+        """
         return [self.verdict, *measured_lines(self), f"report, panel, table and numbers: {folder}"]
 
     @cached_property
     def verdict(self) -> str:
-        """Which method suits the model, and why, in two or three sentences."""
+        """Which method suits the model, and why, in two or three sentences.
+
+        Example:
+            >>> comparison.verdict.startswith("On this image ")
+            True
+        """
         return verdict_of(self)
 
     @cached_property
     def reasons(self) -> list[str]:
-        """What the verdict rests on: a sentence for each thing that was measured."""
+        """What the verdict rests on: a sentence for each thing that was measured.
+
+        Example:
+            >>> reasons = comparison.reasons
+        """
         return reasons_of(self)
 
     @cached_property
     def claims(self) -> list[str]:
-        """What the literature says of the methods, beside what was measured here."""
+        """What the literature says of the methods, beside what was measured here.
+
+        Example:
+            >>> sentences = comparison.claims
+        """
         return claims_of(self)
 
     def table(self) -> list[dict[str, Any]]:
-        """The literature's table with measured columns: a row for each method."""
+        """The literature's table with measured columns: a row for each method.
+
+        Example:
+            >>> [row["method"] for row in comparison.table()]
+            ['grad-cam'...]
+        """
         return [asdict(one) for one in self.facts]
 
     def save(self, folder: str | os.PathLike[str]) -> list[str]:
@@ -80,6 +114,10 @@ class Comparison(Measured):
         Raises:
             InvalidInputError: the folder cannot be written to.
             OSError: a file cannot be written.
+
+        Example:
+            >>> comparison.save("out")
+            [...'report.html'...]
         """
         names = [image["image"] for image in self.images]
         data = self.to_dict()
@@ -88,7 +126,12 @@ class Comparison(Measured):
         return write_all(folder, table, data, self.panels, names, page)
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it but the pictures, as JSON knows it; NaN is None."""
+        """All of it but the pictures, as JSON knows it; NaN is None.
+
+        Example:
+            >>> comparison.to_dict()["model"]
+            'digits.onnx'
+        """
         own = {one.name: getattr(self, one.name) for one in fields(self)}
         own = {k: v for k, v in own.items() if k not in ("panels", "beside")}
         said = {"verdict": self.verdict, "reasons": self.reasons, "claims": self.claims}

@@ -131,6 +131,9 @@ class Drift:
         settings: methods' options and so on; versions: of onnxplain and of what it computes with.
         panels: for each image its rows: a model each; what changed most first.
         judged: the methods that were named, which `verdict` is about; none: Grad-CAM.
+
+    Example:
+        >>> drift = onnxplain.compare("digits.onnx", ["seven.png"], against="other.onnx")
     """
 
     maps: list[MapDrift]
@@ -153,7 +156,12 @@ class Drift:
 
     @property
     def status(self) -> int:
-        """0: all images were compared; 1: some failed."""
+        """0: all images were compared; 1: some failed.
+
+        Example:
+            >>> drift.status
+            0
+        """
         return 1 if self.failed else 0
 
     @property
@@ -164,7 +172,11 @@ class Drift:
         return lines + failures(self.failed)
 
     def lines(self, folder: str) -> list[str]:
-        """What was found and where all of it lies, for people to read."""
+        """What was found and where all of it lies, for people to read.
+
+        Example:
+            >>> lines = drift.lines("out")
+        """
         worst = [
             f"{Path(m.image).name}  {m.method}  Spearman {m.spearman:.3f}, top 10 % overlap "
             f"{m.top_overlap:.2f}, centre moved {m.centre_moved:.1%}"
@@ -188,6 +200,10 @@ class Drift:
             fail_under: the mean Spearman correlation that each judged method needs.
             fail_on_flip: whether a changed top class fails.
             methods: those to judge; None: those that were named, Grad-CAM where none was.
+
+        Example:
+            >>> [check.passed for check in drift.checks(fail_under=0.9)]
+            [True...]
         """
         return checks_of(self, fail_under, fail_on_flip, methods)
 
@@ -197,14 +213,23 @@ class Drift:
         fail_on_flip: bool = False,
         methods: Sequence[str] | None = None,
     ) -> int:
-        """The exit status, 0 or 1: 1 where an image or one of the `checks` failed."""
+        """The exit status, 0 or 1: 1 where an image or one of the `checks` failed.
+
+        Example:
+            >>> drift.verdict(fail_under=0.9, fail_on_flip=True)
+            0
+        """
         checks = self.checks(fail_under, fail_on_flip, methods)
         return 1 if any(one.passed is False for one in checks) else self.status
 
     def verdict_lines(
         self, fail_under: float | None = None, fail_on_flip: bool = False
     ) -> list[str]:
-        """What passed and what failed, for people to read: "FAIL grad-cam 0.986 < 0.995"."""
+        """What passed and what failed, for people to read: "FAIL grad-cam 0.986 < 0.995".
+
+        Example:
+            >>> lines = drift.verdict_lines(fail_under=0.9)
+        """
         return check_lines(self.checks(fail_under, fail_on_flip))
 
     def save_junit(
@@ -217,18 +242,31 @@ class Drift:
 
         Raises:
             OSError: the file cannot be written.
+
+        Example:
+            >>> drift.save_junit("drift.xml", fail_on_flip=True)
         """
         content = junit_xml(self.checks(fail_under, fail_on_flip))
         write_whole(Path(file), lambda written: written.write(content))
 
     @property
     def flips(self) -> list[ScoreDrift]:
-        """The images whose top class changed."""
+        """The images whose top class changed.
+
+        Example:
+            >>> [one.flip for one in drift.flips]
+            []
+        """
         return [one for one in self.scores if one.changed]
 
     @property
     def flip_lines(self) -> list[str]:
-        """A line for each of them: "FLIP ship.jpg: missile 43 % -> drilling platform 51 %"."""
+        """A line for each of them: "FLIP ship.jpg: missile 43 % -> drilling platform 51 %".
+
+        Example:
+            >>> drift.flip_lines
+            []
+        """
         several = len(self.others) > 1
         return [
             f"FLIP {Path(one.image).name}: {one.flip}"
@@ -243,16 +281,31 @@ class Drift:
 
     @property
     def mean_spearman(self) -> float:
-        """Over all images, other models and methods."""
+        """Over all images, other models and methods.
+
+        Example:
+            >>> drift.mean_spearman > 0.99
+            True
+        """
         known = [one.spearman for one in self.maps if not np.isnan(one.spearman)]
         return float(np.mean(known)) if known else float("nan")
 
     def table(self) -> list[dict[str, Any]]:
-        """A row for each map, worst first."""
+        """A row for each map, worst first.
+
+        Example:
+            >>> drift.table()[0]["image"]
+            'seven.png'
+        """
         return [plain(one) for one in self.maps]
 
     def summary(self) -> list[dict[str, Any]]:
-        """For each other model and method means over images with 95 % intervals."""
+        """For each other model and method means over images with 95 % intervals.
+
+        Example:
+            >>> drift.summary()[0]["images"]
+            1
+        """
         rows = []
         for model in self.others:
             for method in self.methods:
@@ -269,7 +322,11 @@ class Drift:
 
     @cached_property
     def findings(self) -> list[str]:
-        """A sentence for each other model."""
+        """A sentence for each other model.
+
+        Example:
+            >>> sentences = drift.findings
+        """
         return [self._finding(model) for model in self.others]
 
     def _finding(self, model: str) -> str:
@@ -296,6 +353,10 @@ class Drift:
         Raises:
             InvalidInputError: the folder cannot be written to.
             OSError: a file cannot be written.
+
+        Example:
+            >>> drift.save("out")
+            [...'report.html'...]
         """
         rows = [row for _, own in self.panels for row in own]
         names = [image for image, own in self.panels for _ in own]
@@ -303,7 +364,12 @@ class Drift:
         return write_all(folder, markdown_of(self), self.to_dict(), rows, names, page)
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it but the pictures, as JSON knows it; NaN is None."""
+        """All of it but the pictures, as JSON knows it; NaN is None.
+
+        Example:
+            >>> sorted(drift.to_dict())
+            [...]
+        """
         own = {k: v for k, v in vars(self).items() if k not in ("panels", "findings")}
         more = {"summary": self.summary(), "findings": self.findings, "flips": self.flip_lines}
         return plain({**own, **more, "mean_spearman": self.mean_spearman})

@@ -112,7 +112,12 @@ class Measured:
     beside: list[Beside] = field(default_factory=list)
 
     def of(self, method: str) -> MethodFacts | None:
-        """The facts of a method that applies, or None."""
+        """The facts of a method that applies, or None.
+
+        Example:
+            >>> comparison.of("grad-cam").method
+            'grad-cam'
+        """
         return next((one for one in self.facts if one.method == method and one.applies), None)
 
 

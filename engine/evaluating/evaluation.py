@@ -38,6 +38,9 @@ class Evaluation:
         versions: of onnxplain and of what it computes with.
         failed: for each image that failed its name and the error.
         left_out: metric or method -> why it was not measured.
+
+    Example:
+        >>> evaluation = onnxplain.evaluate("digits.onnx", ["seven.png"], ["deeplift"])
     """
 
     records: list[dict[str, Any]]
@@ -59,17 +62,31 @@ class Evaluation:
 
     @property
     def metrics(self) -> list[str]:
-        """The names of the metrics that were measured."""
+        """The names of the metrics that were measured.
+
+        Example:
+            >>> evaluation.metrics
+            ['deletion']
+        """
         return list(dict.fromkeys(record["metric"] for record in self.records))
 
     @property
     def status(self) -> int:
-        """0: all images were measured; 1: some failed."""
+        """0: all images were measured; 1: some failed.
+
+        Example:
+            >>> evaluation.status
+            0
+        """
         return 1 if self.failed else 0
 
     @property
     def notes(self) -> list[str]:
-        """What there is to say beside the numbers: what failed and what was left out."""
+        """What there is to say beside the numbers: what failed and what was left out.
+
+        Example:
+            >>> notes = evaluation.notes
+        """
         lines = [f"left out {name}: {reason}" for name, reason in self.left_out.items()]
         for one in self.failed:
             path, error = one["image"], one["error"]
@@ -77,7 +94,12 @@ class Evaluation:
         return lines
 
     def table(self) -> list[dict[str, Any]]:
-        """A row for each method: {"method": its name, metric: mean, ...}."""
+        """A row for each method: {"method": its name, metric: mean, ...}.
+
+        Example:
+            >>> [row["method"] for row in evaluation.table()]
+            ['deeplift', ...]
+        """
         rows: dict[str, dict[str, Any]] = {}
         for record in self.records:
             row = rows.setdefault(record["method"], {"method": record["method"]})
@@ -91,7 +113,11 @@ class Evaluation:
 
     @cached_property
     def findings(self) -> list[str]:
-        """What the numbers say, and where the metrics disagree, in sentences."""
+        """What the numbers say, and where the metrics disagree, in sentences.
+
+        Example:
+            >>> sentences = evaluation.findings
+        """
         return found_in(self.records, self.values)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
@@ -100,6 +126,9 @@ class Evaluation:
         Raises:
             InvalidInputError: the folder cannot be written to.
             OSError: a file cannot be written.
+
+        Example:
+            >>> evaluation.save("out")
         """
         directory = writable_folder(folder)
         content = to_json(self.to_dict(), indent=2) + b"\n"
@@ -113,7 +142,12 @@ class Evaluation:
             write_whole(directory / CURVES_FILE, lambda file: file.write(drawn))
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as JSON knows it; NaN is None."""
+        """All of it as JSON knows it; NaN is None.
+
+        Example:
+            >>> evaluation.to_dict()["model"]
+            'digits.onnx'
+        """
         return {
             "verdict": self.verdict,
             "records": _plain(self.records),

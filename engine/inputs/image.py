@@ -105,7 +105,7 @@ def read_photo(photo: Any) -> tuple[Image.Image, str | None]:
         InvalidInputError: it is none of what `Explainer.explain` takes, or cannot be read.
     """
     if isinstance(photo, str | os.PathLike):
-        return read_image(photo), os.fspath(photo)
+        return read_image_file(photo), os.fspath(photo)
     if isinstance(photo, Image.Image):
         return to_rgb(ImageOps.exif_transpose(photo)), None
     if isinstance(photo, np.ndarray):

@@ -1,4 +1,10 @@
-"""How good a map is: a metric in each file, known everywhere by its METRIC."""
+"""How good a map is: a metric in each file, known everywhere by its METRIC.
+
+Example:
+    >>> explained = onnxplain.Explainer("digits.onnx", "deeplift")
+    >>> onnxplain.metrics.deletion(explained, x, explained(x)).shape
+    (1,)
+"""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ... import InvalidInputError
+from ...models.text import counted
 from ..baselines import black_of
 from ..checks import check_inputs
 from ..explainer import Explainer
@@ -289,7 +290,9 @@ def trials_of(
     maps, feeds = np.asarray(maps), check_inputs(explainer.subject, x)
     count = len(feeds[explainer.subject.input.name])
     if maps.ndim < 1 or len(maps) != count:
-        raise InvalidInputError(f"explanation: expected {count} maps, got {list(maps.shape)}")
+        raise InvalidInputError(
+            f"explanation: expected {counted(count, 'map')}, got {list(maps.shape)}"
+        )
     target = explanation.target if whole else target
     if not isinstance(target, tuple):
         target = explainer.scores(feeds, target).target

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...graph_passes.methods import find_method
+from ...models.text import counted
 from ..running.answers import MODEL, SIGMOID, SOFTMAX, percent
 from ..running.settings import DOUBTFUL
 from .lettering import drawable
@@ -145,7 +146,7 @@ def exactness(record: dict[str, Any], empty: bool = False) -> list[str]:
     if record.get("doubt"):
         parts.append(record["doubt"])
     if record["steps"] is not None:
-        parts.append(f"{record['steps']} steps")
+        parts.append(counted(record["steps"], "step"))
     if method.takes("baseline") and method.sums_to is not None:
         parts.append(f"baseline score {number_text(record['baseline_score'], '.2f')}")
     exact = delta_text(record)

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 
 from ... import InvalidInputError
 from ...graph_passes.methods import find_method
+from ...models.text import counted
 from .lettering import write
 
 # Its dark part hides the photo: from orange on.
@@ -23,6 +24,10 @@ _RUNS_ONLY = 3  # zlib's Z_RLE
 DETAILS = REGIONS, _PIXELS = "regions", "pixels"
 # Parts of the longer side that blur is wide (its sigma): of a region, of a pixel.
 _REGION, _PIXEL = 45, 224
+# Stripes of the negative side: their period in pixels, from which level on, and how pale they are.
+_STRIPES, _STRIPED, _PALE = 6, 0.15, 0.55
+# A contour of more than this part of the picture's pixels is a scribble.
+_SCRIBBLE = 0.02
 # Second differences of what is drawn between cells, of the largest value; and the least cell.
 _STRAIGHT, _LEAST_CELL = 1e-4, 3.0
 
@@ -118,8 +123,8 @@ def _finite(values: np.ndarray) -> tuple[np.ndarray, list[str]]:
     finite = np.isfinite(values)
     if finite.all():
         return values, []
-    count = np.count_nonzero(~finite)
-    return np.where(finite, values, 0.0), [f"{count} values are not finite, drawn as 0"]
+    count = int(np.count_nonzero(~finite))
+    return np.where(finite, values, 0.0), [f"not finite, drawn as 0: {counted(count, 'value')}"]
 
 
 def _readable(values: np.ndarray, detail: str) -> tuple[np.ndarray, list[str], float]:
@@ -210,6 +215,7 @@ def _paint(level: np.ndarray, ground: np.ndarray, *, signed: bool) -> Image.Imag
 
     level: [H, W] in -1..1 (signed) or 0..1, beyond which it is cut; ground: [H, W, 3 or 1], 0..255.
     """
+    level = striped(level) if signed else level
     colours, rest = _paint_table(signed)
     top = np.float32(len(rest) - 1)
     # Half a step more, so that cutting the fraction off rounds.
@@ -217,7 +223,41 @@ def _paint(level: np.ndarray, ground: np.ndarray, *, signed: bool) -> Image.Imag
     place = np.clip(position + np.float32(0.5), 0, top).astype(np.intp)
     blended = np.take(colours, place, axis=0)
     blended += np.take(rest, place)[:, :, None] * ground
-    return Image.fromarray(blended.astype(np.uint8))
+    painted = blended.astype(np.uint8)
+    if not signed:
+        inside, outside = half_contour(level)
+        painted[inside] = 0.6 * painted[inside] + 0.4 * 255
+        painted[outside] = 0.6 * painted[outside]
+    return Image.fromarray(painted)
+
+
+def striped(level: np.ndarray) -> np.ndarray:
+    """Levels whose negative side is drawn in fine stripes, which tell it from the other in grey.
+
+    The two ends of the diverging colours are equally dark.
+    """
+    height, width = level.shape
+    diagonal = np.add.outer(np.arange(height), np.arange(width))
+    pale = (diagonal % _STRIPES < _STRIPES // 2) & (level < -_STRIPED)
+    return np.where(pale, _PALE * level, level).astype(np.float32)
+
+
+def half_contour(level: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The line around what has half of the strongest evidence, which grey shows on any photo.
+
+    Its pixels inside, drawn light, and outside, drawn dark; none where it is a scribble.
+    """
+    strong = level >= 0.5
+    inner, outer = strong.copy(), strong.copy()
+    for a, b in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
+        inner[a] &= strong[b]
+        inner[b] &= strong[a]
+        outer[a] |= strong[b]
+        outer[b] |= strong[a]
+    inside, outside = strong & ~inner, outer & ~strong
+    if inside.mean() > _SCRIBBLE:
+        return np.zeros_like(strong), np.zeros_like(strong)
+    return inside, outside
 
 
 @lru_cache
@@ -255,6 +295,7 @@ def layer(heatmap: Heatmap, size: tuple[int, int]) -> Image.Image:
     """
     level = Image.fromarray((heatmap.values / (heatmap.limit or 1.0)).astype(np.float32))
     level = np.clip(np.asarray(level.resize(size, Image.Resampling.BILINEAR)), -1, 1)
+    level = striped(level) if heatmap.signed else level
     colours, density = _colours(heatmap.signed, 255)
     place = np.rint((level + 1) * 127 if heatmap.signed else np.maximum(level, 0) * 254).astype(int)
     table = np.concatenate([colours, 255 * density[:, None]], axis=1)

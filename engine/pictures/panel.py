@@ -11,6 +11,8 @@ from ...graph_passes.methods import find_method, methods
 from .heatmap import FAINT, INK, MARGIN, PAPER, Heatmap, blend, colour_bar, fit, heatmap_of
 from .lettering import wrap, write, write_lines
 
+_SIGNED = "red {}, striped blue {}"
+_UNSIGNED = "bright is most evidence, the line is around half of it and more"
 _CELL_WIDTH, _CELL_HEIGHT, _GAP = 264, 320, 16
 
 
@@ -97,7 +99,7 @@ def meaning_of(columns: Sequence[str], drawing: Mapping[str, Sequence[str]]) -> 
     for name in columns:
         method = find_method(name)
         low, high = method.sign
-        colours = f"red {high}, blue {low}" if method.signed else "bright is most evidence"
+        colours = _SIGNED.format(high, low) if method.signed else _UNSIGNED
         text = ", ".join([colours, *drawing.get(name, ())])
         said.setdefault(text, []).append(method.title)
     meanings = [f"{', '.join(titles)}: {text}" for text, titles in said.items()]

@@ -13,6 +13,7 @@ from ...graph_passes import finish
 from ...graph_passes.graph.dims import same_dim
 from ...graph_passes.select.rows.places import Lost, Place, join_rows
 from ...graph_passes.select.subject import Subject
+from ...models.text import counted
 from .adaptive import Progress
 from .apart import Run, check_apart
 from .plan import Plan
@@ -35,7 +36,7 @@ def batch_size(subject: Subject, settings: Settings, kind: str, adaptive: bool, 
     if isinstance(fixed, int):
         if count % fixed:
             raise InvalidInputError(
-                f"the model takes exactly {fixed} inputs at a time, got {count}"
+                f"the model takes exactly {counted(fixed, 'input')} at a time, got {count}"
             )
         return fixed
     # Inputs with points of their own share no pass, unless the file demands it.
@@ -54,7 +55,7 @@ def check_rows(subject: Subject, feeds: Mapping[str, np.ndarray], count: int) ->
         array = feeds[source.input.name]
         if array.shape[:1] != (count,):
             raise InvalidInputError(
-                f"input {source.input.name!r}: expected {count} rows, as many as "
+                f"input {source.input.name!r}: expected {counted(count, 'row')}, as many as "
                 f"{subject.input.name!r} has, got an array of {list(array.shape)}"
             )
 
@@ -298,7 +299,8 @@ def run_parts(
     results = {k: join(k, [part.pop(k) for part in done]) for k in [*done[0]]}
     if len(results[finish.SCORE]) != count:
         raise UnsupportedModelError(
-            f"{count} rows of {subject.input.name!r} gave {len(results[finish.SCORE])} scores: "
+            f"{counted(count, 'row')} of {subject.input.name!r} gave "
+            f"{counted(len(results[finish.SCORE]), 'score')}: "
             "its first axis is not the batch"
         )
     if parts.alike:

@@ -23,6 +23,7 @@ from ...graph_passes.graph.limits import exceed, in_force
 from ...graph_passes.graph.names import bodies_of
 from ..files.model_files import serialised
 from .divisions import guarded, is_division
+from .installed import builds, without_cuda
 from .locks import BUILDING
 from .memory import share_arena
 from .stopwatch import phase
@@ -335,7 +336,8 @@ def resolve_providers(providers: str | Sequence[str] | None) -> list[str]:
     """
     available = onnxruntime.get_available_providers()
     if providers is None or providers == "auto":
-        return _SHORT_NAMES["cuda"] if cuda_problem() is None else [CPU]
+        usable = CUDA in available and cuda_problem() is None
+        return _SHORT_NAMES["cuda"] if usable else [CPU]
     if isinstance(providers, str):
         providers = _SHORT_NAMES.get(providers.lower(), [providers])
     for name in providers:
@@ -369,7 +371,7 @@ def available_providers() -> list[str]:
 def cuda_problem() -> str | None:
     """Why CUDA cannot be used here; None where it can (its libraries are preloaded then)."""
     if CUDA not in available_providers():
-        return "this ONNX Runtime has no CUDA provider (pip install onnxruntime-gpu)"
+        return without_cuda(builds())
     if _cuda_devices() == 0:
         return "no CUDA device was found"
     if hasattr(onnxruntime, "preload_dlls"):

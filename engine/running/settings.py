@@ -59,6 +59,12 @@ def settings_of(
         InvalidInputError: a wrong argument.
     """
     found = find_method(method)
+    for name in ("device", "provider"):
+        if name in options:
+            raise InvalidInputError(
+                f"{name}= is no argument: providers= says where ONNX Runtime runs "
+                f'("auto", "cpu", "cuda" or its own names), got {options[name]!r}'
+            )
     if named.get("tolerance") is not None and not found.takes("tolerance"):
         raise InvalidInputError(f"a tolerance is for integrated-gradients, not for {method}")
     own = {name: value for name, value in named.items() if found.takes(name)}

@@ -52,7 +52,7 @@ def check_supported(path: Reach, rules: RuleTable, method: str) -> None:
     found = refusals(path, rules)
     if found:
         named = "; ".join(f"{r.operator} (node {r.node or 'unnamed'!r}: {r.reason})" for r in found)
-        raise UnsupportedModelError(f"{method} cannot pass {len(found)} node(s): {named}")
+        raise UnsupportedModelError(f"{method} cannot pass {named}")
 
 
 def backward(

@@ -32,6 +32,9 @@ class Limits:
             (what the file leaves open counts as 1).
         batch: inputs at a time, where the file fixes them.
         loop_seconds: a run of ONNX Runtime of a graph with a Loop, which may never end.
+
+    Example:
+        >>> explainer = onnxplain.Explainer("digits.onnx", limits=onnxplain.Limits(nodes=100_000))
     """
 
     nodes: int = 20_000

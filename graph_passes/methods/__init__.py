@@ -21,7 +21,12 @@ def _registry() -> dict[str, Method]:
 
 
 def methods() -> dict[str, Method]:
-    """Every method by its name, those that run by default first."""
+    """Every method by its name, those that run by default first.
+
+    Example:
+        >>> list(onnxplain.methods())[:3]
+        ['grad-cam', 'integrated-gradients', 'deeplift']
+    """
     return dict(_registry())
 
 

@@ -50,7 +50,7 @@ def test_array_targets(explainer, target):
 
 
 @pytest.mark.parametrize(
-    "baseline", [np.zeros((1, 7, 8, 1)), np.zeros((3, 8, 8, 1)), np.nan, "white", [[1], [2, 3]]]
+    "baseline", [np.zeros((1, 7, 8, 1)), np.zeros((3, 8, 8, 1)), np.nan, "whit", [[1], [2, 3]]]
 )
 def test_array_baselines(explainer, baseline):
     with pytest.raises(InvalidInputError) as error:

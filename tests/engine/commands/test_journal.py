@@ -1,5 +1,6 @@
 """An output folder keeps its records: over runs, beside other processes, whatever breaks off."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -12,6 +13,8 @@ from support.left_behind import results, whole
 from onnxplain import InvalidInputError
 from onnxplain.engine.commands.explain import Options, explain_files
 from onnxplain.engine.commands.journal import Entry, Journal, JournalError
+from onnxplain.engine.commands.naming import names_of
+from onnxplain.engine.commands.records import short_hash
 from onnxplain.engine.commands.results import Output
 
 CAM = {"methods": ("grad-cam",)}
@@ -47,17 +50,116 @@ def test_later_runs_add(tmp_path, model, photos):
     assert len(whole(out)) == 5
 
 
-def test_other_options_are_other_records_with_files_of_their_own(tmp_path, model, photos):
+def test_the_newest_run_has_the_clean_name(tmp_path, model, photos):
     out = tmp_path / "out"
-    for baseline in ("black", "white", "black"):
+    for baseline in ("black", "white", "mean", "black"):
         run(model, photos[:1], out, methods=("deeplift",), baseline=baseline)
-    black, white = whole(out)
-    assert black["options"] | {"baseline": "white"} == white["options"]
-    assert black["files"][0] == "p0.deeplift.0.png"
-    assert len(white["files"][0]) == len("p0.deeplift.0.png") + 7
-    with np.load(out / black["files"][1]) as one, np.load(out / white["files"][1]) as other:
-        assert not np.array_equal(one["attribution"], other["attribution"])
-    assert set(black["options"]) == {"baseline", "rule", "card"}
+        by_baseline = {r["options"]["baseline"]: r for r in whole(out)}
+        newest = by_baseline.pop(baseline)
+        assert newest["files"] == ["p0.deeplift.0.png", "p0.deeplift.0.npz"]
+        for record in by_baseline.values():
+            assert len(record["files"][0]) == len("p0.deeplift.0.png") + 7
+    assert len(by_baseline) == 2 and len(list(out.glob("p0*"))) == 6
+    arrays = [np.load(out / r["files"][1])["attribution"] for r in whole(out)]
+    assert not np.array_equal(arrays[0], arrays[1])
+    assert set(newest["options"]) == {"baseline", "rule", "card"}
+    # What the older ones are called now is on record: nothing is left to do.
+    for baseline in ("black", "white", "mean"):
+        done = run(
+            *(model, photos[:1], out, Output(resume=True)),
+            methods=("deeplift",),
+            baseline=baseline,
+        )
+        assert done.resumed == 1 and not done.records
+
+
+def test_an_older_picture_does_not_stay_under_the_clean_name(tmp_path, model, photos):
+    """A run without pictures has the name, too; its own picture of before comes along."""
+    out, plain = tmp_path / "out", Output(pictures=False)
+    run(model, photos[:1], out, methods=("deeplift",), baseline="white")
+    run(model, photos[:1], out, plain, methods=("deeplift",))
+    white, black = whole(out)
+    assert black["files"] == ["p0.deeplift.0.npz"] and len(white["files"]) == 2
+    assert not (out / "p0.deeplift.0.png").exists()
+    run(model, photos[:1], out, plain, methods=("deeplift",), baseline="white")
+    white, black = whole(out)
+    assert white["files"] == ["p0.deeplift.0.png", "p0.deeplift.0.npz"]
+    assert len(list(out.glob("p0*"))) == 3 and black["files"][0].endswith(".npz")
+
+
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("step", range(12))
+def test_broken_off_while_the_older_one_makes_way(
+    tmp_path, model, photos, monkeypatch, step, links
+):
+    """At each change of the folder: every record has its own files, and --resume does the rest."""
+
+    class Killed(BaseException):
+        pass
+
+    out, again = tmp_path / "out", Output(resume=True)
+    run(model, photos[:1], out, methods=("deeplift",), baseline="white")
+    white = np.load(out / "p0.deeplift.0.npz")["attribution"]
+    left, dead = [step], []
+
+    def dying(change):
+        def step_of(*arguments, **named):
+            if left[0] == 0 or dead:
+                dead.append(True)
+                raise Killed
+            left[0] -= 1
+            return change(*arguments, **named)
+
+        return step_of
+
+    def no_links(*_):
+        raise OSError(1, "no links here")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "link", dying(os.link if links else no_links))
+        for name in ("replace", "unlink", "write"):
+            patched.setattr(os, name, dying(getattr(os, name)))
+        with contextlib.suppress(Killed):
+            run(model, photos[:1], out, methods=("deeplift",))
+    lines = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    record = {line["key"]: line["record"] for line in lines}[lines[0]["key"]]
+    with np.load(out / record["files"][1]) as saved:
+        assert np.array_equal(saved["attribution"], white)
+    for baseline in ("white", None):
+        run(model, photos[:1], out, again, methods=("deeplift",), baseline=baseline)
+    one, other = whole(out)
+    assert other["files"][0] == "p0.deeplift.0.png" and len(one["files"]) == 2
+    with np.load(out / one["files"][1]) as saved:
+        assert np.array_equal(saved["attribution"], white)
+
+
+def test_images_of_one_name_are_told_apart_by_folder(tmp_path, model, photos):
+    for folder in "ab":
+        (tmp_path / folder).mkdir()
+        write_photo(tmp_path / folder / "x.png", 3)
+    write_photo(tmp_path / "a" / "y.png", 3)
+    write_photo(tmp_path / "a" / "y.bmp", 3)
+    images = [tmp_path / "a" / "x.png", tmp_path / "b" / "x.png", *sorted(tmp_path.glob("a/y.*"))]
+    for _ in range(2):
+        run(model, [*images, photos[0]], tmp_path / "out", targets=("3",))
+        names = [record["files"][0].split(".")[0] for record in whole(tmp_path / "out")]
+        assert names == ["a-x", "b-x", "y-bmp", "y-png", "p0"]
+
+
+@pytest.mark.parametrize(
+    ("images", "names"),
+    [
+        (["x.png"], ["x"]),
+        (["a/x.png", "a/x.png"], ["x", "x"]),
+        (["a/x.png", "b/X.png"], ["a-x", "b-X"]),
+        (["a/x.png", "a/x.jpg"], ["x-png", "x-jpg"]),
+        (["a/x.png", "a/x.jpg", "b/x.png"], ["a-x-png", "a-x-jpg", "b-x-png"]),
+        (["1/a/x.png", "2/a/x.png"], ["1-a-x", "2-a-x"]),
+        (["a/x.png", "b/x.png", "c/a-x.png"], ["a-x-png", "b-x-png", "a-x"]),
+    ],
+)
+def test_names_of_images(images, names):
+    assert [names_of(images)[image] for image in images] == names
 
 
 @pytest.mark.parametrize("what", ["baseline", "card", "layer", "steps", "rule"])
@@ -174,7 +276,10 @@ def test_an_older_runs_folder_is_taken_over(tmp_path, model, photos):
     (out / "results.jsonl").unlink()
     run(model, photos[:1], out)
     records = whole(out)
-    assert records[:3] == old and len(records) == 4
+    assert len(records) == 4 and records[1:3] == old[1:]
+    # The older one has made way for the newest.
+    assert records[0] == old[0] | {"files": records[0]["files"]}
+    assert records[3]["files"] == old[0]["files"]
 
 
 @pytest.mark.parametrize(
@@ -270,7 +375,11 @@ def test_two_writers_see_each_others_records(tmp_path):
     one, other = Journal(tmp_path), Journal(tmp_path)
     for number, journal in enumerate([one, other, one, other]):
         with journal.locked():
-            name = journal.name(f"{number}/1", "same")
+            assert journal.name(f"{number}/1", "same") in (
+                "same",
+                f"same.{short_hash(f'{number}/1')}",
+            )
+            name = journal.name_behind(f"{number}/1", "same")
             record = {"image": str(number), "files": [f"{name}.npz"]}
             journal.append(f"{number}/1", Entry(record))
     one.write_results()

@@ -1,9 +1,11 @@
 """What strangers write on the terminal: nothing but text. And options in the environment."""
 
 import ast
+import contextlib
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -12,7 +14,8 @@ from support.digits import write_model, write_photo
 from support.folders import TESTS
 
 from onnxplain import cli
-from onnxplain.engine.commandline import terminal
+from onnxplain.engine.commandline import explaining, looking, terminal
+from onnxplain.models import shipped
 
 ROOT = TESTS.parent
 HOSTILE = "\x1b]0;OWNED\x07\x1b[2J\r\x9b31m\u202e[blink]x[/blink] :smile:\nonnxplain: all is well"
@@ -64,21 +67,25 @@ def test_nothing_commands_the_terminal(capsys, write):
     assert out or err
 
 
-@pytest.mark.skipif(os.name != "posix", reason="pseudo terminals")
-def test_nor_does_the_progress_bar():
-    """On a terminal, where the bar is drawn: no name's escapes, and its brackets as they are."""
+def on_a_terminal(act):
+    """What is written to stderr, a terminal, and to stdout, a pipe, by a child that acts."""
     import pty
 
     reading, writing = pty.openpty()
+    out, into = os.pipe()
     child = os.fork()
     if not child:
         os.dup2(writing, 2)
+        os.dup2(into, 1)
         sys.stderr = os.fdopen(2, "w", closefd=False)
+        sys.stdout = os.fdopen(1, "w", closefd=False)
         os.environ.update(COLUMNS="200", TERM="xterm")
-        with terminal.progress_bar() as tell:
-            tell(HOSTILE, 0.5)
+        with contextlib.suppress(SystemExit):
+            act()
+        sys.stdout.flush()
         os._exit(0)
     os.close(writing)
+    os.close(into)
     seen = b""
     while True:
         try:
@@ -90,8 +97,67 @@ def test_nor_does_the_progress_bar():
         seen += part
     os.waitpid(child, 0)
     os.close(reading)
+    with os.fdopen(out, "rb") as file:
+        return seen, file.read()
+
+
+def with_a_bar(**how):
+    def act():
+        with terminal.progress_bar(**how) as tell:
+            terminal.say("a result")
+            tell(HOSTILE, 0.5)
+            time.sleep(0.02)
+
+    return act
+
+
+posix = pytest.mark.skipif(os.name != "posix", reason="pseudo terminals")
+
+
+@posix
+def test_nor_does_the_progress_bar():
+    """On a terminal, where the bar is drawn: no name's escapes, and its brackets as they are."""
+    seen, out = on_a_terminal(with_a_bar())
     assert b"[blink]x[/blink] :smile:" in seen and b"OWNED" in seen
     assert b"\x1b]0" not in seen and b"\x1b[2J" not in seen and b"\x9b" not in seen
+    # Results that are on their way to a file are not drawn.
+    assert out == b"a result\n" and b"a result" not in seen
+    assert b"done, left" in seen and b"50%" in seen
+
+
+@posix
+def test_a_bar_waits_and_is_quiet_where_that_is_asked():
+    for how in ({"quiet": True}, {"wait": 30.0}):
+        assert on_a_terminal(with_a_bar(**how)) == (b"", b"a result\n")
+    seen, _ = on_a_terminal(with_a_bar(wait=1e-3))
+    assert b"OWNED" in seen
+
+
+@posix
+@pytest.mark.parametrize("name", ["doctor", "inspect", "export", "explain", "demo"])
+def test_commands_tell_how_far_they_are(tmp_path, monkeypatch, name):
+    """Each that may take its time has a bar of several steps; piped there is none."""
+    steps = []
+
+    @contextlib.contextmanager
+    def bar(quiet=False, wait=0.0):
+        yield lambda text, done: steps.append((text, done))
+
+    for module in (explaining, looking):
+        monkeypatch.setattr(module, "progress_bar", bar)
+    model, photo = write_model(tmp_path), write_photo(tmp_path / "7.png", 7)
+    monkeypatch.setattr(shipped, "demo_model", lambda: model)
+    monkeypatch.setattr(shipped, "demo_photos", lambda: [photo])
+    monkeypatch.chdir(tmp_path)
+    arguments = {
+        "inspect": [model],
+        "export": [model, "-m", "grad-cam", "-o", "e.onnx"],
+        "explain": [model, photo],
+    }
+    with contextlib.suppress(SystemExit):
+        cli.main([name, *map(str, arguments.get(name, []))])
+    parts = [done for _, done in steps]
+    assert len(set(parts)) > 2 and parts == sorted(parts) and 0 <= parts[0] <= parts[-1] <= 1
 
 
 def options_of(command):
