@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ...graph.emitter import Emitter
@@ -152,7 +154,7 @@ def determinant(emit: Emitter, node: NodeView) -> Term | None:
 def _determinant(emit: Emitter, matrix: Term, size: int) -> Term:
     if size == 1:
         return emit.Squeeze(matrix, [-1, -2])
-    total = None
+    total: Any = None
     for column in range(size):
         row_element = emit.Gather(matrix, np.asarray(0), axis=-2)
         element = emit.Gather(row_element, np.asarray(column), axis=-1)
@@ -160,9 +162,7 @@ def _determinant(emit: Emitter, matrix: Term, size: int) -> Term:
         others = np.asarray([k for k in range(size) if k != column])
         minor = _determinant(emit, emit.Gather(below, others, axis=-1), size - 1)
         term = element * minor
-        more = term if total is None else total - term if column % 2 else total + term
-        total = more
-    assert total is not None
+        total = term if total is None else total - term if column % 2 else total + term
     return total
 
 
