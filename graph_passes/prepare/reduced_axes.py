@@ -78,11 +78,11 @@ def _shown_later(emit: Emitter, node: gs.Node, noop: int) -> gs.Tensor:
     Where an empty list means all, the axes are axes + all [0 : rank (axes is empty)].
     """
     x, axes = node.inputs
-    axes = emit.Where(emit.Less(axes, [0]), axes, emit.Add(axes, [1]))
+    axes = emit.Where(emit.Less(axes, [0]), axes, emit.term(axes) + np.asarray([1]))
     parts = [emit.constant(np.asarray([0])), axes]
     if not noop:
         rank = emit.Shape(emit.Shape(x))
-        every = emit.Range(np.int64(1), emit.Squeeze(emit.Add(rank, [1]), [0]), np.int64(1))
+        every = emit.Range(np.int64(1), emit.Squeeze(rank + np.asarray([1]), [0]), np.int64(1))
         empty = emit.Cast(emit.Equal(emit.Shape(axes), [0]), to=onnx_type(np.int64))
         parts.append(emit.Slice(every, [0], rank * empty, [0]))
     y = emit(node.op, emit.Unsqueeze(x, [0]), emit.Concat(*parts, axis=0), **node.attrs)

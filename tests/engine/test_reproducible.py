@@ -1,4 +1,4 @@
-"""The same question makes the same bytes, in whatever process: no order hangs on Python's hashes."""
+"""The same question makes the same bytes in whatever process: no order hangs on Python's hashes."""
 
 from __future__ import annotations
 

@@ -93,11 +93,11 @@ def fused_matmul(emit: Emitter, node: NodeView) -> Term | None:
     """y = alpha A' B', each transposed in its last two axes where asked for."""
     if node.attrs.get("transBatchA", 0) or node.attrs.get("transBatchB", 0):
         return None
-    operands = [
+    left, right = (
         emit.Einsum(tensor, equation="...ij->...ji") if node.attrs.get(flag, 0) else tensor
         for tensor, flag in zip(node.inputs, ("transA", "transB"), strict=True)
-    ]
-    return emit.MatMul(*operands) * float(node.attrs.get("alpha", 1.0))
+    )
+    return left @ right * float(node.attrs.get("alpha", 1.0))
 
 
 @contrib("MatMulNBits")

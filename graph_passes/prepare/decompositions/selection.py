@@ -85,8 +85,9 @@ def _made_number(emit: Emitter, condition: Value, known: dict[int, Term | None])
             return None
         if node.op == "Not":
             return 1.0 - parts[0]
-        both = emit.Mul(*parts)
-        return both if node.op == "And" else emit.Add(*parts) - both
+        first, second = parts
+        both = first * second
+        return both if node.op == "And" else first + second - both
     if node.op not in _COMPARISONS or not all(is_float(t) for t in node.inputs):
         return None
     left, right = node.inputs
