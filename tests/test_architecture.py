@@ -206,6 +206,24 @@ def test_functions_fit_a_screen(name):
     assert not {function: count for function, count in lines.items() if count > MOST_OF_A_FUNCTION}
 
 
+_ARITHMETIC = {"Add", "Sub", "Mul", "Div", "MatMul", "Neg", "Not", "Abs"}
+
+
+def test_formulas_are_written_by_operators():
+    """`dy * (1 - y * y)`, not `emit.Mul(dy, emit.Sub(1, emit.Mul(y, y)))`."""
+    by_name = [
+        f"{path.relative_to(ROOT)}:{call.lineno}"
+        for path in (ROOT / "graph_passes").rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Attribute)
+        and call.func.attr in _ARITHMETIC
+        and ast.unparse(call.func.value).split(".")[-1].strip("_") in ("emit", "op", "emitter")
+    ]
+    # What adds terms by a loop keeps their shape by hand.
+    assert {where.split(":")[0] for where in by_name} <= {"graph_passes/graph/emitter.py"}, by_name
+
+
 def test_no_three_files_of_one_name():
     names = [Path(name).name for name in NAMES if Path(name).name != "__init__.py"]
     assert not {name for name in names if names.count(name) > 2}

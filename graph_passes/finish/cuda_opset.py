@@ -15,8 +15,9 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from ..graph.emitter import Emitter
-from ..graph.rewriting import rewrite_nodes
+from ..graph.rewriting import of_terms, rewrite_nodes
 from ..graph.tensors import onnx_type
+from ..graph.terms import NodeView, Term
 
 OPSET = 18
 _STANDARD = ("", "ai.onnx")
@@ -33,7 +34,7 @@ def to_cuda_opset(graph: gs.Graph) -> None:
     """Write the graph in opset 18, in place; it stays as it is where a node needs a newer one."""
     if graph.opset <= OPSET or not _all_fit(graph, {"Gelu"}):
         return
-    rewrite_nodes(graph, {"Gelu": _gelu})
+    rewrite_nodes(graph, {"Gelu": of_terms(_gelu)})
     _declare(graph)
 
 
@@ -100,13 +101,13 @@ def _takes_types(tensors, formal, schema: onnx.defs.OpSchema) -> bool:
     return True
 
 
-def _gelu(emit: Emitter, node: gs.Node) -> gs.Tensor:
+def _gelu(emit: Emitter, node: NodeView) -> Term:
     """x Phi(x), new in opset 20, in the form that ONNX Runtime fuses into one kernel again."""
     x = node.inputs[0]
     if node.attrs.get("approximate", "none") == "tanh":
-        cube = emit.Mul(emit.Mul(x, x), x)
-        inner = emit.Mul(emit.Add(x, emit.Mul(cube, 0.044715)), math.sqrt(2 / math.pi))
-        gate = emit.Add(emit.Tanh(inner), 1.0)
+        cube = x * x * x
+        inner = (x + cube * 0.044715) * math.sqrt(2 / math.pi)
+        gate = emit.Tanh(inner) + 1.0
     else:
-        gate = emit.Add(emit.Erf(emit.Div(x, math.sqrt(2))), 1.0)
-    return emit.Mul(emit.Mul(x, gate), 0.5)
+        gate = emit.Erf(x / math.sqrt(2)) + 1.0
+    return x * gate * 0.5

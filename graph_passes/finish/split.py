@@ -41,9 +41,10 @@ def split(model: onnx.ModelProto, late: Collection[str]) -> tuple[onnx.ModelProt
     known = [value.name for value in graph.output if value.name not in behind]
     first_nodes = [node for node in graph.node if not behind.intersection(node.output)]
     declared = _declared(model, handed_over)
-    early_inputs = [name for name in given if name in early]
+    early_inputs = [v.name for v in graph.input if v.name in given and v.name in early]
     first = _part(model, first_nodes, early_inputs, [*made_early, *known], declared)
-    inputs = [*(name for name in late if name in wanted), *handed_over]
+    late_inputs = [v.name for v in graph.input if v.name in late and v.name in wanted]
+    inputs = [*late_inputs, *handed_over]
     outputs = [value.name for value in graph.output if value.name in behind]
     return first, _part(model, [*beside[::-1], *after], inputs, outputs, declared)
 

@@ -97,6 +97,12 @@ class Emitter:
         own = isinstance(plain, Term) and plain._emitter is self
         return plain if own else Seen(self, plain)
 
+    def input(self, name: str, dtype: Any, shape: Sequence[Any]) -> Any:
+        """A further input of the graph."""
+        tensor = Emitted(self, name, dtype, list(shape))
+        self.graph.inputs.append(tensor)
+        return tensor
+
     def name(self, hint: str) -> str:
         """A tensor name that nobody in the graph has."""
         while True:

@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from typing import Any, TypeAlias
 
 import onnx_graphsurgeon as gs
 
 from .emitter import Emitter
-from .tensors import operator_name
+from .tensors import Value, operator_name
+from .terms import NodeView, lowered
 
-# (emit, node) -> what takes the place of the node's first output (a list: of several), or None to
-# leave the node alone.
-Rewrite = Callable[[Emitter, gs.Node], "gs.Tensor | list[gs.Tensor | None] | None"]
+# What takes the place of a node's first output (a list: of several), or None: the node stays.
+Results: TypeAlias = "Value | list[Any] | None"
+Rewrite = Callable[[Emitter, gs.Node], Results]
+# The same, written as rules are: what goes in are terms.
+Formula = Callable[[Emitter, NodeView], Results]
+
+
+def of_terms(formula: Formula) -> Rewrite:
+    """The rewrite by a formula."""
+
+    @wraps(formula)
+    def rewrite(emit: Emitter, node: gs.Node) -> Results:
+        return formula(emit, NodeView(emit, node))
+
+    return rewrite
 
 
 def rewrite_nodes(graph: gs.Graph, rewrites: Mapping[str, Rewrite], only=None) -> gs.Graph | None:
@@ -46,7 +61,7 @@ def rewrite_nodes(graph: gs.Graph, rewrites: Mapping[str, Rewrite], only=None) -
 
 
 def _under_its_names(
-    node: gs.Node, emitted: list[gs.Node], results: Sequence[gs.Tensor | None]
+    node: gs.Node, emitted: list[gs.Node], results: Sequence[Value | None]
 ) -> None:
     """Add to the emitted nodes what hands on their results, by the names of the node's outputs."""
     outputs = list(node.outputs)
@@ -56,4 +71,4 @@ def _under_its_names(
         if result is not None and output.name:
             # Under the old node's name, since users name layers by their nodes too.
             name = (node.name if output is outputs[0] else None) or output.name
-            emitted.append(gs.Node("Identity", name, {}, [result], [output]))
+            emitted.append(gs.Node("Identity", name, {}, [lowered(result)], [output]))

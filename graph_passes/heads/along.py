@@ -203,7 +203,7 @@ def summed(
     As a product of matrices: 0.03 ms for [2, 3, 224, 224], by Mul and ReduceSum 0.6 ms.
     """
     rows = emit.Concat(emit.Shape(weights), [-1], axis=0)
-    total = emit.MatMul(emit.Unsqueeze(weights, [0]), emit.Reshape(slope, rows))
+    total = emit.Unsqueeze(weights, [0]) @ emit.Reshape(slope, rows)
     shape = emit.Concat(emit.dims(start, 0, 1), emit.dims(at, 1), axis=0)
     total = emit.Reshape(total, shape)
     total.shape = [*start.shape[:1], *at.shape[1:]]

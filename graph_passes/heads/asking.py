@@ -14,6 +14,7 @@ from ..finish import BASELINE, RESOLVED_TARGET, SCORE, SEED, finish, working_cop
 from ..graph.emitter import Emitter
 from ..graph.names import RESERVED
 from ..graph.reach import find_reach
+from ..graph.tensors import Value
 from ..rules.table import GRADIENT, Table
 from ..select.score import (
     Seed,
@@ -47,7 +48,7 @@ class Asked(NamedTuple):
     emit: Any
     table: Table
     seed: Seed
-    score: gs.Tensor
+    score: Any
 
     def finished(self, outputs: Mapping[str, gs.Tensor]) -> onnx.ModelProto:
         """The graph as a model of these outputs, the score and the target beside the file's own."""
@@ -69,7 +70,7 @@ def ask(subject: Subject, width: int | None, table: Table = GRADIENT) -> Asked:
     return Asked(subject, emit, table, seed, score_of(emit, subject.logits, seed.weights))
 
 
-def walk_back(asked: Asked, wrt: Sequence[gs.Tensor], title: str) -> list[gs.Tensor | None]:
+def walk_back(asked: Asked, wrt: Sequence[gs.Tensor], title: str) -> list[Any]:
     """What the table's walk from the score brings to each tensor of `wrt`, in its shape.
 
     Raises:
@@ -93,14 +94,12 @@ def gradient_refusals(subject: Subject, wrt: Sequence[gs.Tensor]) -> list[Refusa
     return [*refusals(path, GRADIENT.rules(None)), *dict.fromkeys(chain(*steps))]
 
 
-def per_token(emit: Emitter, source: Source, attribution: gs.Tensor) -> gs.Tensor:
+def per_token(emit: Emitter, source: Source, attribution: Value) -> Any:
     """Summed over each embedding's row, where the input is token ids; as it is otherwise."""
     return emit.ReduceSum(attribution, [-1], keepdims=0) if source.embedded else attribution
 
 
-def add_baseline_input(
-    emit: Emitter, subject: Subject, source: Source, whole: bool = False
-) -> gs.Tensor:
+def add_baseline_input(emit: Emitter, subject: Subject, source: Source, whole: bool = False) -> Any:
     """The graph input `baseline`, repeated to the shape of the explained tensor.
 
     With `whole` it comes in that shape.
@@ -108,22 +107,16 @@ def add_baseline_input(
     name = subject.name_of(BASELINE, source)
     if whole:
         shape = list(source.start.shape)
-        baseline = gs.Variable(name, dtype=source.start.dtype, shape=shape)
-        emit.graph.inputs.append(baseline)
-        return baseline
+        return emit.input(name, source.start.dtype, shape)
     shape = [f"{RESERVED}{name}_dim{axis}" for axis in range(len(source.start.shape))]
-    baseline = gs.Variable(name, dtype=source.start.dtype, shape=shape)
-    emit.graph.inputs.append(baseline)
-    return emit.expand_like(baseline, source.start)
+    return emit.expand_like(emit.input(name, source.start.dtype, shape), source.start)
 
 
-def add_set_input(emit: Emitter, subject: Subject, source: Source) -> gs.Variable:
+def add_set_input(emit: Emitter, subject: Subject, source: Source) -> Any:
     """The graph input `baseline` as a set, [B, ...], each of which broadcasts to a row."""
     name = subject.name_of(BASELINE, source)
     shape = [f"{RESERVED}{name}_dim{axis}" for axis in range(len(source.start.shape))]
-    baselines = gs.Variable(name, dtype=source.start.dtype, shape=shape)
-    emit.graph.inputs.append(baselines)
-    return baselines
+    return emit.input(name, source.start.dtype, shape)
 
 
 def delta_of(emit: Emitter, attributions: Sequence[gs.Tensor], score, baseline_score) -> gs.Tensor:
@@ -134,8 +127,8 @@ def delta_of(emit: Emitter, attributions: Sequence[gs.Tensor], score, baseline_s
 
     flat = [wide(emit.Flatten(attribution, axis=1)) for attribution in attributions]
     total = emit.sum([emit.ReduceSum(rows, [1], keepdims=0) for rows in flat])
-    gap = wide(emit.Sub(score, baseline_score))
-    return emit.Cast(emit.Sub(total, gap), to=onnx.TensorProto.FLOAT)
+    gap = wide(emit.term(score) - baseline_score)
+    return emit.Cast(total - gap, to=onnx.TensorProto.FLOAT)
 
 
 def seeded(subject: Subject, width: int | None, from_logits: bool = False) -> onnx.ModelProto:
@@ -147,19 +140,17 @@ def seeded(subject: Subject, width: int | None, from_logits: bool = False) -> on
     return asked.finished({SEED: seed})
 
 
-def total_input(emit: Emitter, output: str, like: gs.Tensor) -> gs.Variable:
+def total_input(emit: Emitter, output: str, like: Value) -> Any:
     """The input that holds what an output came to so far; ones as sizes stand for nothing yet."""
     name = f"{TOTAL}_{output}"
     shape = [f"{name}_dim{axis}" for axis in range(len(like.shape))]
-    total = gs.Variable(name, dtype=like.dtype, shape=shape)
-    emit.graph.inputs.append(total)
-    return total
+    return emit.input(name, like.dtype, shape)
 
 
-def added_up(emit: Emitter, parts: Mapping[str, gs.Tensor]) -> dict[str, gs.Tensor]:
+def added_up(emit: Emitter, parts: Mapping[str, Any]) -> dict[str, Any]:
     """Each part added to its total."""
     outputs = {}
     for name, part in parts.items():
-        outputs[name] = emit.Add(part, total_input(emit, name, part))
+        outputs[name] = part + total_input(emit, name, part)
         outputs[name].shape = part.shape
     return outputs

@@ -6,6 +6,7 @@ They ask only for scores, so that any model will do, also with operators that ha
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -79,13 +80,11 @@ def check_one_input(subject: Subject, title: str) -> None:
         )
 
 
-def with_parts_hidden(
-    subject: Subject, title: str, seen: Seen
-) -> tuple[Moved, gs.Variable, gs.Tensor]:
+def with_parts_hidden(subject: Subject, title: str, seen: Seen) -> tuple[Moved, gs.Variable, Any]:
     """The model on K versions of each input, b + s (x - b); the numbers, and s [K, lengths...]."""
     check_one_input(subject, title)
     numbers = gs.Variable(NUMBERS, dtype=np.dtype(np.int64), shape=[POINTS])
-    made: list[gs.Tensor] = []
+    made: list[Any] = []
 
     def mover(emit: Emitter, subject: Subject, source: Source) -> tuple[gs.Tensor, None]:
         start, axes = source.start, places_of(source)
@@ -94,8 +93,8 @@ def with_parts_hidden(
         made.append(shares)
         others = [axis + 1 for axis in range(len(start.shape)) if axis not in axes]
         share = emit.Unsqueeze(emit.cast_like(shares, start), others)
-        hidden = emit.Mul(emit.Sub(1.0, share), emit.Unsqueeze(baseline, [0]))
-        return emit.Add(emit.Mul(share, emit.Unsqueeze(start, [0])), hidden), None
+        hidden = (1.0 - share) * emit.Unsqueeze(baseline, [0])
+        return share * emit.Unsqueeze(start, [0]) + hidden, None
 
     at = moved(subject, [numbers], mover, None, from_logits=True)
     forget_inputs(at)

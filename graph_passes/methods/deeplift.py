@@ -113,19 +113,19 @@ def one_of_a_set(subject: Subject, target_width: int | None, table: Table) -> on
     asked = ask(decomposed(working_copy(subject)), target_width, table)
     subject, emit = asked.subject, asked.emit
     which = gs.Variable(WHICH, dtype=np.dtype(np.int64), shape=[1])
-    weights = gs.Variable(WEIGHTS, dtype=subject.start.dtype, shape=[1])
     baselines = [
         emit.expand_like(
             emit.Gather(add_set_input(emit, subject, source), which, axis=0), source.start
         )
         for source in subject.sources
     ]
-    emit.graph.inputs += [which, weights]
+    emit.graph.inputs.append(which)
+    weights = emit.input(WEIGHTS, subject.start.dtype, [1])
     parts, score = _shared_out(asked, baselines, False)
     parts[BASELINE_SCORE] = score
     for name, part in parts.items():
         shape = part.shape
-        parts[name] = emit.Mul(part, emit.cast_like(weights, part))
+        parts[name] = part * emit.cast_like(weights, part)
         parts[name].shape = ["?"] if name == BASELINE_SCORE else shape
     return finish(emit.graph, added_up(emit, parts), own_outputs=False)
 
@@ -141,8 +141,8 @@ def _shared_out(
     multipliers = walk_back(asked, subject.starts, "DeepLIFT")
     outputs = {}
     for source, baseline, multiplier in zip(subject.sources, baselines, multipliers, strict=True):
-        difference = emit.Sub(source.start, baseline)
-        attribution = emit.Mul(0.0 if multiplier is None else multiplier, difference)
+        difference = emit.term(source.start) - baseline
+        attribution = (0.0 if multiplier is None else multiplier) * difference
         attribution.shape = source.start.shape
         part = per_token(emit, source, attribution)
         part.shape = source.start.shape[: len(source.start.shape) - source.embedded]

@@ -42,9 +42,9 @@ def from_baselines(alphas: gs.Variable, which: gs.Variable) -> Mover:
         start, rank = source.start, len(source.start.shape)
         chosen = emit.Gather(add_set_input(emit, subject, source), which, axis=0)
         baseline = emit.Unsqueeze(chosen, [1])
-        difference = emit.Sub(emit.Unsqueeze(start, [0]), baseline)
+        difference = emit.Unsqueeze(start, [0]) - baseline
         column = emit.Reshape(alphas, [0] + [1] * rank)
-        return emit.Add(emit.Mul(column, difference), baseline), difference
+        return column * difference + baseline, difference
 
     return mover
 
@@ -70,12 +70,12 @@ def expected_chunk(subject: Subject) -> onnx.ModelProto:
     parts = {}
     for slope, place in zip(slopes, at.places, strict=True):
         start = place.source.start
-        part = summed(emit, emit.Mul(slope, place.known), weights, start, start)
+        part = summed(emit, slope * place.known, weights, start, start)
         part.shape = start.shape
         part = per_token(emit, place.source, part)
         part.shape = start.shape[: len(start.shape) - place.source.embedded]
         parts[subject.name_of(ATTRIBUTION, place.source)] = part
-    score = emit.MatMul(emit.Unsqueeze(ends, [0]), scores_at(at))
+    score = emit.Unsqueeze(ends, [0]) @ scores_at(at)
     parts[BASELINE_SCORE] = emit.Squeeze(score, [0])
     parts[BASELINE_SCORE].shape = ["?"]
     return finish(emit.graph, added_up(emit, parts), own_outputs=False)

@@ -18,7 +18,8 @@ from ..backward.walk import Refusal
 from ..finish import ATTRIBUTION, working_copy
 from ..graph.dims import is_static, same_dim
 from ..graph.emitter import Emitter
-from ..graph.tensors import producer_of
+from ..graph.tensors import Value, producer_of
+from ..graph.terms import Term
 from ..heads.asking import Asked, ask, gradient_refusals, walk_back
 from ..select.feature_map import FeatureMap, find_feature_map
 from ..select.map_layout import Layout
@@ -40,7 +41,7 @@ class Weights(NamedTuple):
     """
 
     name: str
-    of: Callable[[Emitter, gs.Tensor, gs.Tensor, Layout], gs.Tensor]
+    of: Callable[[Emitter, Value, Any, Layout], Any]
     by_channel: bool
 
 
@@ -74,7 +75,7 @@ def cam(
     return asked.finished({ATTRIBUTION: cam_of(asked, found, weights)})
 
 
-def cam_of(asked: Asked, found: Sequence[FeatureMap], weights: Weights) -> gs.Tensor:
+def cam_of(asked: Asked, found: Sequence[FeatureMap], weights: Weights) -> Any:
     """The map of some layers in a graph where a target is asked for, [N, H, W]."""
     emit, subject = asked.emit, asked.subject
     slopes = walk_back(asked, [one.tensor for one in found], weights.name)
@@ -107,7 +108,7 @@ def found_maps(subject: Subject, layer: str | Sequence[str] | None) -> list[Feat
 def _of_its_maximum(emit: Emitter, image: gs.Tensor) -> gs.Tensor:
     """Each row [H, W] as parts of its maximum; 0 where that is 0."""
     most = emit.ReduceMax(image, [1, 2], keepdims=1)
-    return emit.Div(image, emit.Add(most, emit.cast_like(emit.Equal(most, 0.0), most)))
+    return image / (most + emit.cast_like(emit.Equal(most, 0.0), most))
 
 
 def _class_activation(
@@ -127,10 +128,10 @@ def _class_activation(
     in_order = order == list(range(len(found.tensor.shape))) and layout.tokens is None
     if in_order and weights.by_channel:
         row = emit.Reshape(emit.Flatten(alpha, axis=1), [0, 1, -1])
-        total = emit.MatMul(row, emit.Reshape(values, [0, 0, -1]))
+        total = row @ emit.Reshape(values, [0, 0, -1])
         shape = emit.Concat([0, 1], emit.dims(values, 2), axis=0)
         return emit.Relu(emit.Reshape(total, shape))
-    weighted = emit.Mul(values, alpha)
+    weighted = emit.term(values) * alpha
     total = emit.Relu(emit.ReduceSum(weighted, [layout.channels], keepdims=1))
     order += [axis for axis in range(len(found.tensor.shape)) if axis not in order]
     if layout.tokens is None:
@@ -157,7 +158,7 @@ def _patches(emit: Emitter, found: FeatureMap, tensor: gs.Tensor) -> gs.Tensor:
     return emit.Slice(tensor, [first], [-behind or np.iinfo(np.int64).max], [axis])
 
 
-def _mean_over(emit: Emitter, slope: gs.Tensor, layout: Layout) -> gs.Tensor:
+def _mean_over(emit: Emitter, slope: Value, layout: Layout) -> Any:
     """The mean over space; numbers that were only repeated along it are their own mean.
 
     That is what a global average pooling hands back: Expand and mean were a third of the time that
@@ -174,42 +175,42 @@ def _mean_over(emit: Emitter, slope: gs.Tensor, layout: Layout) -> gs.Tensor:
     return emit.ReduceMean(slope, axes, keepdims=1)
 
 
-def _gradient_weights(emit: Emitter, values: gs.Tensor, slope: gs.Tensor, layout: Layout):
+def _gradient_weights(emit: Emitter, values: Value, slope: Term, layout: Layout):
     """w_k = mean over space of g (Grad-CAM, equation 1)."""
     del values
     return _mean_over(emit, slope, layout)
 
 
-def _plus_plus_weights(emit: Emitter, values: gs.Tensor, slope: gs.Tensor, layout: Layout):
+def _plus_plus_weights(emit: Emitter, values: Value, slope: Term, layout: Layout):
     """w_k = sum over space of relu(g) g^2 / (2 g^2 + g^3 sum over space of A).
 
     Grad-CAM++, equations 10 and 19, of a score's exponential; 0 where g or the denominator is 0.
     """
     axes = list(layout.spatial)
-    square = emit.Mul(slope, slope)
+    square = slope * slope
     total = emit.ReduceSum(values, axes, keepdims=1)
-    below = emit.Add(emit.Mul(square, 2.0), emit.Mul(emit.Mul(square, slope), total))
+    below = square * 2.0 + square * slope * total
     none = emit.cast_like(emit.Equal(below, 0.0), below)
-    share = emit.Div(square, emit.Add(below, none))
-    return emit.ReduceSum(emit.Mul(emit.Relu(slope), share), axes, keepdims=1)
+    share = square / (below + none)
+    return emit.ReduceSum(emit.Relu(slope) * share, axes, keepdims=1)
 
 
-def _axiom_weights(emit: Emitter, values: gs.Tensor, slope: gs.Tensor, layout: Layout):
+def _axiom_weights(emit: Emitter, values: Value, slope: Term, layout: Layout):
     """w_k = sum over space of g A / sum over space of A (XGrad-CAM, equation 8); 0 for 0 / 0."""
     axes = list(layout.spatial)
-    owed = emit.ReduceSum(emit.Mul(slope, values), axes, keepdims=1)
+    owed = emit.ReduceSum(slope * values, axes, keepdims=1)
     total = emit.ReduceSum(values, axes, keepdims=1)
     none = emit.cast_like(emit.Equal(total, 0.0), total)
-    return emit.Div(owed, emit.Add(total, none))
+    return owed / (total + none)
 
 
-def _each_weight(emit: Emitter, values: gs.Tensor, slope: gs.Tensor, layout: Layout):
+def _each_weight(emit: Emitter, values: Value, slope: Term, layout: Layout):
     """w = g, for each element (HiResCAM, equation 5)."""
     del emit, values, layout
     return slope
 
 
-def _each_positive_weight(emit: Emitter, values: gs.Tensor, slope: gs.Tensor, layout: Layout):
+def _each_positive_weight(emit: Emitter, values: Value, slope: Term, layout: Layout):
     """w = relu(g), for each element (LayerCAM, equation 5)."""
     del values, layout
     return emit.Relu(slope)
@@ -218,9 +219,7 @@ def _each_positive_weight(emit: Emitter, values: gs.Tensor, slope: gs.Tensor, la
 GRAD_CAM = Weights("Grad-CAM", _gradient_weights, True)
 
 
-def _to_input_size(
-    emit: Emitter, subject: Subject, found: FeatureMap, activation: gs.Tensor
-) -> gs.Tensor:
+def _to_input_size(emit: Emitter, subject: Subject, found: FeatureMap, activation: Value) -> Any:
     """[N, 1, h, w] resized to the input's [N, H, W]; [N, h, w] where no picture came in."""
     layout, picture = found.layout, found.picture
     if picture is None or len(picture) != len(layout.sizes):
@@ -247,27 +246,25 @@ def _to_input_size(
     return emit.Squeeze(resized, [1])
 
 
-def _placed(emit: Emitter, image: gs.Tensor, matrices: Sequence[np.ndarray]) -> gs.Tensor:
+def _placed(emit: Emitter, image: Value, matrices: Sequence[np.ndarray]) -> Any:
     """[N, h, w] -> [N, H, W], each axis by its matrix: where the graph moved the picture."""
     rank = len(matrices) + 1
     for axis, matrix in enumerate(matrices, start=1):
         perm = [a for a in range(rank) if a != axis] + [axis]
         turned = emit.Transpose(image, perm=perm)
-        wide = emit.MatMul(turned, emit.constant(matrix.T, image.dtype))
+        wide = turned @ emit.constant(matrix.T, image.dtype)
         image = emit.Transpose(wide, perm=[perm.index(a) for a in range(rank)])
     return image
 
 
-def _mirrored(emit: Emitter, image: gs.Tensor, turned: Sequence[bool]) -> gs.Tensor:
+def _mirrored(emit: Emitter, image: Value, turned: Sequence[bool]) -> Any:
     """[N, 1, h, w] with some of its places' axes the other way round."""
     axes = [2 + k for k, one in enumerate(turned) if one]
     ones = [-1] * len(axes)
     return emit.Slice(image, ones, [-(2**31)] * len(axes), axes, ones)
 
 
-def _stretched(
-    emit: Emitter, image: gs.Tensor, small: Sequence[int], large: Sequence[int]
-) -> gs.Tensor:
+def _stretched(emit: Emitter, image: Term, small: Sequence[int], large: Sequence[int]) -> Term:
     """[N, h, w] -> [N, H, W] as Resize does it, by two matrices of known sizes.
 
     A fifth of Resize's time: 20 us against 100 us from 7 x 7 to 224 x 224.
@@ -275,8 +272,8 @@ def _stretched(
     rows, columns = (
         half_pixel_weights(length, wanted) for length, wanted in zip(small, large, strict=True)
     )
-    wide = emit.MatMul(image, emit.constant(columns.T, image.dtype))
-    return emit.MatMul(emit.constant(rows, image.dtype), wide)
+    wide = image @ emit.constant(columns.T, image.dtype)
+    return emit.constant(rows, image.dtype) @ wide
 
 
 def half_pixel_weights(length: int, wanted: int) -> np.ndarray:

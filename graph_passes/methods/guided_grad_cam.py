@@ -38,7 +38,7 @@ def guided_grad_cam(subject: Subject, options: Chosen, width: int | None) -> onn
     (slope,) = walk_back(asked._replace(table=GUIDED), [start], _TITLE)
     slope = emit.filled_like(start, 0.0) if slope is None else slope
     others = [axis for axis in range(1, len(start.shape)) if axis not in picture]
-    attribution = emit.Mul(slope, emit.Unsqueeze(places, others) if others else places)
+    attribution = slope * (emit.Unsqueeze(places, others) if others else places)
     attribution.shape = start.shape
     return asked.finished({ATTRIBUTION: attribution})
 

@@ -84,7 +84,7 @@ def gradient_chunk(subject: Subject) -> onnx.ModelProto:
     emit.graph.inputs.append(weights)
     parts = {}
     for slope, place in zip(slopes, at.places, strict=True):
-        part = emit.Mul(slope, place.known)
+        part = slope * place.known
         part.shape = place.source.start.shape
         name = subject.name_of(ATTRIBUTION, place.source)
         parts[name] = per_token(emit, place.source, part)
@@ -110,7 +110,7 @@ def path_gradients(subject: Subject) -> onnx.ModelProto:
     slopes = slopes_at(at, _TITLE)
     outputs: dict[str, gs.Tensor] = {SCORE: scores_at(at)}
     for slope, place in zip(slopes, at.places, strict=True):
-        part = emit.Mul(slope, emit.Unsqueeze(place.known, [0]))
+        part = slope * emit.Unsqueeze(place.known, [0])
         outputs[subject.name_of(ATTRIBUTION, place.source)] = per_token(emit, place.source, part)
     for tensor in outputs.values():
         tensor.dtype = subject.start.dtype
@@ -126,8 +126,8 @@ def _way_from_baseline(alphas: gs.Variable):
         baseline = add_baseline_input(emit, subject, source)
         # Zero stands for an axis that stays as it is.
         column = emit.Reshape(alphas, [0] * given + [1] * (rank + 1 - given))
-        difference = emit.Sub(start, baseline)
-        points = emit.Add(emit.Mul(column, emit.Unsqueeze(difference, [0])), baseline)
+        difference = emit.term(start) - baseline
+        points = column * emit.Unsqueeze(difference, [0]) + baseline
         return points, difference
 
     return mover

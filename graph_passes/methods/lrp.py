@@ -32,7 +32,7 @@ def lrp(subject: Subject, options: Chosen, width: int | None) -> onnx.ModelProto
     """
     asked = ask(decomposed(working_copy(subject)), width, table_of(options))
     subject, emit = asked.subject, asked.emit
-    relevance = emit.Mul(subject.logits, asked.seed.weights)
+    relevance = emit.term(subject.logits) * asked.seed.weights
     rules, begin = asked.table.rules(emit), (subject.logits, relevance)
     found = backward(emit, rules, [begin], subject.starts, "LRP", True)
     outputs = {}
@@ -40,7 +40,7 @@ def lrp(subject: Subject, options: Chosen, width: int | None) -> onnx.ModelProto
         part = emit.filled_like(source.start, 0.0) if part is None else emit.Identity(part)
         part.shape = source.start.shape
         outputs[subject.name_of(ATTRIBUTION, source)] = per_token(emit, source, part)
-    nothing = emit.Mul(asked.score, 0.0)
+    nothing = asked.score * 0.0
     outputs["delta"] = delta_of(emit, list(outputs.values()), asked.score, nothing)
     outputs[BASELINE_SCORE] = nothing
     return asked.finished(outputs)

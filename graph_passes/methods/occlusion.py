@@ -19,6 +19,7 @@ from ..backward.walk import Refusal
 from ..finish import ATTRIBUTION, SCORE, finish
 from ..graph.emitter import Emitter
 from ..graph.tensors import numpy_type
+from ..graph.terms import Term
 from ..heads.along import POINTS, points_at_once, scores_at
 from ..heads.asking import WEIGHTS, added_up, seeded
 from ..heads.hidden import (
@@ -63,13 +64,13 @@ class _Axis:
     def emitted(self, emit: Emitter, length: gs.Tensor) -> tuple[Any, Any, gs.Tensor]:
         """w, s and n in the graph, int64 [1] each."""
         one = emit.constant(np.ones(1, np.int64))
-        whole: Any = emit.Max(emit.Div(length, np.array([_PARTS])), one)
+        whole: Any = emit.Max(length / np.array([_PARTS]), one)
         whole = whole if self.window is None else emit.constant(np.array([self.window]))
         window = emit.Min(whole, length)
-        stride: Any = emit.Max(emit.Div(window, np.array([2])), one)
+        stride: Any = emit.Max(window / np.array([2]), one)
         stride = stride if self.stride is None else emit.constant(np.array([self.stride]))
-        over = emit.Add(emit.Sub(length, window), emit.Sub(stride, one))
-        return window, stride, emit.Add(emit.Div(over, stride), one)
+        over = length - window + (stride - one)
+        return window, stride, over / stride + one
 
 
 def axes_of(subject: Subject, options: Chosen) -> list[_Axis]:
@@ -106,14 +107,14 @@ def occlusion_chunk(subject: Subject, options: Chosen) -> onnx.ModelProto:
     many windows hide the place.
     """
     axes = axes_of(subject, options)
-    covered: list[gs.Tensor] = []
+    covered: list[Any] = []
 
     def seen(emit: Emitter, lengths: Sequence[gs.Tensor], numbers: gs.Tensor) -> gs.Tensor:
-        inside, left = [], numbers
+        inside, left = [], emit.term(numbers)
         for place in range(len(axes) - 1, -1, -1):
             window, stride, count = axes[place].emitted(emit, lengths[place])
-            start = emit.Mul(emit.Mod(left, count), stride)
-            left = emit.Div(left, count)
+            start = emit.Mod(left, count) * stride
+            left = left / count
             ranks = [1] * place, [1] * (len(axes) - 1 - place)
             shape = np.array([-1, *ranks[0], 1, *ranks[1]])
             length = emit.Squeeze(lengths[place], [0])
@@ -121,7 +122,7 @@ def occlusion_chunk(subject: Subject, options: Chosen) -> onnx.ModelProto:
             starts, ats = emit.Reshape(start, shape), emit.Unsqueeze(at, _behind(ranks))
             hidden = emit.And(
                 emit.GreaterOrEqual(ats, starts),
-                emit.Less(ats, emit.Add(starts, window)),
+                emit.Less(ats, starts + window),
             )
             inside.append(hidden)
             covered.append(
@@ -130,22 +131,21 @@ def occlusion_chunk(subject: Subject, options: Chosen) -> onnx.ModelProto:
         hidden = inside[0]
         for other in inside[1:]:
             hidden = emit.And(hidden, other)
-        return emit.Not(hidden)
+        return ~hidden
 
     at, _, shown = with_parts_hidden(subject, _TITLE, seen)
     emit, start = at.emit, at.subject.start
-    weights = gs.Variable(WEIGHTS, dtype=start.dtype, shape=[POINTS])
-    score = gs.Variable(SCORE, dtype=at.subject.logits.dtype, shape=["scores"])
-    emit.graph.inputs += [weights, score]
-    falls = emit.Sub(emit.Unsqueeze(emit.cast_like(score, start), [0]), scores_at(at))
-    falls = emit.Mul(falls, emit.Unsqueeze(weights, [1]))
-    hidden = emit.cast_like(emit.Not(shown), start)
-    total = emit.MatMul(emit.Transpose(falls, perm=[1, 0]), flat(emit, hidden))
+    weights = emit.input(WEIGHTS, start.dtype, [POINTS])
+    score = emit.input(SCORE, at.subject.logits.dtype, ["scores"])
+    falls = emit.Unsqueeze(emit.cast_like(score, start), [0]) - scores_at(at)
+    falls = falls * emit.Unsqueeze(weights, [1])
+    hidden = emit.cast_like(~shown, start)
+    total = emit.Transpose(falls, perm=[1, 0]) @ flat(emit, hidden)
     times = covered[0]
     for other in covered[1:]:
-        times = emit.Mul(times, other)
+        times = times * other
     times = emit.Flatten(emit.cast_like(times, start), axis=1)
-    part = in_places(at, emit.Div(total, times))
+    part = in_places(at, total / times)
     return finish(emit.graph, added_up(emit, {ATTRIBUTION: part}), own_outputs=False)
 
 
@@ -155,13 +155,13 @@ def _behind(ranks: tuple[list[int], list[int]]) -> list[int]:
     return [*range(before + 1), *range(before + 2, before + 2 + after)]
 
 
-def _covering(emit: Emitter, at: gs.Tensor, window, stride, count) -> gs.Tensor:
+def _covering(emit: Emitter, at: Term, window, stride, count) -> gs.Tensor:
     """How many windows hide each place p: min(p // s, n - 1) - ceil(max(p - w + 1, 0) / s) + 1."""
     one = emit.constant(np.ones(1, np.int64))
-    last = emit.Min(emit.Div(at, stride), emit.Sub(count, one))
-    beyond = emit.Max(emit.Add(emit.Sub(at, window), one), np.zeros(1, np.int64))
-    first = emit.Div(emit.Add(beyond, emit.Sub(stride, one)), stride)
-    return emit.Add(emit.Sub(last, first), one)
+    last = emit.Min(at / stride, count - one)
+    beyond = emit.Max(at - window + one, np.zeros(1, np.int64))
+    first = (beyond + (stride - one)) / stride
+    return last - first + one
 
 
 def _rows(count: int, size: int, dtype: np.dtype) -> dict[str, np.ndarray]:

@@ -16,7 +16,7 @@ from ..backward.walk import Refusal
 from ..finish import ATTRIBUTION, finish
 from ..graph.emitter import Emitter
 from ..graph.names import RESERVED
-from ..graph.tensors import numpy_type
+from ..graph.tensors import Value, numpy_type
 from ..heads.along import POINTS, points_at_once, scores_at
 from ..heads.asking import WEIGHTS, seeded, total_input
 from ..heads.halves import Halves, of_samples
@@ -56,8 +56,8 @@ def masks(emit: Emitter, lengths: Sequence[gs.Tensor], numbers: gs.Tensor, seed:
         _interpolation(emit, length, emit.Slice(shifts, [axis], [axis + 1], [1]), nodes)
         for axis, length in enumerate(lengths)
     )
-    wide = emit.MatMul(grid, emit.Transpose(columns, perm=[0, 2, 1]))
-    return emit.MatMul(rows, wide)
+    wide = grid @ emit.Transpose(columns, perm=[0, 2, 1])
+    return rows @ wide
 
 
 def _bits(emit: Emitter, numbers: gs.Tensor, places: gs.Tensor, seed: int) -> gs.Tensor:
@@ -68,14 +68,14 @@ def _bits(emit: Emitter, numbers: gs.Tensor, places: gs.Tensor, seed: int) -> gs
 def _interpolation(emit: Emitter, length: gs.Tensor, shift: gs.Tensor, nodes: int) -> gs.Tensor:
     """Linear weights [K, length, nodes]: max(0, 1 - |(p + 1/2) cells / length + shift - node|)."""
     at = emit.Range(np.int64(0), emit.Squeeze(length, [0]), np.int64(1))
-    cell = emit.Div(np.array([float(CELLS)], np.float32), _float(emit, length))
-    steps = emit.Mul(emit.Add(_float(emit, at), 0.5), cell)
-    where = emit.Add(emit.Unsqueeze(steps, [0]), shift)
-    apart = emit.Sub(emit.Unsqueeze(where, [2]), np.arange(nodes, dtype=np.float32))
-    return emit.Relu(emit.Sub(1.0, emit.Abs(apart)))
+    cell = np.array([float(CELLS)], np.float32) / _float(emit, length)
+    steps = (_float(emit, at) + 0.5) * cell
+    where = emit.Unsqueeze(steps, [0]) + shift
+    apart = emit.Unsqueeze(where, [2]) - np.arange(nodes, dtype=np.float32)
+    return emit.Relu(1.0 - abs(apart))
 
 
-def _float(emit: Emitter, value: gs.Tensor) -> gs.Tensor:
+def _float(emit: Emitter, value: Value) -> Any:
     return emit.Cast(value, to=onnx.TensorProto.FLOAT)
 
 
@@ -93,28 +93,27 @@ def rise_chunk(subject: Subject, options: Chosen) -> onnx.ModelProto:
 
     at, _, shares = with_parts_hidden(subject, _TITLE, seen)
     emit, start = at.emit, at.subject.start
-    weights = gs.Variable(WEIGHTS, dtype=start.dtype, shape=[POINTS])
-    share = gs.Variable(SHARE, dtype=start.dtype, shape=[])
-    emit.graph.inputs += [weights, share]
+    weights = emit.input(WEIGHTS, start.dtype, [POINTS])
+    share = emit.input(SHARE, start.dtype, [])
     row = emit.Unsqueeze(weights, [0])
     scores, shown = scores_at(at), flat(emit, emit.cast_like(shares, start))
-    score, mask = emit.MatMul(row, scores), emit.MatMul(row, shown)
-    weighed = emit.Mul(emit.Sub(scores, score), emit.Unsqueeze(weights, [1]))
+    score, mask = row @ scores, row @ shown
+    weighed = (scores - score) * emit.Unsqueeze(weights, [1])
     apart = emit.Transpose(weighed, perm=[1, 0])
-    part = in_places(at, emit.Div(emit.MatMul(apart, emit.Sub(shown, mask)), SEEN))
+    part = in_places(at, apart @ (shown - mask) / SEEN)
     score, mask = emit.Transpose(score, perm=[1, 0]), in_places(at, mask)
     score.shape, mask.shape = ["?", 1], [1, *part.shape[1:]]
     names = (ATTRIBUTION, _MEAN_SCORE, _MEAN_MASK)
     before, score_before, mask_before = (
         total_input(emit, name, like) for name, like in zip(names, (part, score, mask), strict=True)
     )
-    rest = emit.Sub(1.0, share)
-    score_gap, mask_gap = emit.Sub(score, score_before), emit.Sub(mask, mask_before)
+    rest = 1.0 - share
+    score_gap, mask_gap = score - score_before, mask - mask_before
     column = emit.Reshape(score_gap, [-1] + [1] * (len(part.shape) - 1))
-    both = emit.Mul(emit.Div(emit.Mul(rest, share), SEEN), emit.Mul(column, mask_gap))
-    now = emit.Add(emit.Add(emit.Mul(before, rest), emit.Mul(part, share)), both)
-    score = emit.Add(score_before, emit.Mul(score_gap, share))
-    mask = emit.Add(mask_before, emit.Mul(mask_gap, share))
+    both = rest * share / SEEN * (column * mask_gap)
+    now = before * rest + part * share + both
+    score = score_before + score_gap * share
+    mask = mask_before + mask_gap * share
     now.shape, score.shape, mask.shape = part.shape, ["?", 1], [1, *part.shape[1:]]
     return finish(emit.graph, dict(zip(names, (now, score, mask), strict=True)), own_outputs=False)
 

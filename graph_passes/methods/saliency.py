@@ -15,6 +15,7 @@ import onnx_graphsurgeon as gs
 from ..backward.walk import Refusal
 from ..finish import ATTRIBUTION, working_copy
 from ..graph.emitter import Emitter
+from ..graph.terms import Term
 from ..heads.asking import ask, gradient_refusals, per_token, walk_back
 from ..rules.rectifiers import DECONVNET, GUIDED
 from ..rules.table import GRADIENT, Table
@@ -23,7 +24,7 @@ from .method import OF_A_CHANGE, Chosen, Method, Option, Stages
 from .options import yes_or_no
 
 # (emit, the slope, the input) -> the attribution.
-Made = Callable[[Emitter, gs.Tensor, gs.Tensor], gs.Tensor]
+Made = Callable[[Emitter, Any, gs.Tensor], Term]
 
 
 def slope_head(
@@ -46,21 +47,21 @@ def slope_head(
     return asked.finished(outputs)
 
 
-def magnitude(emit: Emitter, slope: gs.Tensor, start: gs.Tensor) -> gs.Tensor:
+def magnitude(emit: Emitter, slope: Term, start: gs.Tensor) -> Term:
     """|d score / dx|."""
     del start
-    return emit.Abs(slope)
+    return abs(slope)
 
 
-def itself(emit: Emitter, slope: gs.Tensor, start: gs.Tensor) -> gs.Tensor:
+def itself(emit: Emitter, slope: Term, start: gs.Tensor) -> Term:
     """d score / dx."""
     del start
     return emit.Identity(slope)
 
 
-def times_input(emit: Emitter, slope: gs.Tensor, start: gs.Tensor) -> gs.Tensor:
+def times_input(emit: Emitter, slope: Term, start: gs.Tensor) -> Term:
     """x d score / dx."""
-    return emit.Mul(slope, start)
+    return slope * start
 
 
 def unsupported(subject: Subject, options: Chosen) -> list[Refusal]:

@@ -41,7 +41,7 @@ def noisy(numbers: gs.Variable, noise: float, seed: int) -> Mover:
         start, rank = source.start, len(source.start.shape)
         axes = list(range(1, rank))
         most, least = (emit(op, start, axes, keepdims=1) for op in ("ReduceMax", "ReduceMin"))
-        width = emit.Mul(emit.Sub(most, least), noise)
+        width = (most - least) * noise
         sizes = emit.dims(start, 1)
         count = emit.ReduceProd(sizes, keepdims=0)
         # Inputs that are explained together have noise of their own.
@@ -50,8 +50,8 @@ def noisy(numbers: gs.Variable, noise: float, seed: int) -> Mover:
         ) % 2**31
         numbers_of = normal(emit, numbers, count, own, start.dtype)
         ahead = emit.Concat(emit.Shape(numbers), [1], sizes, axis=0)
-        shift = emit.Mul(emit.Reshape(numbers_of, ahead), emit.Unsqueeze(width, [0]))
-        return emit.Add(emit.Unsqueeze(start, [0]), shift), None
+        shift = emit.Reshape(numbers_of, ahead) * emit.Unsqueeze(width, [0])
+        return emit.Unsqueeze(start, [0]) + shift, None
 
     return mover
 
@@ -88,24 +88,24 @@ def variance_chunk(subject: Subject, options: Chosen) -> onnx.ModelProto:
     at, weights = _at_noise(subject, options, "VarGrad")
     slopes = slopes_at(at, "VarGrad")
     emit = at.emit
-    share = gs.Variable(SHARE, dtype=subject.start.dtype, shape=[])
-    emit.graph.inputs += [weights, share]
+    emit.graph.inputs.append(weights)
+    share = emit.input(SHARE, subject.start.dtype, [])
     outputs = {}
     for slope, place in zip(slopes, at.places, strict=True):
         rank = len(place.source.start.shape)
         column = emit.Reshape(weights, [-1] + [1] * rank)
-        mean = emit.ReduceSum(emit.Mul(slope, column), [0], keepdims=0)
-        apart = emit.Sub(slope, mean)
-        squares = emit.Mul(emit.Mul(apart, apart), column)
+        mean = emit.ReduceSum(slope * column, [0], keepdims=0)
+        apart = slope - mean
+        squares = apart * apart * column
         variance = emit.ReduceSum(squares, [0], keepdims=0)
         mean, variance = (_shaped(at, place.source, part) for part in (mean, variance))
         names = [at.subject.name_of(kind, place.source) for kind in (ATTRIBUTION, _MEAN)]
         before, mean_before = (total_input(emit, name, mean) for name in names)
-        gap, rest = emit.Sub(mean, mean_before), emit.Sub(1.0, share)
-        moved_by = emit.Mul(emit.Mul(emit.Mul(gap, gap), rest), share)
-        now = emit.Add(emit.Mul(before, rest), emit.Mul(variance, share))
-        outputs[names[0]] = emit.Add(now, moved_by)
-        outputs[names[1]] = emit.Add(mean_before, emit.Mul(gap, share))
+        gap, rest = mean - mean_before, 1.0 - share
+        moved_by = gap * gap * rest * share
+        now = before * rest + variance * share
+        outputs[names[0]] = now + moved_by
+        outputs[names[1]] = mean_before + gap * share
         for name in names:
             outputs[name].shape = mean.shape
     return finish(emit.graph, outputs, own_outputs=False)

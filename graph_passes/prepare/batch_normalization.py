@@ -60,9 +60,9 @@ def as_affine(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
     shape = [-1] + [1] * (len(x.shape) - 2)
     if all(is_constant(t) for t in node.inputs[1:5]):
         a, b = _affine(node)
-        scaled = emit.Mul(x, emit.constant(a.reshape(shape), x.dtype))
-        return emit.Add(scaled, emit.constant(b.reshape(shape), x.dtype))
+        scaled = emit.term(x) * emit.constant(a.reshape(shape), x.dtype)
+        return scaled + emit.constant(b.reshape(shape), x.dtype)
     scale, bias, mean, variance = (emit.Reshape(t, shape) for t in node.inputs[1:5])
-    deviation = emit.Sqrt(emit.Add(variance, node.attrs.get("epsilon", 1e-5)))
-    standard = emit.Div(emit.Sub(x, mean), deviation)
-    return emit.Add(emit.Mul(standard, scale), bias)
+    deviation = emit.Sqrt(variance + node.attrs.get("epsilon", 1e-5))
+    standard = (emit.term(x) - mean) / deviation
+    return standard * scale + bias

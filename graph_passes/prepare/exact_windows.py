@@ -174,8 +174,8 @@ def pooled_padded(emit: Emitter, op: str, x: Any, amounts: Any, attributes: dict
     if op == "AveragePool" and isinstance(amounts, list):
         # ONNX Runtime fuses a Pad of zeros into the pool, which then cannot have such pads.
         around = run(emit.filled_like(x, 0.0), 1.0)
-        total = emit.Sub(run(x, 1.0), around)
-        return total if included else emit.Div(total, emit.Sub(1.0, around))
+        total = run(x, 1.0) - around
+        return total if included else total / (1.0 - around)
     if op == "AveragePool" and not included:
-        return emit.Div(run(x, 0.0), run(emit.filled_like(x, 1.0), 0.0))
+        return run(x, 0.0) / run(emit.filled_like(x, 1.0), 0.0)
     return run(x, 0.0)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-import onnx_graphsurgeon as gs
 
 from ..graph.emitter import Emitter
 from ..graph.names import RESERVED, bodies_of
 from ..graph.tensors import is_constant
+from ..graph.terms import NodeView, Term
 from .decompositions.registry import decomposition
 
 _DOMAIN = "onnxplain.until_opset_10"
@@ -46,7 +46,7 @@ def _hide(graph: onnx.GraphProto, main: onnx.GraphProto) -> bool:
 
 
 @decomposition(f"{_DOMAIN}.Resize")
-def old_resize(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
+def old_resize(emit: Emitter, node: NodeView) -> Term | None:
     """Resize with asymmetric places; "nearest" downwards, and upwards along axes that shrink."""
     x, scales = node.inputs
     mode = node.attrs.get("mode", "nearest")

@@ -7,6 +7,7 @@ list is empty shows at run time only. Behind this pass, nobody has to ask.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -16,15 +17,15 @@ from ..graph.rewriting import rewrite_nodes
 from ..graph.tensors import onnx_type, optional_input, producer_of
 
 # What each reduction does to a single element, which is all that is left of one over no axes.
-_OF_ONE: dict[str, Callable[[Emitter, gs.Tensor], gs.Tensor]] = {
+_OF_ONE: dict[str, Callable[[Emitter, Any], Any]] = {
     "ReduceSum": lambda emit, x: emit.Identity(x),
     "ReduceMean": lambda emit, x: emit.Identity(x),
     "ReduceMax": lambda emit, x: emit.Identity(x),
     "ReduceMin": lambda emit, x: emit.Identity(x),
     "ReduceProd": lambda emit, x: emit.Identity(x),
-    "ReduceL1": lambda emit, x: emit.Abs(x),
-    "ReduceL2": lambda emit, x: emit.Abs(x),
-    "ReduceSumSquare": lambda emit, x: emit.Mul(x, x),
+    "ReduceL1": lambda emit, x: abs(x),
+    "ReduceL2": lambda emit, x: abs(x),
+    "ReduceSumSquare": lambda emit, x: x * x,
     "ReduceLogSum": lambda emit, x: emit.Log(x),
     "ReduceLogSumExp": lambda emit, x: emit.Identity(x),
 }
@@ -66,7 +67,9 @@ def _rewritten(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
     if length == 0 and not noop:
         node.inputs = node.inputs[:1]
         return None
-    return _OF_ONE[node.op](emit, node.inputs[0]) if length == 0 else _shown_later(emit, node, noop)
+    if length == 0:
+        return _OF_ONE[node.op](emit, emit.term(node.inputs[0]))
+    return _shown_later(emit, node, noop)
 
 
 def _shown_later(emit: Emitter, node: gs.Node, noop: int) -> gs.Tensor:
@@ -75,12 +78,12 @@ def _shown_later(emit: Emitter, node: gs.Node, noop: int) -> gs.Tensor:
     Where an empty list means all, the axes are axes + all [0 : rank (axes is empty)].
     """
     x, axes = node.inputs
-    axes = emit.Where(emit.Less(axes, [0]), axes, emit.Add(axes, [1]))
+    axes = emit.Where(emit.Less(axes, [0]), axes, emit.term(axes) + np.asarray([1]))
     parts = [emit.constant(np.asarray([0])), axes]
     if not noop:
         rank = emit.Shape(emit.Shape(x))
-        every = emit.Range(np.int64(1), emit.Squeeze(emit.Add(rank, [1]), [0]), np.int64(1))
+        every = emit.Range(np.int64(1), emit.Squeeze(rank + np.asarray([1]), [0]), np.int64(1))
         empty = emit.Cast(emit.Equal(emit.Shape(axes), [0]), to=onnx_type(np.int64))
-        parts.append(emit.Slice(every, [0], emit.Mul(rank, empty), [0]))
+        parts.append(emit.Slice(every, [0], rank * empty, [0]))
     y = emit(node.op, emit.Unsqueeze(x, [0]), emit.Concat(*parts, axis=0), **node.attrs)
     return emit.Squeeze(y, [0]) if node.attrs.get("keepdims", 1) else y

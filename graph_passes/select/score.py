@@ -45,7 +45,7 @@ def make_seed(emit: Emitter, subject: Subject, target: gs.Tensor) -> Seed:
 
 def score_of(emit: Emitter, logits: gs.Tensor, seed: gs.Tensor) -> gs.Tensor:
     """score[n] = sum of seed[n] * logits[n]; float [N]."""
-    flat = emit.Flatten(emit.Mul(logits, seed), axis=1)
+    flat = emit.Flatten(emit.term(logits) * seed, axis=1)
     return emit.ReduceSum(flat, [1], keepdims=0)
 
 
@@ -167,7 +167,7 @@ def _map_seed(emit: Emitter, subject: Subject, target: gs.Tensor) -> Seed:
     none = emit.filled(emit.Concat(emit.Shape(resolved), classes, axis=0), 0.0, logits.dtype)
     ones = emit.filled(emit.Shape(places), 1.0, logits.dtype)
     wanted = emit.Unsqueeze(emit.ScatterElements(none, places, ones, axis=1), pixels)
-    weights = emit.Mul(hot, wanted)
+    weights = hot * wanted
     weights.shape = logits.shape
     return Seed(weights, resolved)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import onnx_graphsurgeon as gs
 
 from ...graph.emitter import Emitter
 from ...graph.tensors import is_constant, optional_input, rank_of
+from ...graph.terms import NodeView, Term
 from .normalization import standardised
 from .registry import decomposition
 
@@ -37,7 +37,7 @@ _FUSED: dict[str, tuple[str, ...]] = {
 _OF_THE_ACTIVATION = ("activation", "activation_params", *(f"activation_{p}" for p in _PARAMETERS))
 
 
-def _activated(emit: Emitter, node: gs.Node, x: gs.Tensor) -> gs.Tensor | None:
+def _activated(emit: Emitter, node: NodeView, x: Term) -> Term | None:
     """The activation that was fused into a node, by its attributes; None: not known.
 
     Its parameters are named (`activation_alpha`, of a Gemm) or a list (`activation_params`, of a
@@ -57,51 +57,51 @@ def _activated(emit: Emitter, node: gs.Node, x: gs.Tensor) -> gs.Tensor | None:
     return emit(name, x, **given) if given.keys() <= set(_FUSED[name]) else None
 
 
-def _plain(node: gs.Node) -> dict:
+def _plain(node: NodeView) -> dict:
     """A node's attributes without those of its fused activation."""
     return {k: v for k, v in node.attrs.items() if k not in _OF_THE_ACTIVATION}
 
 
 @contrib("FusedConv")
-def fused_conv(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
+def fused_conv(emit: Emitter, node: NodeView) -> Term | None:
     """y = activation(W * x + b [+ z])."""
     y = emit.Conv(*node.inputs[:3], **_plain(node))
     if optional_input(node, 3) is not None:
-        y = emit.Add(y, node.inputs[3])
+        y = y + node.inputs[3]
     return _activated(emit, node, y)
 
 
 @contrib("NhwcFusedConv", "NhwcConv")
-def nhwc_conv(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
+def nhwc_conv(emit: Emitter, node: NodeView) -> Term | None:
     """The same over images with channels last, in x, y and z."""
     x = emit.Transpose(node.inputs[0], perm=[0, 3, 1, 2])
     y = emit.Conv(x, *node.inputs[1:3], **_plain(node))
     y = emit.Transpose(y, perm=[0, 2, 3, 1])
     if optional_input(node, 3) is not None:
-        y = emit.Add(y, node.inputs[3])
+        y = y + node.inputs[3]
     return _activated(emit, node, y)
 
 
 @contrib("FusedGemm")
-def fused_gemm(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
+def fused_gemm(emit: Emitter, node: NodeView) -> Term | None:
     """y = activation(alpha A B + beta C)."""
     return _activated(emit, node, emit.Gemm(*node.inputs, **_plain(node)))
 
 
 @contrib("FusedMatMul", "TransposeMatMul")
-def fused_matmul(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
+def fused_matmul(emit: Emitter, node: NodeView) -> Term | None:
     """y = alpha A' B', each transposed in its last two axes where asked for."""
     if node.attrs.get("transBatchA", 0) or node.attrs.get("transBatchB", 0):
         return None
-    operands = [
+    left, right = (
         emit.Einsum(tensor, equation="...ij->...ji") if node.attrs.get(flag, 0) else tensor
         for tensor, flag in zip(node.inputs, ("transA", "transB"), strict=True)
-    ]
-    return emit.Mul(emit.MatMul(*operands), float(node.attrs.get("alpha", 1.0)))
+    )
+    return left @ right * float(node.attrs.get("alpha", 1.0))
 
 
 @contrib("MatMulNBits")
-def matmul_of_few_bits(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
+def matmul_of_few_bits(emit: Emitter, node: NodeView) -> Term | None:
     """y = x W' [+ bias], W = scale (q - zero) for each block of a row, q packed low bits first."""
     packed, scales, zeros = node.inputs[1], node.inputs[2], optional_input(node, 3)
     parameters = [packed, scales, *([] if zeros is None else [zeros])]
@@ -118,8 +118,8 @@ def matmul_of_few_bits(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
         points = _unpacked(points, bits) if points.dtype == np.uint8 else points.astype(np.float32)
         zero = points.reshape(rows, -1)[:, :blocks, None]
     weight = (scale * (q - zero)).reshape(rows, -1)[:, :columns]
-    y = emit.MatMul(node.inputs[0], emit.constant(np.ascontiguousarray(weight.T)))
-    return y if optional_input(node, 5) is None else emit.Add(y, node.inputs[5])
+    y = node.inputs[0] @ emit.constant(np.ascontiguousarray(weight.T))
+    return y if optional_input(node, 5) is None else y + node.inputs[5]
 
 
 def _unpacked(packed: np.ndarray, bits: int) -> np.ndarray:
@@ -129,56 +129,56 @@ def _unpacked(packed: np.ndarray, bits: int) -> np.ndarray:
 
 
 @contrib("Gelu")
-def gelu(emit: Emitter, node: gs.Node) -> gs.Tensor:
+def gelu(emit: Emitter, node: NodeView) -> Term:
     """y = x Phi(x)."""
     return _gelu(emit, node.inputs[0])
 
 
 @contrib("BiasGelu")
-def bias_gelu(emit: Emitter, node: gs.Node) -> gs.Tensor:
+def bias_gelu(emit: Emitter, node: NodeView) -> Term:
     """y = gelu(x + bias)."""
-    return _gelu(emit, emit.Add(node.inputs[0], node.inputs[1]))
+    return _gelu(emit, node.inputs[0] + node.inputs[1])
 
 
-def _gelu(emit: Emitter, x: gs.Tensor) -> gs.Tensor:
-    cdf = emit.Mul(emit.Add(emit.Erf(emit.Mul(x, math.sqrt(0.5))), 1.0), 0.5)
-    return emit.Mul(x, cdf)
+def _gelu(emit: Emitter, x: Term) -> Term:
+    cdf = (emit.Erf(x * math.sqrt(0.5)) + 1.0) * 0.5
+    return x * cdf
 
 
 @contrib("FastGelu")
-def fast_gelu(emit: Emitter, node: gs.Node) -> gs.Tensor:
+def fast_gelu(emit: Emitter, node: NodeView) -> Term:
     """y = v (1 + tanh(sqrt(2 / pi) (v + 0.044715 v^3))) / 2, v = x [+ bias]."""
     x = node.inputs[0]
     if optional_input(node, 1) is not None:
-        x = emit.Add(x, node.inputs[1])
-    cube = emit.Mul(emit.Mul(x, x), x)
-    inner = emit.Mul(emit.Add(x, emit.Mul(cube, 0.044715)), math.sqrt(2 / math.pi))
-    return emit.Mul(x, emit.Mul(emit.Add(emit.Tanh(inner), 1.0), 0.5))
+        x = x + node.inputs[1]
+    cube = x * x * x
+    inner = (x + cube * 0.044715) * math.sqrt(2 / math.pi)
+    return x * ((emit.Tanh(inner) + 1.0) * 0.5)
 
 
 @contrib("QuickGelu")
-def quick_gelu(emit: Emitter, node: gs.Node) -> gs.Tensor:
+def quick_gelu(emit: Emitter, node: NodeView) -> Term:
     """y = x sigmoid(alpha x)."""
     x = node.inputs[0]
-    return emit.Mul(x, emit.Sigmoid(emit.Mul(x, float(node.attrs.get("alpha", 1.702)))))
+    return x * emit.Sigmoid(x * float(node.attrs.get("alpha", 1.702)))
 
 
 @decomposition("SimplifiedLayerNormalization")
-def simplified_layer_normalization(emit: Emitter, node: gs.Node) -> gs.Tensor:
+def simplified_layer_normalization(emit: Emitter, node: NodeView) -> Term:
     """y = x / sqrt(mean x^2 + epsilon) * scale (in ONNX Runtime's files of the default domain)."""
     rank = rank_of(node.inputs[0])
     axes = list(range(node.attrs.get("axis", -1) % rank, rank))
     x = _root_mean_square(emit, node.inputs[0], axes, node.attrs.get("epsilon", 1e-5))
-    return emit.Mul(x, node.inputs[1])
+    return x * node.inputs[1]
 
 
-def _root_mean_square(emit: Emitter, x: gs.Tensor, axes: list[int], epsilon: float) -> gs.Tensor:
-    mean = emit.ReduceMean(emit.Mul(x, x), axes, keepdims=1)
-    return emit.Mul(x, emit.Reciprocal(emit.Sqrt(emit.Add(mean, epsilon))))
+def _root_mean_square(emit: Emitter, x: Term, axes: list[int], epsilon: float) -> Term:
+    mean = emit.ReduceMean(x * x, axes, keepdims=1)
+    return x * emit.Reciprocal(emit.Sqrt(mean + epsilon))
 
 
 @contrib("SkipLayerNormalization", "SkipSimplifiedLayerNormalization")
-def skip_layer_normalization(emit: Emitter, node: gs.Node) -> list[gs.Tensor | None]:
+def skip_layer_normalization(emit: Emitter, node: NodeView) -> list[Term | None]:
     """s = x + skip [+ bias]; y = normalised s, scaled [and shifted]; the fourth output is s."""
     simplified = node.op == "SkipSimplifiedLayerNormalization"
     x, skip, scale = node.inputs[:3]
@@ -187,12 +187,12 @@ def skip_layer_normalization(emit: Emitter, node: gs.Node) -> list[gs.Tensor | N
         if simplified
         else (optional_input(node, 3), optional_input(node, 4))
     )
-    total = emit.Add(x, skip)
+    total = x + skip
     if bias is not None:
-        total = emit.Add(total, bias)
+        total = total + bias
     last, epsilon = [-1], node.attrs.get("epsilon", 1e-5)
     normal = _root_mean_square if simplified else standardised
-    y = emit.Mul(normal(emit, total, last, epsilon), scale)
+    y = normal(emit, total, last, epsilon) * scale
     if beta is not None:
-        y = emit.Add(y, beta)
+        y = y + beta
     return [y, None, None, total][: len(node.outputs)]

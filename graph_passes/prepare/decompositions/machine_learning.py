@@ -4,47 +4,47 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-import onnx_graphsurgeon as gs
 
 from ...graph.emitter import Emitter
 from ...graph.names import RESERVED
 from ...graph.tensors import operator_name
+from ...graph.terms import NodeView, Term
 from .registry import decomposition
 
 _DOMAIN = "ai.onnx.ml"
 
 
 @decomposition(f"{_DOMAIN}.Scaler")
-def scaler(emit: Emitter, node: gs.Node) -> gs.Tensor:
+def scaler(emit: Emitter, node: NodeView) -> Term:
     """y = (x - offset) scale."""
     offset, scale = (
         emit.constant(np.asarray(node.attrs.get(key, [default]), np.float32))
         for key, default in (("offset", 0.0), ("scale", 1.0))
     )
-    return emit.Mul(emit.Sub(node.inputs[0], offset), scale)
+    return (node.inputs[0] - offset) * scale
 
 
 @decomposition(f"{_DOMAIN}.LinearRegressor")
-def linear_regressor(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
+def linear_regressor(emit: Emitter, node: NodeView) -> Term | None:
     """y = x W^T + b, for no further transformation."""
     if _text(node.attrs.get("post_transform", "NONE")) != "NONE":
         return None
     targets = int(node.attrs.get("targets", 1))
     weight = np.asarray(node.attrs["coefficients"], np.float32).reshape(targets, -1)
-    y = emit.MatMul(_as_float(emit, node.inputs[0]), emit.constant(weight.T))
+    y = _as_float(emit, node.inputs[0]) @ emit.constant(weight.T)
     bias = node.attrs.get("intercepts")
-    return y if bias is None else emit.Add(y, emit.constant(np.asarray(bias, np.float32)))
+    return y if bias is None else y + emit.constant(np.asarray(bias, np.float32))
 
 
 @decomposition(f"{_DOMAIN}.LinearClassifier")
-def linear_classifier(emit: Emitter, node: gs.Node) -> list[gs.Tensor | None] | None:
+def linear_classifier(emit: Emitter, node: NodeView) -> list[Term | None] | None:
     """Scores x W^T + b behind Softmax or Sigmoid; the label stays what ONNX Runtime makes it.
 
     Where one row of coefficients serves two classes, the other one's score is -s, or 1 - s where
     nothing stands behind.
     """
     transform = _text(node.attrs.get("post_transform", "NONE"))
-    found = node.outputs[1] if len(node.outputs) > 1 and node.outputs[1].name else None
+    found = node.node.outputs[1] if len(node.outputs) > 1 and node.outputs[1].name else None
     # Of what is left of it afterwards nobody reads the scores.
     read = found is not None and (found.outputs or any(found is t for t in emit.graph.outputs))
     if not read or transform not in ("NONE", "SOFTMAX", "LOGISTIC"):
@@ -59,11 +59,11 @@ def linear_classifier(emit: Emitter, node: gs.Node) -> list[gs.Tensor | None] | 
         return None
     label, unread = emit.many("LinearClassifier", 2, x, domain=_DOMAIN, **attributes)
     label.dtype, unread.dtype = node.outputs[0].dtype, np.dtype(np.float32)
-    scores = emit.MatMul(_as_float(emit, x), emit.constant(coefficients.reshape(rows, -1).T))
+    scores = _as_float(emit, x) @ emit.constant(coefficients.reshape(rows, -1).T)
     if bias.size:
-        scores = emit.Add(scores, emit.constant(bias))
+        scores = scores + emit.constant(bias)
     if rows == 1 and len(labels) == 2:
-        other = emit.Neg(scores) if transform != "NONE" else emit.Sub(1.0, scores)
+        other = -scores if transform != "NONE" else 1.0 - scores
         scores = emit.Concat(other, scores, axis=1)
     if transform == "SOFTMAX":
         scores = emit.Softmax(scores, axis=1)
@@ -74,7 +74,7 @@ def _text(value: bytes | str) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _as_float(emit: Emitter, x: gs.Tensor) -> gs.Tensor:
+def _as_float(emit: Emitter, x: Term) -> Term:
     return x if x.dtype == np.float32 else emit.Cast(x, to=onnx.TensorProto.FLOAT)
 
 
@@ -88,7 +88,7 @@ _COLUMNS = {
 
 
 @decomposition(*_COLUMNS)
-def of_known_columns(emit: Emitter, node: gs.Node) -> list[gs.Tensor | None] | None:
+def of_known_columns(emit: Emitter, node: NodeView) -> list[Term | None] | None:
     """The same operator, whose last output is said to be [N, columns]."""
     if (node.name or "").startswith(RESERVED):
         return None

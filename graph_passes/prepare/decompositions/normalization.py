@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx_graphsurgeon as gs
 
 from ...graph.emitter import Emitter
 from ...graph.names import marked
-from ...graph.tensors import rank_of
+from ...graph.tensors import optional_input, rank_of
+from ...graph.terms import NodeView, Term
 from .registry import FOR_DEEPLIFT, decomposition
 
 # Marks the mean over a batch that a BatchNormalization in training mode takes.
@@ -15,7 +15,7 @@ BATCH_STATISTICS = "batch_statistics"
 
 
 @decomposition("LRN")
-def lrn(emit: Emitter, node: gs.Node) -> gs.Tensor:
+def lrn(emit: Emitter, node: NodeView) -> Term:
     """y = x / (bias + alpha / size * sum of x^2 over `size` channels around)^beta.
 
     The sum slides along the channels as an average pooling of [N, 1, C, positions], which divides
@@ -23,7 +23,7 @@ def lrn(emit: Emitter, node: gs.Node) -> gs.Tensor:
     """
     x, size = node.inputs[0], node.attrs["size"]
     before = (size - 1) // 2
-    square = emit.Mul(x, x)
+    square = x * x
     flat = emit.Unsqueeze(emit.Reshape(square, [0, 0, -1]), [1])
     mean = emit.AveragePool(
         flat,
@@ -33,61 +33,61 @@ def lrn(emit: Emitter, node: gs.Node) -> gs.Tensor:
         count_include_pad=1,
     )
     mean = emit.reshape_like(emit.Squeeze(mean, [1]), x)
-    scale = emit.Add(emit.Mul(mean, node.attrs.get("alpha", 1e-4)), node.attrs.get("bias", 1.0))
-    return emit.Div(x, emit.Pow(scale, emit.constant(node.attrs.get("beta", 0.75), x.dtype)))
+    scale = mean * node.attrs.get("alpha", 0.0001) + node.attrs.get("bias", 1.0)
+    return x / emit.Pow(scale, emit.constant(node.attrs.get("beta", 0.75), x.dtype))
 
 
-def standardised(emit: Emitter, x: gs.Tensor, axes: list[int], epsilon: float) -> gs.Tensor:
+def standardised(emit: Emitter, x: Term, axes: list[int], epsilon: float) -> Term:
     """(x - mean) / sqrt(var + epsilon) over the axes."""
-    centred = emit.Sub(x, emit.ReduceMean(x, axes, keepdims=1))
-    variance = emit.ReduceMean(emit.Mul(centred, centred), axes, keepdims=1)
-    deviation = emit.Sqrt(emit.Add(variance, epsilon))
-    return emit.Div(centred, deviation)
+    centred = x - emit.ReduceMean(x, axes, keepdims=1)
+    variance = emit.ReduceMean(centred * centred, axes, keepdims=1)
+    deviation = emit.Sqrt(variance + epsilon)
+    return centred / deviation
 
 
 @decomposition("LayerNormalization", table=FOR_DEEPLIFT)
-def layer_normalization(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
+def layer_normalization(emit: Emitter, node: NodeView) -> Term | None:
     """y = (x - mean) / sqrt(var + epsilon) * scale + bias, over the axes from `axis` on."""
     if any(output.outputs for output in node.outputs[1:]):
         return None
     x = node.inputs[0]
     rank = rank_of(x)
     axes = list(range(node.attrs.get("axis", -1) % rank, rank))
-    y = emit.Mul(standardised(emit, x, axes, node.attrs.get("epsilon", 1e-5)), node.inputs[1])
-    has_bias = len(node.inputs) > 2 and node.inputs[2].name
-    return emit.Add(y, node.inputs[2]) if has_bias else y
+    y = standardised(emit, x, axes, node.attrs.get("epsilon", 1e-05)) * node.inputs[1]
+    has_bias = optional_input(node, 2) is not None
+    return y + node.inputs[2] if has_bias else y
 
 
 @decomposition("InstanceNormalization")
-def instance_normalization(emit: Emitter, node: gs.Node) -> gs.Tensor:
+def instance_normalization(emit: Emitter, node: NodeView) -> Term:
     """y = (x - mean) / sqrt(var + epsilon) * scale + bias, over each channel's positions."""
     x, scale, bias = node.inputs
     rank = rank_of(x)
     column = [-1] + [1] * (rank - 2)
     z = standardised(emit, x, list(range(2, rank)), node.attrs.get("epsilon", 1e-5))
-    y = emit.Mul(z, emit.Reshape(scale, column))
-    return emit.Add(y, emit.Reshape(bias, column))
+    y = z * emit.Reshape(scale, column)
+    return y + emit.Reshape(bias, column)
 
 
 @decomposition("MeanVarianceNormalization")
-def mean_variance_normalization(emit: Emitter, node: gs.Node) -> gs.Tensor:
+def mean_variance_normalization(emit: Emitter, node: NodeView) -> Term:
     """y = (x - mean) / (sqrt(var) + 1e-9)."""
     x, axes = node.inputs[0], list(node.attrs.get("axes", [0, 2, 3]))
-    centred = emit.Sub(x, emit.ReduceMean(x, axes, keepdims=1))
-    variance = emit.ReduceMean(emit.Mul(centred, centred), axes, keepdims=1)
-    return emit.Div(centred, emit.Add(emit.Sqrt(variance), 1e-9))
+    centred = x - emit.ReduceMean(x, axes, keepdims=1)
+    variance = emit.ReduceMean(centred * centred, axes, keepdims=1)
+    return centred / (emit.Sqrt(variance) + 1e-09)
 
 
 @decomposition("LpNormalization")
-def lp_normalization(emit: Emitter, node: gs.Node) -> gs.Tensor:
+def lp_normalization(emit: Emitter, node: NodeView) -> Term:
     """y = x / |x|_p along an axis; where the norm is 0, so is y."""
     x = node.inputs[0]
     norm = emit(f"ReduceL{node.attrs.get('p', 2)}", x, [node.attrs.get("axis", -1)], keepdims=1)
-    return emit.Div(x, emit.Max(norm, float(np.finfo(x.dtype).tiny)))
+    return x / emit.Max(norm, float(np.finfo(x.dtype).tiny))
 
 
 @decomposition("BatchNormalization")
-def training_batch_normalization(emit: Emitter, node: gs.Node) -> list[gs.Tensor | None] | None:
+def training_batch_normalization(emit: Emitter, node: NodeView) -> list[Term | None] | None:
     """In training mode: statistics of the batch itself, and the running ones moved towards them.
 
     running' = running momentum + batch's (1 - momentum); the batch's variance is the biased one.
@@ -99,15 +99,15 @@ def training_batch_normalization(emit: Emitter, node: gs.Node) -> list[gs.Tensor
     axes, column = [0, *range(2, rank)], [-1] + [1] * (rank - 2)
     mean = emit.ReduceMean(x, axes, keepdims=0)
     mean.inputs[0].name = marked(BATCH_STATISTICS, node.name or node.outputs[0].name)
-    centred = emit.Sub(x, emit.Reshape(mean, column))
-    variance = emit.ReduceMean(emit.Mul(centred, centred), axes, keepdims=0)
-    deviation = emit.Sqrt(emit.Add(variance, node.attrs.get("epsilon", 1e-5)))
-    standard = emit.Div(centred, emit.Reshape(deviation, column))
-    y = emit.Mul(standard, emit.Reshape(scale, column))
-    y = emit.Add(y, emit.Reshape(bias, column))
+    centred = x - emit.Reshape(mean, column)
+    variance = emit.ReduceMean(centred * centred, axes, keepdims=0)
+    deviation = emit.Sqrt(variance + node.attrs.get("epsilon", 1e-05))
+    standard = centred / emit.Reshape(deviation, column)
+    y = standard * emit.Reshape(scale, column)
+    y = y + emit.Reshape(bias, column)
     momentum = node.attrs.get("momentum", 0.9)
-    moved: list[gs.Tensor | None] = [
-        emit.Add(emit.Mul(old, momentum), emit.Mul(new, 1 - momentum))
+    moved: list[Term | None] = [
+        old * momentum + new * (1 - momentum)
         for old, new in ((running_mean, mean), (running_variance, variance))
     ]
     return [y, *moved][: len(node.outputs)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_graphsurgeon as gs
 
-from ...graph.rewriting import Rewrite, rewrite_nodes
+from ...graph.rewriting import Formula, Rewrite, of_terms, rewrite_nodes
 
 # Operators that no method has a direct rule for.
 ALWAYS: dict[str, Rewrite] = {}
@@ -19,12 +19,12 @@ def decomposition(*ops: str, table: dict[str, Rewrite] = ALWAYS):
         ValueError: the operator has one already.
     """
 
-    def register(rewrite: Rewrite) -> Rewrite:
+    def register(formula: Formula) -> Formula:
         for op in ops:
             if op in table:
                 raise ValueError(f"a second decomposition of {op}")
-            table[op] = rewrite
-        return rewrite
+            table[op] = of_terms(formula)
+        return formula
 
     return register
 

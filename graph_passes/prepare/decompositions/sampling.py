@@ -9,83 +9,83 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
-import onnx_graphsurgeon as gs
 
 from ...graph.emitter import Emitter
-from ...graph.tensors import rank_of
+from ...graph.tensors import optional_input, rank_of
+from ...graph.terms import NodeView, Term
 from .registry import decomposition
 
 
-def _length(emit: Emitter, x: gs.Tensor, axis: int, like: gs.Tensor) -> gs.Tensor:
+def _length(emit: Emitter, x: Term, axis: int, like: Term) -> Term:
     """One dimension of x as a float, [1]."""
     return emit.cast_like(emit.dims(x, axis, axis + 1), like)
 
 
-def gather_places(emit: Emitter, x: gs.Tensor, places: list[gs.Tensor]) -> gs.Tensor:
+def gather_places(emit: Emitter, x: Term, places: list[Term]) -> Term:
     """x [N, C, spatial...] at integral places [N, P] for each axis: [N, C, P]."""
     flat = None
     for axis, place in enumerate(places, start=2):
         index = emit.Cast(place, to=7)
         length = emit.dims(x, axis, axis + 1)
-        flat = index if flat is None else emit.Add(emit.Mul(flat, length), index)
+        flat = index if flat is None else flat * length + index
     rows = emit.Unsqueeze(flat, [1])
     shape = emit.Concat(emit.dims(x, 0, 2), emit.Shape(flat, start=1), axis=0)
     return emit.GatherElements(emit.Reshape(x, [0, 0, -1]), emit.Expand(rows, shape), axis=2)
 
 
-def _inside(emit: Emitter, place: gs.Tensor, length: gs.Tensor) -> gs.Tensor:
+def _inside(emit: Emitter, place: Term, length: Term) -> Term:
     """1 where 0 <= place < length, else 0."""
     low = emit.GreaterOrEqual(place, 0.0)
     return emit.cast_like(emit.And(low, emit.Less(place, length)), place)
 
 
-def _clamp(emit: Emitter, place: gs.Tensor, length: gs.Tensor) -> gs.Tensor:
-    return emit.Max(emit.Min(place, emit.Sub(length, 1.0)), 0.0)
+def _clamp(emit: Emitter, place: Term, length: Term) -> Term:
+    return emit.Max(emit.Min(place, length - 1.0), 0.0)
 
 
-def _reflect(emit: Emitter, place: gs.Tensor, length: gs.Tensor, align: bool) -> gs.Tensor:
+def _reflect(emit: Emitter, place: Term, length: Term, align: bool) -> Term:
     """Fold a place back and forth between the borders: 0 and L-1 (aligned), or -1/2 and L-1/2."""
     low = 0.0 if align else -0.5
-    span = emit.Max(emit.Sub(length, 1.0), 1e-6) if align else length
-    distance = emit.Abs(emit.Sub(place, low))
-    turns = emit.Floor(emit.Div(distance, span))
-    rest = emit.Sub(distance, emit.Mul(turns, span))
-    odd = emit.Sub(turns, emit.Mul(emit.Floor(emit.Mul(turns, 0.5)), 2.0))
-    back = emit.Sub(span, rest)
-    folded = emit.Add(emit.Mul(rest, emit.Sub(1.0, odd)), emit.Mul(back, odd))
-    return emit.Add(folded, low)
+    span = emit.Max(length - 1.0, 1e-6) if align else length
+    distance = abs(place - low)
+    turns = emit.Floor(distance / span)
+    rest = distance - turns * span
+    odd = turns - emit.Floor(turns * 0.5) * 2.0
+    back = span - rest
+    folded = rest * (1.0 - odd) + back * odd
+    return folded + low
 
 
-def _cubic_weights(emit: Emitter, t: gs.Tensor) -> list[gs.Tensor]:
+def _cubic_weights(emit: Emitter, t: Term) -> list[Term]:
     """Keys' cubic convolution with a = -0.75 at distances 1 + t, t, 1 - t, 2 - t."""
     a = -0.75
 
     def near(d):
-        return emit.Add(emit.Mul(emit.Mul(emit.Sub(emit.Mul(d, a + 2), a + 3), d), d), 1.0)
+        return (d * (a + 2) - (a + 3)) * d * d + 1.0
 
     def far(d):
-        inner = emit.Add(emit.Mul(emit.Sub(d, 5.0), d), 8.0)
-        return emit.Mul(emit.Sub(emit.Mul(inner, d), 4.0), a)
+        inner = (d - 5.0) * d + 8.0
+        return (inner * d - 4.0) * a
 
-    back = emit.Sub(1.0, t)
-    return [far(emit.Add(t, 1.0)), near(t), near(back), far(emit.Add(back, 1.0))]
+    back = 1.0 - t
+    return [far(t + 1.0), near(t), near(back), far(back + 1.0)]
 
 
-def _taps(emit: Emitter, place: gs.Tensor, mode: str) -> list[tuple[gs.Tensor, gs.Tensor | None]]:
+def _taps(emit: Emitter, place: Term, mode: str) -> list[tuple[Term, Term | None]]:
     """Along one axis: the integral places that are read, each with its weight (None is 1)."""
     if mode == "nearest":
         return [(emit.Round(place), None)]
     first = emit.Floor(place)
-    t = emit.Sub(place, first)
+    t = place - first
     if mode == "linear":
-        return [(first, emit.Sub(1.0, t)), (emit.Add(first, 1.0), t)]
+        return [(first, 1.0 - t), (first + 1.0, t)]
     offsets = (-1.0, 0.0, 1.0, 2.0)
     weights = _cubic_weights(emit, t)
-    return [(emit.Add(first, k), w) for k, w in zip(offsets, weights, strict=True)]
+    return [(first + k, w) for k, w in zip(offsets, weights, strict=True)]
 
 
 @decomposition("AffineGrid")
-def affine_grid(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
+def affine_grid(emit: Emitter, node: NodeView) -> Term | None:
     """grid[n, place] = theta[n] . (x, y, [z,] 1) over an image's places, -1..1 along each axis."""
     theta, size = node.inputs
     if theta.shape is None or theta.shape[1] not in (2, 3):
@@ -98,19 +98,19 @@ def affine_grid(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
         steps = emit.cast_like(emit.Range(np.int64(0), length, np.int64(1)), theta)
         count = emit.cast_like(length, theta)
         if node.attrs.get("align_corners", 0):
-            line = emit.Sub(emit.Div(emit.Mul(steps, 2.0), emit.Sub(count, 1.0)), 1.0)
+            line = steps * 2.0 / (count - 1.0) - 1.0
         else:
-            line = emit.Sub(emit.Div(emit.Add(emit.Mul(steps, 2.0), 1.0), count), 1.0)
+            line = (steps * 2.0 + 1.0) / count - 1.0
         column = emit.Reshape(line, [-1 if a == axis else 1 for a in range(axes)])
         coordinates.append(emit.Reshape(emit.Expand(column, lengths), [-1, 1]))
-    ones = emit.Add(emit.Mul(coordinates[0], 0.0), 1.0)
+    ones = coordinates[0] * 0.0 + 1.0
     base = emit.Concat(*coordinates[::-1], ones, axis=1)
-    grid = emit.MatMul(base, emit.Transpose(theta, perm=[0, 2, 1]))
+    grid = base @ emit.Transpose(theta, perm=[0, 2, 1])
     return emit.Reshape(grid, emit.Concat(emit.dims(theta, 0, 1), lengths, [axes], axis=0))
 
 
 @decomposition("GridSample")
-def grid_sample(emit: Emitter, node: gs.Node) -> gs.Tensor:
+def grid_sample(emit: Emitter, node: NodeView) -> Term:
     """y[n, c, p] = sum over taps of weight(grid[n, p]) x[n, c, tap]; the grid is -1..1 per axis."""
     x, grid = node.inputs
     axes = rank_of(x) - 2
@@ -132,25 +132,22 @@ def grid_sample(emit: Emitter, node: gs.Node) -> gs.Tensor:
 
 def _axis_taps(emit: Emitter, unit, length, mode: str, padding: str, align: bool):
     """Places inside the image and their weights, for grid values -1..1 along one axis."""
-    half = emit.Mul(emit.Add(unit, 1.0), 0.5)
-    if align:
-        place = emit.Mul(half, emit.Sub(length, 1.0))
-    else:
-        place = emit.Sub(emit.Mul(half, length), 0.5)
+    half = (unit + 1.0) * 0.5
+    place = half * (length - 1.0) if align else half * length - 0.5
     if mode != "cubic":
         place = _bring_inside(emit, place, length, padding, align)
     taps = []
     for tap, weight in _taps(emit, place, mode):
         if padding == "zeros":
             inside = _inside(emit, tap, length)
-            weight = inside if weight is None else emit.Mul(weight, inside)
+            weight = inside if weight is None else weight * inside
         elif mode == "cubic":
             tap = _bring_inside(emit, tap, length, padding, align)
         taps.append((_clamp(emit, tap, length), weight))
     return taps
 
 
-def _bring_inside(emit: Emitter, place, length, padding: str, align: bool) -> gs.Tensor:
+def _bring_inside(emit: Emitter, place, length, padding: str, align: bool) -> Term:
     if padding == "zeros":
         return place
     if padding == "reflection":
@@ -158,12 +155,12 @@ def _bring_inside(emit: Emitter, place, length, padding: str, align: bool) -> gs
     return _clamp(emit, place, length)
 
 
-def _weighted_sum(emit: Emitter, x: gs.Tensor, taps) -> gs.Tensor:
+def _weighted_sum(emit: Emitter, x: Term, taps) -> Term:
     """[N, C, P]: the sum over all combinations of taps, one for each axis."""
     return emit.sum(_weighted_values(emit, x, taps))
 
 
-def _weighted_values(emit: Emitter, x: gs.Tensor, taps) -> list[gs.Tensor]:
+def _weighted_values(emit: Emitter, x: Term, taps) -> list[Term]:
     """For each combination of taps, one for each axis, its weight times its element: [N, C, P]."""
     values = []
     for combination in itertools.product(*taps):
@@ -172,14 +169,14 @@ def _weighted_values(emit: Emitter, x: gs.Tensor, taps) -> list[gs.Tensor]:
         if weights:
             weight = weights[0]
             for other in weights[1:]:
-                weight = emit.Mul(weight, other)
-            value = emit.Mul(value, emit.Unsqueeze(weight, [1]))
+                weight = weight * other
+            value = value * emit.Unsqueeze(weight, [1])
         values.append(value)
     return values
 
 
 @decomposition("DeformConv")
-def deform_conv(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
+def deform_conv(emit: Emitter, node: NodeView) -> Term | None:
     """y = W . columns + b, the columns read at the window's places moved by offset, times mask.
 
     x [N, C, H, W], offset [N, 2 g k, H', W'] as (row, column) pairs for g groups of channels and
@@ -196,31 +193,31 @@ def deform_conv(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
     moves = emit.Reshape(offset, by_element)
     places = _deformed_places(emit, node, moves, kernel, output)
     # One image for each group of channels that shares its offsets.
-    split = emit.Concat(emit.Mul(batch, [offset_groups]), [-1], emit.dims(x, 2), axis=0)
+    split = emit.Concat(batch * [offset_groups], [-1], emit.dims(x, 2), axis=0)
     image = emit.Reshape(x, split)
     image.shape = [None, None, *list(x.shape)[2:]]
     taps = []
     for axis, place in enumerate(places):
-        flat = emit.Reshape(place, emit.Concat(emit.Mul(batch, [offset_groups]), [-1], axis=0))
+        flat = emit.Reshape(place, emit.Concat(batch * [offset_groups], [-1], axis=0))
         length = _length(emit, x, 2 + axis, x)
         taps.append(_axis_taps_zero(emit, flat, length))
     columns = _weighted_sum(emit, image, taps)
     shape = emit.Concat(batch, [offset_groups, -1, size], emit.ReduceProd(output), axis=0)
     columns = emit.Reshape(columns, shape)
-    if len(node.inputs) > 4 and node.inputs[4].name:
+    if optional_input(node, 4) is not None:
         mask_shape = emit.Concat(batch, [offset_groups, 1, size, -1], axis=0)
-        columns = emit.Mul(columns, emit.Reshape(node.inputs[4], mask_shape))
+        columns = columns * emit.Reshape(node.inputs[4], mask_shape)
     per_group = emit.Concat(batch, [groups, weight.shape[1] * size, -1], axis=0)
     columns = emit.Reshape(columns, per_group)
     kernels = emit.Reshape(weight, [1, groups, weight.shape[0] // groups, -1])
-    product = emit.MatMul(kernels, columns)
+    product = kernels @ columns
     y = emit.Reshape(product, emit.Concat(batch, [weight.shape[0]], output, axis=0))
-    if len(node.inputs) > 3 and node.inputs[3].name:
-        y = emit.Add(y, emit.Reshape(node.inputs[3], [-1, 1, 1]))
+    if optional_input(node, 3) is not None:
+        y = y + emit.Reshape(node.inputs[3], [-1, 1, 1])
     return y
 
 
-def _deformed_places(emit: Emitter, node: gs.Node, moves, kernel, output) -> list[gs.Tensor]:
+def _deformed_places(emit: Emitter, node: NodeView, moves, kernel, output) -> list[Term]:
     """For each spatial axis, s o - p + d j + offset: [N, groups, k, positions]."""
     strides = node.attrs.get("strides") or [1, 1]
     dilations = node.attrs.get("dilations") or [1, 1]
@@ -229,28 +226,26 @@ def _deformed_places(emit: Emitter, node: gs.Node, moves, kernel, output) -> lis
     for axis in (0, 1):
         count = emit.Gather(output, np.asarray(axis))
         steps = emit.Range(np.int64(0), count, np.int64(1))
-        start = emit.Sub(emit.Mul(steps, [strides[axis]]), [pads[axis]])
+        start = steps * [strides[axis]] - [pads[axis]]
         column = emit.Reshape(start, [-1, 1] if axis == 0 else [1, -1])
         grid = emit.Reshape(emit.Expand(column, output), [1, -1])
         within = np.indices(kernel)[axis].reshape(-1, 1) * dilations[axis]
-        base = emit.cast_like(emit.Add(grid, within.astype(np.int64)), moves)
-        places.append(emit.Add(emit.Gather(moves, np.asarray(axis), axis=3), base))
+        base = emit.cast_like(grid + within.astype(np.int64), moves)
+        places.append(emit.Gather(moves, np.asarray(axis), axis=3) + base)
     return places
 
 
-def _axis_taps_zero(emit: Emitter, place: gs.Tensor, length: gs.Tensor):
+def _axis_taps_zero(emit: Emitter, place: Term, length: Term):
     """Linear taps, 0 outside the image."""
     taps = []
     for tap, weight in _taps(emit, place, "linear"):
         inside = _inside(emit, tap, length)
-        taps.append(
-            (_clamp(emit, tap, length), inside if weight is None else emit.Mul(weight, inside))
-        )
+        taps.append((_clamp(emit, tap, length), inside if weight is None else weight * inside))
     return taps
 
 
 @decomposition("RoiAlign")
-def roi_align(emit: Emitter, node: gs.Node) -> gs.Tensor:
+def roi_align(emit: Emitter, node: NodeView) -> Term:
     """y = mean over each bin's sampling points of x, read linearly.
 
     Or the maximum over the points' four neighbours, each times its weight, as ONNX Runtime and the
@@ -258,15 +253,15 @@ def roi_align(emit: Emitter, node: gs.Node) -> gs.Tensor:
     """
     x, rois, indices = node.inputs
     mode = node.attrs.get("coordinate_transformation_mode", "half_pixel")
-    scaled = emit.Mul(rois, node.attrs.get("spatial_scale", 1.0))
-    scaled = emit.Sub(scaled, 0.5 if mode == "half_pixel" else 0.0)
+    scaled = rois * node.attrs.get("spatial_scale", 1.0)
+    scaled = scaled - (0.5 if mode == "half_pixel" else 0.0)
     corners = [emit.Gather(scaled, np.asarray([k]), axis=1) for k in range(4)]
     sides = []
     for axis, name in enumerate(("output_height", "output_width")):
         low, bins = corners[1 - axis], node.attrs.get(name, 1)
-        extent = emit.Sub(corners[3 - axis], low)
+        extent = corners[3 - axis] - low
         extent = extent if mode == "half_pixel" else emit.Max(extent, 1.0)
-        size = emit.Div(extent, float(bins))
+        size = extent / float(bins)
         sides.append(_bin_points(emit, low, size, bins, node.attrs.get("sampling_ratio", 0)))
     (rows, row_shares), (columns, column_shares) = sides
     split = emit.Concat([0, 0], emit.Shape(rows, start=1), axis=0)
@@ -274,7 +269,7 @@ def roi_align(emit: Emitter, node: gs.Node) -> gs.Tensor:
     taps = []
     rows, columns = emit.Reshape(rows, [0, -1, 1]), emit.Reshape(columns, [0, 1, -1])
     for axis, (own, other) in enumerate(((rows, columns), (columns, rows))):
-        grid = emit.Add(own, emit.Mul(other, 0.0))
+        grid = own + other * 0.0
         length = _length(emit, x, 2 + axis, x)
         taps.append(_roi_taps(emit, emit.Reshape(grid, [0, -1]), length))
     images = emit.Gather(x, indices, axis=0)
@@ -290,13 +285,11 @@ def roi_align(emit: Emitter, node: gs.Node) -> gs.Tensor:
         return best
     weighed = emit.Reshape(emit.sum(values), split)
     for share in shares:
-        weighed = emit.Mul(weighed, share)
+        weighed = weighed * share
     return emit.ReduceSum(weighed, [3, 5], keepdims=0)
 
 
-def _bin_points(
-    emit: Emitter, low: gs.Tensor, size: gs.Tensor, bins: int, ratio: int
-) -> tuple[gs.Tensor, gs.Tensor]:
+def _bin_points(emit: Emitter, low: Term, size: Term, bins: int, ratio: int) -> tuple[Term, Term]:
     """Along one axis the sampling points [R, bins, points], and their shares [R, points].
 
     low, size: [R, 1], where the first bin begins, and how long a bin is.
@@ -304,7 +297,7 @@ def _bin_points(
         has, and where a bin has fewer its last one stands again, without a share in its mean.
     """
     if ratio > 0:
-        needed = emit.Add(emit.Mul(size, 0.0), float(ratio))
+        needed = size * 0.0 + float(ratio)
         most = emit.constant(np.asarray(ratio, np.int64))
     else:
         needed = emit.Max(emit.Ceil(size), 0.0)
@@ -312,21 +305,21 @@ def _bin_points(
         most = emit.Cast(emit.Max(largest, 1.0), to=7)
     index = emit.cast_like(emit.Range(np.int64(0), most, np.int64(1)), size)
     count = emit.Max(needed, 1.0)
-    held = emit.Min(index, emit.Sub(count, 1.0))
-    within = emit.Unsqueeze(emit.Div(emit.Add(held, 0.5), count), [1])
+    held = emit.Min(index, count - 1.0)
+    within = emit.Unsqueeze((held + 0.5) / count, [1])
     starts = np.arange(bins, dtype=np.float32).reshape(1, -1, 1)
-    along = emit.Mul(emit.Unsqueeze(size, [2]), emit.Add(within, starts))
-    shares = emit.Div(emit.cast_like(emit.Less(index, needed), count), count)
-    return emit.Add(emit.Unsqueeze(low, [2]), along), shares
+    along = emit.Unsqueeze(size, [2]) * (within + starts)
+    shares = emit.cast_like(emit.Less(index, needed), count) / count
+    return emit.Unsqueeze(low, [2]) + along, shares
 
 
-def _roi_taps(emit: Emitter, place: gs.Tensor, length: gs.Tensor):
+def _roi_taps(emit: Emitter, place: Term, length: Term):
     """Linear taps of places held to the image; nothing for places over one pixel outside."""
     near = emit.And(emit.GreaterOrEqual(place, -1.0), emit.LessOrEqual(place, length))
     near = emit.cast_like(near, place)
     held = _clamp(emit, place, length)
     return [
-        (_clamp(emit, tap, length), emit.Mul(near, weight))
+        (_clamp(emit, tap, length), near * weight)
         for tap, weight in _taps(emit, held, "linear")
         if weight is not None
     ]

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx_graphsurgeon as gs
 
 from ...graph.emitter import Emitter
-from ...graph.tensors import is_constant, optional_input, producer_of, rank_of
+from ...graph.tensors import Node, is_constant, optional_input, producer_of, rank_of
+from ...graph.terms import NodeView, Term
 from .registry import FOR_DEEPLIFT, decomposition
 
 
 @decomposition("SequenceAt")
-def sequence_at(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
+def sequence_at(emit: Emitter, node: NodeView) -> Term | None:
     """The element at a known place."""
     position = node.inputs[1]
     elements = _elements(emit, node.inputs[0]) if is_constant(position) else None
@@ -22,7 +22,7 @@ def sequence_at(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
 
 
 @decomposition("ConcatFromSequence")
-def concat_from_sequence(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
+def concat_from_sequence(emit: Emitter, node: NodeView) -> Term | None:
     """All elements joined, along an axis of theirs or a new one."""
     elements = _elements(emit, node.inputs[0])
     if not elements:
@@ -34,13 +34,13 @@ def concat_from_sequence(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
 
 
 @decomposition("SequenceLength")
-def sequence_length(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
+def sequence_length(emit: Emitter, node: NodeView) -> Term | None:
     """How many elements there are."""
     elements = _elements(emit, node.inputs[0])
     return None if elements is None else emit.constant(np.asarray(len(elements), np.int64))
 
 
-def _elements(emit: Emitter, sequence: gs.Tensor) -> list[gs.Tensor] | None:
+def _elements(emit: Emitter, sequence: Term) -> list[Term] | None:
     """A sequence's tensors, where it is known how many there are."""
     maker = producer_of(sequence)
     if maker is None:
@@ -56,7 +56,7 @@ def _elements(emit: Emitter, sequence: gs.Tensor) -> list[gs.Tensor] | None:
     return _parts(emit, maker) if maker.op == "SplitToSequence" else None
 
 
-def _with_another(emit: Emitter, node: gs.Node) -> list[gs.Tensor] | None:
+def _with_another(emit: Emitter, node: Node) -> list[Term] | None:
     elements, place = _elements(emit, node.inputs[0]), optional_input(node, 2)
     if elements is None or not (place is None or is_constant(place)):
         return None
@@ -65,7 +65,7 @@ def _with_another(emit: Emitter, node: gs.Node) -> list[gs.Tensor] | None:
     return [*elements[:at], node.inputs[1], *elements[at:]]
 
 
-def _parts(emit: Emitter, node: gs.Node) -> list[gs.Tensor] | None:
+def _parts(emit: Emitter, node: Node) -> list[Term] | None:
     """What SplitToSequence cuts x into: parts of 1, of one length or of several."""
     x, split = node.inputs[0], optional_input(node, 1)
     if x.shape is None or not (split is None or is_constant(split)):
@@ -81,14 +81,14 @@ def _parts(emit: Emitter, node: gs.Node) -> list[gs.Tensor] | None:
         return None
     ends = np.cumsum(lengths).tolist()
     pieces = zip([0, *ends], ends, strict=False)
-    parts: list[gs.Tensor] = [emit.Slice(x, [begin], [end], [axis]) for begin, end in pieces]
+    parts: list[Term] = [emit.Slice(x, [begin], [end], [axis]) for begin, end in pieces]
     if split is None and not node.attrs.get("keepdims", 1):
         return [emit.Squeeze(part, [axis]) for part in parts]
     return parts
 
 
 @decomposition("ReduceProd", table=FOR_DEEPLIFT)
-def product(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
+def product(emit: Emitter, node: NodeView) -> Term | None:
     """Halves multiplied with each other until one element is left along each axis."""
     x, axes = node.inputs[0], optional_input(node, 1)
     if x.shape is None or not (axes is None or is_constant(axes)):
@@ -97,14 +97,14 @@ def product(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
     chosen = range(rank) if axes is None else [int(axis) % rank for axis in axes.values]
     if not all(isinstance(x.shape[axis], int) and x.shape[axis] > 0 for axis in chosen):
         return None
-    result: gs.Tensor = x
+    result: Term = x
     for axis in chosen:
         length = x.shape[axis]
         while length > 1:
             half = length // 2
             low = emit.Slice(result, [0], [half], [axis])
             high = emit.Slice(result, [half], [2 * half], [axis])
-            left = emit.Mul(low, high)
+            left = low * high
             if length % 2:
                 last = emit.Slice(result, [2 * half], [length], [axis])
                 left = emit.Concat(left, last, axis=axis)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx_graphsurgeon as gs
 
 from ...graph.emitter import Emitter
 from ...graph.tensors import is_constant, producer_of
+from ...graph.terms import NodeView, Term
 from .registry import decomposition
 
 # Beyond it softplus(z) and z are the same float32 number: e^-17 < 2^-24.
@@ -14,12 +14,12 @@ _SAME_BEYOND = 17
 
 
 @decomposition("Where")
-def selected_softplus(emit: Emitter, node: gs.Node) -> gs.Tensor | None:
+def selected_softplus(emit: Emitter, node: NodeView) -> Term | None:
     """`z > 20 ? x : softplus(z) / beta` with z = beta x becomes its last part.
 
     It is the same function; only DeepLIFT minds, which cannot pass a condition that varies.
     """
-    condition, direct, smooth = node.inputs
+    condition, direct, smooth = node.node.inputs
     guard, last = producer_of(condition), producer_of(smooth)
     if guard is None or guard.op != "Greater" or last is None:
         return None
