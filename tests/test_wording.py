@@ -34,7 +34,8 @@ _NO_PLURALS = frozenset(
 _NEVER_ONE = re.compile(
     r"([A-Z_]+|.*\.MAX_\w+|sigma|most|first|fixed|[abc]|width|size\[1\]|len\((readers|weighing)\))$"
 )
-_PAGES = ("engine/comparing", "engine/evaluating", "engine/reporting", "engine/commands/against")
+# Values that are words, and those that are never one.
+_WORDS = re.compile(r"(these\(.*|where|than|row\['method'\]|len\(able\))$")
 _BEHIND = re.compile(r" (?:[a-z]+ )?([a-z]+s)\b")
 
 
@@ -58,7 +59,8 @@ def fixed_plurals(source):
 
 def _is_number(value):
     """Whether it may be the number 1: an integer, as far as its form says."""
-    if value.conversion != -1 or _NEVER_ONE.match(ast.unparse(value.value)):
+    said = ast.unparse(value.value)
+    if value.conversion != -1 or _NEVER_ONE.match(said) or _WORDS.match(said):
         return False
     form = "" if value.format_spec is None else ast.unparse(value.format_spec)
     return not re.search(r"[feg%]'$", form)
@@ -83,8 +85,6 @@ def test_the_test_sees_what_it_should():
 def test_one_and_many(what):
     offenders = []
     for path in [*FILES, *TEMPLATES]:
-        if path.relative_to(ROOT).as_posix().startswith(_PAGES):
-            continue
         source = path.read_text(encoding="utf-8")
         if what == "s in brackets":
             found = [(0, text) for text in re.findall(r"[a-z]{3,}\(e?s\)", source)]

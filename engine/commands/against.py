@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ... import InvalidInputError, UnsupportedModelError
+from ...models.text import counted
 from ..comparing.drift import (
     Drift,
     MapDrift,
@@ -177,7 +178,7 @@ def _matching_output(first: ImageExplainer, file: Model) -> tuple[str, str]:
     place = [tensor.name for tensor in subject.graph.outputs].index(name)
     if place >= len(names):
         raise InvalidInputError(
-            f"{file.path}: expected an output {name!r} or {place + 1} outputs, got {names}"
+            f"{file.path}: expected an output {name!r} or {counted(place + 1, 'output')}, got {names}"
         )
     return names[place], f"output {name!r} is {names[place]!r} there, by order"
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any
 
+from ...models.text import counted
 from .claims import claims_of
 from .comparison_page import comparison_page
 from .facts import Measured
@@ -38,7 +39,7 @@ class Comparison(Measured):
 
     def __repr__(self) -> str:
         methods = ", ".join(one.method for one in self.facts if one.applies)
-        return f"Comparison({len(self.images)} images; {methods})"
+        return f"Comparison({counted(len(self.images))}; {methods})"
 
     @property
     def status(self) -> int:

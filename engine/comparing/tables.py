@@ -134,7 +134,7 @@ def _passes(value: float | None) -> str:
 
 def _forwards(one: MethodFacts) -> str:
     number = _passes(one.forwards)
-    return f"{number} forward pass{'' if number == '1' else 'es'}"
+    return counted(number, "forward pass")
 
 
 def _hiding(one: MethodFacts) -> str:

@@ -235,7 +235,7 @@ def _baselines(found: Measured, own: Sequence[MethodFacts]) -> str:
     if not parts:
         return ""
     free = [one.title for one in own if not one.reference]
-    without = f" {listed(free)} need{'s' if len(free) == 1 else ''} none." if free else ""
+    without = f" {listed(free)} {'needs' if len(free) == 1 else 'need'} none." if free else ""
     first = found.settings.get("baselines", ["the first one"])[0]
     return (
         f"Dependence on the baseline: correlation of the map against {first} with the one that is "

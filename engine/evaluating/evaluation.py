@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ...models.text import counted
 from ..files.writing import to_json, utf8, writable_folder, write_whole
 from ..pictures.curves_svg import drawn_curves
 from ..reporting.html import REPORT_FILE, write_report
@@ -58,7 +59,7 @@ class Evaluation:
 
     def __repr__(self) -> str:
         methods = ", ".join(row["method"] for row in self.table())
-        return f"Evaluation({len(self.images)} images; {methods}; {', '.join(self.metrics)})"
+        return f"Evaluation({counted(len(self.images))}; {methods}; {', '.join(self.metrics)})"
 
     @property
     def metrics(self) -> list[str]:

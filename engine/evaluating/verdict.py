@@ -157,7 +157,7 @@ def _without_headline(read: Sequence[_Read]) -> str:
     better = "higher" if first.higher else "lower"
     said = (
         f"How faithful the maps are was not measured. By {_short(first.name)} ({better} is better) "
-        f"{_these(first.images)} give{'s' if first.images == 1 else ''}: {numbers}."
+        f"{_these(first.images)} {'gives' if first.images == 1 else 'give'}: {numbers}."
     )
     return f"{said} {few(first.images)}".strip()
 
