@@ -35,7 +35,7 @@ _NEVER_ONE = re.compile(
     r"([A-Z_]+|.*\.MAX_\w+|sigma|most|first|fixed|[abc]|width|size\[1\]|len\((readers|weighing)\))$"
 )
 # Values that are words, and those that are never one.
-_WORDS = re.compile(r"(these\(.*|where|than|row\['method'\]|len\(able\))$")
+_WORDS = re.compile(r"(these\(.*|where|of|row\['method'\]|len\(able\))$")
 _BEHIND = re.compile(r" (?:[a-z]+ )?([a-z]+s)\b")
 
 

@@ -177,8 +177,9 @@ def _matching_output(first: ImageExplainer, file: Model) -> tuple[str, str]:
         return name, f"output {name!r} by name"
     place = [tensor.name for tensor in subject.graph.outputs].index(name)
     if place >= len(names):
+        enough = counted(place + 1, "output")
         raise InvalidInputError(
-            f"{file.path}: expected an output {name!r} or {counted(place + 1, 'output')}, got {names}"
+            f"{file.path}: expected an output {name!r} or {enough}, got {names}"
         )
     return names[place], f"output {name!r} is {names[place]!r} there, by order"
 
