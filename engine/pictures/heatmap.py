@@ -26,6 +26,8 @@ DETAILS = REGIONS, _PIXELS = "regions", "pixels"
 _REGION, _PIXEL = 45, 224
 # Stripes of the negative side: their period in pixels, from which level on, and how pale they are.
 _STRIPES, _STRIPED, _PALE = 6, 0.15, 0.55
+# How much of the ground a contour covers.
+_LINE = 0.4
 # A contour of more than this part of the picture's pixels is a scribble.
 _SCRIBBLE = 0.02
 # Second differences of what is drawn between cells, of the largest value; and the least cell.
@@ -226,8 +228,8 @@ def _paint(level: np.ndarray, ground: np.ndarray, *, signed: bool) -> Image.Imag
     painted = blended.astype(np.uint8)
     if not signed:
         inside, outside = half_contour(level)
-        painted[inside] = 0.6 * painted[inside] + 0.4 * 255
-        painted[outside] = 0.6 * painted[outside]
+        painted[inside] = (1 - _LINE) * painted[inside] + _LINE * 255
+        painted[outside] = (1 - _LINE) * painted[outside]
     return Image.fromarray(painted)
 
 
@@ -239,7 +241,7 @@ def striped(level: np.ndarray) -> np.ndarray:
     height, width = level.shape
     diagonal = np.add.outer(np.arange(height), np.arange(width))
     pale = (diagonal % _STRIPES < _STRIPES // 2) & (level < -_STRIPED)
-    return np.where(pale, _PALE * level, level).astype(np.float32)
+    return np.where(pale, _PALE * np.maximum(level, -1), level).astype(np.float32)
 
 
 def half_contour(level: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -298,8 +300,20 @@ def layer(heatmap: Heatmap, size: tuple[int, int]) -> Image.Image:
     level = striped(level) if heatmap.signed else level
     colours, density = _colours(heatmap.signed, 255)
     place = np.rint((level + 1) * 127 if heatmap.signed else np.maximum(level, 0) * 254).astype(int)
-    table = np.concatenate([colours, 255 * density[:, None]], axis=1)
-    return Image.fromarray(np.rint(table).astype(np.uint8)[place])
+    table = np.rint(np.concatenate([colours, 255 * density[:, None]], axis=1)).astype(np.uint8)
+    drawn = table[place]
+    if not heatmap.signed:
+        for line, shade in zip(half_contour(level), (255, 0), strict=True):
+            drawn[line] = _lined(drawn[line], shade)
+    return Image.fromarray(drawn)
+
+
+def _lined(pixels: np.ndarray, shade: int) -> np.ndarray:
+    """RGBA pixels [N, 4] under a line of this shade: one translucent layer over another."""
+    alpha = pixels[:, 3:] / 255.0
+    whole = _LINE + (1 - _LINE) * alpha
+    colour = (_LINE * shade + (1 - _LINE) * alpha * pixels[:, :3]) / whole
+    return np.rint(np.concatenate([colour, 255 * whole], axis=1)).astype(np.uint8)
 
 
 def bar(heatmap: Heatmap, size: tuple[int, int]) -> Image.Image:

@@ -251,7 +251,7 @@ def test_an_error_of_ours_is_one_line_too(command, monkeypatch, model):
     def broken(*_, **__):
         raise KeyError("something\nodd")
 
-    monkeypatch.setattr("onnxplain.engine.inspection.inspect", broken)
+    monkeypatch.setattr("onnxplain.engine.inspection.inspected", broken)
     status, _, err = command("inspect", model)
     assert status == 2 and err.count("\n") == 1 and "KeyError" in err
 
