@@ -130,11 +130,11 @@ def _doubts(
         why = ", but its other numbers are better"
         why = why if _points(best) > max(map(_points, level)) else ""
         parts.append(f"the test cannot tell it from {listed([o.title for o in level])}{why}")
+    if not tests[best.method].surely:
+        parts.append(f"{best.title}'s lead over places at random may still be chance")
     if bad:
         verb = "is" if len(bad) == 1 else "are"
         parts.append(f"{listed([o.title for o in bad])} {verb} no better than places at random")
-    if not tests[best.method].surely:
-        parts.append("its lead over places at random may still be chance")
     text = "; ".join(parts)
     return [f"{text[:1].upper()}{text[1:]}."] if text else []
 
@@ -173,18 +173,19 @@ def _beside(one: MethodFacts) -> str:
     rank = one.between_classes
     if rank is not None and not np.isnan(rank):
         word = "differ" if rank <= DIFFERENT else "are alike" if rank >= ALIKE else "differ in part"
-        parts.append(f"its maps of two classes {word} (correlation {rank:.2f})")
+        parts.append(f"{one.title}'s maps of two classes {word} (correlation {rank:.2f})")
     least = _least(one)
     if not one.reference:
-        parts.append("it needs no baseline")
+        parts.append("it needs no baseline" if parts else f"{one.title} needs no baseline")
     elif least is not None:
         word = "hold" if least >= ALIKE else "change" if least <= DIFFERENT else "change in part"
-        who = "they" if parts else "its maps"
+        who = "they" if parts else f"{one.title}'s maps"
         parts.append(f"{who} {word} with another baseline (correlation {least:.2f})")
     if one.map_error is not None and one.map_error > _ROUGH:
         parts.append(f"the maps are only good to {percent(one.map_error)}")
     if one.seconds is not None:
-        parts.append(f"it takes {one.seconds:.2g} s a map")
+        who = "it" if parts else one.title
+        parts.append(f"{who} takes {one.seconds:.2g} s a map")
     return listed(parts)
 
 
