@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 
 import numpy as np
 
@@ -10,8 +11,12 @@ from ... import UnsupportedModelError
 from ...graph_passes.select.subject import Subject
 
 Run = Callable[[Mapping[str, np.ndarray], Sequence[str]], dict[str, np.ndarray]]
-# Rounding, where ONNX Runtime takes another kernel for another number of rows.
+# Rounding, where ONNX Runtime takes another kernel for another number of rows ...
 _CLOSE = 1e-3
+# ... and where it takes the same one, and a row meets the same numbers.
+_ALIKE = 1e-6
+# What takes the place of a row: its own numbers, elsewhere. One way may leave a row as it was.
+_TURNS: tuple[Callable[[np.ndarray], np.ndarray], ...] = (np.flip, lambda row: np.roll(row, 1))
 
 
 def check_apart(
@@ -70,12 +75,12 @@ def _beside_others(
     two rows, each is kept once while the other is not.
     """
     digits = [(np.arange(size) >> digit) % 2 == 1 for digit in range((size - 1).bit_length())]
-    for kept in [part for ones in digits for part in (ones, ~ones)]:
-        others = {name: _replaced(v, kept) if name in rowed else v for name, v in given.items()}
+    for kept, turn in product([part for ones in digits for part in (ones, ~ones)], _TURNS):
+        others = {n: _replaced(v, kept, turn) if n in rowed else v for n, v in given.items()}
         found = answer(others)
         places = [axis for axis, length in enumerate(together.shape) if length == size]
         same = found.shape == together.shape and any(
-            _close(np.compress(kept, together, axis), np.compress(kept, found, axis))
+            _close(np.compress(kept, together, axis), np.compress(kept, found, axis), _ALIKE)
             for axis in places
         )
         if not same:
@@ -83,16 +88,18 @@ def _beside_others(
     return True
 
 
-def _replaced(array: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """The rows that are not kept turned round, so that they hold the same values elsewhere.
+def _replaced(
+    array: np.ndarray, kept: np.ndarray, turn: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """The rows that are not kept turned, so that they hold the same values elsewhere.
 
     Numbers that are the same everywhere are halved and moved.
     """
     changed = np.array(array)
     for n in np.flatnonzero(~kept):
         row = array[n]
-        turned = np.flip(row) if np.ndim(row) else row
-        if np.array_equal(turned, row) and array.dtype.kind == "f":
+        turned = turn(row) if np.ndim(row) else row
+        if array.dtype.kind == "f" and np.allclose(turned, row, rtol=_CLOSE, equal_nan=True):
             turned = (row * 0.5 + 0.25).astype(array.dtype)
         changed[n] = turned
     return changed
@@ -104,10 +111,11 @@ def _joined(parts: Sequence[np.ndarray]) -> list[np.ndarray]:
     return [np.concatenate([np.atleast_1d(part) for part in parts], axis) for axis in ranks]
 
 
-def _close(a: np.ndarray, b: np.ndarray) -> bool:
+def _close(a: np.ndarray, b: np.ndarray, tolerance: float = _CLOSE) -> bool:
+    """Whether they differ by no more than this part of the largest."""
     if a.shape != b.shape:
         return False
     finite = np.abs(a[np.isfinite(a)])
     return np.allclose(
-        a, b, rtol=_CLOSE, atol=_CLOSE * max(finite.max(initial=0), 1e-6), equal_nan=True
+        a, b, rtol=tolerance, atol=tolerance * max(finite.max(initial=0), 1e-6), equal_nan=True
     )

@@ -108,6 +108,33 @@ def test_one_row_of_them_is_what_the_file_makes_of_one(name):
             assert abs(e.attribution.sum() - (score - start)[0]) < 0.02 * max(abs(score[0]), 0.01)
 
 
+@pytest.mark.parametrize(
+    "x",
+    [
+        # Turned round, the last row is nearly itself.
+        [[-0.45, 1.036, -1.083], [0.7207, -0.895, 0.7211]],
+        # And here the product with it hardly changes: by 5e-4 of the largest score.
+        [[-1.3716, -0.27125, -0.17956], [1.38355, 0.88349, -0.63243], [-1.9087, 0.79071, -1.23553]],
+    ],
+    ids=["palindrome", "small"],
+)
+def test_the_last_row_is_replaced_in_more_than_one_way(x):
+    """Each row's sines less the last one's, where the file fixes how many rows there are."""
+    x = np.asarray(x, np.float32)
+    nodes = [
+        node("Sin", ["x"], ["s"]),
+        node("Gather", ["s", "last"], ["a"], axis=0),
+        node("Sub", ["s", "a"], ["h"]),
+        node("MatMul", ["h", "w"], ["u"]),
+        node("Tanh", ["u"], ["y"]),
+    ]
+    w = [[-1.70703, 0.49805], [-1.20634, -0.1828], [-0.52973, -0.22303]]
+    weights = {"last": np.asarray([-1]), "w": np.asarray(w, np.float32)}
+    model = small(nodes, [value("x", list(x.shape))], [value("y", None)], weights)
+    with pytest.raises(onnxplain.UnsupportedModelError, match="depend on each other"):
+        onnxplain.Explainer(model, "saliency")(x, 1)
+
+
 @pytest.mark.parametrize("fixed", [False, True], ids=["any batch", "fixed batch"])
 def test_rows_that_come_back_where_they_were_are_explained(fixed):
     """Unknown to the structure, and apart: the file says so."""
