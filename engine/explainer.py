@@ -43,6 +43,7 @@ from .photos import OfPhotos, Preprocess
 from .pickles import restored
 from .running.adaptive import Progress
 from .running.answers import reading_of
+from .running.apart import samples_in
 from .running.given import blamed_on_file, sendable
 from .running.locks import BUILDING
 from .running.memory import at_work, given_back_after
@@ -170,7 +171,7 @@ class Explainer(OfPhotos, Verifying):
         self._started_from = default_of(self.card, self.subject) if baseline is None else GIVEN
         self._rank = None if self.subject.input.shape is None else len(self.subject.input.shape)
         self._reading = reading_of(self.subject, self.card)
-        self._scorer = Scorer(self.subject, self._settings, self._reading)
+        self._scorer = Scorer(self.subject, self._settings, self._reading, self._run_file)
         self._untold = baseline is None and self._compares and black_of(self.card) is None
         if not isinstance(model, Model):
             tell_of_others(self.subject)
@@ -273,8 +274,9 @@ class Explainer(OfPhotos, Verifying):
     ) -> Explanation:
         feeds = check_inputs(self.subject, x)
         source = feeds[self.subject.input.name]
-        count = len(source) if source.ndim else 1
-        check_rows(self.subject, feeds, count)
+        rows = len(source) if source.ndim else 1
+        check_rows(self.subject, feeds, rows)
+        count = samples_in(self.subject, feeds, rows, self._run_file)
         target = self._in_numbers(target, feeds, count)
         against = isinstance(target, Against)
         target = target.target if against else target
@@ -295,10 +297,8 @@ class Explainer(OfPhotos, Verifying):
             self.card, inputs, self._reading, count, doubt=self._doubt, labels=self._labels
         )
         e = replace(e, feature_map=self.feature_map, steps=steps, origin=origin, against=against)
-        found = not_finite(e)
-        if found is not None:
-            what, row = found
-            raise_not_finite(what, plan, parts.given(row // parts.size))
+        if (found := not_finite(e)) is not None:
+            raise_not_finite(found[0], plan, parts.holding(found[1]))
         warn_of_misses(self.subject, e, self._settings.options)
         return e
 

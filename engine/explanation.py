@@ -266,7 +266,7 @@ class Explanation:
             return None
         parts = self.attribution
         total = sum(
-            part.reshape(len(part), -1).sum(axis=1, dtype=np.float64)
+            part.reshape(len(self.score), -1).sum(axis=1, dtype=np.float64)
             for part in (parts.values() if isinstance(parts, dict) else [parts])
         )
         return total - (self.score - self.baseline_score)

@@ -14,6 +14,7 @@ from ..graph_passes.select.rows.places import Place
 from ..graph_passes.select.subject import Subject
 from .checks import check_inputs, check_target, if_out_of_range
 from .running.answers import Reading, probabilities, rows_of
+from .running.apart import Run, samples_in
 from .running.locks import BUILDING, Lock
 from .running.session import Session, open_session
 from .running.settings import Settings
@@ -45,10 +46,12 @@ class Scorer:
         subject: what is explained.
         settings: for providers and threads.
         reading: how the output is read.
+        file: runs the model as it was given.
     """
 
-    def __init__(self, subject: Subject, settings: Settings, reading: Reading):
+    def __init__(self, subject: Subject, settings: Settings, reading: Reading, file: Run):
         self._subject, self._settings, self._reading = subject, settings, reading
+        self._file = file
         self._sessions: dict[int | None, Session] = {}
         self._lock = Lock()
 
@@ -64,7 +67,7 @@ class Scorer:
         """
         subject = self._subject
         feeds = check_inputs(subject, x)
-        count = len(feeds[subject.input.name])
+        count = samples_in(subject, feeds, len(feeds[subject.input.name]), self._file)
         targets = check_target(subject, target, count)
         session = self._session(targets.shape[1] if targets.ndim == 2 else None)
         size = self._at_once(feeds)

@@ -19,6 +19,24 @@ _ALIKE = 1e-6
 _TURNS: tuple[Callable[[np.ndarray], np.ndarray], ...] = (np.flip, lambda row: np.roll(row, 1))
 
 
+def samples_in(subject: Subject, feeds: Mapping[str, np.ndarray], rows: int, file: Run) -> int:
+    """How many samples the explained inputs hold.
+
+    Mostly one in each row. Where rows may depend on each other, the file is asked: if its answer
+    has no axis of as many places, all rows are one sample, as the nodes of a graph are.
+
+    Args:
+        subject: what is explained.
+        feeds: the model's inputs.
+        rows: how many rows the explained inputs have.
+        file: runs the model as it was given.
+    """
+    if subject.coupled is None or rows == 1:
+        return rows
+    name = subject.output.name
+    return rows if rows in np.shape(file(feeds, [name])[name]) else 1
+
+
 def check_apart(
     subject: Subject, whole: Mapping[str, np.ndarray], rowed: set[str], count: int, file: Run
 ) -> None:

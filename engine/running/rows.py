@@ -219,6 +219,10 @@ class Parted(NamedTuple):
         rows = self.batches[index]
         return rows_of(self.fed, self.rowed, rows) | {"target": self.targets[rows]}
 
+    def holding(self, row: int) -> dict[str, np.ndarray]:
+        """What the batch with this row of the attributions is fed."""
+        return self.given(min(row // self.size, len(self.batches) - 1))
+
 
 def parted(
     subject: Subject,
@@ -246,7 +250,13 @@ def parted(
         UnsupportedModelError: several rows whose scores depend on each other.
         InvalidInputError: N is no multiple of the batch that the file fixes.
     """
-    size = batch_size(subject, settings, plan.kind, plan.adaptive, count)
+    alone = _is_one_sample(subject, feeds, count)
+    if alone and len(targets) > 1:
+        raise InvalidInputError(
+            f"the rows of {subject.input.name!r} are one sample, which is explained for one target "
+            f"at a time, got {len(targets)}"
+        )
+    size = 1 if alone else batch_size(subject, settings, plan.kind, plan.adaptive, count)
     rowed, sure = with_rows(subject, feeds if several else {**feeds, **baselines}, count)
     fed = {**feeds, **baselines}
     if not sure and not isinstance(subject.batch, int):
@@ -262,6 +272,24 @@ def parted(
     return Parted(
         batches, fed, rowed, size, shared, count if alike else 0, whole, targets, own, count
     )
+
+
+def _is_one_sample(subject: Subject, feeds: Mapping[str, np.ndarray], count: int) -> bool:
+    """Whether all rows are one sample; see `samples_in`."""
+    return count == 1 and np.shape(feeds[subject.input.name])[:1] not in ((), (1,))
+
+
+def _check_whole(subject: Subject, plan: Plan, parts: Parted, results: Mapping) -> None:
+    """Refuse a method that takes the first axis of a sample for its rows.
+
+    Raises:
+        UnsupportedModelError: the attributions are not of the inputs' shape.
+    """
+    for key, name in plan.attributions.items():
+        if results[key].shape != parts.whole[name].shape:
+            raise UnsupportedModelError(
+                f"{plan.method} needs a batch axis; the rows of {name!r} are one sample"
+            )
 
 
 def run_parts(
@@ -297,6 +325,8 @@ def run_parts(
     join = partial(joined, subject, whole=parts.whole, file=file)
     # Each part is let go once it is joined.
     results = {k: join(k, [part.pop(k) for part in done]) for k in [*done[0]]}
+    if _is_one_sample(subject, parts.whole, parts.inputs):
+        _check_whole(subject, plan, parts, results)
     if len(results[finish.SCORE]) != count:
         raise UnsupportedModelError(
             f"{counted(count, 'row')} of {subject.input.name!r} gave "

@@ -119,14 +119,24 @@ def add_set_input(emit: Emitter, subject: Subject, source: Source) -> Any:
     return emit.input(name, source.start.dtype, shape)
 
 
-def delta_of(emit: Emitter, attributions: Sequence[gs.Tensor], score, baseline_score) -> gs.Tensor:
-    """sum(attributions) - (score - baseline score), float [N]; summed in float64."""
+def delta_of(
+    emit: Emitter, attributions: Sequence[gs.Tensor], score, baseline_score, apart: bool = True
+) -> gs.Tensor:
+    """sum(attributions) - (score - baseline score), float [N]; summed in float64.
+
+    Without `apart` all rows may be one sample: there is a sum for each score.
+    """
 
     def wide(tensor: gs.Tensor) -> gs.Tensor:
         return emit.Cast(tensor, to=onnx.TensorProto.DOUBLE)
 
-    flat = [wide(emit.Flatten(attribution, axis=1)) for attribution in attributions]
-    total = emit.sum([emit.ReduceSum(rows, [1], keepdims=0) for rows in flat])
+    def rows(tensor: gs.Tensor) -> gs.Tensor:
+        if apart:
+            return emit.Flatten(tensor, axis=1)
+        return emit.Reshape(tensor, emit.Concat(emit.Shape(score), [-1], axis=0))
+
+    flat = [wide(rows(attribution)) for attribution in attributions]
+    total = emit.sum([emit.ReduceSum(part, [1], keepdims=0) for part in flat])
     gap = wide(emit.term(score) - baseline_score)
     return emit.Cast(total - gap, to=onnx.TensorProto.FLOAT)
 

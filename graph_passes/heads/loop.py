@@ -113,11 +113,11 @@ def _loop_body(body: onnx.GraphProto, rows: Mapping[str, np.ndarray]) -> onnx.Gr
     return helper.make_graph(nodes, "step", inputs, outputs, value_info=body.value_info)
 
 
-def with_delta(model: onnx.ModelProto, attributions: Sequence[str]) -> onnx.ModelProto:
-    """The model with the further output `delta`."""
+def with_delta(model: onnx.ModelProto, attributions: Sequence[str], apart: bool) -> onnx.ModelProto:
+    """The model with the further output `delta`; see `delta_of`."""
     graph = gs.import_onnx(model)
     tensors = graph.tensors()
     emit = Emitter(graph, "delta")
     parts = [tensors[name] for name in attributions]
-    delta = delta_of(emit, parts, tensors[SCORE], tensors[BASELINE_SCORE])
+    delta = delta_of(emit, parts, tensors[SCORE], tensors[BASELINE_SCORE], apart)
     return finish(graph, {"delta": delta})

@@ -94,7 +94,8 @@ def deeplift(
         add_baseline_input(emit, subject, source, whole_baseline) for source in subject.sources
     ]
     outputs, baseline_score = _shared_out(asked, baselines, whole_baseline)
-    outputs["delta"] = delta_of(emit, list(outputs.values()), asked.score, baseline_score)
+    parts, apart = list(outputs.values()), subject.coupled is None
+    outputs["delta"] = delta_of(emit, parts, asked.score, baseline_score, apart)
     outputs[BASELINE_SCORE] = baseline_score
     if ledger is not None:
         outputs[LOSSES] = ledger.losses(emit)
@@ -214,7 +215,8 @@ def whole(subject: Subject, options: Chosen, width: int | None) -> onnx.ModelPro
     sizes = {subject.name_of(ATTRIBUTION, s): s.input.name for s in subject.sources}
     rows = rows_of_set(options["several"], numpy_type(subject.start.dtype))
     first = ask(working_copy(subject), width).finished({})
-    return with_delta(looped(first, one_of_a_set(subject, width, table), rows, sizes), list(sizes))
+    model = looped(first, one_of_a_set(subject, width, table), rows, sizes)
+    return with_delta(model, list(sizes), subject.coupled is None)
 
 
 def rows_of_set(count: int, dtype: np.dtype) -> dict[str, np.ndarray]:

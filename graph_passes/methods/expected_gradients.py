@@ -158,7 +158,8 @@ def whole(subject: Subject, options: Chosen, width: int | None) -> onnx.ModelPro
     once = points_at_once(subject, _AT_ONCE, 1, options["samples"])
     rows = _rows(options, options["several"], once, numpy_type(subject.start.dtype))
     first = seeded(subject, width, from_logits=True)
-    return with_delta(looped(first, expected_chunk(subject), rows, sizes), list(sizes))
+    model = looped(first, expected_chunk(subject), rows, sizes)
+    return with_delta(model, list(sizes), subject.coupled is None)
 
 
 METHODS = (

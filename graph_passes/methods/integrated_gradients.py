@@ -213,7 +213,8 @@ def whole(subject: Subject, options: Chosen, width: int | None) -> onnx.ModelPro
     sizes = {subject.name_of(ATTRIBUTION, s): s.input.name for s in subject.sources}
     chunk = gradient_chunk(subject)
     once = points_at_once(subject, _AT_ONCE, 1, steps)
-    return with_delta(looped(endpoints(subject, width), chunk, rows(once, {}), sizes), list(sizes))
+    model = looped(endpoints(subject, width), chunk, rows(once, {}), sizes)
+    return with_delta(model, list(sizes), subject.coupled is None)
 
 
 def unsupported(subject: Subject, options: Chosen) -> list[Refusal]:

@@ -41,7 +41,8 @@ def lrp(subject: Subject, options: Chosen, width: int | None) -> onnx.ModelProto
         part.shape = source.start.shape
         outputs[subject.name_of(ATTRIBUTION, source)] = per_token(emit, source, part)
     nothing = asked.score * 0.0
-    outputs["delta"] = delta_of(emit, list(outputs.values()), asked.score, nothing)
+    parts, apart = list(outputs.values()), subject.coupled is None
+    outputs["delta"] = delta_of(emit, parts, asked.score, nothing, apart)
     outputs[BASELINE_SCORE] = nothing
     return asked.finished(outputs)
 
