@@ -171,7 +171,7 @@ class Explainer(OfPhotos, Verifying):
         self._started_from = default_of(self.card, self.subject) if baseline is None else GIVEN
         self._rank = None if self.subject.input.shape is None else len(self.subject.input.shape)
         self._reading = reading_of(self.subject, self.card)
-        self._scorer = Scorer(self.subject, self._settings, self._reading, self._run_file)
+        self._scorer = Scorer(self.subject, self._settings, self._reading, file)
         self._untold = baseline is None and self._compares and black_of(self.card) is None
         if not isinstance(model, Model):
             tell_of_others(self.subject)
