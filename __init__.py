@@ -48,7 +48,7 @@ class OnnxplainError(ValueError):
 
     The message is one line; control characters of what it quotes stand in it as escapes.
 
-    Example:
+    Examples:
         >>> try:
         ...     onnxplain.Explainer("digits.onnx", "grad-can")
         ... except onnxplain.OnnxplainError as error:
@@ -63,7 +63,7 @@ class OnnxplainError(ValueError):
 class UnsupportedModelError(OnnxplainError):
     """The model cannot be read, or cannot be explained as asked; the message names every reason.
 
-    Example:
+    Examples:
         >>> try:
         ...     onnxplain.Explainer(b"no model")
         ... except onnxplain.UnsupportedModelError:
@@ -75,7 +75,7 @@ class UnsupportedModelError(OnnxplainError):
 class InvalidInputError(OnnxplainError):
     """An input (array, image, target, baseline, option) is not what was expected.
 
-    Example:
+    Examples:
         >>> try:
         ...     explainer(x, target=99)
         ... except onnxplain.InvalidInputError:

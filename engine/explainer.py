@@ -112,7 +112,7 @@ class Explainer(OfPhotos, Verifying):
             this method.
         InvalidInputError: a wrong argument.
 
-    Example:
+    Examples:
         >>> explainer = onnxplain.Explainer("digits.onnx", "deeplift", baseline="white")
         >>> e = explainer.explain("seven.png")
         >>> e.label
@@ -182,7 +182,7 @@ class Explainer(OfPhotos, Verifying):
     def steps(self) -> int | None:
         """Passes behind the first one, at most, such as Integrated Gradients'; None: none.
 
-        Example:
+        Examples:
             >>> onnxplain.Explainer("digits.onnx", "integrated-gradients", steps=20).steps
             20
         """
@@ -215,7 +215,7 @@ class Explainer(OfPhotos, Verifying):
     def changed(self, change: Callable[[onnx.ModelProto], onnx.ModelProto], **other) -> Explainer:
         """The same question, with other options, asked of a changed copy of the model.
 
-        Example:
+        Examples:
             >>> explainer.changed(lambda model: model, method="deeplift").method
             'deeplift'
         """
@@ -235,7 +235,7 @@ class Explainer(OfPhotos, Verifying):
 
         It returns the model's outputs, `attribution` and `delta`.
 
-        Example:
+        Examples:
             >>> [value.name for value in explainer.model.output][-1]
             'attribution'
         """
@@ -261,7 +261,7 @@ class Explainer(OfPhotos, Verifying):
         Raises:
             InvalidInputError: what was handed in does not fit the model.
 
-        Example:
+        Examples:
             >>> explainer(x, "top5").target.tolist()
             [7, ...]
         """
@@ -311,7 +311,7 @@ class Explainer(OfPhotos, Verifying):
     def scores(self, x: Any, target: Any = None) -> Scores:
         """What is explained of N inputs, without an explanation; as in calling the explainer.
 
-        Example:
+        Examples:
             >>> explainer.scores(x, "three").score.shape
             (1,)
         """
@@ -335,7 +335,7 @@ class Explainer(OfPhotos, Verifying):
         Raises:
             OSError, InvalidInputError: it cannot be written, or is the model's own file.
 
-        Example:
+        Examples:
             >>> model = explainer.export("explained.onnx")
             >>> [value.name for value in model.graph.input]
             [..., 'target']

@@ -59,7 +59,7 @@ class Explanation:
         origin: what it was made of, for pictures; it counts for nothing in a comparison.
         against: whether the scores are times -1: what speaks against the target.
 
-    Example:
+    Examples:
         >>> e = explainer(x)
         >>> e.attribution.shape, e.target.tolist()
         ((1, 8, 8), [7])
@@ -109,7 +109,7 @@ class Explanation:
     def label(self) -> str | None:
         """The target's name of one explanation; None where the labels are not known.
 
-        Example:
+        Examples:
             >>> e.label
             'seven'
         """
@@ -125,7 +125,7 @@ class Explanation:
         else the softmax of its scores, or the sigmoid where the card says so. None where none of
         these is known to be meant: a single raw number, a score for each pixel.
 
-        Example:
+        Examples:
             >>> e.probability > 0.9
             True
         """
@@ -139,7 +139,7 @@ class Explanation:
         Each is (index, label, score, probability); see `probability`. Empty where the output has no
         score for each class.
 
-        Example:
+        Examples:
             >>> explainer(x).top(2)  # doctest: +SKIP
             [Top(index=967, label='espresso', score=11.4, probability=0.9), ...]
         """
@@ -162,7 +162,7 @@ class Explanation:
             InvalidInputError: it is not of a photo that `Explainer.explain` was given, or the
                 photo was explained in another process.
 
-        Example:
+        Examples:
             >>> e = onnxplain.Explainer("model.onnx").explain("cat.jpg")  # doctest: +SKIP
             >>> e.evidence()  # doctest: +SKIP
             'Hiding the strongest 12 % of the photo drops tabby from 93 % to 8 %'
@@ -189,7 +189,7 @@ class Explanation:
     def image(self) -> str | None:
         """Path of the image file that it is of; None: an array was given.
 
-        Example:
+        Examples:
             >>> explainer.explain("seven.png").image
             'seven.png'
         """
@@ -218,7 +218,7 @@ class Explanation:
         Raises:
             InvalidInputError: the map is no picture's, or there is no such row or input.
 
-        Example:
+        Examples:
             >>> e.picture(smooth=1.0).save("evidence.png")
         """
         from .drawing import drawn
@@ -237,7 +237,7 @@ class Explanation:
             InvalidInputError: another ending, or what `picture` raises.
             OSError: it cannot be written.
 
-        Example:
+        Examples:
             >>> e.save("explained.png")
             >>> e.save("explained.npz")
         """
@@ -257,7 +257,7 @@ class Explanation:
 
         What completeness leaves over.
 
-        Example:
+        Examples:
             >>> d = onnxplain.Explainer("digits.onnx", "deeplift")(x)
             >>> abs(d.delta[0]) < 1e-3
             True
@@ -275,7 +275,7 @@ class Explanation:
     def relative_delta(self) -> np.ndarray | None:
         """|delta| / |score - baseline_score|, float64 [N].
 
-        Example:
+        Examples:
             >>> d = onnxplain.Explainer("digits.onnx", "deeplift")(x)
             >>> d.relative_delta[0] < 1e-3
             True

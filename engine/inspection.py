@@ -53,7 +53,7 @@ class Inspection:
         opset, ir_version, producer: as the file says.
         quantisation: the file's quantised operators and the rule used for them, or None.
 
-    Example:
+    Examples:
         >>> found = onnxplain.inspect("digits.onnx")
         >>> [name for name, reasons in found.unsupported.items() if reasons]
         []
@@ -111,7 +111,7 @@ def inspect(
             input or output.
         InvalidInputError: `layer` or `output` names nothing.
 
-    Example:
+    Examples:
         >>> onnxplain.inspect("digits.onnx").input
         '...: float32 [..., 8, 8, 1]'
     """

@@ -51,7 +51,7 @@ class OfPhotos:
         Raises:
             InvalidInputError: no card is known, or the photo cannot be read.
 
-        Example:
+        Examples:
             >>> e = onnxplain.Explainer("model.onnx").explain("cat.jpg")  # doctest: +SKIP
             >>> e.label, e.probability  # doctest: +SKIP
             ('tabby', 0.93)
@@ -70,7 +70,7 @@ class OfPhotos:
     def preprocess(self, photo: Any) -> np.ndarray:
         """What `explain` makes of a photo: the model's input, [1, ...].
 
-        Example:
+        Examples:
             >>> explainer.preprocess("seven.png").shape
             (1, 8, 8, 1)
         """
@@ -101,7 +101,7 @@ class OfPhotos:
             InvalidInputError: no card is known, or an image cannot be read and there is no
                 `on_error`.
 
-        Example:
+        Examples:
             >>> for e in explainer.images(["seven.png", "three.png"]):
             ...     print(e.image, e.label)
             seven.png seven

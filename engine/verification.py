@@ -62,7 +62,7 @@ class Verifying:
                 quantiser's steps explain.
             InvalidInputError: what was handed in does not fit the model.
 
-        Example:
+        Examples:
             >>> explainer.verify(x).outputs < 1e-5
             True
         """
@@ -77,7 +77,7 @@ class Verifying:
         Raises:
             UnsupportedModelError: more than rounding and, for 8-bit files, a quantiser's steps.
 
-        Example:
+        Examples:
             >>> explainer.check_outputs(x, explainer(x)) < 1e-5
             True
         """

@@ -36,7 +36,7 @@ def vjp(
             named.
         InvalidInputError: a name that the model does not have.
 
-    Example:
+    Examples:
         >>> model = onnxplain.vjp("digits.onnx")
         >>> [value.name for value in model.graph.input]
         [..., 'cotangent_...']

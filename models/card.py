@@ -62,7 +62,7 @@ class ModelCard:
 
     Raises InvalidInputError that names the key, what was expected and what was received.
 
-    Example:
+    Examples:
         >>> facts = {"size": [8, 8], "resize": "stretch", "layout": "NHWC", "channels": "GRAY"}
         >>> facts |= {"scale": 1 / 255, "mean": 0, "std": 1}
         >>> card = onnxplain.ModelCard.of(facts, "my card")
@@ -133,7 +133,7 @@ class ModelCard:
 
         Raises InvalidInputError when a key is missing, unknown or has a wrong value.
 
-        Example:
+        Examples:
             >>> onnxplain.ModelCard.of({"sise": [8, 8]}, "my card")
             Traceback (most recent call last):
             ...

@@ -86,7 +86,7 @@ def compare(
         UnsupportedModelError: a model cannot be read or explained.
         InvalidInputError: a wrong argument, or not one image could be read.
 
-    Example:
+    Examples:
         >>> found = onnxplain.compare("digits.onnx", ["seven.png"], ["grad-cam", "deeplift"])
         >>> drift = onnxplain.compare("digits.onnx", ["seven.png"], against="other.onnx")
         >>> drift.flips

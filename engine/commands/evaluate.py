@@ -200,7 +200,7 @@ def evaluate(
         UnsupportedModelError: the model cannot be read, or not be explained by a method asked for.
         InvalidInputError: a wrong argument, or not one input could be measured.
 
-    Example:
+    Examples:
         >>> found = onnxplain.evaluate("digits.onnx", "seven.png", ["deeplift"], ["deletion"])
     """
     questions = Questions(metrics, masks, boxes, mask_id, _checked_seed(seed), full)

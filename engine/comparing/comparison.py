@@ -31,7 +31,7 @@ class Comparison(Measured):
         panels: what pictures are drawn from, an image each; beside: for the first images the maps
             of the second class and against other baselines.
 
-    Example:
+    Examples:
         >>> comparison = onnxplain.compare("digits.onnx", ["seven.png"])
     """
 
@@ -45,7 +45,7 @@ class Comparison(Measured):
     def status(self) -> int:
         """0: all images were compared; 1: some failed.
 
-        Example:
+        Examples:
             >>> comparison.status
             0
         """
@@ -55,7 +55,7 @@ class Comparison(Measured):
     def notes(self) -> list[str]:
         """What there is to say beside the numbers: what failed and what does not apply.
 
-        Example:
+        Examples:
             >>> notes = comparison.notes
         """
         lines = [f"{one.method} does not apply: {one.reason}" for one in self.facts if one.reason]
@@ -64,7 +64,7 @@ class Comparison(Measured):
     def lines(self, folder: str) -> list[str]:
         """What was found and where all of it lies, for people to read.
 
-        Example:
+        Examples:
             >>> lines = comparison.lines("out")
         """
         return [self.verdict, *measured_lines(self), f"report, panel, table and numbers: {folder}"]
@@ -73,7 +73,7 @@ class Comparison(Measured):
     def verdict(self) -> str:
         """Which method suits the model, and why, in two or three sentences.
 
-        Example:
+        Examples:
             >>> comparison.verdict.startswith("On this image ")
             True
         """
@@ -83,7 +83,7 @@ class Comparison(Measured):
     def reasons(self) -> list[str]:
         """What the verdict rests on: a sentence for each thing that was measured.
 
-        Example:
+        Examples:
             >>> reasons = comparison.reasons
         """
         return reasons_of(self)
@@ -92,7 +92,7 @@ class Comparison(Measured):
     def claims(self) -> list[str]:
         """What the literature says of the methods, beside what was measured here.
 
-        Example:
+        Examples:
             >>> sentences = comparison.claims
         """
         return claims_of(self)
@@ -100,7 +100,7 @@ class Comparison(Measured):
     def table(self) -> list[dict[str, Any]]:
         """The literature's table with measured columns: a row for each method.
 
-        Example:
+        Examples:
             >>> [row["method"] for row in comparison.table()]
             ['grad-cam'...]
         """
@@ -116,7 +116,7 @@ class Comparison(Measured):
             InvalidInputError: the folder cannot be written to.
             OSError: a file cannot be written.
 
-        Example:
+        Examples:
             >>> comparison.save("out")
             [...'report.html'...]
         """
@@ -129,7 +129,7 @@ class Comparison(Measured):
     def to_dict(self) -> dict[str, Any]:
         """All of it but the pictures, as JSON knows it; NaN is None.
 
-        Example:
+        Examples:
             >>> comparison.to_dict()["model"]
             'digits.onnx'
         """

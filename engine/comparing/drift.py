@@ -132,7 +132,7 @@ class Drift:
         panels: for each image its rows: a model each; what changed most first.
         judged: the methods that were named, which `verdict` is about; none: Grad-CAM.
 
-    Example:
+    Examples:
         >>> drift = onnxplain.compare("digits.onnx", ["seven.png"], against="other.onnx")
     """
 
@@ -158,7 +158,7 @@ class Drift:
     def status(self) -> int:
         """0: all images were compared; 1: some failed.
 
-        Example:
+        Examples:
             >>> drift.status
             0
         """
@@ -174,7 +174,7 @@ class Drift:
     def lines(self, folder: str) -> list[str]:
         """What was found and where all of it lies, for people to read.
 
-        Example:
+        Examples:
             >>> lines = drift.lines("out")
         """
         worst = [
@@ -201,7 +201,7 @@ class Drift:
             fail_on_flip: whether a changed top class fails.
             methods: those to judge; None: those that were named, Grad-CAM where none was.
 
-        Example:
+        Examples:
             >>> [check.passed for check in drift.checks(fail_under=0.9)]
             [True...]
         """
@@ -215,7 +215,7 @@ class Drift:
     ) -> int:
         """The exit status, 0 or 1: 1 where an image or one of the `checks` failed.
 
-        Example:
+        Examples:
             >>> drift.verdict(fail_under=0.9, fail_on_flip=True)
             0
         """
@@ -227,7 +227,7 @@ class Drift:
     ) -> list[str]:
         """What passed and what failed, for people to read: "FAIL grad-cam 0.986 < 0.995".
 
-        Example:
+        Examples:
             >>> lines = drift.verdict_lines(fail_under=0.9)
         """
         return check_lines(self.checks(fail_under, fail_on_flip))
@@ -243,7 +243,7 @@ class Drift:
         Raises:
             OSError: the file cannot be written.
 
-        Example:
+        Examples:
             >>> drift.save_junit("drift.xml", fail_on_flip=True)
         """
         content = junit_xml(self.checks(fail_under, fail_on_flip))
@@ -253,7 +253,7 @@ class Drift:
     def flips(self) -> list[ScoreDrift]:
         """The images whose top class changed.
 
-        Example:
+        Examples:
             >>> [one.flip for one in drift.flips]
             []
         """
@@ -263,7 +263,7 @@ class Drift:
     def flip_lines(self) -> list[str]:
         """A line for each of them: "FLIP ship.jpg: missile 43 % -> drilling platform 51 %".
 
-        Example:
+        Examples:
             >>> drift.flip_lines
             []
         """
@@ -283,7 +283,7 @@ class Drift:
     def mean_spearman(self) -> float:
         """Over all images, other models and methods.
 
-        Example:
+        Examples:
             >>> drift.mean_spearman > 0.99
             True
         """
@@ -293,7 +293,7 @@ class Drift:
     def table(self) -> list[dict[str, Any]]:
         """A row for each map, worst first.
 
-        Example:
+        Examples:
             >>> drift.table()[0]["image"]
             'seven.png'
         """
@@ -302,7 +302,7 @@ class Drift:
     def summary(self) -> list[dict[str, Any]]:
         """For each other model and method means over images with 95 % intervals.
 
-        Example:
+        Examples:
             >>> drift.summary()[0]["images"]
             1
         """
@@ -324,7 +324,7 @@ class Drift:
     def findings(self) -> list[str]:
         """A sentence for each other model.
 
-        Example:
+        Examples:
             >>> sentences = drift.findings
         """
         return [self._finding(model) for model in self.others]
@@ -354,7 +354,7 @@ class Drift:
             InvalidInputError: the folder cannot be written to.
             OSError: a file cannot be written.
 
-        Example:
+        Examples:
             >>> drift.save("out")
             [...'report.html'...]
         """
@@ -366,7 +366,7 @@ class Drift:
     def to_dict(self) -> dict[str, Any]:
         """All of it but the pictures, as JSON knows it; NaN is None.
 
-        Example:
+        Examples:
             >>> sorted(drift.to_dict())
             [...]
         """

@@ -114,7 +114,7 @@ class Measured:
     def of(self, method: str) -> MethodFacts | None:
         """The facts of a method that applies, or None.
 
-        Example:
+        Examples:
             >>> comparison.of("grad-cam").method
             'grad-cam'
         """

@@ -40,7 +40,7 @@ class Evaluation:
         failed: for each image that failed its name and the error.
         left_out: metric or method -> why it was not measured.
 
-    Example:
+    Examples:
         >>> evaluation = onnxplain.evaluate("digits.onnx", ["seven.png"], ["deeplift"])
     """
 
@@ -65,7 +65,7 @@ class Evaluation:
     def metrics(self) -> list[str]:
         """The names of the metrics that were measured.
 
-        Example:
+        Examples:
             >>> evaluation.metrics
             ['deletion']
         """
@@ -75,7 +75,7 @@ class Evaluation:
     def status(self) -> int:
         """0: all images were measured; 1: some failed.
 
-        Example:
+        Examples:
             >>> evaluation.status
             0
         """
@@ -85,7 +85,7 @@ class Evaluation:
     def notes(self) -> list[str]:
         """What there is to say beside the numbers: what failed and what was left out.
 
-        Example:
+        Examples:
             >>> notes = evaluation.notes
         """
         lines = [f"left out {name}: {reason}" for name, reason in self.left_out.items()]
@@ -97,7 +97,7 @@ class Evaluation:
     def table(self) -> list[dict[str, Any]]:
         """A row for each method: {"method": its name, metric: mean, ...}.
 
-        Example:
+        Examples:
             >>> [row["method"] for row in evaluation.table()]
             ['deeplift', ...]
         """
@@ -116,7 +116,7 @@ class Evaluation:
     def findings(self) -> list[str]:
         """What the numbers say, and where the metrics disagree, in sentences.
 
-        Example:
+        Examples:
             >>> sentences = evaluation.findings
         """
         return found_in(self.records, self.values)
@@ -128,7 +128,7 @@ class Evaluation:
             InvalidInputError: the folder cannot be written to.
             OSError: a file cannot be written.
 
-        Example:
+        Examples:
             >>> evaluation.save("out")
         """
         directory = writable_folder(folder)
@@ -145,7 +145,7 @@ class Evaluation:
     def to_dict(self) -> dict[str, Any]:
         """All of it as JSON knows it; NaN is None.
 
-        Example:
+        Examples:
             >>> evaluation.to_dict()["model"]
             'digits.onnx'
         """

@@ -1,6 +1,6 @@
 """How good a map is: a metric in each file, known everywhere by its METRIC.
 
-Example:
+Examples:
     >>> explained = onnxplain.Explainer("digits.onnx", "deeplift")
     >>> onnxplain.metrics.deletion(explained, x, explained(x)).shape
     (1,)

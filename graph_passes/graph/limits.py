@@ -33,7 +33,7 @@ class Limits:
         batch: inputs at a time, where the file fixes them.
         loop_seconds: a run of ONNX Runtime of a graph with a Loop, which may never end.
 
-    Example:
+    Examples:
         >>> explainer = onnxplain.Explainer("digits.onnx", limits=onnxplain.Limits(nodes=100_000))
     """
 

@@ -23,7 +23,7 @@ def _registry() -> dict[str, Method]:
 def methods() -> dict[str, Method]:
     """Every method by its name, those that run by default first.
 
-    Example:
+    Examples:
         >>> list(onnxplain.methods())[:3]
         ['grad-cam', 'integrated-gradients', 'deeplift']
     """
