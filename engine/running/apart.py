@@ -22,8 +22,9 @@ _TURNS: tuple[Callable[[np.ndarray], np.ndarray], ...] = (np.flip, lambda row: n
 def samples_in(subject: Subject, feeds: Mapping[str, np.ndarray], rows: int, file: Run) -> int:
     """How many samples the explained inputs hold.
 
-    Mostly one in each row. Where rows may depend on each other, the file is asked: if its answer
-    has no axis of as many places, all rows are one sample, as the nodes of a graph are.
+    Mostly one in each row. Where it is not known whether rows depend on each other, and the file
+    does not say that its answer has as many, it is asked: without an axis of as many places in the
+    answer, all rows are one sample, as the nodes of a graph are.
 
     Args:
         subject: what is explained.
@@ -31,7 +32,10 @@ def samples_in(subject: Subject, feeds: Mapping[str, np.ndarray], rows: int, fil
         rows: how many rows the explained inputs have.
         file: runs the model as it was given.
     """
-    if subject.coupled is None or rows == 1:
+    lost, said = subject.coupled, subject.batch in (subject.output.shape or ())
+    if lost is None or lost.kind != "unknown" or rows == 1 or said:
+        return rows
+    if isinstance(subject.batch, int):
         return rows
     name = subject.output.name
     return rows if rows in np.shape(file(feeds, [name])[name]) else 1

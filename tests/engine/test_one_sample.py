@@ -1,4 +1,4 @@
-"""Inputs whose rows are no samples: the nodes of a graph, the members of a bag."""
+"""Inputs whose rows are no samples: the nodes of a graph."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def bag(rows="members"):
     return small(nodes, [value("x", [rows, F])], [value("y", [1, 2])], weights, 18), {"x": X}
 
 
-MODELS = {"graph": graph_network, "bag": bag}
+MODELS = {"graph": graph_network}
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -95,6 +95,12 @@ def test_a_file_that_fixes_the_rows_is_refused(name):
     model, _ = MODELS[name](NODES)
     with pytest.raises(onnxplain.UnsupportedModelError, match="does not have the batch"):
         onnxplain.Explainer(model, "saliency", input="x")
+
+
+def test_what_mixes_rows_for_certain_is_refused_as_ever():
+    model, feeds = bag()
+    with pytest.raises(onnxplain.UnsupportedModelError, match="ReduceMean"):
+        onnxplain.Explainer(model, "saliency")(feeds, 1)
 
 
 def test_scores_and_targets():
