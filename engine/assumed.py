@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 from ..models.card import ModelCard
 
@@ -13,6 +14,14 @@ assumed = logging.getLogger("onnxplain.assumed")
 def tell_assumed(text: str) -> None:
     """Say what is assumed."""
     assumed.warning(text)
+
+
+def tell_of_skipped(skipped: Mapping[str, str]) -> list[str]:
+    """Say which methods are left out, and why; returns the lines."""
+    lines = [f"skipped {method}: {reason}" for method, reason in skipped.items()]
+    for line in lines:
+        tell_assumed(line)
+    return lines
 
 
 def assumed_card(card: ModelCard) -> str:

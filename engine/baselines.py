@@ -60,7 +60,7 @@ def in_arrays(baseline: Any, card: ModelCard | None, image: Any = None) -> Any:
     """
     if isinstance(baseline, Mapping):
         return {name: in_arrays(one, card, image) for name, one in baseline.items()}
-    if isinstance(baseline, str | os.PathLike):
+    if isinstance(baseline, _NAMES):
         named: Any = os.fspath(baseline)
     elif isinstance(baseline, list | tuple) and any(isinstance(one, _NAMES) for one in baseline):
         if not all(isinstance(one, _NAMES) for one in baseline):

@@ -171,7 +171,9 @@ class Explainer(OfPhotos, Verifying):
         self._started_from = default_of(self.card, self.subject) if baseline is None else GIVEN
         self._rank = None if self.subject.input.shape is None else len(self.subject.input.shape)
         self._reading = reading_of(self.subject, self.card)
-        self._scorer = Scorer(self.subject, self._settings, self._reading, file)
+        # It does not know this explainer, which is gone once it is let go.
+        self._run_file = file.runner(self._settings.providers, self._settings.threads)
+        self._scorer = Scorer(self.subject, self._settings, self._reading, self._run_file)
         self._untold = baseline is None and self._compares and black_of(self.card) is None
         if not isinstance(model, Model):
             tell_of_others(self.subject)
@@ -392,9 +394,3 @@ class Explainer(OfPhotos, Verifying):
             self._in_arrays(self._named_baseline)
             self._tell_of_zeros()
         return whole_baselines(self.subject, chosen, feeds, several)
-
-    def _run_file(
-        self, feeds: Mapping[str, np.ndarray], names: Sequence[str] | None = None
-    ) -> dict[str, np.ndarray]:
-        how = self._settings.providers, self._settings.threads
-        return self._file.session(*how).run(feeds, names)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TypeAlias
 
+import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
@@ -137,6 +138,12 @@ class Model:
             if found is None or found.lost:
                 found = self._sessions[key] = open_session(self.runnable(), providers, threads)
             return found
+
+    def runner(
+        self, providers: str | Sequence[str] | None = None, threads: int | None = None
+    ) -> Callable[..., dict[str, np.ndarray]]:
+        """What runs the file as it was given: called with feeds and, if any, names of outputs."""
+        return lambda feeds, names=None: self.session(providers, threads).run(feeds, names)
 
     def runnable(self) -> onnx.ModelProto:
         """The model, of a version that ONNX Runtime knows, whatever it uses of a newer one."""

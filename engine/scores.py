@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,9 +13,8 @@ from ..graph_passes.heads.asking import seeded
 from ..graph_passes.select.rows.places import Place
 from ..graph_passes.select.subject import Subject
 from .checks import check_inputs, check_target, if_out_of_range
-from .model import Model
 from .running.answers import Reading, probabilities, rows_of
-from .running.apart import samples_in
+from .running.apart import Run, samples_in
 from .running.locks import BUILDING, Lock
 from .running.session import Session, open_session
 from .running.settings import Settings
@@ -41,10 +39,6 @@ class Scores(NamedTuple):
     target: np.ndarray
 
 
-def _run_file(file: Model, how: Sequence[Any], feeds: Mapping[str, Any], names: Sequence[str]):
-    return file.session(*how).run(feeds, names)
-
-
 class Scorer:
     """Scores inputs of one subject; from any thread.
 
@@ -52,10 +46,10 @@ class Scorer:
         subject: what is explained.
         settings: for providers and threads.
         reading: how the output is read.
-        file: the model as it was given.
+        file: runs the model as it was given.
     """
 
-    def __init__(self, subject: Subject, settings: Settings, reading: Reading, file: Model):
+    def __init__(self, subject: Subject, settings: Settings, reading: Reading, file: Run):
         self._subject, self._settings, self._reading = subject, settings, reading
         self._file = file
         self._sessions: dict[int | None, Session] = {}
@@ -73,9 +67,7 @@ class Scorer:
         """
         subject = self._subject
         feeds = check_inputs(subject, x)
-        how = self._settings.providers, self._settings.threads
-        file = partial(_run_file, self._file, how)
-        count = samples_in(subject, feeds, len(feeds[subject.input.name]), file)
+        count = samples_in(subject, feeds, len(feeds[subject.input.name]), self._file)
         targets = check_target(subject, target, count)
         session = self._session(targets.shape[1] if targets.ndim == 2 else None)
         size = self._at_once(feeds)

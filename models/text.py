@@ -58,3 +58,10 @@ def shown_json(text: str) -> str:
 def _escape(character: str) -> str:
     code = ord(character)
     return _SHORT.get(character) or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
+
+
+def part_text(part: float) -> str:
+    """A part in percent as people read it: "84 %", "0.9 %", "< 0.01 %"."""
+    if abs(part) < 1e-4:
+        return "0 %" if part == 0 else "< 0.01 %"
+    return f"{100 * part:.0f} %" if abs(part) >= 0.0995 else f"{100 * part:.2g} %"

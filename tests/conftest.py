@@ -8,8 +8,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.digits import write_model
 
 from onnxplain import cli
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A small model of digits, with its card beside it."""
+    return write_model(tmp_path)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from ... import InvalidInputError, __version__
 from ...graph_passes.graph.limits import Limits, in_force
 from ...graph_passes.methods import find_method
 from ...models.card import ModelCard
-from ..assumed import assumed_card, tell_assumed
+from ..assumed import assumed_card, tell_of_skipped
 from ..commands.asked import Options
 from ..commands.image_explainer import ImageExplainer
 from ..running.session import cuda_problem
@@ -98,11 +98,8 @@ def question_for(model: str, options: Options, form: Form) -> tuple[Question, li
     if provider == "auto":
         provider = "cpu" if cuda_problem() else "cuda"
     explainer = ImageExplainer(model, replace(options, provider=provider))
-    notes = [f"skipped {method}: {reason}" for method, reason in explainer.skipped.items()]
-    notes += [assumed_card(explainer.card)] if explainer.card.assumed else []
-    for text in notes:
-        tell_assumed(text)
     card = explainer.card
+    notes = tell_of_skipped(explainer.skipped) + ([assumed_card(card)] if card.assumed else [])
     methods = tuple(explainer.explainers)
     options = replace(options, provider=provider, methods=methods, card=card, labels=None)
     options = replace(options, preset=None, facts={})

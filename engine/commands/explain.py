@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ... import OnnxplainError
-from ..assumed import tell_assumed
+from ..assumed import tell_assumed, tell_of_skipped
 from ..files.writing import is_full, reason_of, sweep, writable_folder
 from ..inspection import QUANTISED_RULE
 from ..reporting.html import REPORT_FILE, write_report
@@ -39,8 +39,6 @@ class Report:
         records: what it put on record: for each image, method and target, and one with the key
             "error" for each image that failed.
         skipped: method -> why it was left out, where none was asked for in particular.
-        assumed: what was guessed about the model's input, for want of a card.
-        quantised: the rule used for a quantised model's operators, or None.
         resumed: how many images were on record already, with all that was asked for; None: it was
             not asked to leave them out.
         stopped: why nothing more could be written before all was done, or None.
@@ -49,8 +47,6 @@ class Report:
 
     records: Records
     skipped: dict[str, str]
-    assumed: tuple[str, ...]
-    quantised: str | None = None
     resumed: int | None = None
     stopped: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)
@@ -76,7 +72,7 @@ class Report:
     def notes(self) -> list[str]:
         """What there is to say behind the results, for people to read.
 
-        What was assumed is said before anything is explained; see `checks.tell_assumed`.
+        What was assumed is said before anything is explained; see `assumed`.
         """
         lines = []
         if self.resumed is not None:
@@ -157,8 +153,7 @@ class _Job:
         self._images = find_images(images, output.recursive)
         directory = writable_folder(folder)
         self._explainer = ImageExplainer(model, options, lambda text: self._tell(text, 0.0))
-        for method, reason in self._explainer.skipped.items():
-            tell_assumed(f"skipped {method}: {reason}")
+        tell_of_skipped(self._explainer.skipped)
         if self._explainer.file.quantised:
             tell_assumed(f"quantised model: {QUANTISED_RULE}")
         self._journal = Journal(directory)
@@ -221,16 +216,7 @@ class _Job:
                 raise
 
     def report(self) -> Report:
-        explainer = self._explainer
-        quantised = QUANTISED_RULE if explainer.file.quantised else None
-        return Report(
-            self._records,
-            explainer.skipped,
-            explainer.card.assumed,
-            quantised,
-            self._resumed,
-            self._stopped,
-        )
+        return Report(self._records, self._explainer.skipped, self._resumed, self._stopped)
 
     def _explain(self, number: int, path: str) -> None:
         """Explain one image, and put it or its failure on record."""

@@ -22,6 +22,7 @@ from ..pictures.captions import (
     drawn_score,
     evidence_text,
     exactness,
+    small_part,
     target_name,
 )
 from ..pictures.heatmap import heatmap_of
@@ -172,8 +173,7 @@ def _scores(records: Records) -> Table:
         numbers = [number_text(r["score"], ".2f"), chance]
         numbers += [number_text(r["baseline_score"], ".2f"), number_text(r["delta"], ".1g")]
         exact = [
-            "-" if r.get(k) is None else "< 0.01 %" if r[k] < 1e-4 else f"{100 * r[k]:.2g} %"
-            for k in ("relative_delta", "map_error")
+            "-" if r.get(k) is None else small_part(r[k]) for k in ("relative_delta", "map_error")
         ]
         first = Path(r["image"]).name, target_name(dict(r)), find_method(r["method"]).title
         last = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...graph_passes.methods import literature
-from .facts import Measured, MethodFacts, pairs_of, these
+from .facts import SEEN, Measured, MethodFacts, least_like, most_rewritten, pairs_of, these
 
 # Correlations of ranks from which on maps are called alike, and down to which they differ.
 ALIKE, DIFFERENT = 0.8, 0.5
@@ -99,10 +99,8 @@ def _baselines(found: Measured) -> str:
     """What another baseline does to the maps."""
     parts = []
     for one in found.facts:
-        known = {k: v for k, v in one.baselines.items() if not np.isnan(v)}
-        if known:
-            name = min(known, key=lambda k: known[k])
-            parts.append(f"{one.title} least with {name} ({known[name]:.2f})")
+        if (least := least_like(one)) is not None:
+            parts.append(f"{one.title} least with {least[0]} ({least[1]:.2f})")
     if not parts:
         return ""
     first = found.settings.get("baselines", ["the first baseline"])[0]
@@ -113,9 +111,9 @@ def _implementation(found: Measured) -> str:
     """Which maps change when the same function is written otherwise."""
     changed = []
     for one in found.facts:
-        gaps = [a.difference for a in one.invariance.values() if not np.isnan(a.difference)]
-        if gaps and max(gaps) > 1e-3:
-            changed.append(f"{one.title} by {max(gaps):.1%}")
+        gap = most_rewritten(one)
+        if gap is not None and gap > SEEN:
+            changed.append(f"{one.title} by {gap:.1%}")
     known = any(one.invariance for one in found.facts)
     if not known:
         return ""

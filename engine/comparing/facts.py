@@ -13,6 +13,9 @@ from ..pictures.panel import PanelRow
 from .axioms import Alike, Kept
 from .hiding import Hidden
 
+# A map's change when the file is rewritten that counts.
+SEEN = 1e-3
+
 
 @dataclass(frozen=True)
 class MethodFacts:
@@ -61,6 +64,18 @@ class MethodFacts:
     seconds: float | None = None
     baselines: Mapping[str, float] = field(default_factory=dict)
     hiding: Hidden | None = None
+
+
+def least_like(one: MethodFacts) -> tuple[str, float] | None:
+    """The baseline whose map is least like the first one's, and the correlation, where known."""
+    known = {name: rank for name, rank in one.baselines.items() if not np.isnan(rank)}
+    return min(known.items(), key=lambda pair: pair[1]) if known else None
+
+
+def most_rewritten(one: MethodFacts) -> float | None:
+    """The largest change of a map of the same function, written otherwise; None: not known."""
+    gaps = [a.difference for a in one.invariance.values() if not np.isnan(a.difference)]
+    return max(gaps, default=None)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ...models.text import counted
+from ...models.text import counted, part_text
 from .axioms import Kept
 from .claims import ALIKE, DIFFERENT
 from .facts import Measured, MethodFacts
-from .verdict import much, percent
+from .verdict import much
 
 # What each row of the table says of a method.
 ROWS: dict[str, Callable[[MethodFacts], str]] = {
@@ -116,7 +116,7 @@ def _number(value: float | None, form: str, none: str) -> str:
 
 
 def _percent(value: float | None, none: str) -> str:
-    return none if value is None or np.isnan(value) else percent(value)
+    return none if value is None or np.isnan(value) else part_text(value)
 
 
 def _discriminative(one: MethodFacts) -> str:
@@ -153,14 +153,16 @@ def _kept(found: Kept | None) -> str:
 def _invariance(one: MethodFacts) -> str:
     parts = []
     for name, found in one.invariance.items():
-        parts.append(f"{name} {found.problem or percent(found.difference)}")
+        parts.append(f"{name} {found.problem or part_text(found.difference)}")
     return ", ".join(parts)
 
 
 def _sign(one: MethodFacts) -> str:
     if one.negative is None:
         return "-"
-    return f"signed ({percent(one.negative)} of it negative)" if one.negative else "never negative"
+    return (
+        f"signed ({part_text(one.negative)} of it negative)" if one.negative else "never negative"
+    )
 
 
 def _baselines(one: MethodFacts) -> str:

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...models.text import few, listed
+from ...models.text import few, listed, part_text
 from ..metrics.intervals import interval
 from .claims import ALIKE, DIFFERENT
-from .facts import Measured, MethodFacts, pairs_of, these
+from .facts import SEEN, Measured, MethodFacts, least_like, most_rewritten, pairs_of, these
 from .hiding import PART
 
 # A lead by less than this part of the class's probability, or of a score's size, is none.
@@ -21,8 +21,6 @@ _MOST_NAMED = 4
 _NOTHING = 0.005
 # A sum that misses no more than this adds up; a map that is off by more than this is rough.
 _ADDS_UP, _ROUGH = 0.02, 0.1
-# A map's part on what the model never sees, or its change when the file is rewritten, that counts.
-_SEEN = 1e-3
 
 
 class _Test(NamedTuple):
@@ -74,7 +72,7 @@ def _tested(applying: Sequence[MethodFacts], tests: dict[str, _Test], where: str
     if not good:
         numbers = listed([f"{o.title} {much(o, tests[o.method].lost)}" for o in ranked])
         return [
-            f"{where} no method stands out: hiding the {percent(PART)} of the photo that a map, "
+            f"{where} no method stands out: hiding the {part_text(PART)} of the photo that a map, "
             f"drawn by region, marks strongest takes hardly more {of} than places at random "
             f"({numbers}; {chance})."
         ]
@@ -85,7 +83,7 @@ def _tested(applying: Sequence[MethodFacts], tests: dict[str, _Test], where: str
     theirs = [f"{o.title} {much(o, tests[o.method].lost)}" for o in ranked if o is not best]
     theirs = [*theirs[:_MOST_NAMED], *(["others less"] if len(theirs) > _MOST_NAMED else [])]
     said = [
-        f"{where} {best.title} {lead}: hiding the {percent(PART)} of the photo that its map, "
+        f"{where} {best.title} {lead}: hiding the {part_text(PART)} of the photo that its map, "
         f"drawn by region, marks strongest takes {much(best, test.lost)} {of} "
         f"({', '.join([*theirs, chance])})."
     ]
@@ -98,7 +96,7 @@ def much(one: MethodFacts, lost: float) -> str:
     """What is lost in words: a part of a probability, or the points of a score."""
     if one.hiding is None or lost < _NOTHING * one.hiding.size:
         return "nothing"
-    return percent(lost) if one.hiding.of == "probability" else f"{lost:.2g}"
+    return part_text(lost) if one.hiding.of == "probability" else f"{lost:.2g}"
 
 
 def _of(one: MethodFacts) -> str:
@@ -152,19 +150,13 @@ def _untested(applying: Sequence[MethodFacts], where: str) -> list[str]:
 
 def _points(one: MethodFacts) -> int:
     """What speaks for a method less what speaks against it, beside the test."""
-    classes, baselines = one.between_classes, _least(one)
+    classes, least = one.between_classes, least_like(one)
     points = int(not one.reference) - int((one.map_error or 0.0) > _ROUGH)
     if classes is not None:
         points += int(classes <= DIFFERENT) - int(classes >= ALIKE)
-    if baselines is not None:
-        points += int(baselines >= ALIKE) - int(baselines <= DIFFERENT)
+    if least is not None:
+        points += int(least[1] >= ALIKE) - int(least[1] <= DIFFERENT)
     return points
-
-
-def _least(one: MethodFacts) -> float | None:
-    """The lowest correlation with a map against another baseline."""
-    known = [v for v in one.baselines.values() if not np.isnan(v)]
-    return min(known) if known else None
 
 
 def _beside(one: MethodFacts) -> str:
@@ -174,15 +166,16 @@ def _beside(one: MethodFacts) -> str:
     if rank is not None and not np.isnan(rank):
         word = "differ" if rank <= DIFFERENT else "are alike" if rank >= ALIKE else "differ in part"
         parts.append(f"{one.title}'s maps of two classes {word} (correlation {rank:.2f})")
-    least = _least(one)
+    least = least_like(one)
     if not one.reference:
         parts.append("it needs no baseline" if parts else f"{one.title} needs no baseline")
     elif least is not None:
-        word = "hold" if least >= ALIKE else "change" if least <= DIFFERENT else "change in part"
+        rank = least[1]
+        word = "hold" if rank >= ALIKE else "change" if rank <= DIFFERENT else "change in part"
         who = "they" if parts else f"{one.title}'s maps"
-        parts.append(f"{who} {word} with another baseline (correlation {least:.2f})")
+        parts.append(f"{who} {word} with another baseline (correlation {rank:.2f})")
     if one.map_error is not None and one.map_error > _ROUGH:
-        parts.append(f"the maps are only good to {percent(one.map_error)}")
+        parts.append(f"the maps are only good to {part_text(one.map_error)}")
     if one.seconds is not None:
         who = "it" if parts else one.title
         parts.append(f"{who} takes {one.seconds:.2g} s a map")
@@ -208,7 +201,7 @@ def _evidence(found: Measured, own: Sequence[MethodFacts]) -> str:
     numbers = ", ".join(f"{one.title} {much(one, test.lost)}" for one, test in tested)
     first, chance = tested[0][0], tested[0][1].chance
     return (
-        f"Tested by hiding: blurring the {percent(PART)} of the photo that a map marks strongest "
+        f"Tested by hiding: blurring the {part_text(PART)} of the photo that a map marks strongest "
         f"takes, on average, {numbers}, places at random {much(first, chance)} {_of(first)}. "
         "Much is good: the map marks what the model used. Maps are tested as they are drawn, by "
         "region; the command evaluate tests single pixels."
@@ -229,10 +222,8 @@ def _classes(found: Measured, own: Sequence[MethodFacts]) -> str:
 def _baselines(found: Measured, own: Sequence[MethodFacts]) -> str:
     parts = []
     for one in own:
-        known = {k: v for k, v in one.baselines.items() if not np.isnan(v)}
-        if known:
-            name = min(known, key=lambda k: known[k])
-            parts.append(f"{one.title} {known[name]:.2f} ({name})")
+        if (least := least_like(one)) is not None:
+            parts.append(f"{one.title} {least[1]:.2f} ({least[0]})")
     if not parts:
         return ""
     free = [one.title for one in own if not one.reference]
@@ -250,8 +241,8 @@ def _sums(found: Measured, own: Sequence[MethodFacts]) -> str:
     def said(one: MethodFacts) -> str | None:
         if one.relative_delta is None:
             return None
-        good = "" if one.map_error is None else f", its map good to {percent(one.map_error)}"
-        return f"within {percent(one.relative_delta)}{good}"
+        good = "" if one.map_error is None else f", its map good to {part_text(one.map_error)}"
+        return f"within {part_text(one.relative_delta)}{good}"
 
     numbers = "; ".join(f"{o.title} {text}" for o in own if (text := said(o)))
     if not numbers:
@@ -264,19 +255,15 @@ def _sums(found: Measured, own: Sequence[MethodFacts]) -> str:
 
 
 def _unseen(found: Measured, own: Sequence[MethodFacts]) -> str:
-    numbers = _numbers(own, lambda o: None if o.dummy is None else percent(o.dummy))
+    numbers = _numbers(own, lambda o: None if o.dummy is None else part_text(o.dummy))
     return f"Dummy (of the map on a border the model never sees): {numbers}." if numbers else ""
 
 
 def _rewritten(found: Measured, own: Sequence[MethodFacts]) -> str:
-    gaps = {
-        one.title: max(known)
-        for one in own
-        if (known := [a.difference for a in one.invariance.values() if not np.isnan(a.difference)])
-    }
+    gaps = {one.title: gap for one in own if (gap := most_rewritten(one)) is not None}
     if not gaps:
         return ""
-    changed = [f"{title} by {percent(gap)}" for title, gap in gaps.items() if gap > _SEEN]
+    changed = [f"{title} by {part_text(gap)}" for title, gap in gaps.items() if gap > SEEN]
     if not changed:
         return (
             "Implementation invariance: no map changes by more than 0.1 % when the file is "
@@ -292,10 +279,3 @@ def _time(found: Measured, own: Sequence[MethodFacts]) -> str:
 
 def _two(value: float | None) -> str | None:
     return None if value is None or np.isnan(value) else f"{value:.2f}"
-
-
-def percent(part: float) -> str:
-    """A part in percent as people read it: "84 %", "0.9 %", "< 0.01 %"."""
-    if abs(part) < 1e-4:
-        return "0 %" if part == 0 else "< 0.01 %"
-    return f"{100 * part:.0f} %" if abs(part) >= 0.0995 else f"{100 * part:.2g} %"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...graph_passes.methods import find_method
-from ...models.text import counted
+from ...models.text import counted, part_text
 from ..running.answers import MODEL, SIGMOID, SOFTMAX, percent
 from ..running.settings import DOUBTFUL
 from .lettering import drawable
@@ -172,18 +172,18 @@ def _sum_texts(record: dict[str, Any]) -> list[str]:
     if relative is None:
         return [delta]
     if not method.owes:
-        return [f"no exact sum is promised ({_small(relative)} off)"]
+        return [f"no exact sum is promised ({small_part(relative)} off)"]
     if relative > DOUBTFUL:
-        return [f"{delta} ({_small(relative)})", "much is missing"]
-    exact = relative < _EXACT
-    return [f"complete ({_small(relative)})" if exact else f"complete to {_small(relative)}"]
+        return [f"{delta} ({small_part(relative)})", "much is missing"]
+    text = small_part(relative)
+    return [f"complete ({text})" if relative < _EXACT else f"complete to {text}"]
 
 
-def _small(part: float) -> str:
+def small_part(part: float) -> str:
     """A part in percent, of two digits: "0.9 %", "< 0.01 %"."""
     if part < _EXACT:
         return "< 0.01 %"
-    return f"{100 * part:.2g} %" if part < 1 else f"{100 * part:.0f} %"
+    return part_text(part)
 
 
 def number_text(value: float | None, form: str) -> str:

@@ -33,9 +33,8 @@ def samples_in(subject: Subject, feeds: Mapping[str, np.ndarray], rows: int, fil
         file: runs the model as it was given.
     """
     lost, said = subject.coupled, subject.batch in (subject.output.shape or ())
-    if lost is None or lost.kind != "unknown" or rows == 1 or said:
-        return rows
-    if isinstance(subject.batch, int):
+    fixed = isinstance(subject.batch, int)
+    if lost is None or lost.kind != "unknown" or rows == 1 or said or fixed:
         return rows
     name = subject.output.name
     return rows if rows in np.shape(file(feeds, [name])[name]) else 1

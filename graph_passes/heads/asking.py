@@ -108,8 +108,7 @@ def add_baseline_input(emit: Emitter, subject: Subject, source: Source, whole: b
     if whole:
         shape = list(source.start.shape)
         return emit.input(name, source.start.dtype, shape)
-    shape = [f"{RESERVED}{name}_dim{axis}" for axis in range(len(source.start.shape))]
-    return emit.expand_like(emit.input(name, source.start.dtype, shape), source.start)
+    return emit.expand_like(add_set_input(emit, subject, source), source.start)
 
 
 def add_set_input(emit: Emitter, subject: Subject, source: Source) -> Any:

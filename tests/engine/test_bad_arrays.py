@@ -10,11 +10,6 @@ from support.networks import example, exported
 from onnxplain import Explainer, InvalidInputError
 
 
-@pytest.fixture
-def model(tmp_path):
-    return write_model(tmp_path)
-
-
 @pytest.fixture(scope="module")
 def explainer(tmp_path_factory):
     return Explainer(write_model(tmp_path_factory.mktemp("model")), "deeplift")

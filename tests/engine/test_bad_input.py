@@ -25,11 +25,6 @@ OTHERS = METHODS[1:]
 
 
 @pytest.fixture
-def model(tmp_path):
-    return write_model(tmp_path)
-
-
-@pytest.fixture
 def seven(tmp_path):
     return write_photo(tmp_path / "seven.png", 7)
 

@@ -15,11 +15,6 @@ METHODS = ("deeplift", "expected-gradients", "integrated-gradients")
 
 
 @pytest.fixture
-def model(tmp_path):
-    return write_model(tmp_path)
-
-
-@pytest.fixture
 def photo(tmp_path):
     return write_photo(tmp_path / "7.png", 7)
 

@@ -20,11 +20,6 @@ X = np.concatenate([digit(3), digit(7)])
 
 
 @pytest.fixture
-def model(tmp_path: Path) -> Path:
-    return write_model(tmp_path)
-
-
-@pytest.fixture
 def explainer(model: Path) -> onnxplain.Explainer:
     return onnxplain.Explainer(model, "deeplift", threads=1)
 

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from PIL import Image
 from support.batches import contents, rows_in, write_photos
-from support.digits import CARD, LABELS, flat_model, simple, write_model, write_photo
+from support.digits import CARD, LABELS, flat_model, simple, write_photo
 from support.left_behind import limited
 
 from onnxplain import Explainer
@@ -23,11 +23,6 @@ COLUMNS = [
     *("steps", "attribution", "error"),
 ]
 HERE = ("--workers", "0", "--threads", "1")
-
-
-@pytest.fixture
-def model(tmp_path):
-    return write_model(tmp_path)
 
 
 @pytest.fixture

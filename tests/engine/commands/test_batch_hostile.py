@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from support.batches import rows_in
-from support.digits import write_model, write_photo
+from support.digits import write_photo
 
 from onnxplain import OnnxplainError
 from onnxplain.engine.batching.items import Item
@@ -23,11 +23,6 @@ from onnxplain.engine.batching.arrow_files import batches_of
 from onnxplain.engine.batching.tables import source_of_tables
 
 HERE = ("-m", "grad-cam", "--workers", "0", "--threads", "1")
-
-
-@pytest.fixture
-def model(tmp_path):
-    return write_model(tmp_path)
 
 
 @pytest.fixture

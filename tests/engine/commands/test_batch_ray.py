@@ -12,7 +12,6 @@ import time
 import numpy as np
 import pytest
 from support.batches import in_order, rows_in, write_photos
-from support.digits import write_model
 
 import onnxplain
 from onnxplain.engine.inputs.image import image_to_tensor, read_image
@@ -37,11 +36,6 @@ def cluster():
     yield made
     ray.shutdown()
     made.shutdown()
-
-
-@pytest.fixture
-def model(tmp_path):
-    return write_model(tmp_path)
 
 
 def by_image(rows):

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from support.batches import contents, rows_in, write_photos
-from support.digits import write_model
 from support.often import often
 
 pytest.importorskip("pyarrow", reason="needs pyarrow: pip install 'onnxplain[batch]'")
@@ -23,11 +22,6 @@ from onnxplain.engine.commands.asked import Options
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
 KILLS = often(6, 20)
 HERE = ("--workers", "0", "--threads", "1")
-
-
-@pytest.fixture
-def model(tmp_path):
-    return write_model(tmp_path)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.batches import rows_in, write_photos
-from support.digits import write_model
 
 from onnxplain.engine.commands.asked import Options
 from onnxplain.engine.inputs.image import read_image, read_image_bytes
@@ -20,11 +19,6 @@ from onnxplain.engine.batching.question import Form, question_for
 from onnxplain.engine.batching.work import Explaining, decode
 
 METHODS = ("grad-cam", "integrated-gradients", "deeplift", "occlusion")
-
-
-@pytest.fixture
-def model(tmp_path):
-    return write_model(tmp_path)
 
 
 def explaining_of(model, targets, baseline=None):

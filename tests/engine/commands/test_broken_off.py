@@ -9,16 +9,11 @@ import sys
 import time
 
 import pytest
-from support.digits import write_model, write_photo
+from support.digits import write_photo
 from support.left_behind import limited, results, whole
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX signals and limits")
 PHOTOS = 6
-
-
-@pytest.fixture
-def model(tmp_path):
-    return write_model(tmp_path)
 
 
 @pytest.fixture

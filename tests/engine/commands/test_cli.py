@@ -21,11 +21,6 @@ METHODS = ("grad-cam", "integrated-gradients", "deeplift")
 
 
 @pytest.fixture
-def model(tmp_path):
-    return write_model(tmp_path)
-
-
-@pytest.fixture
 def seven(tmp_path):
     return write_photo(tmp_path / "seven.png", 7)
 

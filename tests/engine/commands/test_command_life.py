@@ -11,17 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from support.digits import write_model, write_photo
+from support.digits import write_photo
 
 import onnxplain
 from onnxplain.engine.commandline.terminal import print_lines
 from onnxplain.engine.commands import doctor
 from onnxplain.models.shipped import demo_numbers
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    return write_model(tmp_path)
 
 
 @pytest.fixture

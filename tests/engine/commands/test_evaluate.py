@@ -9,7 +9,7 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 from PIL import Image
-from support.digits import digit, write_model, write_photo
+from support.digits import digit, write_photo
 from support.faithful import convolutional, linear, pictures
 from support.folders import ROOT
 from support.small import INT64, node, small, value
@@ -30,11 +30,6 @@ METRICS = [
     *("max-sensitivity", "randomised-weights"),
 ]
 RECORD = {"method", "metric", "mean", "low", "high", "images", "higher_is_better", "seed"}
-
-
-@pytest.fixture
-def model(tmp_path):
-    return write_model(tmp_path)
 
 
 @pytest.fixture

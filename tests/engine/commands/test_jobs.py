@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from PIL import Image
-from support.digits import CARD, LABELS, digit, flat_model, write_model, write_photo
+from support.digits import CARD, LABELS, digit, flat_model, write_photo
 
 from onnxplain import Explainer, InvalidInputError
 from onnxplain.engine.commands.explain import Options, explain_files
@@ -20,11 +20,6 @@ RECORD = {
     "baseline_score", "delta", "relative_delta", "map_error", "steps", "feature_map", "provider",
     "seconds", "files",
 }  # fmt: skip
-
-
-@pytest.fixture
-def model(tmp_path):
-    return write_model(tmp_path)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
-from support.digits import CARD, write_model, write_photo
+from support.digits import CARD, write_photo
 from support.left_behind import results, whole
 
 from onnxplain import InvalidInputError
@@ -18,11 +18,6 @@ from onnxplain.engine.commands.records import short_hash
 from onnxplain.engine.commands.results import Output
 
 CAM = {"methods": ("grad-cam",)}
-
-
-@pytest.fixture
-def model(tmp_path):
-    return write_model(tmp_path)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from onnxplain import Comparison
 from onnxplain.engine.comparing.facts import Agreement, MethodFacts
 from onnxplain.engine.comparing.hiding import Hidden, blots, strongest_part, tried_by_hiding
-from onnxplain.engine.comparing.verdict import percent
+from onnxplain.models.text import part_text
 
 TITLES = {"a": "Grad-CAM", "b": "DeepLIFT", "c": "Saliency", "d": "LRP"}
 NAMES = {"a": "grad-cam", "b": "deeplift", "c": "saliency", "d": "lrp"}
@@ -147,7 +147,7 @@ def test_reasons_name_every_method_that_was_measured():
     [(0, "0 %"), (0.00001, "< 0.01 %"), (0.0094, "0.94 %"), (0.0999, "10 %"), (0.526, "53 %")],
 )
 def test_parts_in_words(part, text):
-    assert percent(part) == text
+    assert part_text(part) == text
 
 
 @pytest.mark.parametrize("part", [0.1, 0.25])

@@ -28,11 +28,6 @@ METHODS = ["-m", "grad-cam", "-m", "deeplift"]
 
 
 @pytest.fixture
-def model(tmp_path):
-    return write_model(tmp_path)
-
-
-@pytest.fixture
 def photos(tmp_path):
     return [write_photo(tmp_path / f"{number}.png", number) for number in (3, 7)]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from support.digits import digit, write_model
+from support.digits import digit
 from support.folders import TESTS
 
 import onnxplain
@@ -24,11 +24,6 @@ from onnxplain.graph_passes.methods import default_methods
 METHODS = default_methods()
 X = np.concatenate([digit(k) for k in (3, 7, 8)])
 OPTIONS = {"providers": "cpu", "threads": 2}
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    return write_model(tmp_path)
 
 
 def both(explainer: onnxplain.Explainer) -> tuple[onnxplain.Explanation, float]:

@@ -6,14 +6,13 @@ import inspect as source
 import json
 import pickle
 import re
-from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 from support import networks
-from support.digits import DATA, LABELS, digit, write_model, write_photo
+from support.digits import DATA, LABELS, digit, write_photo
 from support.folders import ROOT
 
 import onnxplain
@@ -36,11 +35,6 @@ FIXED_NAMES = {
 
 def few(method: str) -> dict:
     return {name: value for name, value in FEW.items() if find_method(method).takes(name)}
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    return write_model(tmp_path)
 
 
 def explainer_of(model, method: str, **options) -> onnxplain.Explainer:
