@@ -10,8 +10,9 @@ import onnx_graphsurgeon as gs
 
 from ..graph.emitter import Emitter
 from ..graph.names import STRAIGHT_THROUGH, is_marked
-from ..graph.tensors import Node, Value, operator_name
-from .registry import ZERO_DERIVATIVE, Rule, gradient_entry, serves_every_operand
+from ..graph.operators import Fact, has
+from ..graph.tensors import Node, Value
+from .registry import Rule, gradient_entry, serves_every_operand
 
 
 class Resolved(NamedTuple):
@@ -32,16 +33,14 @@ def no_cotangent(*_) -> None:
 
 def is_step(node: Node) -> bool:
     """Whether a node's derivative is 0 everywhere: a rounding that is no quantiser's, say."""
-    name = operator_name(node)
-    return name in ZERO_DERIVATIVE or (
-        name == "Round" and not is_marked(node.name, STRAIGHT_THROUGH)
-    )
+    rounds = node.op == "Round" and not is_marked(node.name, STRAIGHT_THROUGH)
+    return rounds or has(node, Fact.STEP)
 
 
 def gradient_rules(node: Node, operand: int, varying: Sequence[int]) -> Resolved | str:
     """The plain gradient's table."""
     del varying
-    if operator_name(node) in ZERO_DERIVATIVE:
+    if has(node, Fact.STEP):
         return Resolved(no_cotangent, False)
     entry = gradient_entry(node, operand)
     if entry is None:

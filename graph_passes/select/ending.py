@@ -8,12 +8,13 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from ..graph.names import STRAIGHT_THROUGH, is_marked
+from ..graph.operators import Fact, operators
 from ..graph.tensors import is_constant, producer_of
 
 # Operators that only rename, reshape or retype.
-TAIL = {"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Dropout", "Cast"}
-ACTIVATIONS = {"Softmax", "LogSoftmax", "Sigmoid"}
-AFFINE = {"Add", "Sub", "Mul", "Div"}
+TAIL = operators(Fact.COPIES | Fact.PERMUTES)
+ACTIVATIONS = operators(Fact.CLASSIFIES)
+AFFINE = operators(Fact.ARITHMETIC)
 _CLIPS = {"Clip", "Min", "Max"}
 
 
