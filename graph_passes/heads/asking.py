@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import onnx
 import onnx_graphsurgeon as gs
 
-from ..backward.walk import Refusal, backward, in_steps_only, refusals
+from ..backward.walk import Refusal, carried_back, in_steps_only, refusals
 from ..finish import BASELINE, RESOLVED_TARGET, SCORE, SEED, finish, working_copy
 from ..graph.emitter import Emitter
 from ..graph.names import RESERVED
@@ -80,11 +80,7 @@ def walk_back(asked: Asked, wrt: Sequence[gs.Tensor], title: str) -> list[Any]:
     begin = subject.logits, asked.seed.weights
     if table.linear:
         begin = where_to_begin(subject), first_cotangent(emit, subject, asked.seed)
-    found = backward(emit, table.rules(emit), [begin], wrt, title, True)
-    return [
-        None if cotangent is None else table.collapse(emit, cotangent, tensor)
-        for cotangent, tensor in zip(found, wrt, strict=True)
-    ]
+    return carried_back(emit, table, [begin], wrt, title, True)
 
 
 def gradient_refusals(subject: Subject, wrt: Sequence[gs.Tensor]) -> list[Refusal]:

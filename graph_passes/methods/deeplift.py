@@ -15,6 +15,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from ..backward.ledger import Ledger
+from ..backward.multipliers import in_simple_operators
 from ..backward.walk import Refusal, refusals
 from ..finish import (
     ATTRIBUTION,
@@ -26,9 +27,7 @@ from ..finish import (
 from ..finish.split import split
 from ..graph.names import RESERVED
 from ..graph.reach import find_reach
-from ..graph.rewriting import rewrite_nodes
 from ..graph.tensors import numpy_type
-from ..graph.twins import changing_names
 from ..heads.asking import (
     WEIGHTS,
     WHICH,
@@ -42,7 +41,6 @@ from ..heads.asking import (
     walk_back,
 )
 from ..heads.loop import looped, with_delta
-from ..prepare.decompositions import FOR_DEEPLIFT
 from ..prepare.shapes import infer_shapes
 from ..rules.deeplift import RESCALE
 from ..rules.reveal_cancel import REVEAL_CANCEL
@@ -153,21 +151,7 @@ def _shared_out(
 
 def decomposed(subject: Subject) -> Subject:
     """The subject with composite operators of its path written as simple ones."""
-    path = find_reach(subject.graph, subject.starts, [subject.logits])
-    on_path = {id(node): node for node in path.nodes}
-    changing = changing_names(subject.graph, subject.starts)
-
-    def needs_it(node: gs.Node) -> bool:
-        if id(node) not in on_path:
-            return False
-        if node.op == "Where":
-            return node.inputs[0].name in changing
-        if node.op != "Mul" or len(path.operands(node)) == 2:
-            return True
-        # A mask that varies, though it has no derivative.
-        return any(t.name in changing and t.name not in path.varying for t in node.inputs)
-
-    if not rewrite_nodes(subject.graph, FOR_DEEPLIFT, needs_it):
+    if not in_simple_operators(subject.graph, subject.starts, [subject.logits]):
         return subject
     names = {t.name for t in subject.graph.outputs}
     needed = {t.name: t for t in (subject.logits, subject.decided)}

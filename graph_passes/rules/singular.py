@@ -14,7 +14,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from ..graph.operators import Fact, facts_of, has
-from ..graph.tensors import is_constant
+from ..graph.tensors import Node, is_constant
 
 
 class Sign(IntEnum):
@@ -93,7 +93,7 @@ def _is_bounded_power(node: gs.Node) -> bool:
     return values is not None and bool(np.all((values >= 1) | (values == 0)))
 
 
-def is_steep(node: gs.Node) -> bool:
+def is_steep(node: Node) -> bool:
     """True when the slope may be infinite at a number that an operand takes."""
     return has(node, Fact.STEEP_AT_ENDS) or facts_of(node).pole is not None
 

@@ -15,7 +15,7 @@ from ..graph.tensors import is_constant, producer_of
 TAIL = operators(Fact.COPIES | Fact.PERMUTES)
 ACTIVATIONS = operators(Fact.CLASSIFIES)
 AFFINE = operators(Fact.ARITHMETIC)
-_CLIPS = {"Clip", "Min", "Max"}
+_CLIPS = frozenset({"Clip", "Min", "Max"})
 
 
 class Ending(NamedTuple):
@@ -119,7 +119,7 @@ def _quantiser(tensor: gs.Variable) -> tuple[gs.Variable, list[gs.Node]] | None:
 
 
 def _walked(
-    tensor: gs.Variable, operators: set[str], most: int | None = None
+    tensor: gs.Variable, operators: frozenset[str], most: int | None = None
 ) -> tuple[list[gs.Node], gs.Variable]:
     """The nodes that made a tensor, last first, as far as they are such; and what they began at."""
     nodes: list[gs.Node] = []
