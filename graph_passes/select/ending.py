@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -119,7 +120,7 @@ def _quantiser(tensor: gs.Variable) -> tuple[gs.Variable, list[gs.Node]] | None:
 
 
 def _walked(
-    tensor: gs.Variable, operators: frozenset[str], most: int | None = None
+    tensor: gs.Variable, operators: Collection[str], most: int | None = None
 ) -> tuple[list[gs.Node], gs.Variable]:
     """The nodes that made a tensor, last first, as far as they are such; and what they began at."""
     nodes: list[gs.Node] = []
