@@ -15,7 +15,7 @@ from ..graph_passes.select.subject import Subject
 from .checks import check_inputs, check_target, if_out_of_range
 from .running.answers import Reading, probabilities, rows_of
 from .running.apart import Run, samples_in
-from .running.locks import BUILDING, Lock
+from .running.process import BUILDING, Lock
 from .running.session import Session, open_session
 from .running.settings import Settings
 

@@ -17,7 +17,7 @@ from ..graph_passes.select.subject import Subject
 from .checks import check_inputs, check_target
 from .conditioning import Doubt, Run, nudged
 from .explanation import Explanation
-from .running.locks import BUILDING
+from .running.process import BUILDING
 from .running.session import open_session, resolve_providers
 from .running.settings import Settings
 from .soundness import Verification, outputs_error, tolerance_of

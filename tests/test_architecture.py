@@ -72,7 +72,7 @@ ORDER = (
 # The files that may import a library; nobody else may.
 HOMES = {
     "onnxruntime": {
-        "engine/running/memory.py",
+        "engine/running/process.py",
         "engine/running/optimised.py",
         "engine/running/session.py",
     },

@@ -20,7 +20,7 @@ from ...graph_passes.methods.integrated_gradients import ALPHAS
 from ...graph_passes.methods.method import Adaptive, Repeated
 from ...graph_passes.select.subject import Subject
 from .adaptive import AdaptivePath, follow, run_rows
-from .locks import BUILDING, Lock
+from .process import BUILDING, Lock
 from .session import CPU, Held, Session, open_session, resolve_providers
 from .settings import Settings
 from .stopwatch import phase
