@@ -38,6 +38,11 @@ class Settings(NamedTuple):
     providers: str | Sequence[str] | None
     threads: int | None
 
+    @property
+    def compares(self) -> bool:
+        """Whether it compares with a baseline."""
+        return self.method.has_baseline(self.options)
+
 
 def settings_of(
     method: str,

@@ -14,6 +14,7 @@ from ..graph.twins import changing_names
 from ..prepare.decompositions import FOR_DEEPLIFT
 from ..prepare.shapes import infer_shapes
 from ..rules.table import Table
+from ..select.subject import Subject
 from .vjp import chosen
 from .walk import carried_back
 
@@ -86,3 +87,16 @@ def in_simple_operators(
         return any(t.name in changing and t.name not in path.varying for t in node.inputs)
 
     return rewrite_nodes(graph, FOR_DEEPLIFT, needs_it) is not None
+
+
+def decomposed(subject: Subject) -> Subject:
+    """The subject with composite operators of its path written as simple ones."""
+    if not in_simple_operators(subject.graph, subject.starts, [subject.logits]):
+        return subject
+    names = {t.name for t in subject.graph.outputs}
+    needed = {t.name: t for t in (subject.logits, subject.decided)}
+    extra = [tensor for name, tensor in needed.items() if name not in names]
+    subject.graph.outputs.extend(extra)
+    graph = infer_shapes(subject.graph)
+    del graph.outputs[len(graph.outputs) - len(extra) :]
+    return subject.moved_to(graph)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import onnx
 import onnx_graphsurgeon as gs
 
+from ..backward.multipliers import decomposed
 from ..backward.walk import Refusal, carried_back, in_steps_only, refusals
 from ..finish import BASELINE, RESOLVED_TARGET, SCORE, SEED, finish, working_copy
 from ..graph.emitter import Emitter
@@ -88,6 +89,21 @@ def gradient_refusals(subject: Subject, wrt: Sequence[gs.Tensor]) -> list[Refusa
     path = find_reach(subject.graph, wrt, [subject.logits])
     steps = [in_steps_only(path, tensor, [subject.logits]) for tensor in wrt]
     return [*refusals(path, GRADIENT.rules(None)), *dict.fromkeys(chain(*steps))]
+
+
+def table_refusals(subject: Subject, table: Table) -> list[Refusal]:
+    """What a table cannot pass between the explained inputs and the score.
+
+    Composite operators are written as simple ones first, where the table has rules for these alone.
+    """
+    if not table.simple:
+        return gradient_refusals(subject, subject.starts)
+    subject = decomposed(working_copy(subject))
+    emit = table.emitter(subject.graph)
+    path = find_reach(subject.graph, subject.starts, [subject.logits])
+    if table.compares:
+        emit.add_twins([(start, start) for start in subject.starts], [subject.logits])
+    return list(refusals(path, table.rules(emit)))
 
 
 def per_token(emit: Emitter, source: Source, attribution: Value) -> Any:

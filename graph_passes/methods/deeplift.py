@@ -15,8 +15,8 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from ..backward.ledger import Ledger
-from ..backward.multipliers import in_simple_operators
-from ..backward.walk import Refusal, refusals
+from ..backward.multipliers import decomposed
+from ..backward.walk import Refusal
 from ..finish import (
     ATTRIBUTION,
     BASELINE,
@@ -26,7 +26,6 @@ from ..finish import (
 )
 from ..finish.split import split
 from ..graph.names import RESERVED
-from ..graph.reach import find_reach
 from ..graph.tensors import numpy_type
 from ..heads.asking import (
     WEIGHTS,
@@ -38,10 +37,11 @@ from ..heads.asking import (
     ask,
     delta_of,
     per_token,
+    table_refusals,
     walk_back,
 )
 from ..heads.loop import looped, with_delta
-from ..prepare.shapes import infer_shapes
+from ..heads.walks import Walk, times_difference
 from ..rules.deeplift import RESCALE
 from ..rules.reveal_cancel import REVEAL_CANCEL
 from ..rules.table import Table
@@ -51,6 +51,7 @@ from .method import Chosen, Method, Repeated, Stages
 from .options import BASELINE as BASELINE_OPTION
 from .options import choice
 
+WALK = Walk("DeepLIFT", RESCALE, times_difference)
 # The output that a ledger adds: what each node lost, float64 [nodes].
 LOSSES = f"{RESERVED}losses"
 # How the paper's two rules for nonlinearities are followed.
@@ -149,27 +150,9 @@ def _shared_out(
     return outputs, baseline_score
 
 
-def decomposed(subject: Subject) -> Subject:
-    """The subject with composite operators of its path written as simple ones."""
-    if not in_simple_operators(subject.graph, subject.starts, [subject.logits]):
-        return subject
-    names = {t.name for t in subject.graph.outputs}
-    needed = {t.name: t for t in (subject.logits, subject.decided)}
-    extra = [tensor for name, tensor in needed.items() if name not in names]
-    subject.graph.outputs.extend(extra)
-    graph = infer_shapes(subject.graph)
-    del graph.outputs[len(graph.outputs) - len(extra) :]
-    return subject.moved_to(graph)
-
-
 def unsupported(subject: Subject, options: Chosen) -> Sequence[Refusal]:
     """Every node that the rule's table cannot pass."""
-    table = RULES[options["rule"]]
-    subject = decomposed(working_copy(subject))
-    emit = table.emitter(subject.graph)
-    path = find_reach(subject.graph, subject.starts, [subject.logits])
-    emit.add_twins([(start, start) for start in subject.starts], [subject.logits])
-    return refusals(path, table.rules(emit))
+    return table_refusals(subject, RULES[options["rule"]])
 
 
 def stages(subject: Subject, options: Chosen, width: int | None) -> Stages:

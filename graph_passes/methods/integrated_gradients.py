@@ -34,6 +34,7 @@ from ..heads.asking import WEIGHTS, add_baseline_input, added_up, ask, gradient_
 from ..heads.halves import Halves, in_turns
 from ..heads.loop import looped, with_delta
 from ..heads.quadrature import ADAPTIVE, NAMES, quadrature_rule
+from ..heads.walks import SLOPE
 from ..rules.table import GRADIENT
 from ..select.score import first_cotangent, score_of
 from ..select.subject import Source, Subject
@@ -41,6 +42,7 @@ from .method import Adaptive, Chosen, Method, Option, Repeated, Stages
 from .options import BASELINE, one_of, real_number, whole_number
 
 _TITLE = "Integrated Gradients"
+_WALK = SLOPE._replace(title=_TITLE)
 # The input that says where on the path.
 ALPHAS = f"{RESERVED}alphas"
 # Unless asked otherwise: to 1 % of the score's difference, in at most so many passes; and the
@@ -78,7 +80,7 @@ def gradient_chunk(subject: Subject) -> onnx.ModelProto:
     alphas, weights = (
         gs.Variable(name, dtype=subject.start.dtype, shape=[POINTS]) for name in (ALPHAS, WEIGHTS)
     )
-    at = moved(subject, [alphas], _way_from_baseline(alphas), _TITLE)
+    at = moved(subject, [alphas], _way_from_baseline(alphas), _WALK)
     emit, subject = at.emit, at.subject
     slopes = slopes_at(at, _TITLE, weights)
     emit.graph.inputs.append(weights)
@@ -105,7 +107,7 @@ def path_gradients(subject: Subject) -> onnx.ModelProto:
     """
     shape = [POINTS, f"{RESERVED}path_batch"]
     alphas = gs.Variable(ALPHAS, dtype=subject.start.dtype, shape=shape)
-    at = moved(subject, [alphas], _way_from_baseline(alphas), _TITLE)
+    at = moved(subject, [alphas], _way_from_baseline(alphas), _WALK)
     emit, subject = at.emit, at.subject
     slopes = slopes_at(at, _TITLE)
     outputs: dict[str, gs.Tensor] = {SCORE: scores_at(at)}

@@ -102,6 +102,11 @@ def _facts(options: Chosen) -> dict[str, Any]:
     return {name: v for name, v in options.items() if name not in ("baseline", "layer")}
 
 
+def _always(options: Chosen) -> bool:
+    del options
+    return True
+
+
 @dataclass(frozen=True, eq=False)
 class Method:
     """How a model's score can be explained.
@@ -130,6 +135,7 @@ class Method:
         facts: (options) -> what an exported file says of them.
         aliases: short names that people use for it, too.
         sign: what negative and positive numbers say.
+        compares: (options) -> whether the baseline that it takes counts with these.
     """
 
     name: str
@@ -153,10 +159,15 @@ class Method:
     facts: Callable[[Chosen], dict[str, Any]] = _facts
     aliases: tuple[str, ...] = ()
     sign: tuple[str, str] = ("speaks against it", "speaks for it")
+    compares: Callable[[Chosen], bool] = _always
 
     def takes(self, name: str) -> bool:
         """Whether it has an option of that name."""
         return any(option.name == name for option in self.options)
+
+    def has_baseline(self, options: Chosen) -> bool:
+        """Whether it compares with a baseline, with these options."""
+        return self.takes("baseline") and self.compares(options)
 
     def chosen(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Its options: those given, checked, and the others' defaults; None counts as not given.

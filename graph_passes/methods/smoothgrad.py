@@ -13,19 +13,38 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
+from ..backward.walk import Refusal
 from ..finish import ATTRIBUTION, finish
 from ..graph.emitter import Emitter
 from ..graph.names import RESERVED
 from ..graph.tensors import numpy_type
-from ..heads.along import POINTS, Moved, Mover, moved, points_at_once, slopes_at
-from ..heads.asking import WEIGHTS, added_up, per_token, seeded, total_input
+from ..heads.along import (
+    POINTS,
+    Moved,
+    Mover,
+    attributions_at,
+    begins_at_logits,
+    moved,
+    points_at_once,
+)
+from ..heads.asking import (
+    WEIGHTS,
+    added_up,
+    per_token,
+    seeded,
+    table_refusals,
+    total_input,
+)
 from ..heads.halves import Halves, of_samples
 from ..heads.loop import looped
 from ..heads.random_numbers import normal
+from ..heads.walks import SLOPE, Walk, times_point
+from ..rules.rectifiers import GUIDED
+from ..rules.table import GRADIENT
 from ..select.subject import Source, Subject
+from . import deeplift, lrp
 from .method import OF_A_CHANGE, Chosen, Method, Option, Repeated, Stages
-from .options import SEED, real_number, samples
-from .saliency import unsupported
+from .options import BASELINE, SEED, choice, real_number, samples
 
 # The samples of one run, and for VarGrad their share in all samples up to it.
 NUMBERS, SHARE = f"{RESERVED}numbers", f"{RESERVED}share"
@@ -56,21 +75,28 @@ def noisy(numbers: gs.Variable, noise: float, seed: int) -> Mover:
     return mover
 
 
-def _at_noise(subject: Subject, options: Chosen, title: str) -> tuple[Moved, gs.Variable]:
+def _walk(options: Chosen, title: str) -> Walk:
+    """What is averaged, under the method's own name."""
+    walk = WALKS[options["of"]]
+    return walk._replace(title=title if walk is SLOPE else f"{title} of {walk.title}")
+
+
+def _at_noise(subject: Subject, options: Chosen, walk: Walk) -> tuple[Moved, gs.Variable]:
     numbers = gs.Variable(NUMBERS, dtype=np.dtype(np.int64), shape=[POINTS])
     mover = noisy(numbers, options["noise"], options["seed"])
-    at = moved(subject, [numbers], mover, title)
+    at = moved(subject, [numbers], mover, walk)
     return at, gs.Variable(WEIGHTS, dtype=subject.start.dtype, shape=[POINTS])
 
 
 def mean_chunk(subject: Subject, options: Chosen) -> onnx.ModelProto:
-    """A model of (input, seed, numbers [K], weights [K], total) that adds to the mean gradient.
+    """A model of (input, seed, numbers [K], weights [K], total) that adds to the mean.
 
     Raises:
         UnsupportedModelError: an operator on the path without a gradient rule.
     """
-    at, weights = _at_noise(subject, options, "SmoothGrad")
-    slopes = slopes_at(at, "SmoothGrad", weights)
+    walk = _walk(options, "SmoothGrad")
+    at, weights = _at_noise(subject, options, walk)
+    slopes = attributions_at(at, walk, weights)
     at.emit.graph.inputs.append(weights)
     parts = {}
     for slope, place in zip(slopes, at.places, strict=True):
@@ -85,8 +111,9 @@ def variance_chunk(subject: Subject, options: Chosen) -> onnx.ModelProto:
     m + s (m' - m) and the variance (1 - s) v + s v' + s (1 - s) (m' - m)^2, with s = K / (n + K)
     (Chan, Golub, LeVeque 1979): no difference of two large numbers.
     """
-    at, weights = _at_noise(subject, options, "VarGrad")
-    slopes = slopes_at(at, "VarGrad")
+    walk = _walk(options, "VarGrad")
+    at, weights = _at_noise(subject, options, walk)
+    slopes = attributions_at(at, walk)
     emit = at.emit
     emit.graph.inputs.append(weights)
     share = emit.input(SHARE, subject.start.dtype, [])
@@ -144,17 +171,40 @@ def _stages(chunk: Callable[[Subject, Chosen], onnx.ModelProto], mean: bool):
     def stages(subject: Subject, options: Chosen, width: int | None) -> Stages:
         rows = _rows(options, numpy_type(subject.start.dtype), mean)
         along = Repeated(chunk(subject, options), rows, options["samples"], halves)
-        return Stages(seeded(subject, width), along=along)
+        return Stages(_seeded(subject, options, width), along=along)
 
     def whole(subject: Subject, options: Chosen, width: int | None) -> onnx.ModelProto:
         once = points_at_once(subject, _AT_ONCE, 1, options["samples"])
         rows = _rows(options, numpy_type(subject.start.dtype), mean)(once, {})
         kinds = [ATTRIBUTION] if mean else [ATTRIBUTION, _MEAN]
         sizes = {subject.name_of(k, s): s.input.name for s in subject.sources for k in kinds}
-        return looped(seeded(subject, width), chunk(subject, options), rows, sizes)
+        first = _seeded(subject, options, width)
+        return looped(first, chunk(subject, options), rows, sizes)
 
     return {"stages": stages, "whole": whole}
 
+
+def _seeded(subject: Subject, options: Chosen, width: int | None) -> onnx.ModelProto:
+    return seeded(subject, width, begins_at_logits(WALKS[options["of"]]))
+
+
+def unsupported(subject: Subject, options: Chosen) -> list[Refusal]:
+    """Operators on the path that the walk cannot pass."""
+    return table_refusals(subject, WALKS[options["of"]].table)
+
+
+def _compares(options: Chosen) -> bool:
+    return WALKS[options.get("of") or "gradient"].table.compares
+
+
+WALKS = {
+    "gradient": SLOPE,
+    "input-x-gradient": Walk("Input x Gradient", GRADIENT, times_point),
+    "guided-backprop": Walk("Guided Backpropagation", GUIDED),
+    "deeplift": deeplift.WALK,
+    "lrp": lrp.WALK,
+}
+"""What can be averaged: methods that are one walk back from each noisy copy."""
 
 _NOISE = Option(
     "noise",
@@ -164,7 +214,10 @@ _NOISE = Option(
     kind=float,
     metavar="PART",
 )
-_OPTIONS = (samples(25, "Noisy copies of the input.  [default: 25]"), _NOISE, SEED)
+_OF = choice(
+    "of", "What is computed at each noisy copy.  [default: gradient]", tuple(WALKS), "gradient"
+)
+_OPTIONS = (samples(25, "Noisy copies of the input.  [default: 25]"), _NOISE, SEED, _OF, BASELINE)
 
 METHODS = (
     Method(
@@ -172,9 +225,10 @@ METHODS = (
         sign=OF_A_CHANGE,
         title="SmoothGrad",
         cite="Smilkov et al. 2017",
-        summary="The gradient averaged over noisy copies of the input.",
+        summary="The gradient, or another method's map, averaged over noisy copies of the input.",
         options=_OPTIONS,
         unsupported=unsupported,
+        compares=_compares,
         place=30,
         **_stages(mean_chunk, True),
     ),
@@ -182,9 +236,10 @@ METHODS = (
         name="vargrad",
         title="VarGrad",
         cite="Adebayo et al. 2018",
-        summary="The variance of the gradient over noisy copies of the input.",
+        summary="The variance of the gradient, or of another method's map, over noisy copies.",
         options=_OPTIONS,
         unsupported=unsupported,
+        compares=_compares,
         place=30,
         signed=False,
         **_stages(variance_chunk, False),

@@ -248,4 +248,4 @@ def _to_extremum(op: TwinEmitter, node: NodeView, value: Term, operand: int) -> 
     return value * extremum_shares(op, node.inputs, node.y)[operand]
 
 
-RESCALE = Table("rescale", TwinEmitter, deeplift_rules)
+RESCALE = Table("rescale", TwinEmitter, deeplift_rules, simple=True, compares=True)

@@ -50,7 +50,9 @@ LayerRule = Callable[[Emitter, NodeView, Term, Rule, Strengths], Term]
 
 def relevance_table(rule: str, strengths: Strengths) -> Table:
     """The table of one of `LAYER_RULES`, or of the composite."""
-    return Table(f"lrp {rule}", Emitter, partial(_table, rule, strengths), linear=False)
+    return Table(
+        f"lrp {rule}", Emitter, partial(_table, rule, strengths), linear=False, simple=True
+    )
 
 
 def _table(rule: str, strengths: Strengths, emit: Emitter) -> RuleTable:

@@ -280,4 +280,12 @@ def reveal(op: RevealCancelEmitter, node: NodeView, m, *, derivative: Rule) -> M
     return Multipliers(op.mean(high, low), (high - low) * 0.5)
 
 
-REVEAL_CANCEL = Table("reveal-cancel", RevealCancelEmitter, reveal_cancel_rules, False, collapsed)
+REVEAL_CANCEL = Table(
+    "reveal-cancel",
+    RevealCancelEmitter,
+    reveal_cancel_rules,
+    linear=False,
+    collapse=collapsed,
+    simple=True,
+    compares=True,
+)

@@ -68,6 +68,9 @@ class Table(NamedTuple):
         linear: whether it hands a linear layer's derivative on, so that a walk may begin behind
             the last one.
         collapse: (emit, what arrived at a tensor, the tensor) -> one cotangent.
+        simple: whether it has rules for simple operators only, in which composite ones are written
+            before.
+        compares: whether it compares with what the network makes of a baseline, its twins.
     """
 
     name: str
@@ -75,6 +78,8 @@ class Table(NamedTuple):
     rules: Callable[[Any], RuleTable]
     linear: bool = True
     collapse: Callable[[Any, Any, Any], Any] = _as_it_came
+    simple: bool = False
+    compares: bool = False
 
 
 GRADIENT = Table("gradient", Emitter, lambda emit: gradient_rules)
