@@ -150,7 +150,7 @@ class Explainer(OfPhotos, Verifying):
         self.method = self._settings.method.name
         self._arguments = {"method": self.method, **named, **options, **how, **what}
         self._arguments |= {"shapes": shapes, "labels": labels, "preprocess": preprocess}
-        self.compares = self._settings.compares
+        self._compares = self._settings.method.takes("baseline")
         file = opened(model, shapes)
         self.card = file.card if card is None else card_from(card)
         self._labels = labels_for(self.card, labels)
@@ -158,7 +158,7 @@ class Explainer(OfPhotos, Verifying):
         wanted = output if output is not None else (self.card.output if self.card else None)
         self._file = file = file.with_output(wanted)
         self._plans: dict[tuple[int | None, bool, bool], Plan] = {}
-        baseline, self._named_baseline = self._known_baseline(baseline if self.compares else None)
+        baseline, self._named_baseline = self._known_baseline(baseline if self._compares else None)
         self._several = is_set(self._settings.method, baseline)
         with BUILDING, within(limits), blamed_on_file(file.readable):
             self._limits = in_force()
@@ -173,7 +173,7 @@ class Explainer(OfPhotos, Verifying):
         # It does not know this explainer, which is gone once it is let go.
         self._run_file = file.runner(self._settings.providers, self._settings.threads)
         self._scorer = Scorer(self.subject, self._settings, self._reading, self._run_file)
-        self._untold = baseline is None and self.compares and black_of(self.card) is None
+        self._untold = baseline is None and self._compares and black_of(self.card) is None
         if not isinstance(model, Model):
             tell_of_others(self.subject)
             file.let_go()
@@ -196,7 +196,7 @@ class Explainer(OfPhotos, Verifying):
         parts += [f"output={subject.output.name!r}", f"score={self._arguments['score']!r}"]
         if self.feature_map is not None:
             parts.append(f"feature_map={self.feature_map!r}")
-        if self.compares:
+        if self._compares:
             parts.append(f"baseline={self._named_baseline or self._started_from!r}")
         parts.append(f"sha256={self._file.sha256[:12]!r}")
         return f"Explainer({', '.join(parts)})"
@@ -207,7 +207,7 @@ class Explainer(OfPhotos, Verifying):
 
     def _given(self) -> dict[str, Any]:
         names, given = self._default_plan.baseline_names, self._baselines
-        default = self._started_from != GIVEN or not self.compares
+        default = self._started_from != GIVEN or not self._compares
         own = {names[k]: [*np.split(v, len(v))] if self._several else v for k, v in given.items()}
         own = self._named_baseline or (None if default else own)
         more = {"limits": self._limits, "card": self.card, "baseline": own}
@@ -282,7 +282,7 @@ class Explainer(OfPhotos, Verifying):
         against = isinstance(target, Against)
         target = target.target if against else target
         targets = check_target(self.subject, target, count)
-        baseline = self._in_arrays(baseline) if self.compares else None
+        baseline = self._in_arrays(baseline) if self._compares else None
         several = self._several if baseline is None else is_set(self._settings.method, baseline)
         plan = self._plan(targets.shape[1] if targets.ndim == 2 else None, several, against)
         baselines = self._whole_baselines(feeds, baseline, several)
@@ -341,7 +341,7 @@ class Explainer(OfPhotos, Verifying):
             >>> [value.name for value in model.graph.input]
             [..., 'target']
         """
-        if self.compares and not baseline_input:
+        if self._compares and not baseline_input:
             self._in_arrays(self._named_baseline)
             self._tell_of_zeros()
             model = finish.embed_baselines(self.model, self._baselines)
@@ -379,7 +379,7 @@ class Explainer(OfPhotos, Verifying):
         return self._plans[key]
 
     def _baselines_of(self, baseline: Any, several: bool) -> dict[str, np.ndarray]:
-        names = self._default_plan.baseline_names if self.compares else {}
+        names = self._default_plan.baseline_names if self._compares else {}
         return checked_baselines(self.subject, self.card, names, baseline, several)
 
     def _whole_baselines(
@@ -389,7 +389,7 @@ class Explainer(OfPhotos, Verifying):
         chosen = self._baselines
         if baseline is not None:
             chosen = self._baselines_of(baseline, several)
-        elif self.compares:
+        elif self._compares:
             self._in_arrays(self._named_baseline)
             self._tell_of_zeros()
         return whole_baselines(self.subject, chosen, feeds, several)

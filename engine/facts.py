@@ -48,7 +48,7 @@ def facts_of(
         "activation_left_out": subject.activation,
         "quantiser_left_out": subject.quantised,
     }
-    if settings.compares:
+    if method.takes("baseline"):
         facts["baseline"] = dict(baselines)
     facts |= method.facts(settings.options)
     if card is None:

@@ -209,7 +209,7 @@ class _Comparing:
         """Baseline -> its map, and how like it is to that against the first; from any thread."""
         check_stopped()
         record, found = find_method(method), {}
-        if not self._explainer.explainers[method].compares or record.baselines == "always":
+        if not record.takes("baseline") or record.baselines == "always":
             return found
         one, card = looked.results[method][0], self._explainer.card
         index = one.record["target"]["index"]
@@ -308,7 +308,7 @@ class _Comparing:
             method=method,
             title=record.title,
             applies=True,
-            reference="a baseline" if self._explainer.explainers[method].compares else "",
+            reference="a baseline" if record.takes("baseline") else "",
             between_classes=_mean([r for r, _ in between]) if between else None,
             top_between_classes=_mean([t for _, t in between]) if between else None,
             relative_delta=max(seen.numbers.get((method, "relative_delta"), []), default=None),

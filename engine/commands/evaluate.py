@@ -290,7 +290,7 @@ def _item_of_file(
         baseline = baseline_arrays(options.baseline, explainer.card, read_image(path))
     name = next(iter(explainer.explainers.values())).subject.input.name
     maps = {result.record["method"]: result.attribution for result in results}
-    takers = [m for m in maps if explainer.explainers[m].compares and baseline is not None]
+    takers = [m for m in maps if find_method(m).takes("baseline") and baseline is not None]
     how = {method: {"baseline": baseline} for method in takers}
     first = baseline[0] if isinstance(baseline, list) else baseline
     return Item(path, place, {name: tensor}, target, maps, region, first, how)

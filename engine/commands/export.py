@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -65,7 +65,7 @@ def export_file(
     (method,), own = asked_methods([method])
     options |= own.get(method, {})
     facts = {key: options.pop(key) for key in FACTS if key in options}
-    _check_one_baseline(method, options, baseline is not None, baseline_input)
+    _check_one_baseline(method, baseline is not None, baseline_input)
     refuse_own_files(file, model, [card] if card else [])
     tell("reading the model", 0.0)
     opened_once = opened(model, shapes)
@@ -102,11 +102,9 @@ def _card_of(
     return known if labels is None else replace(known, labels=labels_of(labels))
 
 
-def _check_one_baseline(
-    method: str, options: Mapping[str, Any], embedded: bool, as_input: bool
-) -> None:
+def _check_one_baseline(method: str, embedded: bool, as_input: bool) -> None:
     """Refuse a baseline where the method has none, and two of them."""
-    if not find_method(method).has_baseline(options) and (embedded or as_input):
+    if not find_method(method).takes("baseline") and (embedded or as_input):
         raise InvalidInputError(f"{method} compares with no baseline: leave the baseline out")
     if embedded and as_input:
         raise InvalidInputError("a baseline is either embedded or an input of the file, not both")

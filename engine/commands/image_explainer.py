@@ -95,8 +95,7 @@ class ImageExplainer:
         self._chosen = chosen = list(dict.fromkeys(options.methods or default_methods()))
         for_methods(chosen, options.more)
         for method in chosen:
-            record, own = find_method(method), options.of_method(method, chosen)
-            one = record.baselines == "never" and record.has_baseline(own)
+            one = find_method(method).baselines == "never" and find_method(method).takes("baseline")
             if one and not isinstance(options.baseline, str | None):
                 raise InvalidInputError(f"{method} compares with one baseline; got several")
         for method in chosen:
@@ -107,7 +106,7 @@ class ImageExplainer:
         # Who hands a card in has heard of it.
         if not isinstance(options.card, ModelCard):
             tell_of_card(self.card)
-        compares = any(one.compares for one in self.explainers.values())
+        compares = any(find_method(name).takes("baseline") for name in self.explainers)
         if options.baseline is None and self.card.assumed and compares:
             tell_of_zeros()
         self.options = {

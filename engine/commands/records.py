@@ -34,8 +34,6 @@ def options_of(method: str, asked: Mapping[str, Any], card: ModelCard) -> dict[s
         if option.command_line:
             given = asked.get(option.name)
             options[option.name] = option.default if given is None else given
-    if not find_method(method).has_baseline(options):
-        options.pop("baseline", None)
     if "baseline" in options:
         options["baseline"] = options["baseline"] or ("zeros" if card.assumed else "black")
     baseline = options.get("baseline")

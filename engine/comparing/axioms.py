@@ -15,6 +15,7 @@ import onnx
 import onnx_graphsurgeon as gs
 from onnx import helper, numpy_helper
 
+from ...graph_passes.methods import find_method
 from ...graph_passes.prepare.pipeline import prepare
 from ..explainer import Explainer
 from ..metrics.trial import quiet
@@ -73,7 +74,7 @@ def sensitivity(
         channel_axis: of x.
         places: pixels along each axis.
     """
-    takes = explainer.compares
+    takes = find_method(explainer.method).takes("baseline")
     own = None if takes else explainer(x, target).attribution
     score = explainer.scores(x, target).score[0]
     held = tried = 0

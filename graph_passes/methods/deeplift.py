@@ -51,7 +51,6 @@ from .method import Chosen, Method, Repeated, Stages
 from .options import BASELINE as BASELINE_OPTION
 from .options import choice
 
-WALK = Walk("DeepLIFT", RESCALE, times_difference)
 # The output that a ledger adds: what each node lost, float64 [nodes].
 LOSSES = f"{RESERVED}losses"
 # How the paper's two rules for nonlinearities are followed.
@@ -195,6 +194,11 @@ def _rows(subject: Subject, size: int, feeds: Mapping[str, Any]) -> dict[str, np
     del size
     baseline = feeds[subject.name_of(BASELINE, subject.sources[0])]
     return rows_of_set(len(baseline), baseline.dtype)
+
+
+def walk(options: Chosen) -> Walk:
+    """m (x - x'), for heads that walk at many points."""
+    return Walk("DeepLIFT", RULES[options["rule"]], times_difference)
 
 
 def facts(options: Chosen) -> dict[str, Any]:

@@ -22,6 +22,11 @@ def table_of(options: Chosen) -> Table:
     return relevance_table(options["rule"], strengths)
 
 
+def walk(options: Chosen) -> Walk:
+    """The score shared out, for heads that walk at many points."""
+    return Walk("LRP", table_of(options), shares_score=True)
+
+
 def lrp(subject: Subject, options: Chosen, width: int | None) -> onnx.ModelProto:
     """Relevance begins as the score at its logits, and ends at the input, in its shape.
 
@@ -92,6 +97,3 @@ METHODS = (
         owes=False,
     ),
 )
-
-WALK = Walk("LRP", table_of(METHODS[0].chosen({})), shares_score=True)
-"""By the rules that are the default."""

@@ -102,11 +102,6 @@ def _facts(options: Chosen) -> dict[str, Any]:
     return {name: v for name, v in options.items() if name not in ("baseline", "layer")}
 
 
-def _always(options: Chosen) -> bool:
-    del options
-    return True
-
-
 @dataclass(frozen=True, eq=False)
 class Method:
     """How a model's score can be explained.
@@ -135,7 +130,8 @@ class Method:
         facts: (options) -> what an exported file says of them.
         aliases: short names that people use for it, too.
         sign: what negative and positive numbers say.
-        compares: (options) -> whether the baseline that it takes counts with these.
+        of: of a composition, the method that it is of, as the option `of` says; else its default.
+        compositions: the same of other methods, each a record of its own.
     """
 
     name: str
@@ -159,15 +155,27 @@ class Method:
     facts: Callable[[Chosen], dict[str, Any]] = _facts
     aliases: tuple[str, ...] = ()
     sign: tuple[str, str] = ("speaks against it", "speaks for it")
-    compares: Callable[[Chosen], bool] = _always
+    of: str | None = None
+    compositions: tuple[Method, ...] = ()
 
     def takes(self, name: str) -> bool:
         """Whether it has an option of that name."""
         return any(option.name == name for option in self.options)
 
-    def has_baseline(self, options: Chosen) -> bool:
-        """Whether it compares with a baseline, with these options."""
-        return self.takes("baseline") and self.compares(options)
+    def composed(self, given: Mapping[str, Any]) -> tuple[Method, dict[str, Any]]:
+        """The record that the option `of` asks for, and the other options.
+
+        Raises:
+            InvalidInputError: a method that it cannot be of.
+        """
+        rest = {name: value for name, value in given.items() if name != "of"}
+        if self.of is None or given.get("of") in (None, self.of):
+            return (self, dict(given)) if self.of is None else (self, rest)
+        for one in self.compositions:
+            if one.of == given["of"]:
+                return one, rest
+        known = [self.of, *(str(one.of) for one in self.compositions)]
+        raise InvalidInputError(f"of must be one of {', '.join(known)}; got {given['of']!r}")
 
     def chosen(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Its options: those given, checked, and the others' defaults; None counts as not given.

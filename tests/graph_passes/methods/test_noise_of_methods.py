@@ -11,8 +11,10 @@ from support import torch_methods as oracle
 from support.small import INT64, node, run, small, value
 
 import onnxplain
+from onnxplain.engine.reporting.words import how_to_read
 from onnxplain.engine.running.settings import asked_methods
-from onnxplain.graph_passes.methods.smoothgrad import WALKS
+from onnxplain.graph_passes.methods import find_method, methods
+from onnxplain.graph_passes.methods.smoothgrad import SINGLES
 
 RANDOM = np.random.default_rng(4)
 X = RANDOM.random((2, 2, 8, 8)).astype(np.float32)
@@ -75,10 +77,10 @@ def close(found: np.ndarray, expected: np.ndarray) -> None:
 
 
 def test_each_has_a_single_run():
-    assert SINGLE.keys() == WALKS.keys()
+    assert SINGLE.keys() == {"gradient", *SINGLES}
 
 
-@pytest.mark.parametrize("of", WALKS)
+@pytest.mark.parametrize("of", SINGLE)
 def test_mean_and_variance_of_separate_runs(of):
     baseline = 0.3 if of == "deeplift" else None
     parts = one_by_one(of, X, [1, 2], baseline, **NOISE)
@@ -88,14 +90,14 @@ def test_mean_and_variance_of_separate_runs(of):
     close(variance(X, [1, 2]).attribution, parts.var(0))
 
 
-@pytest.mark.parametrize("of", WALKS)
+@pytest.mark.parametrize("of", SINGLE)
 def test_a_fixed_batch_and_one_sample_at_once(of):
     parts = one_by_one(of, X[:1], 0, model=ONE_ROW, **NOISE)
     mean = onnxplain.Explainer(ONE_ROW, "smoothgrad", of=of, **NOISE)
     close(mean(X[:1], 0).attribution, parts.mean(0))
 
 
-@pytest.mark.parametrize("of", WALKS)
+@pytest.mark.parametrize("of", SINGLE)
 def test_the_file_as_the_engine(of, tmp_path):
     explainer = onnxplain.Explainer(MODEL, "smoothgrad", of=of, **NOISE)
     explainer.export(tmp_path / "e.onnx")
@@ -116,9 +118,9 @@ def test_the_baseline_counts_row_by_row():
 
 
 def test_a_baseline_is_asked_for_where_one_counts():
-    assert onnxplain.Explainer(MODEL, "smoothgrad", of="deeplift").compares
-    plain = onnxplain.Explainer(MODEL, "smoothgrad")
-    assert not plain.compares and "baseline" not in repr(plain)
+    of_deeplift = onnxplain.Explainer(MODEL, "smoothgrad", of="deeplift", baseline=0.5)
+    assert "baseline='given'" in repr(of_deeplift)
+    assert "baseline" not in repr(onnxplain.Explainer(MODEL, "smoothgrad", baseline=0.5))
 
 
 def test_without_noise_it_is_the_method_itself():
@@ -138,9 +140,45 @@ def test_several_targets_and_pickles():
 
 def test_as_the_command_line_writes_it():
     names, own = asked_methods(["smoothgrad:of=deeplift,samples=4"])
-    assert names == ("smoothgrad",) and own == {"smoothgrad": {"of": "deeplift", "samples": 4}}
-    with pytest.raises(onnxplain.InvalidInputError, match=r"of must be one of gradient.*got 'ig'"):
-        asked_methods(["smoothgrad:of=ig"])
+    assert names == ("smoothgrad-of-deeplift",) and own == {names[0]: {"samples": 4}}
+    names, own = asked_methods(["smoothgrad", "vargrad:of=lrp,rule=epsilon", "smoothgrad:of=lrp"])
+    assert names == ("smoothgrad", "vargrad-of-lrp", "smoothgrad-of-lrp")
+    assert own == {"vargrad-of-lrp": {"rule": "epsilon"}}
+    for wrong in ("ig", "smoothgrad", ""):
+        expected = rf"of must be one of gradient.*got '{wrong}'"
+        with pytest.raises(onnxplain.InvalidInputError, match=expected):
+            asked_methods([f"smoothgrad:of={wrong}"])
+        with pytest.raises(onnxplain.InvalidInputError, match=expected):
+            onnxplain.Explainer(MODEL, "smoothgrad", of=wrong)
+
+
+def test_what_it_is_of_is_said():
+    e = onnxplain.Explainer(MODEL, "smoothgrad", of="deeplift")(X[:1], 0)
+    method = find_method(e.method)
+    assert method is find_method("SmoothGrad of DeepLIFT") and method.name not in methods()
+    assert method.title == "SmoothGrad of DeepLIFT"
+    assert method.sign == find_method("deeplift").sign != find_method("smoothgrad").sign
+    assert "DeepLIFT averaged over noisy copies" in how_to_read(e.method)
+
+
+def test_options_of_what_it_is_of():
+    explainer = onnxplain.Explainer(
+        MODEL, "smoothgrad", of="deeplift", rule="reveal-cancel", **NOISE
+    )
+    deeplift = onnxplain.Explainer(MODEL, "deeplift", rule="reveal-cancel")
+    parts = [deeplift(c, [0, 1]).attribution for c in copies(X, **NOISE)]
+    close(explainer(X, [0, 1]).attribution, np.mean(parts, axis=0, dtype=np.float64))
+    explainer = onnxplain.Explainer(MODEL, "smoothgrad", of="lrp", rule="z-plus", **NOISE)
+    lrp = onnxplain.Explainer(MODEL, "lrp", rule="z-plus")
+    parts = [lrp(c, [0, 1]).attribution for c in copies(X, **NOISE)]
+    close(explainer(X, [0, 1]).attribution, np.mean(parts, axis=0, dtype=np.float64))
+
+
+def test_a_file_that_takes_the_baseline():
+    explainer = onnxplain.Explainer(MODEL, "smoothgrad", of="deeplift", **NOISE)
+    rows = RANDOM.random(X.shape).astype(np.float32)
+    found = run(explainer.model, {"x": X, "target": np.array([1, 2], np.int64), "baseline": rows})
+    close(found["attribution"], explainer(X, [1, 2], baseline=rows).attribution)
 
 
 def test_what_the_walk_cannot_pass_is_refused_by_name():
