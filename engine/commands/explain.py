@@ -21,7 +21,7 @@ from .explain_page import explain_page
 from .image_explainer import ImageExplainer
 from .journal import Entry, Journal, JournalError
 from .naming import names_of
-from .records import failure_key, image_stat, key_of, real_path
+from .records import failure_key, image_stat, key_in, key_of, real_path
 from .results import Output, Result, write_panel, write_result
 from .sources import find_images
 
@@ -272,7 +272,7 @@ class _Job:
         wanted = {".png", ".npz"} if self._output.pictures else {".npz"}
         done = wanted <= kinds and all((self._journal.folder / name).is_file() for name in files)
         if done:
-            self._journal.keep(key_of(question, entry.record["target"]["index"]))
+            self._journal.keep(key_of(question, key_in(entry.record["target"])))
         # Whatever they were asked for as, two targets may have come to one record.
         if done and self._output.report and entry.record not in self._on_record:
             self._on_record.append(entry.record)

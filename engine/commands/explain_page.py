@@ -32,7 +32,7 @@ from ..reporting.settings import model_table, number_text, options_table, versio
 from ..running.answers import percent
 from ..running.stopping import check_stopped
 from .image_explainer import ImageExplainer
-from .records import real_path
+from .records import key_in, real_path
 
 Records = Sequence[Mapping[str, Any]]
 # What reading a photo that has gone, or another run's damaged arrays, may raise.
@@ -98,7 +98,7 @@ def _shown(explainer: ImageExplainer, path: str, records: Records, folder: Path)
     _, photo = image_to_tensor(read_image(path), explainer.card)
     views: dict[str, list[Mapping[str, Any]]] = {}
     for record in records:
-        views.setdefault(str(record["target"]["index"]), []).append(record)
+        views.setdefault(key_in(record["target"]), []).append(record)
     tensor, made = None, []
     for own in views.values():
         maps = []

@@ -28,6 +28,7 @@ from ..pictures.panel import PanelRow, panel
 from ..reporting.html import REPORT_FILE
 from .journal import Entry, Journal
 from .naming import copied, file_base, make_way
+from .records import key_in
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -204,7 +205,7 @@ def write_panel(results: Sequence[Result], path: Path) -> None:
     """One figure: a row for each image and target, its maps by method side by side."""
     rows: dict[tuple, list[Result]] = {}
     for result in results:
-        key = (result.record["image"], str(result.record["target"]["index"]))
+        key = (result.record["image"], key_in(result.record["target"]))
         rows.setdefault(key, []).append(result)
     drawn = [
         PanelRow(
