@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import InvalidInputError, OnnxplainError
+from ..graph_passes.finish.target_input import is_by_index
 from ..graph_passes.graph.dims import describe
 from ..graph_passes.graph.names import RESERVED
 from ..graph_passes.graph.tensors import is_float, numpy_type
@@ -17,6 +18,7 @@ from ..models.labels import labels_of
 from ..models.text import counted
 from .assumed import tell_assumed
 from .sizes import check_sizes
+from .targets.target import out_of_range
 
 
 def check_inputs(subject: Subject, x: Any) -> dict[str, np.ndarray]:
@@ -122,14 +124,6 @@ def if_out_of_range(subject: Subject, target: Any, error: OnnxplainError) -> Onn
     return out_of_range(subject, target)
 
 
-def out_of_range(subject: Subject, target: Any) -> InvalidInputError:
-    """What to raise for a target that this input has no score for."""
-    return InvalidInputError(
-        f"target {target!r} is out of range of {subject.output.name!r} "
-        f"{describe(subject.logits.shape)} for this input"
-    )
-
-
 def check_baseline(source: Source, baseline: np.ndarray, x: np.ndarray) -> np.ndarray:
     """A baseline that `check_baseline_values` passed, repeated to the explained tensor's shape.
 
@@ -227,8 +221,7 @@ def check_label_count(labels: Sequence[str] | None, subject: Subject, e: Any = N
     Raises:
         InvalidInputError: fewer or more, with both numbers.
     """
-    dense = subject.logits.shape is not None and len(subject.logits.shape) == 4
-    if not labels or not (subject.per_class or dense):
+    if not labels or is_by_index(subject):
         return
     classes = subject.classes
     if not isinstance(classes, int):

@@ -9,7 +9,7 @@ import numpy as np
 from .. import InvalidInputError
 from .origin import channel_axis_of, known_origin, recorded
 from .pictures.heatmap import heatmap_of, smoothed
-from .targets.target import asked_again
+from .targets.target import asked_again, key_in
 
 # The strongest places that together hold this part of all that speaks for the target ...
 _EVIDENCE = 0.5
@@ -93,7 +93,7 @@ def scores_without(
 def evidence_of(e: Any, row: int = 0) -> dict[str, Any] | None:
     """See `Explanation.evidence`: the test of one row, made once."""
     origin, record = known_origin(e), recorded(e, row)
-    key = record["target"]["key"]
+    key = key_in(record["target"])
     if key not in origin.tested:
         if origin.explainer is None:
             raise InvalidInputError(
@@ -113,7 +113,7 @@ def evidence_of(e: Any, row: int = 0) -> dict[str, Any] | None:
 
 def tested(e: Any, row: int, record: dict[str, Any]) -> dict[str, Any]:
     """A row's record with what the test of its map has found, where there was one."""
-    key = record["target"]["key"]
+    key = key_in(record["target"])
     return {**record, "evidence": known_origin(e).tested.get(key)}
 
 

@@ -112,9 +112,9 @@ def recorded(e: Any, row: int) -> dict[str, Any]:
 
 
 def target_record(e: Any, row: int) -> dict[str, Any]:
-    """What a record says of one row's target: index, label and key; "minus" and "against"."""
+    """What a record says of one row's target: index and label; "minus", "against"."""
     target, labels = e.targets[row], known_origin(e).labels
-    found = {"index": target.index, "label": target.named(labels), "key": target.key}
+    found = {"index": target.index, "label": target.named(labels)}
     if target.minus is not None:
         found["minus"] = target.minus
     if target.against:

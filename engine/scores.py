@@ -14,14 +14,14 @@ from ..graph_passes import finish
 from ..graph_passes.graph.names import RESERVED
 from ..graph_passes.select.rows.places import Place
 from ..graph_passes.select.subject import Subject
-from .checks import check_inputs, if_out_of_range, out_of_range
+from .checks import check_inputs, if_out_of_range
 from .running.answers import Reading, probabilities, rows_of
 from .running.apart import Run, samples_in
 from .running.locks import BUILDING, Lock
 from .running.session import Session, open_session
 from .running.settings import Settings
 from .targets.asking import Asked, asked_for
-from .targets.target import About, Target, indices_of
+from .targets.target import About, Target, indices_of, out_of_range
 
 # Rows in one pass. EfficientNet-Lite0 on 2 quiet cores: 7.6 to 8.3 ms a row one by one, 6.5 to 6.8
 # in fours, 7.0 to 7.3 in eights; on one thread 11.7 in fours, 12.1 to 13.4 one by one.

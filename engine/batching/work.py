@@ -15,7 +15,6 @@ import numpy as np
 from ... import InvalidInputError, OnnxplainError, UnsupportedModelError
 from ...graph_passes.graph.limits import within
 from ..commands.image_explainer import Explained, ImageExplainer
-from ..commands.records import key_in
 from ..files.writing import place, write_draft
 from ..inputs.decoding import damage_of
 from ..inputs.image import (
@@ -38,6 +37,7 @@ from ..pictures.captions import (
 )
 from ..pictures.heatmap import save_png
 from ..pictures.overlay import overlay
+from ..targets.target import key_in
 from .items import Item
 from .question import Question
 from .rows import Row, failed_row, row_of

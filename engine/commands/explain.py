@@ -16,12 +16,13 @@ from ..inspection import QUANTISED_RULE
 from ..reporting.html import REPORT_FILE, write_report
 from ..running.stopping import check_stopped
 from ..running.stopwatch import measured, phase
+from ..targets.target import key_in
 from .asked import Options
 from .explain_page import explain_page
 from .image_explainer import ImageExplainer
 from .journal import Entry, Journal, JournalError
 from .naming import names_of
-from .records import failure_key, image_stat, key_in, key_of, real_path
+from .records import failure_key, image_stat, key_of, real_path
 from .results import Output, Result, write_panel, write_result
 from .sources import find_images
 

@@ -31,8 +31,9 @@ from ..reporting.page import Bar, Map, Page, Shown, Table, View, one_for_all, wi
 from ..reporting.settings import model_table, number_text, options_table, versions_table
 from ..running.answers import percent
 from ..running.stopping import check_stopped
+from ..targets.target import key_in
 from .image_explainer import ImageExplainer
-from .records import key_in, real_path
+from .records import real_path
 
 Records = Sequence[Mapping[str, Any]]
 # What reading a photo that has gone, or another run's damaged arrays, may raise.

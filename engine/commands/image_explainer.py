@@ -28,11 +28,10 @@ from ..running.session import CPU, resolve_providers
 from ..running.settings import for_methods
 from ..running.stopwatch import phase
 from ..targets.asking import all_wanted
-from ..targets.target import About, Wanted
+from ..targets.target import About, Wanted, key_in
 from .asked import Options, card_for
 from .records import (
     image_stat,
-    key_in,
     key_of,
     options_of,
     question_of,

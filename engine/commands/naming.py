@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from ..inputs.image import STDIN
+from ..targets.target import key_in
 from .journal import Journal
-from .records import key_in, real_path
+from .records import real_path
 
 # File systems take 255 bytes, less what may be added: a hash and the kind.
 _LONGEST_NAME = 180

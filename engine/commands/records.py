@@ -16,7 +16,7 @@ import numpy as np
 from ...graph_passes.methods import find_method
 from ...models.card import ModelCard, card_to_json
 from ..inputs.image import BASELINE_CHOICES, STDIN, stdin_bytes
-from ..targets.target import index_text
+from ..targets.target import key_in
 
 FAILED = "failed"
 
@@ -97,11 +97,6 @@ def key_of_record(record: dict[str, Any]) -> str:
 def short_hash(key: str, digits: int = 6) -> str:
     """A part of a file's name that another key hardly has."""
     return _digest(key.encode(), digits)
-
-
-def key_in(target: Mapping[str, Any]) -> str:
-    """What tells a record's target from others, as files are named after it; see `Target.key`."""
-    return str(target.get("key", index_text(target.get("index"))))
 
 
 def real_path(path: str) -> str:

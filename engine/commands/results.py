@@ -26,9 +26,9 @@ from ..pictures.heatmap import save_png
 from ..pictures.overlay import overlay
 from ..pictures.panel import PanelRow, panel
 from ..reporting.html import REPORT_FILE
+from ..targets.target import key_in
 from .journal import Entry, Journal
 from .naming import copied, file_base, make_way
-from .records import key_in
 
 if TYPE_CHECKING:
     from PIL import Image

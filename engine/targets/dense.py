@@ -10,9 +10,8 @@ from ... import InvalidInputError, UnsupportedModelError
 from ...graph_passes.graph.dims import describe
 from ...graph_passes.select.ending import is_probability
 from ...graph_passes.select.score import BEST
-from ..checks import out_of_range
 from .classes import checked_class, class_named, ranks_in
-from .target import About, Answer, Target, TargetKind, Wanted
+from .target import About, Answer, Target, TargetKind, Wanted, out_of_range
 
 
 def is_dense(about: About) -> bool:

@@ -59,4 +59,4 @@ def _words(about: About) -> str | None:
     return f"an index tuple (after the batch axis) into {about.subject.output.name!r} {shape}"
 
 
-KIND = TargetKind("index", _parse, _known, _resolve, words=_words, place=10)
+KIND = TargetKind("index", _parse, _known, _resolve, words=_words, place=1)

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ... import InvalidInputError
+from ...graph_passes.graph.dims import describe
 from ...graph_passes.graph.tensors import numpy_type
 from ...graph_passes.select.score import BEST, PLACE_WEIGHTS, PLACES, rank_of_places
 from ...graph_passes.select.subject import Subject
@@ -71,10 +73,15 @@ def index_text(index: Any) -> str:
     return "-".join(map(str, index)) if isinstance(index, list | tuple) else str(index)
 
 
-def key_of_target(index: Any, minus: Any = None, against: bool = False) -> str:
+def key_of_target(index: Any, minus: Any = None, against: Any = False) -> str:
     """See `Target.key`."""
     text = index_text(index) + ("" if minus is None else f"-minus-{index_text(minus)}")
     return f"not-{text}" if against else text
+
+
+def key_in(record: Mapping[str, Any]) -> str:
+    """The key of a record's target, as files are named after it; see `Target.key`."""
+    return key_of_target(*(record.get(name) for name in ("index", "minus", "against")))
 
 
 def asked_again(record: Mapping[str, Any]) -> Any:
@@ -172,6 +179,14 @@ def one_score(about: About, place: Sequence[int], **facts: Any) -> Target:
     """The target that is one score, with weight 1."""
     places = np.asarray([place], np.int64)
     return Target(places, np.ones(1), **facts)
+
+
+def out_of_range(subject: Subject, target: Any) -> InvalidInputError:
+    """What to raise for a target that this input has no score for."""
+    return InvalidInputError(
+        f"target {target!r} is out of range of {subject.output.name!r} "
+        f"{describe(subject.logits.shape)} for this input"
+    )
 
 
 def place_of_class(about: About, index: int) -> list[int]:
