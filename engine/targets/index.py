@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ... import InvalidInputError
+from ...graph_passes.finish.target_input import is_by_index
 from ...graph_passes.graph.dims import describe
 from ...models.text import counted
 from .target import About, Answer, Target, TargetKind, Wanted, index_text, one_score
@@ -55,6 +56,8 @@ def _resolve(value: Any, about: About, answer: Answer) -> list[Target]:
 
 
 def _words(about: About) -> str | None:
+    if not is_by_index(about.subject):
+        return None
     shape = describe(about.subject.logits.shape)
     return f"an index tuple (after the batch axis) into {about.subject.output.name!r} {shape}"
 
