@@ -40,7 +40,7 @@ def with_target(model: onnx.ModelProto, subject: Subject) -> onnx.ModelProto:
     if subject.per_class:
         found = _of_class(emit, subject, target, places.shape[1])
     elif is_by_index(subject):
-        found = emit.Concat(_rows(emit, target), target, axis=1)
+        found = emit.Concat(_rows(emit, target), _from_zero(emit, target), axis=1)
     else:
         found = emit.Transpose(emit.NonZero(_mask(emit, subject, target, tensors)), perm=[1, 0])
     ones = emit.filled(emit.Shape(found, start=0, end=1), 1.0, weights.dtype)
@@ -64,9 +64,15 @@ def _rows(emit: Emitter, target: gs.Tensor) -> gs.Tensor:
     return emit.Unsqueeze(emit.Range(np.int64(0), count, np.int64(1)), [1])
 
 
+def _from_zero(emit: Emitter, target: gs.Tensor) -> gs.Tensor:
+    """Negative numbers replaced by one that is out of range: they would count from the end."""
+    return emit.Where(emit.Less(target, 0), emit.constant(np.asarray(_FAR, np.int64)), target)
+
+
 def _of_class(emit: Emitter, subject: Subject, target: gs.Tensor, rank: int) -> gs.Tensor:
     """The place of each row's class."""
-    rows, classes = _rows(emit, target), emit.Unsqueeze(target, [1])
+    known = emit.Where(emit.Equal(target, BEST), target, _from_zero(emit, target))
+    rows, classes = _rows(emit, target), emit.Unsqueeze(known, [1])
     first = emit.constant(np.zeros(1, np.int64)) * rows
     axes = [classes if axis == subject.class_axis else first for axis in range(1, rank)]
     return emit.Concat(rows, *axes, axis=1)
@@ -88,9 +94,8 @@ def _mask(emit: Emitter, subject: Subject, target: gs.Tensor, tensors: Any) -> g
     values = emit.constant(np.array([0, 1], np.float32))
     hot = emit.OneHot(predicted, classes, values, axis=axis)
     best = emit.ArgMax(emit.ReduceSum(hot, pixels, keepdims=0), axis=1, keepdims=0)
-    far = emit.constant(np.asarray(_FAR, np.int64))
-    chosen = emit.Where(emit.Equal(target, BEST), best, target)
-    chosen = emit.Unsqueeze(emit.Where(emit.Less(chosen, 0), far, chosen), [1])
+    chosen = emit.Where(emit.Equal(target, BEST), best, _from_zero(emit, target))
+    chosen = emit.Unsqueeze(chosen, [1])
     # Scattered: OneHot is silent about a class that is out of range.
     none = emit.filled(emit.Concat(emit.Shape(target), classes, axis=0), 0.0, np.dtype(np.float32))
     ones = emit.filled(emit.Shape(chosen), 1.0, np.dtype(np.float32))

@@ -13,8 +13,6 @@ from ..graph.names import RESERVED
 from ..graph.tensors import is_constant, producer_of
 from .subject import Subject
 
-# No axis is that long.
-_FAR = 2**40
 # How many places there are.
 _MANY = f"{RESERVED}places"
 # What a target is, as inputs of the graph: places among the scores, and a weight for each.
@@ -66,18 +64,13 @@ def make_seed(emit: Emitter, subject: Subject) -> Seed:
 
 
 def _resolved(emit: Emitter, subject: Subject, places: gs.Tensor) -> gs.Tensor:
-    """The places, with `BEST` replaced by the best class of their row.
-
-    Other negative numbers count from no end: they are out of range.
-    """
-    far = emit.constant(np.asarray(_FAR, np.int64))
+    """The places, with `BEST` replaced by the best class of their row."""
     if not subject.per_class:
-        return emit.Where(emit.Less(places, 0), far, places)
+        return places
     rows = emit.Flatten(_decided(emit, subject), axis=1)
     best = emit.ArgMax(rows, axis=1, keepdims=0)
     own = emit.Gather(best, emit.Gather(places, np.int64(0), axis=1), axis=0)
-    chosen = emit.Where(emit.Equal(places, BEST), emit.Unsqueeze(own, [1]), places)
-    resolved = emit.Where(emit.Less(chosen, 0), far, chosen)
+    resolved = emit.Where(emit.Equal(places, BEST), emit.Unsqueeze(own, [1]), places)
     resolved.shape = places.shape
     return resolved
 

@@ -179,7 +179,7 @@ def test_the_exported_target_is_a_front_of_the_same(shape):
     found = dict(zip(names, session.run(None, {"x": x, "target": np.array(asked)}), strict=True))
     expected = explainer(x, (1, 20) if shape == "lists" else [None, 3])
     assert np.allclose(found["attribution"], expected.attribution, rtol=1e-5, atol=1e-7)
-    with pytest.raises(Exception, match="(?i)indice"):
+    with pytest.raises(Exception, match=r"(?i)indice"):
         session.run(None, {"x": x, "target": np.full_like(asked, 40)})
 
 
