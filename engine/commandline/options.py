@@ -118,7 +118,7 @@ TARGET = click.option(
     default="top1",
     show_default=True,
     metavar="TARGET",
-    help="Class index, label, rank2 (the second best class), index:1,20,30 (one score by its place); "
+    help="Class index, label, rank2 (the second best), index:1,20,30 (one score by its place); "
     "'cat - dog': the difference; 'not cat': what speaks against it.",
 )
 TARGETS = click.option(
