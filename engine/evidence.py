@@ -9,6 +9,7 @@ import numpy as np
 from .. import InvalidInputError
 from .origin import channel_axis_of, known_origin, recorded
 from .pictures.heatmap import heatmap_of, smoothed
+from .targets.target import asked_again, key_in
 
 # The strongest places that together hold this part of all that speaks for the target ...
 _EVIDENCE = 0.5
@@ -45,11 +46,11 @@ def checked_by_hiding(
     """
     axis = channel_axis - 1 if attribution.ndim == x.ndim else None
     strength = np.maximum(heatmap_of(attribution[0], record["method"], axis).values, 0.0)
-    if not strength.any() or record["options"].get("against"):
+    if not strength.any() or record["target"].get("against"):
         return None
     hidden = strongest(strength)
-    index = record["target"]["index"]
-    found = scores_without(explainer, x, hidden, channel_axis, index, shared)
+    target = asked_again(record["target"])
+    found = scores_without(explainer, x, hidden, channel_axis, target, shared)
     before = record["probability"]
     chance = None if before is None else found.probability
     after = found.score if chance is None else chance
@@ -66,7 +67,7 @@ def scores_without(
     x: np.ndarray,
     hidden: np.ndarray,
     channel_axis: int,
-    index: Any,
+    target: Any,
     shared: dict[str, Any] | None = None,
 ) -> Any:
     """What the model says of x with some places blurred: as `Explainer.scores`.
@@ -76,7 +77,7 @@ def scores_without(
         x: the model's input, [1, ...] with two spatial axes.
         hidden: bool [H, W], which places.
         channel_axis: of x.
-        index: the target's, of a record.
+        target: as an explainer takes it.
         shared: see `checked_by_hiding`.
     """
     picture = np.moveaxis(x[0], channel_axis - 1, 0).astype(np.float64)
@@ -86,14 +87,13 @@ def scores_without(
         shared["blurred"] = np.stack([smoothed(channel, (sigma, sigma)) for channel in picture])
     changed = np.where(hidden, shared["blurred"], picture)
     changed = np.moveaxis(changed, 0, channel_axis - 1)[None]
-    target = tuple(index) if isinstance(index, list) else index
     return explainer.scores(_as_type(changed, x.dtype), target)
 
 
 def evidence_of(e: Any, row: int = 0) -> dict[str, Any] | None:
     """See `Explanation.evidence`: the test of one row, made once."""
     origin, record = known_origin(e), recorded(e, row)
-    key = f"{record['target']['index']} {e.against}"
+    key = key_in(record["target"])
     if key not in origin.tested:
         if origin.explainer is None:
             raise InvalidInputError(
@@ -104,17 +104,16 @@ def evidence_of(e: Any, row: int = 0) -> dict[str, Any] | None:
         axis = channel_axis_of(origin, x[0])
         if axis is None:
             raise InvalidInputError(f"evidence: expected a picture, got an input {list(x.shape)}")
-        asked = {**record, "options": {"against": e.against}}
         shared = origin.tested.setdefault("shared", {})
         part = e.attribution[row : row + 1]
-        found = checked_by_hiding(origin.explainer, x, part, axis + 1, asked, shared)
+        found = checked_by_hiding(origin.explainer, x, part, axis + 1, record, shared)
         origin.tested[key] = found
     return origin.tested[key]
 
 
 def tested(e: Any, row: int, record: dict[str, Any]) -> dict[str, Any]:
     """A row's record with what the test of its map has found, where there was one."""
-    key = f"{record['target']['index']} {e.against}"
+    key = key_in(record["target"])
     return {**record, "evidence": known_origin(e).tested.get(key)}
 
 

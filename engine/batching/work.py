@@ -15,7 +15,6 @@ import numpy as np
 from ... import InvalidInputError, OnnxplainError, UnsupportedModelError
 from ...graph_passes.graph.limits import within
 from ..commands.image_explainer import Explained, ImageExplainer
-from ..commands.records import index_text
 from ..files.writing import place, write_draft
 from ..inputs.decoding import damage_of
 from ..inputs.image import (
@@ -38,6 +37,7 @@ from ..pictures.captions import (
 )
 from ..pictures.heatmap import save_png
 from ..pictures.overlay import overlay
+from ..targets.target import key_in
 from .items import Item
 from .question import Question
 from .rows import Row, failed_row, row_of
@@ -224,8 +224,8 @@ class Explaining:
             subtitle=subtitle_of(record, not attribution.any()),
             channel_axis=self._question.card.channel_axis - 1 if attribution.ndim == 4 else None,
         )
-        index = index_text(record["target"]["index"])
-        name = f"{decoded.number:08}.{record['method']}.{index}.png"
+        target = key_in(record["target"])
+        name = f"{decoded.number:08}.{record['method']}.{target}.png"
         folder = Path(self._folder)
         place(write_draft(folder, lambda file: save_png(picture, file)), folder / name)
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..evidence import scores_without
 from ..pictures.heatmap import heatmap_of, smoothed
+from ..targets.target import asked_again
 
 # The part of the photo that is hidden, at most.
 PART = 0.1
@@ -68,7 +69,7 @@ def tried_by_hiding(
     before = record["probability"]
     is_chance = before is not None
     before = before if is_chance else record["score"]
-    if before is None or (is_chance and not before) or record["options"].get("against"):
+    if before is None or (is_chance and not before) or record["target"].get("against"):
         return None
     shared: dict[str, Any] = {}
 
@@ -76,8 +77,8 @@ def tried_by_hiding(
         hidden = strongest_part(strength)
         if not hidden.any():
             return 0.0
-        index = record["target"]["index"]
-        found = scores_without(explainer, x, hidden, channel_axis, index, shared)
+        target = asked_again(record["target"])
+        found = scores_without(explainer, x, hidden, channel_axis, target, shared)
         after = found.probability if is_chance else found.score
         return float(before - after[0]) / (before if is_chance else 1.0)
 

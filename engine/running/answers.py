@@ -70,7 +70,7 @@ def reading_of(subject: Subject, card: ModelCard | None) -> Reading:
     moved = not all(has(node, Fact.COPIES) for node in ending.nodes)
     return Reading(
         subject.output.name,
-        classes=not subject.is_map and not subject.needs_index,
+        classes=subject.per_class,
         number=subject.classes if isinstance(subject.classes, int) else None,
         activation=None if ending.activation is None else ending.activation.op,
         logits=subject.activation is not None,

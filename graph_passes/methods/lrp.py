@@ -27,7 +27,7 @@ def walk(options: Chosen) -> Walk:
     return Walk("LRP", table_of(options), shares_score=True)
 
 
-def lrp(subject: Subject, options: Chosen, width: int | None) -> onnx.ModelProto:
+def lrp(subject: Subject, options: Chosen) -> onnx.ModelProto:
     """Relevance begins as the score at its logits, and ends at the input, in its shape.
 
     delta is what biases and the stabiliser took: sum(attribution) - score.
@@ -35,7 +35,7 @@ def lrp(subject: Subject, options: Chosen, width: int | None) -> onnx.ModelProto
     Raises:
         UnsupportedModelError: an operator on the path without a rule.
     """
-    asked = ask(decomposed(working_copy(subject)), width, table_of(options))
+    asked = ask(decomposed(working_copy(subject)), table_of(options))
     subject, emit = asked.subject, asked.emit
     relevance = emit.term(subject.logits) * asked.seed.weights
     rules, begin = asked.table.rules(emit), (subject.logits, relevance)
@@ -52,9 +52,9 @@ def lrp(subject: Subject, options: Chosen, width: int | None) -> onnx.ModelProto
     return asked.finished(outputs)
 
 
-def stages(subject: Subject, options: Chosen, width: int | None) -> Stages:
+def stages(subject: Subject, options: Chosen) -> Stages:
     """One graph."""
-    return Stages(lrp(subject, options, width))
+    return Stages(lrp(subject, options))
 
 
 def unsupported(subject: Subject, options: Chosen) -> list[Refusal]:

@@ -162,18 +162,18 @@ def _stages(chunk: Callable[..., onnx.ModelProto], mean: bool, walk_of: WalkOf) 
         del size
         return of_samples(rows[WEIGHTS], mean=not mean)
 
-    def stages(subject: Subject, options: Chosen, width: int | None) -> Stages:
+    def stages(subject: Subject, options: Chosen) -> Stages:
         walk, rows = walk_of(options), _rows(options, numpy_type(subject.start.dtype), mean)
         along = Repeated(chunk(subject, options, walk), rows, options["samples"], halves)
-        return Stages(seeded(subject, width, begins_at_logits(walk)), along=along)
+        return Stages(seeded(subject, begins_at_logits(walk)), along=along)
 
-    def whole(subject: Subject, options: Chosen, width: int | None) -> onnx.ModelProto:
+    def whole(subject: Subject, options: Chosen) -> onnx.ModelProto:
         walk = walk_of(options)
         once = points_at_once(subject, _AT_ONCE, 1, options["samples"])
         rows = _rows(options, numpy_type(subject.start.dtype), mean)(once, {})
         kinds = [ATTRIBUTION] if mean else [ATTRIBUTION, _MEAN]
         sizes = {subject.name_of(k, s): s.input.name for s in subject.sources for k in kinds}
-        first = seeded(subject, width, begins_at_logits(walk))
+        first = seeded(subject, begins_at_logits(walk))
         return looped(first, chunk(subject, options, walk), rows, sizes)
 
     def unsupported(subject: Subject, options: Chosen) -> list[Refusal]:
