@@ -187,6 +187,19 @@ def test_libraries_stay_at_home(name):
     assert not strangers
 
 
+# The engine knows methods by their records; these commands are about one method by name.
+OF_ONE_METHOD = {"engine/commands/trace.py": "deeplift"}
+
+
+@each([name for name in NAMES if name.startswith("engine/") or name == "cli.py"])
+def test_the_engine_knows_no_method(name):
+    inside = "onnxplain.graph_passes.methods."
+    used = {m.removeprefix(inside).split(".")[0] for m in imports(ROOT / name) if inside in m}
+    files = {path.stem for path in (ROOT / "graph_passes/methods").glob("*.py")}
+    # What papers say of methods is data, as their records are.
+    assert used & files <= {"method", "literature", OF_ONE_METHOD.get(name)}
+
+
 def test_graph_passes_know_onnx_and_numpy_only():
     allowed = {"onnx", "onnx_graphsurgeon", "numpy", "onnxplain", *sys.stdlib_module_names}
     files = [path for path in SOURCES if path.is_relative_to(ROOT / "graph_passes")]

@@ -17,7 +17,6 @@ from ...graph_passes.graph.names import RESERVED
 from ...graph_passes.heads.along import points_at_once
 from ...graph_passes.heads.asking import TOTAL
 from ...graph_passes.heads.halves import error_by_halves
-from ...graph_passes.methods.integrated_gradients import ALPHAS
 from ...graph_passes.methods.method import Adaptive, Repeated
 from ...graph_passes.select.score import PLACE_WEIGHTS, PLACES
 from ...graph_passes.select.subject import Subject
@@ -125,7 +124,7 @@ class Plan:
         settings, subject = self._settings, self._subject
         method = settings.method
         if method.whole is not None:
-            options = {**settings.options, "several": several}
+            options = {**settings.options, "several": several > 0, "set_size": several}
             model = method.whole(subject, options)
         elif self._gpu:
             # A file may run anywhere; what was built for a CPU is written that way already.
@@ -225,9 +224,11 @@ class Plan:
             for index in sorted({0, runs // 2, runs - 1}):
                 yield {name: values[index] for name, values in rows.items()}
             return
-        dtype = self._session("along").type_of(ALPHAS)
+        assert self.along is not None
+        at = self.along.at
+        dtype = self._session("along").type_of(at)
         for alpha in (0.0, 0.5, 1.0):
-            yield {ALPHAS: np.full((1, len(feeds[finish.SCORE])), alpha, dtype)}
+            yield {at: np.full((1, len(feeds[finish.SCORE])), alpha, dtype)}
 
     def _takes_rows(self, held: Mapping[str, Held]) -> bool:
         """Whether several targets may go through `targets` at once, with `held` repeated for each.
@@ -292,7 +293,8 @@ class Plan:
         tolerance, of_map = self.along.tolerance, self.along.map_tolerance
         paths = [AdaptivePath(passes, tolerance, map_tolerance=of_map) for _ in range(inputs)]
         names = [*self.attributions]
-        results |= follow(session, feeds, names, paths, self._at_once(1), progress, passes)
+        at, most = self.along.at, self._at_once(1)
+        results |= follow(session, feeds, names, at, paths, most, progress, passes)
         results[PASSES] = np.array([path.passes for path in paths])
         results[RESIDUAL] = np.array([path.residual for path in paths])
         results[MAP_ERROR] = np.array([path.map_error() for path in paths])

@@ -177,7 +177,7 @@ def whole(subject: Subject, options: Chosen) -> onnx.ModelProto:
     if not options.get("several"):
         return deeplift(subject, table)
     sizes = {subject.name_of(ATTRIBUTION, s): s.input.name for s in subject.sources}
-    rows = rows_of_set(options["several"], numpy_type(subject.start.dtype))
+    rows = rows_of_set(options["set_size"], numpy_type(subject.start.dtype))
     first = ask(working_copy(subject)).finished({})
     model = looped(first, one_of_a_set(subject, table), rows, sizes)
     return with_delta(model, list(sizes), subject.coupled is None)

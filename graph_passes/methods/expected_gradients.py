@@ -22,9 +22,9 @@ from ..heads.along import POINTS, Mover, moved, points_at_once, scores_at, slope
 from ..heads.asking import WEIGHTS, WHICH, add_set_input, added_up, per_token, seeded
 from ..heads.halves import Halves, in_turns
 from ..heads.loop import looped, with_delta
+from ..heads.path import ALPHAS
 from ..heads.walks import SLOPE
 from ..select.subject import Source, Subject
-from .integrated_gradients import ALPHAS
 from .method import Chosen, Method, Repeated, Stages
 from .options import BASELINE as BASELINE_OPTION
 from .options import SEED, samples
@@ -158,7 +158,7 @@ def whole(subject: Subject, options: Chosen) -> onnx.ModelProto:
     """The score, and a Loop over the points of a set of a fixed size."""
     sizes = {subject.name_of(ATTRIBUTION, s): s.input.name for s in subject.sources}
     once = points_at_once(subject, _AT_ONCE, 1, options["samples"])
-    rows = _rows(options, options["several"], once, numpy_type(subject.start.dtype))
+    rows = _rows(options, options["set_size"], once, numpy_type(subject.start.dtype))
     first = seeded(subject, from_logits=True)
     model = looped(first, expected_chunk(subject), rows, sizes)
     return with_delta(model, list(sizes), subject.coupled is None)

@@ -72,12 +72,14 @@ class Adaptive(NamedTuple):
 
     Attributes:
         model: of `path_gradients`.
+        at: its input that says where on the path each point is.
         passes: at most.
         tolerance: where it stops; None: at `passes`.
         map_tolerance: the same for the estimated error of the map; None: it is not asked.
     """
 
     model: onnx.ModelProto
+    at: str
     passes: int
     tolerance: float | None
     map_tolerance: float | None = None
@@ -125,7 +127,8 @@ class Method:
         feature_maps: (subject, options) -> the tensors whose locations are explained.
         at_once: inputs that go through its graphs together on a CPU.
         baselines: whether it takes a set of baselines: "never", "maybe" (it has stages for one and
-            for several; the option `several` says which are wanted) or "always".
+            for several; the option `several` says which are wanted, and to `whole` `set_size` how
+            many a file has) or "always".
         settle: checks options against each other, and fills in what follows from others.
         facts: (options) -> what an exported file says of them.
         aliases: short names that people use for it, too.
