@@ -22,7 +22,7 @@ from ..graph.emitter import Emitter
 from ..graph.names import RESERVED
 from ..graph.ordering import sort_nodes
 from ..graph.reach import Reach, find_reach
-from ..graph.tensors import is_constant
+from ..graph.tensors import Value, is_constant
 from ..graph.twins import sizes_and_values_of
 from ..rules.table import GRADIENT, gradient_rules
 from ..select.score import score_of, where_to_begin
@@ -257,7 +257,7 @@ def _end_of_linear(path: Reach, tensor: gs.Tensor) -> gs.Tensor:
 
 
 def summed(
-    emit: Emitter, slope: gs.Tensor, weights: gs.Tensor, at: gs.Tensor, start: gs.Tensor
+    emit: Emitter, slope: Value, weights: gs.Tensor, at: gs.Tensor, start: gs.Tensor
 ) -> gs.Tensor:
     """sum_k weights_k slope_k, [N, ...] of slopes [K N, ...].
 
