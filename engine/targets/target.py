@@ -32,6 +32,9 @@ class Target:
         label: its name; None: that of the class `index`.
         region: bool, the positions of the output that it sums over, where it does; else None.
         asked: the text that it was asked for by.
+        box: x0, y0, x1, y1 of what it is the score of, in the model's input; None: of no box.
+        chance: how sure the model is of a box, 0 to 1; else None.
+        name: its key, where its index is none that people know it by.
     """
 
     places: np.ndarray
@@ -42,6 +45,9 @@ class Target:
     label: str | None = None
     region: np.ndarray | None = None
     asked: str = ""
+    box: tuple[float, ...] | None = None
+    chance: float | None = None
+    name: str | None = None
 
     @property
     def is_open(self) -> bool:
@@ -56,7 +62,7 @@ class Target:
     @property
     def key(self) -> str:
         """What tells it from all others: "281", "1-20-30", "not-281", "282-minus-285"."""
-        return key_of_target(self.index, self.minus, self.against)
+        return key_of_target(self.name or self.index, self.minus, self.against)
 
     def named(self, labels: Sequence[str] | None) -> str | None:
         """Its name, as far as labels are known."""
@@ -81,7 +87,8 @@ def key_of_target(index: Any, minus: Any = None, against: Any = False) -> str:
 
 def key_in(record: Mapping[str, Any]) -> str:
     """The key of a record's target, as files are named after it; see `Target.key`."""
-    return key_of_target(*(record.get(name) for name in ("index", "minus", "against")))
+    index = record.get("name") or record.get("index")
+    return key_of_target(index, record.get("minus"), record.get("against"))
 
 
 def asked_again(record: Mapping[str, Any]) -> Any:
@@ -137,17 +144,37 @@ class About(NamedTuple):
     labels: Sequence[str] | None
 
 
+class Answers(NamedTuple):
+    """What the model answered to N inputs.
+
+    Attributes:
+        scores: what the top class is read off, [N, ...].
+        outputs: the file's own outputs.
+        shape: of one input, without the batch axis.
+        run: runs a small model on the CPU: (model, feeds) -> its outputs by name.
+    """
+
+    scores: np.ndarray
+    outputs: Mapping[str, np.ndarray]
+    shape: tuple[int, ...]
+    run: Callable[[Any, Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
+
+    def of(self, row: int) -> Answer:
+        """That to one input."""
+        return Answer(self.scores[row], self, row)
+
+
 class Answer(NamedTuple):
     """What the model answered to one input.
 
     Attributes:
         scores: what the top class is read off, without the batch axis.
-        outputs: the file's own outputs, of all inputs that went with it.
+        of_all: the answers to all inputs that went with it.
         row: which of them it is.
     """
 
     scores: np.ndarray
-    outputs: Mapping[str, np.ndarray]
+    of_all: Answers
     row: int
 
 
