@@ -19,8 +19,8 @@ from .target import About, Answer
 CONFIDENCE, OVERLAP = 0.25, 0.45
 # So many of the strongest are looked at.
 _MOST = 1000
-# Coordinates up to this are parts of the input's sides.
-_PARTS = 2.0
+# Coordinates of which nine in ten are up to this are parts of the input's sides.
+_PARTS = 1.5
 _STRIDES = (8, 16, 32, 64, 4)
 _DFL = 4
 
@@ -143,7 +143,7 @@ def _corners(middles: np.ndarray) -> np.ndarray:
 def _in_pixels(boxes: np.ndarray, sides: tuple[int, int]) -> np.ndarray:
     """Boxes of parts of the input's sides in pixels; others as they are."""
     height, width = sides
-    parts = boxes.size > 0 and float(np.abs(boxes).max()) <= _PARTS
+    parts = boxes.size > 0 and float(np.quantile(np.abs(boxes), 0.9)) <= _PARTS
     return boxes * np.array([width, height, width, height]) if parts else boxes
 
 
@@ -251,13 +251,12 @@ def _pairs(detector: Detector, about: About, answer: Answer) -> Candidates:
     boxes, raw = _own(answer, detector.boxes[0]), answer.scores
     own = _own(answer, detector.scores[0]).astype(np.float64)
     probabilities = own.size > 0 and own.min() >= 0 and own.max() <= 1
-    several = raw.shape[1] > 1
-    # "No object" is the class of most places; a Sigmoid's scores have none.
-    most = int(np.bincount(np.argmax(raw, axis=1), minlength=raw.shape[1]).argmax())
-    known = about.labels and len(about.labels) == raw.shape[1] - 1
-    ends = most in (0, raw.shape[1] - 1) and several
-    none = detector.softmax or bool(known and not probabilities)
-    if none or (not probabilities and ends and _excludes(raw, most)):
+    last = raw.shape[1] - 1
+    # "No object" is the first class or the last, and that of most places.
+    most = max((0, last), key=lambda c: float(raw[:, c].mean()))
+    known = bool(about.labels) and len(about.labels or ()) == last
+    none = detector.softmax or (known and not probabilities)
+    if none or (not probabilities and last and _excludes(raw, most)):
         parts = own if probabilities else np.exp(raw - raw.max(axis=1, keepdims=True))
         parts = parts / parts.sum(axis=1, keepdims=True)
         kept = [c for c in range(raw.shape[1]) if c != most]

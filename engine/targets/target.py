@@ -62,14 +62,16 @@ class Target:
     @property
     def key(self) -> str:
         """What tells it from all others: "281", "1-20-30", "not-281", "282-minus-285"."""
-        return key_of_target(self.name or self.index, self.minus, self.against)
+        if self.name is not None:
+            return key_of_target(self.name, None, self.against)
+        return key_of_target(self.index, self.minus, self.against)
 
     def named(self, labels: Sequence[str] | None) -> str | None:
         """Its name, as far as labels are known."""
         name = self.label
         if name is None and isinstance(self.index, int) and labels and self.index < len(labels):
             name = labels[self.index]
-        if self.minus is not None:
+        if self.minus is not None and self.label is None:
             name = f"{_name_of(self.index, labels)} - {_name_of(self.minus, labels)}"
         return f"not {name or index_text(self.index)}" if self.against else name
 
@@ -87,8 +89,9 @@ def key_of_target(index: Any, minus: Any = None, against: Any = False) -> str:
 
 def key_in(record: Mapping[str, Any]) -> str:
     """The key of a record's target, as files are named after it; see `Target.key`."""
-    index = record.get("name") or record.get("index")
-    return key_of_target(index, record.get("minus"), record.get("against"))
+    if record.get("name"):
+        return key_of_target(record["name"], None, record.get("against"))
+    return key_of_target(record.get("index"), record.get("minus"), record.get("against"))
 
 
 def asked_again(record: Mapping[str, Any]) -> Any:
@@ -234,7 +237,15 @@ def difference(a: Target, b: Target) -> Target:
     places, at = np.unique(both, axis=0, return_inverse=True)
     weights = np.zeros(len(places))
     np.add.at(weights, at.reshape(-1), np.concatenate([a.weights, -b.weights]))
-    return Target(places, weights, a.index, minus=b.index)
+    named = a.name is not None or b.name is not None
+    return Target(
+        places,
+        weights,
+        a.index,
+        minus=b.index,
+        label=f"{a.label or a.key} - {b.label or b.key}" if named else None,
+        name=f"{a.key}-minus-{b.key}" if named else None,
+    )
 
 
 def fed(subject: Subject, targets: Sequence[Target]) -> dict[str, np.ndarray]:
