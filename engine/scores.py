@@ -17,7 +17,7 @@ from ..graph_passes.select.subject import Subject
 from .checks import check_inputs, if_out_of_range
 from .running.answers import Reading, probabilities, rows_of
 from .running.apart import Run, samples_in
-from .running.locks import BUILDING, Lock
+from .running.process import BUILDING, Lock
 from .running.session import Session, open_session, run_small
 from .running.settings import Settings
 from .targets.asking import Asked, asked_for

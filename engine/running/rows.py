@@ -264,7 +264,7 @@ def parted(
             f"the rows of {subject.input.name!r} are one sample, which is explained for one target "
             f"at a time, got {len(targets)}"
         )
-    size = 1 if alone else batch_size(subject, settings, plan.kind, plan.adaptive, count)
+    size = 1 if alone else batch_size(subject, settings, plan.kind, plan.apart, count)
     rowed, sure = with_rows(subject, feeds if several else {**feeds, **baselines}, count)
     fed = {**feeds, **baselines}
     if not sure and not isinstance(subject.batch, int):
