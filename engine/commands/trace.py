@@ -94,8 +94,8 @@ def trace_delta(
         tell_of_zeros()
     named = {"baseline": subject.input.name}
     baseline = checked_baselines(subject, card, named, baseline)["baseline"]
-    feeds |= {"baseline": check_baseline(subject.sources[0], baseline, source)}
-    feeds |= fed(subject, targets)
+    own = {"baseline": check_baseline(subject.sources[0], baseline, source)}
+    feeds |= own | fed(subject, targets)
     ledger = Ledger()
     traced = deeplift(subject, RULES[rule], ledger)
     results = open_session(traced, providers, threads).run(feeds)

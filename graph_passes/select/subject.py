@@ -221,8 +221,6 @@ def select(
     if found.quantised:
         decided = batch_first(graph, inputs[0], with_rows(graph, chosen), axis, rows)[0]
     logits, axis, problem = batch_first(graph, inputs[0], found.tensor, axis, rows)
-    rank = 2 if logits.shape is None else len(logits.shape)
-    class_axis = axis if axis and rank > 2 else min(1, rank - 1)
     own = {t.name: rows.get(t.name) for t in graph.outputs}
     return Subject(
         graph,
@@ -232,13 +230,19 @@ def select(
         logits if decided is None else decided,
         found.left_out,
         found.quantised,
-        class_axis,
+        _class_axis(logits, axis),
         axis is not None,
         problem,
         own,
         others,
         detector,
     )
+
+
+def _class_axis(logits: gs.Variable, axis: int | None) -> int:
+    """The axis of the classes, by what is known of it, or the usual one."""
+    rank = 2 if logits.shape is None else len(logits.shape)
+    return axis if axis and rank > 2 else min(1, rank - 1)
 
 
 def _choose_sources(graph: gs.Graph, input: str | Sequence[str] | None) -> tuple[Source, ...]:
