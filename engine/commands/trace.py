@@ -23,10 +23,10 @@ from ..checks import check_baseline, check_inputs
 from ..inputs.image import image_to_tensor, read_image
 from ..inspection import card_or_assumption
 from ..model import Model, opened
-from ..running.session import open_session
+from ..running.session import open_session, run_small
 from ..scores import answering
 from ..targets.asking import asked_for
-from ..targets.target import About, fed
+from ..targets.target import About, Answers, fed
 
 
 @dataclass(frozen=True)
@@ -88,13 +88,14 @@ def trace_delta(
     about = About(subject, None if card is None else card.labels)
     asked = asked_for(target, about, len(source) if source.ndim else 1)
     answer = open_session(answering(subject), providers, threads).run(feeds)
-    targets = asked.answered(len(asked), answer[finish.DECIDED], answer)
+    answers = Answers(answer[finish.DECIDED], answer, source.shape[1:], run_small)
+    targets = asked.answered(len(asked), answers)
     if baseline is None and card is None:
         tell_of_zeros()
     named = {"baseline": subject.input.name}
     baseline = checked_baselines(subject, card, named, baseline)["baseline"]
-    feeds |= {"baseline": check_baseline(subject.sources[0], baseline, source)}
-    feeds |= fed(subject, targets)
+    own = {"baseline": check_baseline(subject.sources[0], baseline, source)}
+    feeds |= own | fed(subject, targets)
     ledger = Ledger()
     traced = deeplift(subject, RULES[rule], ledger)
     results = open_session(traced, providers, threads).run(feeds)

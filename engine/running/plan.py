@@ -17,10 +17,10 @@ from ...graph_passes.heads.along import points_at_once
 from ...graph_passes.select.score import PLACE_WEIGHTS, PLACES
 from ...graph_passes.select.subject import Subject
 from ..targets.asking import Asked
-from ..targets.target import Target, fed
+from ..targets.target import Answers, Target, fed
 from .drivers import Driven, Feeds, driver_of, nothing_yet
 from .process import BUILDING, Lock
-from .session import CPU, Held, Session, open_session, resolve_providers
+from .session import CPU, Held, Session, open_session, resolve_providers, run_small
 from .settings import Settings
 from .stopwatch import phase
 
@@ -141,8 +141,8 @@ class Plan:
         if asked.known is not None:
             targets, name = list(asked.known), "explain"
         else:
-            held, scores = self._forward(known)
-            targets, name = asked.by_row(scores, self._own(held)), "targets"
+            held, answers = self._forward(known)
+            targets, name = asked.by_row(answers), "targets"
             reference, known = {**reference, **held}, {**known, **held}
         known = {**known, **fed(self._subject, targets)}
         session = self._session(name)
@@ -155,10 +155,10 @@ class Plan:
         """Explain one input for each of several targets, which share the forward pass."""
         reference = self._of_the_baseline(feeds)
         known: Feeds = {**feeds, **reference}
-        held, scores = self._forward(known)
+        held, answers = self._forward(known)
         session = self._session("targets")
         shared = self._own(reference) | self._own(held)
-        targets = [*(asked.known or asked.of_one(scores, shared))]
+        targets = [*(asked.known or asked.of_one(answers))]
         parts = []
         size = _TARGETS_AT_ONCE if self._takes_rows(held) else 1
         starts = range(0, len(targets), size)
@@ -174,11 +174,13 @@ class Plan:
             parts.append(self._along(one, results, step))
         return shared | {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}, targets
 
-    def _forward(self, feeds: Feeds) -> tuple[dict[str, Held], np.ndarray]:
-        """What does not depend on targets, held; and the scores that the top class is read off."""
+    def _forward(self, feeds: Feeds) -> tuple[dict[str, Held], Answers]:
+        """What does not depend on targets, held; and what the model answered."""
         self._cut()
         held = self._session("forward").hold(feeds)
-        return held, held[finish.DECIDED].numpy()
+        shape = np.shape(feeds[self._subject.input.name])[1:]
+        scores = held[finish.DECIDED].numpy()
+        return held, Answers(scores, self._own(held), shape, run_small)
 
     def _cut(self) -> None:
         """Cut `explain` into what several targets share and what each has by itself, once."""

@@ -291,6 +291,11 @@ def _failed(error: Exception) -> OnnxplainError:
     return OnnxplainError(f"ONNX Runtime could not run the graph: {_one_line(error)}")
 
 
+def run_small(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """A small model's outputs, by one thread of the CPU."""
+    return open_session(model, [CPU], 1).run(feeds)
+
+
 def open_session(
     model: onnx.ModelProto, providers: str | Sequence[str] | None = None, threads: int | None = None
 ) -> Session:
