@@ -20,6 +20,7 @@ from ..finish import SEED, working_copy
 from ..graph.dims import same_shape
 from ..graph.emitter import Emitter
 from ..graph.names import RESERVED
+from ..graph.operators import Fact, has
 from ..graph.ordering import sort_nodes
 from ..graph.reach import Reach, find_reach
 from ..graph.tensors import Value, is_constant
@@ -249,7 +250,7 @@ def _end_of_linear(path: Reach, tensor: gs.Tensor) -> gs.Tensor:
         others = [t for t in node.inputs if t is not tensor and t.name]
         made = node.outputs[0]
         affine = node.op == "Conv" or (
-            node.op in ("Add", "Sub", "Mul", "Div") and same_shape(made.shape, tensor.shape)
+            has(node, Fact.ARITHMETIC) and same_shape(made.shape, tensor.shape)
         )
         if not affine or node.inputs[0] is not tensor or not all(map(is_constant, others)):
             return tensor
