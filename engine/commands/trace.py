@@ -80,13 +80,13 @@ def trace_delta(
         raise InvalidInputError(f"rule must be one of {', '.join(RULES)}; got {rule!r}")
     file = opened(model)
     card = file.card
-    wanted = output if output is not None else (card.output if card else None)
+    wanted = output or (card.output if card else None)
     file = file.with_output(wanted)
     subject = select(file.graph(), output=wanted)
     feeds = check_inputs(subject, x)
     source = feeds[subject.input.name]
-    about = About(subject, None if card is None else card.labels)
-    asked = asked_for(target, about, len(source) if source.ndim else 1)
+    about, rows = About(subject, card and card.labels), len(source) if source.ndim else 1
+    asked = asked_for(target, about, rows)
     answer = open_session(answering(subject), providers, threads).run(feeds)
     answers = Answers(answer[finish.DECIDED], answer, source.shape[1:], run_small)
     targets = asked.answered(len(asked), answers)
@@ -94,8 +94,8 @@ def trace_delta(
         tell_of_zeros()
     named = {"baseline": subject.input.name}
     baseline = checked_baselines(subject, card, named, baseline)["baseline"]
-    own = {"baseline": check_baseline(subject.sources[0], baseline, source)}
-    feeds |= own | fed(subject, targets)
+    feeds |= {"baseline": check_baseline(subject.sources[0], baseline, source)}
+    feeds |= fed(subject, targets)
     ledger = Ledger()
     traced = deeplift(subject, RULES[rule], ledger)
     results = open_session(traced, providers, threads).run(feeds)
