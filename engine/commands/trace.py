@@ -93,9 +93,9 @@ def trace_delta(
     if baseline is None and card is None:
         tell_of_zeros()
     named = {"baseline": subject.input.name}
-    baseline = checked_baselines(subject, card, named, baseline)["baseline"]
-    feeds |= {"baseline": check_baseline(subject.sources[0], baseline, source)}
-    feeds |= fed(subject, targets)
+    chosen = checked_baselines(subject, card, named, baseline)["baseline"]
+    own = {"baseline": check_baseline(subject.sources[0], chosen, source)}
+    feeds |= own | fed(subject, targets)
     ledger = Ledger()
     traced = deeplift(subject, RULES[rule], ledger)
     results = open_session(traced, providers, threads).run(feeds)
@@ -105,8 +105,12 @@ def trace_delta(
         NodeDelta(name, operator, float(loss), float(loss / gap) if gap else float("nan"))
         for (name, operator), loss in zip(named, results[LOSSES], strict=True)
     ]
-    # A NaN is the worst of all.
-    return sorted(found, key=lambda n: -abs(n.loss) if np.isfinite(n.loss) else -np.inf)
+    return sorted(found, key=_worst_first)
+
+
+def _worst_first(node: NodeDelta) -> float:
+    """Of a node's loss; a NaN is the worst of all."""
+    return -abs(node.loss) if np.isfinite(node.loss) else -np.inf
 
 
 def total_loss(found: Sequence[NodeDelta]) -> float:
