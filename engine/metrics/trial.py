@@ -183,7 +183,7 @@ def channel_axis_of(explainer: Explainer, shape: tuple[int, ...], map_ndim: int)
     or the last, if it is as short as a picture's.
     """
     rank = len(shape)
-    card, channels = explainer.card, explainer.subject.sources[0].channels
+    card, channels = explainer.card, explainer.subject.sources[0].features.channel_axis
     if channels and (rank == 4 or map_ndim == rank - 1):
         return channels
     if card is not None and rank == 4:
