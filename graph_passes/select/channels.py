@@ -12,6 +12,8 @@ from ..rules.registry import GRADIENTS, Family, Trait, has
 
 # Beside elementwise operators, what leaves every axis where it is.
 _KEEP = {"Identity", "Cast", "Dropout", "Pad", "Slice", "Resize", "Concat", "Split"}
+# Take their channels second, too, but have no gradient, and so no rule with traits.
+_CHANNELS_SECOND = {"MaxRoiPool"}
 # As many tensors are looked at; the first layer stands near the input.
 _MOST = 60
 
@@ -31,7 +33,7 @@ def channels_behind(start: gs.Tensor, products: bool = False) -> int | None:
     while waiting and len(seen) < _MOST:
         tensor, axes = waiting.popleft()
         for node in tensor.outputs:
-            if has(node.op, Trait.CHANNELS_SECOND):
+            if node.op in _CHANNELS_SECOND or has(node.op, Trait.CHANNELS_SECOND):
                 if node.inputs[0] is tensor and len(axes) > 1:
                     return axes[1]
                 continue
