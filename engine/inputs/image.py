@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
@@ -15,7 +15,9 @@ from PIL import Image, ImageFilter, ImageOps
 from ... import InvalidInputError
 from ...models.card import ModelCard, black_image, normalise, white_image
 from ...models.files import check_regular
+from ..pictures.heatmap import smoothed
 from .decoding import damage_of, decoded, image_extensions, to_rgb
+from .deep import deep_of
 
 BASELINE_CHOICES = ("black", "white", "mean", "blur")
 BASELINES_OF_THE_IMAGE = ("mean", "blur")
@@ -23,12 +25,18 @@ _LONGEST_VIEW = 4096
 # The name of what comes on standard input, of which at most so many bytes are read.
 STDIN, _MOST_OF_STDIN = "-", 2**30
 _MOST_RESIZED = 2**26
+# As Pillow has them.
+_LUMA = 19595 / 65536, 38470 / 65536, 7471 / 65536
 _INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
+
+
+# Of the size that the model takes: an image, or the values of one of more than 8 bits.
+Pixels: TypeAlias = "Image.Image | np.ndarray"
 
 
 @cache
@@ -57,8 +65,9 @@ def read_image_file(
 ) -> Image.Image:
     """Read an image file as 8-bit RGB, turned upright as its EXIF orientation says.
 
-    Transparency is composited on white; 16-bit and floating-point images are scaled to 8 bits
-    (floats by 255 where they lie in 0..1); of an animation the first frame is taken. With
+    Transparency is composited on white; 16-bit and floating-point images are scaled to 0..255
+    (floats by 255 where they lie in 0..1), and `deep_of` has the values behind those 8 bits; of an
+    animation the first frame is taken. With
     `as_it_is` the mode stays the file's own (a mask's ids). What a damaged file has left is taken;
     `decoding.damage_of` says so, and with `strict` it is refused.
 
@@ -145,7 +154,7 @@ def region_of_input(region: np.ndarray, card: ModelCard) -> np.ndarray:
     """
     pixels = Image.fromarray(np.where(region, 255, 0).astype(np.uint8)).convert("RGB")
     plain = replace(card, interpolation="nearest", labels=None)
-    return np.asarray(model_pixels(pixels, plain).convert("L")) > 127
+    return np.asarray(_placed(pixels, plain).convert("L")) > 127
 
 
 def image_files(paths: Sequence[str]) -> list[str]:
@@ -186,8 +195,7 @@ def baseline_image(choice: str, image: Image.Image, card: ModelCard) -> np.ndarr
         over_space = tuple(axis for axis in (1, 2, 3) if axis != card.channel_axis)
         return tensor.astype(np.float64).mean(axis=over_space, keepdims=True).astype(np.float32)
     if choice == "blur":
-        pixels = model_pixels(_checked(image), card)
-        blurred = pixels.filter(ImageFilter.GaussianBlur(pixels.width / 10))
+        blurred = _blurred(model_pixels(_checked(image), card))
         return pixels_to_tensor(blurred, card).astype(np.float32)
     return fixed_baseline(choice, card)
 
@@ -278,8 +286,20 @@ def _padded(size: tuple[int, int], card: ModelCard) -> tuple[int, int, int, int]
     return (width - inner_width) // 2, (height - inner_height) // 2, inner_width, inner_height
 
 
-def model_pixels(image: Image.Image, card: ModelCard) -> Image.Image:
-    """Bring an RGB image to the card's size: what `pixels_to_tensor` takes."""
+def model_pixels(image: Image.Image, card: ModelCard) -> Pixels:
+    """Bring an RGB image to the card's size: what `pixels_to_tensor` takes.
+
+    Of an image of more than 8 bits its values, float32 [height, width, 1 or 3] from 0 to 255.
+    """
+    deep = deep_of(image)
+    if deep is None:
+        return _placed(image, card)
+    bands = [Image.fromarray(np.ascontiguousarray(band)) for band in np.moveaxis(deep, 2, 0)]
+    # Interpolation may overshoot, which 8 bits cannot.
+    return np.clip(np.stack([np.asarray(_placed(b, card)) for b in bands], axis=2), 0, 255)
+
+
+def _placed(image: Image.Image, card: ModelCard) -> Image.Image:
     height, width = card.size
     resample = _INTERPOLATIONS[card.interpolation]
     if card.resize == "crop":
@@ -292,9 +312,17 @@ def model_pixels(image: Image.Image, card: ModelCard) -> Image.Image:
     if card.resize == "stretch":
         return image.resize((width, height), resample)
     left, top, inner_width, inner_height = _padded(image.size, card)
-    canvas = Image.new("RGB", (width, height))
+    canvas = Image.new(image.mode, (width, height))
     canvas.paste(image.resize((inner_width, inner_height), resample), (left, top))
     return canvas
+
+
+def _blurred(pixels: Pixels) -> Pixels:
+    """After a Gaussian blur whose sigma is a tenth of the width."""
+    if isinstance(pixels, Image.Image):
+        return pixels.filter(ImageFilter.GaussianBlur(pixels.width / 10))
+    sigma = pixels.shape[1] / 10
+    return np.stack([smoothed(b, (sigma, sigma)) for b in np.moveaxis(pixels, 2, 0)], axis=2)
 
 
 def view_of(image: Image.Image, card: ModelCard) -> Image.Image:
@@ -318,9 +346,11 @@ def view_of(image: Image.Image, card: ModelCard) -> Image.Image:
     return canvas
 
 
-def pixels_to_tensor(pixels: Image.Image, card: ModelCard) -> np.ndarray:
+def pixels_to_tensor(pixels: Pixels, card: ModelCard) -> np.ndarray:
     """Normalise an RGB image of the card's size, and put its axes in the card's order."""
-    if card.channels == "GRAY":
+    if isinstance(pixels, np.ndarray):
+        values = _in_channels(pixels.astype(np.float64), card)
+    elif card.channels == "GRAY":
         values = np.asarray(pixels.convert("L"))[:, :, None]
     else:
         values = np.asarray(pixels)[:, :, :: -1 if card.channels == "BGR" else 1]
@@ -332,6 +362,14 @@ def pixels_to_tensor(pixels: Image.Image, card: ModelCard) -> np.ndarray:
     if card.channel_axis == 1:
         values = values.transpose(2, 0, 1)
     return np.ascontiguousarray(values[None], dtype=dtype)
+
+
+def _in_channels(values: np.ndarray, card: ModelCard) -> np.ndarray:
+    """Values [H, W, 1 or 3] in the card's channels; gray as ITU-R 601 weighs colours."""
+    if card.channels == "GRAY":
+        return values if values.shape[2] == 1 else (values @ np.array(_LUMA))[:, :, None]
+    values = values.repeat(3, axis=2) if values.shape[2] == 1 else values
+    return values[:, :, ::-1] if card.channels == "BGR" else values
 
 
 def _read_array(path: str, card: ModelCard) -> np.ndarray:
