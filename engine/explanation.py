@@ -17,8 +17,7 @@ from .origin import Origin
 from .running.plan import MAP_ERROR, PASSES, RESIDUAL, Plan
 
 if TYPE_CHECKING:
-    from PIL import Image
-
+    from .pictures.heatmap import Picture
     from .running.answers import Top
 
 # What has a row for each target of an input.
@@ -203,7 +202,7 @@ class Explanation:
         input: str | None = None,
         smooth: float | None = None,
         detail: str = "regions",
-    ) -> Image.Image:
+    ) -> Picture:
         """The overlay that the command line draws.
 
         Args:

@@ -268,7 +268,8 @@ def assume_card(
         described = "unknown" if shape is None else f"[{', '.join(map(_dim_text, shape))}]"
         raise InvalidInputError(
             "expected a model with an image input, [N, 1 or 3, H, W] or [N, H, W, 1 or 3], but its "
-            f"shape is {described} ({dtype_name}); arrays can be explained through the Python API"
+            f"shape is {described} ({dtype_name}); arrays can be explained from .npy files, or "
+            "through the Python API"
         )
     height, width = dims[layout.index("H")], dims[layout.index("W")]
     count = dims[layout.index("C")]

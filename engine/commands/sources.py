@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...graph_passes.methods import methods
-from ..inputs.image import image_extensions
+from ..inputs import input_suffixes
 from .journal import JOURNAL_FILE, RESULTS_FILE
 from .records import real_path
 
@@ -85,7 +85,7 @@ def find_pattern(pattern: str) -> list[str]:
 
 def image_names(folder: str, names: Sequence[str]) -> list[str]:
     """Those of a folder's files that are images by name, sorted, but for hidden and own ones."""
-    ends = image_extensions()
+    ends = input_suffixes()
     place = Path(folder)
     own = any((place / name).exists() for name in (JOURNAL_FILE, RESULTS_FILE))
     taken = [

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -88,7 +89,7 @@ def _name(image: Image.Image) -> str:
     return told if isinstance(told, str) else ""
 
 
-def _decoded(image: Image.Image, name: str) -> Image.Image:
+def _decoded(image: Any, name: str) -> Image.Image:
     """The pixels of an opened file, its decoder told that they are something else; upright."""
     tiles = []
     for tile in image.tile:

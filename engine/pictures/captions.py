@@ -9,6 +9,7 @@ from ...models.text import counted, part_text
 from ..running.answers import MODEL, SIGMOID, SOFTMAX, percent
 from ..running.settings import DOUBTFUL
 from .lettering import drawable
+from .overlay import Texts
 
 # A space at which no line is broken.
 _HELD = "\N{NO-BREAK SPACE}"
@@ -131,6 +132,17 @@ def subtitle_of(record: dict[str, Any], empty: bool = False) -> str:
         empty: whether the attribution is 0 everywhere.
     """
     return " · ".join([find_method(record["method"]).title, *exactness(record, empty)])
+
+
+def texts_of(record: dict[str, Any], empty: bool = False) -> Texts:
+    """All that stands around a record's picture; `empty`: see `subtitle_of`."""
+    return Texts(
+        title=drawn_target(record),
+        subtitle=subtitle_of(record, empty),
+        keep=drawn_score(record),
+        answer=drawn_answer(record),
+        evidence=evidence_text(record),
+    )
 
 
 def exactness(record: dict[str, Any], empty: bool = False) -> list[str]:

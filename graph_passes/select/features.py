@@ -51,14 +51,11 @@ def with_channels(rank: int, axis: int) -> Features:
     return Features(rank, axis, tuple(other for other in range(1, rank) if other != axis))
 
 
-def of_graph(rank: int, channels: int | None, embedded: bool = False) -> Features:
+def of_graph(rank: int, channels: int | None) -> Features:
     """What a graph says of its input.
 
     Args:
         rank: of the input.
         channels: the axis that the first layer takes for channels; None: not known.
-        embedded: whether the input holds token ids, which lie along the axes behind the batch.
     """
-    if embedded:
-        return Features(rank, None, tuple(range(1, rank)))
     return Features(rank) if channels is None else with_channels(rank, channels)

@@ -85,7 +85,7 @@ def _features_of(source: Source) -> Features:
     """Where the first layer that tells channels from positions reads the channels."""
     rank = len(source.start.shape) - source.embedded
     channels = None if source.embedded else channels_behind(source.start)
-    return of_graph(rank, channels, source.embedded)
+    return of_graph(rank, channels)
 
 
 def choose_input(graph: gs.Graph, name: str | None = None) -> gs.Variable:
