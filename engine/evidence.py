@@ -8,6 +8,8 @@ import numpy as np
 
 from .. import InvalidInputError
 from ..graph_passes.select.features import Features
+from .inputs import kind_of_model
+from .inputs.kind import ModelInput
 from .origin import known_origin, recorded
 from .pictures.heatmap import heatmap_of, smoothed
 
@@ -18,6 +20,13 @@ _LEAST, _MOST = 0.01, 0.25
 # What hides a place is the photo blurred: its longer side by the sigma, which has an end for what
 # is far longer than photos are.
 _BLUR, _MOST_BLUR = 12, 256.0
+# What is explained, in words.
+PHOTO, INPUT = "photo", "input"
+
+
+def what_is(into: ModelInput) -> str:
+    """What a model takes, in words: a photo, or an input of another kind."""
+    return INPUT if kind_of_model(into).baseline_file is None else PHOTO
 
 
 def checked_by_hiding(
@@ -27,6 +36,7 @@ def checked_by_hiding(
     features: Features,
     record: dict,
     shared: dict[str, Any] | None = None,
+    what: str = PHOTO,
 ) -> dict[str, Any] | None:
     """What hiding a map's strongest places does to its target; one more pass of the model.
 
@@ -40,11 +50,12 @@ def checked_by_hiding(
         features: where its channels and positions lie.
         record: of results.json: its method, target, score and probability.
         shared: what all maps of x have in common; gains the blurred x, of which each takes 21 ms.
+        what: x is, in words.
 
     Returns:
-        `part` (of the photo that was hidden), `of` ("probability" or "score"), `before`, `after`;
-        None where nothing speaks for the target, what speaks against it was asked for, or the input
-        has no neighbours to blur a place with.
+        `part` (that was hidden), `what` (of, where it is no photo), `of` ("probability" or
+        "score"), `before`, `after`; None where nothing speaks for the target, what speaks against
+        it was asked for, or the input has no neighbours to blur a place with.
     """
     if not features.spatial_axes:
         return None
@@ -57,7 +68,9 @@ def checked_by_hiding(
     before = record["probability"]
     chance = None if before is None else found.probability
     after = found.score if chance is None else chance
+    said = {} if what == PHOTO else {"what": what}
     return {
+        **said,
         "part": round(float(hidden.mean()), 4),
         "of": "score" if chance is None else "probability",
         "before": record["score"] if chance is None else before,
@@ -129,7 +142,9 @@ def evidence_of(e: Any, row: int = 0) -> dict[str, Any] | None:
         asked = {**record, "options": {"against": e.against}}
         shared = origin.tested.setdefault("shared", {})
         part = e.attribution[row : row + 1]
-        found = checked_by_hiding(origin.explainer, x, part, into.features, asked, shared)
+        found = checked_by_hiding(
+            origin.explainer, x, part, into.features, asked, shared, what_is(into)
+        )
         origin.tested[key] = found
     return origin.tested[key]
 

@@ -55,8 +55,9 @@ def changed_card(card: Card, preset: str | None, facts: Mapping[str, Any]) -> Ca
     if not given:
         return card
     if not isinstance(card, ModelCard):
+        kind = card.kind or "array"
         raise InvalidInputError(
-            f"{', '.join(given)}: for images, and the model's input is of kind {card.kind!r}"
+            f"{', '.join(given)}: for images, and the model's input is of kind {kind!r}"
         )
     if given.get("resize") == "crop" and "crop_fraction" not in given and card.resize != "crop":
         given["crop_fraction"] = 0.875

@@ -16,7 +16,7 @@ from ...models.plain_card import Card
 from ..assumed import tell_of_card
 from ..baselines import black_of, tell_of_zeros
 from ..checks import check_label_count, check_one_at_a_time, tell_of_others
-from ..evidence import checked_by_hiding
+from ..evidence import checked_by_hiding, what_is
 from ..explainer import Explainer
 from ..explanation import Explanation, each
 from ..inputs import Input, check_kinds, input_of_path
@@ -217,8 +217,8 @@ class ImageExplainer:
         """What hiding the strongest places of a map does to its record's target; see `evidence`."""
         # All score alike: one of them does, so that one more session is enough.
         explainer = next(iter(self.explainers.values()))
-        features = self.into.features
-        return checked_by_hiding(explainer, tensor, attribution, features, record, shared)
+        features, what = self.into.features, what_is(self.into)
+        return checked_by_hiding(explainer, tensor, attribution, features, record, shared, what)
 
     def explained(
         self,

@@ -84,7 +84,7 @@ def _why(choice: str) -> str:
     """That a name is another kind's."""
     for kind in kinds().values():
         if choice in kind.baselines:
-            return f", which is of {kind.title}: the model's input is another, or has no card"
+            return f", which is for {kind.title}: the model's input is another, or has no card"
     return ""
 
 

@@ -40,8 +40,15 @@ def read_array(given: str | os.PathLike[str] | bytes, name: str, what: str = "ar
 
 def _loaded(given: str | os.PathLike[str] | bytes) -> np.ndarray:
     # Mapped: what the file says that it holds is compared with its size, and not allocated.
+    if isinstance(given, bytes):
+        beginning = given[:8]
+    else:
+        with open(given, "rb") as file:
+            beginning = file.read(8)
     source: Any = io.BytesIO(given) if isinstance(given, bytes) else given
     mapped = None if isinstance(given, bytes) else "r"
+    if not beginning.startswith(BEGINS):
+        raise ValueError("got something else")
     found = np.load(source, mmap_mode=mapped, allow_pickle=False)
     if isinstance(found, np.ndarray):
         return np.array(found)

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ...graph_passes.methods import find_method
-from .heatmap import FAINT, INK, PAPER, Heatmap, finite, smoothed
+from .heatmap import INK, PAPER, Heatmap, finite, smoothed
 from .lettering import text_width, wrap, write
 
 # Twice the width of a picture's body, so that lines and letters stay sharp in it.
@@ -173,7 +173,7 @@ def _thin_ground(x: np.ndarray) -> Image.Image:
     for value, left, right in zip(values.tolist(), edges[:-1], edges[1:], strict=True):
         top, bottom = sorted((zero - value * tall, zero))
         draw.rectangle([left, top, max(right - 2, left), bottom], fill=(150, 150, 158))
-    write(draw, (4, _BARS + 10), "input", 24, FAINT)
+    write(draw, (4, _BARS + 10), "input", 24, INK)
     for part in np.linspace(0, 1, 5):
         index = round(part * (len(x) - 1))
         write(draw, (part * (WIDTH - 8) + 4, ground.height - 38), str(index), 24, INK, part)
@@ -219,7 +219,7 @@ def lanes(x: np.ndarray, names: Sequence[str] | None = None) -> Image.Image:
         name = names[place] if names else f"channel {place}"
         text = f"{name}: {low:.3g} to {high:.3g}"
         size = 22 if tall >= 90 else 18
-        write(draw, (6, top + 4), (wrap(text, size, WIDTH - 12, 1) or [""])[0], size, FAINT)
+        write(draw, (6, top + 4), (wrap(text, size, WIDTH - 12, 1) or [""])[0], size, INK)
     for part in np.linspace(0, 1, 5):
         write(draw, (part * (WIDTH - 8) + 4, tall * count + 8), str(round(part * (length - 1))), 24,
               INK, part)  # fmt: skip

@@ -95,16 +95,17 @@ def evidence_text(record: dict[str, Any]) -> str:
         for k in ("before", "after")
     )
     name = short_name(target_name(record))
-    where = f"Hiding the strongest {100 * found['part']:.0f} %"
+    what = found.get("what", "photo")
+    where = f"Hiding the strongest {100 * found['part']:.0f} % of the {what}"
     change = f"{name}: from {before} to {after}"
     if found["after"] >= found["before"]:
-        return f"{where} of the photo does not lower {change}"
+        return f"{where} does not lower {change}"
     if not is_chance:
-        return f"{where} of the photo lowers {change}"
+        return f"{where} lowers {change}"
     if found["after"] < found["before"] / 2:
-        return f"{where} of the photo drops {name} from {before} to {after}"
+        return f"{where} drops {name} from {before} to {after}"
     much = "hardly lowers" if found["after"] > 0.9 * found["before"] else "lowers"
-    return f"{where} of the photo {much} {change}"
+    return f"{where} {much} {change}"
 
 
 def class_answer(one: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from .arrays import WIDTH, resized
-from .heatmap import FAINT, PAPER, finite
+from .heatmap import INK, PAPER, finite
 from .lettering import write
 
 # Slices that are shown at most, and side by side.
@@ -51,7 +51,7 @@ def slices(values: np.ndarray) -> Image.Image:
     for number, (left, top), size in tiles:
         tile = Image.fromarray(np.rint(grey[number]).astype(np.uint8))
         ground.paste(tile.resize(size, Image.Resampling.BICUBIC), (left, top))
-        write(draw, (left, top - _TITLE + 1), f"slice {number} of {len(grey)}", 22, FAINT)
+        write(draw, (left, top - _TITLE + 1), f"slice {number} of {len(grey)}", 22, INK)
     return ground
 
 
