@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..evidence import what_is
 from ..files.writing import Draft, drop, place, write_draft, write_whole
 from ..pictures.captions import (
     delta_text,
@@ -218,6 +219,7 @@ def write_panel(results: Sequence[Result], path: Path) -> None:
             keep=drawn_score(group[0].record),
             attributions={r.record["method"]: r.by_place for r in group},
             draw=partial(drawn_by, group[0].kind, group[0].into),
+            what=what_is(group[0].into).capitalize(),
             notes={r.record["method"]: delta_text(r.record) for r in group},
         )
         for group in rows.values()

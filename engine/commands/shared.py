@@ -11,6 +11,7 @@ import numpy as np
 
 from ... import InvalidInputError, OnnxplainError
 from ..comparing.likeness import by_location
+from ..evidence import what_is
 from ..files.writing import reason_of
 from ..pictures.captions import delta_text, drawn_score, drawn_target
 from ..pictures.panel import PanelRow, small_view
@@ -96,4 +97,5 @@ def panel_row(
         attributions={method: found.astype(np.float32) for method, found in drawn.items()},
         notes={method: delta_text(r.record) for method, r in results.items()},
         draw=partial(drawn_by, one.kind, one.into),
+        what=what_is(one.into).capitalize(),
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ... import InvalidInputError
+from ... import InvalidInputError, OnnxplainError
 from ...graph_passes.methods.method import nearest
 from ...graph_passes.select.features import Features
 from ...graph_passes.select.subject import Source, Subject
@@ -173,7 +173,15 @@ def read_input(given: Any, into: ModelInput, how: Reading | None = None) -> Inpu
         name, content = str(getattr(given, "name", "(a file)")), given.read()
         given = content if isinstance(content, bytes) else given
     kind = kind_of(given, into)
-    thing = kind.read(path if path is not None else given, how or Reading(name), into)
+    how = how or Reading(name)
+    try:
+        thing = kind.read(path if path is not None else given, how, into)
+    except OnnxplainError:
+        raise
+    except Exception as error:
+        # What reads files of other people's making raises nearly anything.
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InvalidInputError(f"{how.name}: expected {kind.title}, {reason}") from error
     return Input(kind, thing, into, path)
 
 

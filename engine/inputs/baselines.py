@@ -56,7 +56,10 @@ def listed(choice: Choice) -> Sequence[str]:
 
 
 def _one(choice: str, into: ModelInput, of: Input | None) -> np.ndarray:
-    kind = kind_of_model(into)
+    kind = own = kind_of_model(into)
+    if choice not in own.baselines:
+        others = (k for k in kinds().values() if k.takes(into) and choice in k.baselines)
+        kind = next(others, own)
     named, number = kind.baselines.get(choice), _number(choice)
     if named is not None:
         if not named.of_thing:
@@ -69,9 +72,9 @@ def _one(choice: str, into: ModelInput, of: Input | None) -> np.ndarray:
         return np.array(number, np.float32)
     if choice.lower().endswith(".npy"):
         return read_numbers(choice, one_input(into))
-    if kind.baseline_file is not None and os.path.exists(choice):
-        return kind.baseline_file(choice, into)
-    raise InvalidInputError(f"baseline: expected {_expected(kind)}, got {choice!r}{_why(choice)}")
+    if own.baseline_file is not None and os.path.exists(choice):
+        return own.baseline_file(choice, into)
+    raise InvalidInputError(f"baseline: expected {_expected(own)}, got {choice!r}{_why(choice)}")
 
 
 def _expected(kind: InputKind) -> str:

@@ -108,7 +108,8 @@ def _pixels(
             return rgb, damage
         # What libtiff prints it has printed already.
         with _printed() if image.format == "TIFF" else contextlib.nullcontext():
-            return keep_deep(rgb, colours(file)), damage
+            values = colours(file)
+        return keep_deep(Image.fromarray(np.rint(values).astype(np.uint8)), values), damage
 
 
 def _jpeg(file: Path | bytes) -> Pieces | None:

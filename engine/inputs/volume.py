@@ -8,6 +8,7 @@ import numpy as np
 
 from ...graph_passes.select.features import Features, with_channels
 from ...models.plain_card import Card
+from ...models.text import counted
 from ..pictures.arrays import laid_out
 from ..pictures.heatmap import Heatmap, Picture
 from ..pictures.slices import chosen, slices, slices_map
@@ -48,7 +49,7 @@ def _view(thing: Loaded, into: ModelInput) -> Picture:
 def _draw(values: np.ndarray, into: ModelInput, method: str, **how: Any) -> Heatmap:
     space = _space(np.asarray(values, np.float64), into).sum(axis=-1)
     shown = len(chosen(len(space)))
-    drawing = [] if shown == len(space) else [f"{shown} of {len(space)} slices"]
+    drawing = [] if shown == len(space) else [f"{shown} of {counted(len(space), 'slice')}"]
     return laid_out(space, method, slices_map, blurs=(0, 1, 2), drawing=drawing, **how)
 
 

@@ -20,8 +20,8 @@ WIDTH = 1160
 _RULE = (196, 196, 202)
 # More elements than this have thin bars without names.
 MOST_NAMED = 24
-_ROW, _TEXT, _GAP = 46, 26, 16
-_NAMES = 430
+_ROW, _TEXT, _GAP = 54, 32, 16
+_NAMES = 470
 _BARS, _VALUES = 420, 150
 # Lanes of a signal, and how high one is.
 MOST_LANES = 12
@@ -218,7 +218,7 @@ def lanes(x: np.ndarray, names: Sequence[str] | None = None) -> Image.Image:
         draw.line([(0, top + tall), (WIDTH, top + tall)], fill=_RULE, width=2)
         name = names[place] if names else f"channel {place}"
         text = f"{name}: {low:.3g} to {high:.3g}"
-        size = 22 if tall >= 90 else 18
+        size = 28 if tall >= 90 else 20
         write(draw, (6, top + 4), (wrap(text, size, WIDTH - 12, 1) or [""])[0], size, INK)
     for part in np.linspace(0, 1, 5):
         write(draw, (part * (WIDTH - 8) + 4, tall * count + 8), str(round(part * (length - 1))), 24,

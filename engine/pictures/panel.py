@@ -29,6 +29,7 @@ class PanelRow:
     - attributions: for each method its map, [H, W] of a photo, or with channels.
     - notes: for each method a short line under its map, such as its delta; may lack any.
     - channel_axis: the axis of the channels in maps of three axes, over a photo.
+    - what: the view shows, in a word.
     - draw: lays (a map, a method, whether it is a difference) over the view; None: over a photo.
     - keep: the caption's end, which is always there in full.
     - difference: whether the maps are differences between two, drawn around zero.
@@ -42,6 +43,7 @@ class PanelRow:
     keep: str = ""
     difference: bool = False
     draw: Draw | None = None
+    what: str = "Photo"
 
 
 def panel(rows: Sequence[PanelRow]) -> Image.Image:
@@ -56,7 +58,7 @@ def panel(rows: Sequence[PanelRow]) -> Image.Image:
     width = (1 + len(columns)) * (_CELL_WIDTH + _GAP) - _GAP
     heading = Image.new("RGB", (width, 34), PAPER)
     draw = ImageDraw.Draw(heading)
-    for column, name in enumerate(["Photo", *(find_method(m).title for m in columns)]):
+    for column, name in enumerate([rows[0].what, *(find_method(m).title for m in columns)]):
         middle = column * (_CELL_WIDTH + _GAP) + _CELL_WIDTH // 2
         text = (wrap(name, 19, _CELL_WIDTH, 1) or [""])[0]
         write(draw, (middle, 0), text, 19, INK, 0.5)

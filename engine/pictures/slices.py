@@ -11,7 +11,7 @@ from .lettering import write
 
 # Slices that are shown at most, and side by side.
 _MOST, _IN_ROW = 12, 4
-_GAP, _TITLE = 12, 30
+_GAP, _TITLE = 12, 36
 
 
 def chosen(count: int) -> np.ndarray:
@@ -51,7 +51,7 @@ def slices(values: np.ndarray) -> Image.Image:
     for number, (left, top), size in tiles:
         tile = Image.fromarray(np.rint(grey[number]).astype(np.uint8))
         ground.paste(tile.resize(size, Image.Resampling.BICUBIC), (left, top))
-        write(draw, (left, top - _TITLE + 1), f"slice {number} of {len(grey)}", 22, INK)
+        write(draw, (left, top - _TITLE + 1), f"slice {number} of {len(grey)}", 26, INK)
     return ground
 
 
