@@ -16,7 +16,7 @@ from ..graph_passes.select.subject import Subject
 from ..models.plain_card import Card
 from .baselines import in_arrays, is_of_photos
 from .explanation import Explanation
-from .inputs import Input, inputs_of, kind_of_arrays, named_suffixes, read_input
+from .inputs import Input, files_in, inputs_of, kind_of_arrays, read_input
 from .inputs.kind import ModelInput
 from .running.adaptive import Progress
 
@@ -121,7 +121,7 @@ class OfPhotos:
             three.png three
         """
         several: Sequence[Any] = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-        found = _files([os.fspath(path) for path in several])
+        found = files_in([os.fspath(path) for path in several])
         for place, path in enumerate(found):
             try:
                 yield self.explain(path, target, baseline=baseline)
@@ -153,15 +153,3 @@ class OfPhotos:
             return found.tensor(), found.view()
         x = np.asarray(self._preprocess(found.thing))
         return (x[None] if x.ndim + 1 == self._rank else x), None
-
-
-def _files(paths: Sequence[str]) -> list[str]:
-    """These paths, with each folder replaced by the files in it whose names end as a kind's do."""
-    found = []
-    for path in paths:
-        if not os.path.isdir(path):
-            found.append(path)
-            continue
-        names = sorted(name for name in os.listdir(path) if not name.startswith("."))
-        found += [os.path.join(path, name) for name in named_suffixes(names)]
-    return found

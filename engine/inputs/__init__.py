@@ -233,7 +233,27 @@ def with_card(into: ModelInput, card: Card | None) -> ModelInput:
     return replace(into, card=card)
 
 
-def named_suffixes(names: Iterable[str]) -> list[str]:
-    """Those of some file names that end as a kind's do."""
-    ends = input_suffixes()
-    return [name for name in names if os.path.splitext(name)[1].lower() in ends]
+def files_of_a_kind(names: Iterable[str]) -> list[str]:
+    """Those of a folder's file names that end as the first kind's do of which there are any.
+
+    A folder of photos may hold arrays as well, that are something else.
+    """
+    every = list(names)
+    for kind in _registry().values():
+        ends = kind.suffixes()
+        found = [name for name in every if os.path.splitext(name)[1].lower() in ends]
+        if found:
+            return found
+    return []
+
+
+def files_in(paths: Iterable[str]) -> list[str]:
+    """These paths, with each folder replaced by its files of a kind, sorted; see above."""
+    found = []
+    for path in paths:
+        if not os.path.isdir(path):
+            found.append(path)
+            continue
+        names = sorted(n for n in os.listdir(path) if not n.startswith("."))
+        found += [os.path.join(path, name) for name in files_of_a_kind(names)]
+    return found

@@ -9,7 +9,7 @@ import onnx
 import pyarrow.parquet as parquet
 import pytest
 from PIL import Image
-from support.digits import digit, write_model
+from support.digits import digit, write_model, write_photo
 from support.small import node, small, value
 
 import onnxplain
@@ -242,3 +242,24 @@ def test_resumed_and_renamed(tmp_path, command):
     np.save(folder / "1.npy", -xs[1])
     status, out, err = command("explain", model, folder, *asked)
     assert status == 0 and "1.npy" in out and "0.npy" not in out and "skipped" in err
+
+
+def test_a_folder_of_photos_may_hold_arrays(tmp_path, command):
+    """They are something else: masks, baselines, results; a folder of arrays alone is theirs."""
+    model = write_model(tmp_path)
+    (tmp_path / "in").mkdir()
+    write_photo(tmp_path / "in" / "seven.png", 7)
+    np.save(tmp_path / "in" / "baseline.npy", np.zeros(3))
+    asked = "-m", "saliency", "-o", tmp_path / "out", "--json"
+    status, out, err = command("explain", model, tmp_path / "in", *asked)
+    assert status == 0, err
+    assert [record["image"][-9:] for record in json.loads(out)] == ["seven.png"]
+    found = onnxplain.Explainer(model, "saliency").images(tmp_path / "in")
+    assert [e.label for e in found] == ["seven"]
+
+
+def test_what_was_written_is_not_explained_again(tmp_path, command):
+    model, folder, _ = written(tmp_path, "signal", 1)
+    for _ in range(2):
+        status, out, err = command("explain", model, folder, "-m", "saliency", "-o", folder)
+        assert status == 0 and out.count(".npy: ") == 1 and ".npz: " not in out, err
