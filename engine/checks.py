@@ -7,17 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from .. import InvalidInputError, OnnxplainError, UnsupportedModelError
+from .. import InvalidInputError, OnnxplainError
+from ..graph_passes.finish.target_input import is_by_index
 from ..graph_passes.graph.dims import describe
 from ..graph_passes.graph.names import RESERVED
 from ..graph_passes.graph.tensors import is_float, numpy_type
-from ..graph_passes.select.subject import Source, Subject, describe_target
+from ..graph_passes.select.subject import Source, Subject
 from ..models.card import ModelCard
 from ..models.labels import labels_of
 from ..models.plain_card import Card
 from ..models.text import counted
 from .assumed import tell_assumed
 from .sizes import check_sizes
+from .targets.target import out_of_range
 
 
 def check_inputs(subject: Subject, x: Any) -> dict[str, np.ndarray]:
@@ -93,64 +95,6 @@ def as_array(value: Any) -> np.ndarray:
     return np.asarray(value)
 
 
-def check_target(subject: Subject, target: Any, count: int) -> np.ndarray:
-    """The graph's `target` input: int64 [N] (-1 = top1), or [N, R] for an index tuple.
-
-    For one input also [K], several targets of it.
-
-    Raises:
-        InvalidInputError: not an index, out of range, the wrong number of them, or none where one
-            is needed.
-    """
-    if isinstance(target, tuple):
-        return _check_index(subject, target, count)
-    if subject.needs_index:
-        raise InvalidInputError(f"target must be {describe_target(subject)}; got {target!r}")
-    if subject.readings is not None:
-        first, second = subject.readings
-        raise UnsupportedModelError(
-            f"output {subject.output.name!r} {describe(subject.logits.shape)} may hold {first} or "
-            f"{second}, and the graph does not say which: name one score by its index tuple"
-        )
-    array = np.asarray(-1 if target is None else target)
-    if array.dtype.kind not in "iu" or array.ndim > 1:
-        raise InvalidInputError(f"target must be {describe_target(subject)}; got {target!r}")
-    if array.ndim == 1 and len(array) != count and (count != 1 or not len(array)):
-        raise InvalidInputError(
-            f"target has {counted(len(array), 'entry')} for {counted(count, 'input')}"
-        )
-    array = array.astype(np.int64)
-    if array.ndim == 0:
-        array = np.repeat(array, count)
-    classes = subject.classes
-    for value in array:
-        if value < -1 or (isinstance(classes, int) and value >= classes):
-            upper = f"0..{classes - 1}" if isinstance(classes, int) else "0 or more"
-            raise InvalidInputError(
-                f"target {value} is out of range: "
-                f"{subject.output.name!r} has classes {upper} (-1: top1)"
-            )
-    return array
-
-
-def _check_index(subject: Subject, target: tuple, count: int) -> np.ndarray:
-    shape = subject.logits.shape
-    integers = all(isinstance(i, int | np.integer) and not isinstance(i, bool) for i in target)
-    rank_fits = shape is None or len(target) == len(shape) - 1
-    if not integers or not rank_fits:
-        raise InvalidInputError(
-            f"target {target!r}: an index tuple needs "
-            f"{counted(len(shape or ()) - 1, 'whole number')}, "
-            f"after the batch axis of {subject.output.name!r} {describe(shape)}"
-        )
-    for index, dim in zip(target, list(shape or [])[1:], strict=False):
-        if index < 0 or (isinstance(dim, int) and index >= dim):
-            raise InvalidInputError(
-                f"target {target!r} is out of range of {subject.output.name!r} {describe(shape)}"
-            )
-    return np.broadcast_to(np.asarray(target, np.int64), (count, len(target)))
-
-
 def tell_of_others(subject: Subject) -> None:
     """One line where another output could be meant as well."""
     if subject.others:
@@ -178,10 +122,7 @@ def if_out_of_range(subject: Subject, target: Any, error: OnnxplainError) -> Onn
         return InvalidInputError(f"the model itself cannot be run on this input: {text}")
     if target is None:
         return error
-    return InvalidInputError(
-        f"target {target!r} is out of range of {subject.output.name!r} "
-        f"{describe(subject.logits.shape)} for this input"
-    )
+    return out_of_range(subject, target)
 
 
 def check_baseline(source: Source, baseline: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -301,14 +242,14 @@ def check_label_count(labels: Sequence[str] | None, subject: Subject, e: Any = N
     Raises:
         InvalidInputError: fewer or more, with both numbers.
     """
-    if not labels or subject.needs_index:
+    if not labels or is_by_index(subject):
         return
     classes = subject.classes
     if not isinstance(classes, int):
         output = None if e is None else e.outputs.get(subject.output.name)
-        if output is None or not (subject.is_map or _is_row_of_classes(subject, output)):
+        if output is None or (subject.per_class and not _is_row_of_classes(subject, output)):
             return
-        classes = output.shape[subject.class_axis] if subject.is_map else output.size
+        classes = output.size if subject.per_class else output.shape[subject.class_axis]
     if len(labels) != classes:
         raise InvalidInputError(
             f"expected a label for each class of {subject.output.name!r}: {classes}, "

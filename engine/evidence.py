@@ -12,6 +12,7 @@ from .inputs import kind_of_model
 from .inputs.kind import ModelInput
 from .origin import known_origin, recorded
 from .pictures.heatmap import heatmap_of, smoothed
+from .targets.target import asked_again, key_in
 
 # The strongest places that together hold this part of all that speaks for the target ...
 _EVIDENCE = 0.5
@@ -60,11 +61,11 @@ def checked_by_hiding(
     if not features.spatial_axes:
         return None
     strength = np.maximum(strength_of(attribution[0], record["method"], features), 0.0)
-    if not strength.any() or record["options"].get("against"):
+    if not strength.any() or record["target"].get("against"):
         return None
     hidden = strongest(strength)
-    index = record["target"]["index"]
-    found = scores_without(explainer, x, hidden, features, index, shared)
+    target = asked_again(record["target"])
+    found = scores_without(explainer, x, hidden, features, target, shared)
     before = record["probability"]
     chance = None if before is None else found.probability
     after = found.score if chance is None else chance
@@ -83,7 +84,7 @@ def scores_without(
     x: np.ndarray,
     hidden: np.ndarray,
     features: Features,
-    index: Any,
+    target: Any,
     shared: dict[str, Any] | None = None,
 ) -> Any:
     """What the model says of x with some places blurred: as `Explainer.scores`.
@@ -93,7 +94,7 @@ def scores_without(
         x: the model's input, [1, ...].
         hidden: bool [H, W] of a picture, which places.
         features: where its channels and positions lie.
-        index: the target's, of a record.
+        target: as an explainer takes it.
         shared: see `checked_by_hiding`.
     """
     axis = features.in_row(x.ndim - 1)
@@ -106,7 +107,6 @@ def scores_without(
         shared["blurred"] = np.stack([smoothed(channel, sigmas) for channel in rows])
     changed = np.where(hidden, shared["blurred"], rows)
     changed = (changed[0] if axis is None else np.moveaxis(changed, 0, axis))[None]
-    target = tuple(index) if isinstance(index, list) else index
     return explainer.scores(_as_type(changed, x.dtype), target)
 
 
@@ -128,7 +128,7 @@ def strength_of(row: np.ndarray, method: str, features: Features) -> np.ndarray:
 def evidence_of(e: Any, row: int = 0) -> dict[str, Any] | None:
     """See `Explanation.evidence`: the test of one row, made once."""
     origin, record = known_origin(e), recorded(e, row)
-    key = f"{record['target']['index']} {e.against}"
+    key = key_in(record["target"])
     if key not in origin.tested:
         if origin.explainer is None:
             raise InvalidInputError(
@@ -139,11 +139,10 @@ def evidence_of(e: Any, row: int = 0) -> dict[str, Any] | None:
         (into,) = origin.into.values()
         if not into.features.spatial_axes:
             raise InvalidInputError(f"evidence: expected a picture, got an input {list(x.shape)}")
-        asked = {**record, "options": {"against": e.against}}
         shared = origin.tested.setdefault("shared", {})
         part = e.attribution[row : row + 1]
         found = checked_by_hiding(
-            origin.explainer, x, part, into.features, asked, shared, what_is(into)
+            origin.explainer, x, part, into.features, record, shared, what_is(into)
         )
         origin.tested[key] = found
     return origin.tested[key]
@@ -151,7 +150,7 @@ def evidence_of(e: Any, row: int = 0) -> dict[str, Any] | None:
 
 def tested(e: Any, row: int, record: dict[str, Any]) -> dict[str, Any]:
     """A row's record with what the test of its map has found, where there was one."""
-    key = f"{record['target']['index']} {e.against}"
+    key = key_in(record["target"])
     return {**record, "evidence": known_origin(e).tested.get(key)}
 
 

@@ -13,7 +13,7 @@ import onnx
 
 from ..graph_passes import finish
 from ..graph_passes.graph.limits import Limits, in_force, within
-from ..graph_passes.select.subject import negated, select
+from ..graph_passes.select.subject import select
 from ..models.own_card import card_from
 from ..models.plain_card import Card
 from ..models.variants import Shapes
@@ -29,7 +29,6 @@ from .baselines import (
 from .checks import (
     check_inputs,
     check_label_count,
-    check_target,
     if_out_of_range,
     labels_for,
     tell_of_others,
@@ -50,11 +49,12 @@ from .running.given import blamed_on_file, sendable
 from .running.locks import BUILDING
 from .running.memory import at_work, given_back_after
 from .running.plan import Plan
-from .running.rows import check_rows, output_of, parted, run_parts
+from .running.rows import check_rows, parted, run_parts
 from .running.settings import names_of_maps, settings_of
 from .scores import Scorer, Scores
 from .soundness import not_finite, raise_not_finite, warn_of_misses
-from .targets import Against, in_numbers
+from .targets.asking import asked_for
+from .targets.target import About
 from .verification import Verifying
 
 
@@ -160,7 +160,7 @@ class Explainer(OfPhotos, Verifying):
         self._preprocess = preprocess
         wanted = output if output is not None else (self.card.output if self.card else None)
         self._file = file = file.with_output(wanted)
-        self._plans: dict[tuple[int | None, bool, bool], Plan] = {}
+        self._plans: dict[bool, Plan] = {}
         with BUILDING, within(limits), blamed_on_file(file.readable):
             self._limits = in_force()
             self.subject = decided(select(file.graph(), input, wanted, score), self.card)
@@ -168,14 +168,14 @@ class Explainer(OfPhotos, Verifying):
             baseline, self._named_baseline = self._known_baseline(baseline)
             self._several = is_set(self._settings.method, baseline)
             self.feature_map, self._doubt = names_of_maps(self._settings, self.subject)
-            self._default_plan = self._plan(self.subject.index_width, self._several)
+            self._default_plan = self._plan(self._several)
         self._baselines = self._baselines_of(baseline, self._several)
         self._started_from = default_of(self.card, self.subject) if baseline is None else GIVEN
         self._rank = None if self.subject.input.shape is None else len(self.subject.input.shape)
         self._reading = reading_of(self.subject, self.card)
         # It does not know this explainer, which is gone once it is let go.
         self._run_file = file.runner(self._settings.providers, self._settings.threads)
-        self._scorer = Scorer(self.subject, self._settings, self._reading, self._run_file)
+        self._scorer = Scorer(self._about, self._settings, self._reading, self._run_file)
         self._untold = baseline is None and self._compares and black_of(self.card) is None
         if not isinstance(model, Model):
             tell_of_others(self.subject)
@@ -254,11 +254,11 @@ class Explainer(OfPhotos, Verifying):
 
         Args:
             x: array [N, ...] as the model takes it, or {input name: array}.
-            target: None (each input's own top class), a class, N classes, or an index tuple after
-                the batch axis. K classes for one input give K explanations, which share the
-                forward pass. A class may be named by its label, or as "rank2" (the
-                second best), or "top5": the five best, for one input;
-                "not cat", "-0": what speaks against it, of which the score is times -1.
+            target: None (each input's own top class), a class, an index tuple after the batch axis,
+                or a text: a label, "rank2" (the second best), "top5" (the five best, for one
+                input), "index:1,20,30", "cat - dog" (one score less the other), "not cat" or "-0"
+                (what speaks against it: its score times -1). A list has one of these for each
+                input; for one input it gives as many explanations, which share the forward pass.
             baseline: another baseline for this call.
             progress: called with (passes done, passes in all) as work goes on.
 
@@ -281,36 +281,29 @@ class Explainer(OfPhotos, Verifying):
         rows = len(source) if source.ndim else 1
         check_rows(self.subject, feeds, rows)
         count = samples_in(self.subject, feeds, rows, self._run_file)
-        target = self._in_numbers(target, feeds, count)
-        against = isinstance(target, Against)
-        target = target.target if against else target
-        targets = check_target(self.subject, target, count)
+        asked = asked_for(target, self._about, count)
         baseline = self._in_arrays(baseline) if self._compares else None
         several = self._several if baseline is None else is_set(self._settings.method, baseline)
-        plan = self._plan(targets.shape[1] if targets.ndim == 2 else None, several, against)
+        plan = self._plan(several)
         baselines = self._whole_baselines(feeds, baseline, several)
-        parts = parted(
-            self.subject, self._settings, plan, feeds, baselines, targets, count, several
-        )
+        parts = parted(self.subject, self._settings, plan, feeds, baselines, asked, count, several)
         blame = partial(if_out_of_range, self.subject, target)
-        results = run_parts(self.subject, plan, parts, self._run_file, progress, blame)
-        e = collected(self.subject, plan, results, target)
+        results, targets = run_parts(self.subject, plan, parts, self._run_file, progress, blame)
+        e = collected(self.subject, plan, results, targets)
         steps = self.steps if e.steps is None else e.steps
         inputs = {source.input.name: feeds[source.input.name] for source in self.subject.sources}
         into = {s.input.name: model_input(s, self.card) for s in self.subject.sources}
         said = {"doubt": self._doubt, "labels": self._labels}
         origin = Origin(self.card, inputs, self._reading, count, into, **said)
-        e = replace(e, feature_map=self.feature_map, steps=steps, origin=origin, against=against)
+        e = replace(e, feature_map=self.feature_map, steps=steps, origin=origin)
         if (found := not_finite(e)) is not None:
-            raise_not_finite(found[0], plan, parts.holding(found[1]))
+            raise_not_finite(found[0], plan, parts.holding(found[1], targets))
         warn_of_misses(self.subject, e, self._settings.options)
         return e
 
-    def _in_numbers(self, target: Any, feeds: Mapping[str, np.ndarray], count: int) -> Any:
-        """A target as numbers, that may have been given as labels or ranks."""
-        name = self.subject.output.name
-        scores = partial(output_of, self.subject, name, feeds, count, self._run_file)
-        return in_numbers(target, self.subject, self._labels, count, scores)
+    @property
+    def _about(self) -> About:
+        return About(self.subject, self._labels)
 
     def scores(self, x: Any, target: Any = None) -> Scores:
         """What is explained of N inputs, without an explanation; as in calling the explainer.
@@ -320,9 +313,6 @@ class Explainer(OfPhotos, Verifying):
             (1,)
         """
         with at_work(), within(self._limits):
-            if isinstance(target, str):
-                feeds = check_inputs(self.subject, x)
-                target = self._in_numbers(target, feeds, len(feeds[self.subject.input.name]))
             return self._scorer(x, target)
 
     def export(
@@ -372,14 +362,12 @@ class Explainer(OfPhotos, Verifying):
         if untold:
             tell_of_zeros(self.into)
 
-    def _plan(self, width: int | None, several: bool, against: bool = False) -> Plan:
-        key = width, several, against
-        if key not in self._plans:
+    def _plan(self, several: bool) -> Plan:
+        if several not in self._plans:
             with BUILDING:
-                if key not in self._plans:
-                    subject = negated(self.subject) if against else self.subject
-                    self._plans[key] = Plan(subject, self._settings, width, several)
-        return self._plans[key]
+                if several not in self._plans:
+                    self._plans[several] = Plan(self.subject, self._settings, several)
+        return self._plans[several]
 
     def _baselines_of(self, baseline: Any, several: bool) -> dict[str, np.ndarray]:
         names = self._default_plan.baseline_names if self._compares else {}

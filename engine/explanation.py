@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from ..graph_passes import finish
 from ..graph_passes.select.subject import Subject
 from .origin import Origin
 from .running.plan import MAP_ERROR, PASSES, RESIDUAL, Plan
+from .targets.target import Target, indices_of
 
 if TYPE_CHECKING:
     from .pictures.heatmap import Picture
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 # What has a row for each target of an input.
 _ROWED = ("attribution", "target", "score", "baseline_score", "residual", "map_error")
+# What no comparison looks at: it is there for what is drawn and written.
+_APART = ("origin", "targets")
 # What `in_short` shows of a value.
 _MOST_SHOWN, _LONGEST = 8, 120
 
@@ -38,7 +41,8 @@ class Explanation:
         attribution: float32; of methods that speak of locations, as Grad-CAM does, [N, H, W] at the
             input's size; of others the input's shape. Where several inputs are explained, a dict by
             their names.
-        target: what was explained: int64 [N] classes, or the index tuple.
+        target: what was explained: int64 [N] classes, or the index tuple; of several tuples, or
+            of classes and tuples, an array of objects.
         score: float64 [N], the explained number (before a final Softmax or Sigmoid unless asked
             otherwise).
         baseline_score: float64 [N], the same at the baseline; None without one.
@@ -56,7 +60,7 @@ class Explanation:
             standard error. Else, and of fewer than 100 elements but for adaptive paths, None.
         provider: the ONNX Runtime provider that ran it.
         origin: what it was made of, for pictures; it counts for nothing in a comparison.
-        against: whether the scores are times -1: what speaks against the target.
+        targets: the N targets, each as the weighted sum of scores that it is.
 
     Examples:
         >>> e = explainer(x)
@@ -76,18 +80,18 @@ class Explanation:
     map_error: np.ndarray | None = None
     provider: str = ""
     origin: Origin | None = None
-    against: bool = False
+    targets: tuple[Target, ...] = ()
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Explanation):
             return NotImplemented
-        names = (f.name for f in fields(self) if f.name != "origin")
+        names = (f.name for f in fields(self) if f.name not in _APART)
         return all(same_values(getattr(self, name), getattr(other, name)) for name in names)
 
     __hash__ = None  # pyright: ignore[reportAssignmentType]
 
     def __repr__(self) -> str:
-        names = [f.name for f in fields(self) if f.name != "origin"]
+        names = [f.name for f in fields(self) if f.name not in _APART]
         shown = {name: in_short(getattr(self, name)) for name in names}
         if self.relative_delta is not None:
             shown["relative_delta"] = in_short(self.relative_delta)
@@ -103,6 +107,16 @@ class Explanation:
         if not -len(self) <= row < len(self):
             raise IndexError(f"row {row}: there are {len(self)}")
         return one_of(self, row % len(self))
+
+    @property
+    def against(self) -> bool:
+        """Whether all scores are times -1: what speaks against the targets.
+
+        Examples:
+            >>> explainer(x, "not seven").against
+            True
+        """
+        return bool(self.targets) and all(target.against for target in self.targets)
 
     @property
     def label(self) -> str | None:
@@ -330,6 +344,8 @@ def one_of(explanation: Explanation, k: int) -> Explanation:
         return values[k : k + 1] if rowed else values
 
     found = {name: own(getattr(explanation, name)) for name in _ROWED}
+    targets = explanation.targets[k : k + 1]
+    found |= {"targets": targets, **({"target": indices_of(targets)} if targets else {})}
     if apart and origin is not None:
         origin = replace(origin, inputs=own(origin.inputs), count=1)
         found |= {"outputs": own(explanation.outputs), "origin": origin}
@@ -342,7 +358,7 @@ def each(explanation: Explanation) -> list[Explanation]:
 
 
 def collected(
-    subject: Subject, plan: Plan, results: Mapping[str, np.ndarray], target: Any
+    subject: Subject, plan: Plan, results: Mapping[str, np.ndarray], targets: Sequence[Target]
 ) -> Explanation:
     """What a plan's runs returned, all batches joined; without the feature map's name.
 
@@ -350,7 +366,7 @@ def collected(
         subject: what was explained.
         plan: what ran.
         results: by name.
-        target: as it was asked for.
+        targets: what they are of.
     """
     baseline_score, map_error = results.get(finish.BASELINE_SCORE), results.get(MAP_ERROR)
     not_known = map_error is None or bool(np.isnan(map_error).any())
@@ -361,7 +377,8 @@ def collected(
     return Explanation(
         method=plan.method,
         attribution=attributions if several else next(iter(attributions.values())),
-        target=target if isinstance(target, tuple) else results[finish.RESOLVED_TARGET],
+        target=indices_of(targets),
+        targets=tuple(targets),
         score=results[finish.SCORE].astype(np.float64),
         baseline_score=None if baseline_score is None else baseline_score.astype(np.float64),
         outputs={tensor.name: results[tensor.name] for tensor in subject.graph.outputs},

@@ -303,7 +303,7 @@ def _described(tensor: gs.Variable) -> str:
 
 def _score_text(subject: Subject) -> str:
     shape = describe(subject.logits.shape)
-    if subject.is_map and subject.classes == 1:
+    if not subject.per_class and subject.classes == 1:
         shape = f"{shape}, summed over the predicted foreground"
     left_out = [f"its final {subject.activation}"] if subject.activation else []
     left_out += ["its last quantiser"] if subject.quantised else []

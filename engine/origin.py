@@ -81,10 +81,9 @@ def recorded(e: Any, row: int) -> dict[str, Any]:
         return None if values is None or not math.isfinite(values[row]) else float(values[row])
 
     said = {"doubt": origin.doubt, "damage": origin.damage}
-    index, label = _named(e, row, origin)
     return {
         "method": e.method,
-        "target": {"index": index, "label": label, "output": origin.reading.output},
+        "target": {**target_record(e, row), "output": origin.reading.output},
         "score": number(e.score),
         **answer_of(e, row),
         "baseline_score": number(e.baseline_score),
@@ -97,17 +96,15 @@ def recorded(e: Any, row: int) -> dict[str, Any]:
     }
 
 
-def _named(e: Any, row: int, origin: Origin) -> tuple[int | list[int], str | None]:
-    """The target of one row, and its label."""
-    if isinstance(e.target, tuple):
-        index: Any = list(e.target)
-        label = None
-    else:
-        index = int(e.target[row])
-        label = label_of(origin, index)
-    if e.against:
-        label = f"not {label or '-'.join(map(str, np.atleast_1d(index)))}"
-    return index, label
+def target_record(e: Any, row: int) -> dict[str, Any]:
+    """What a record says of one row's target: index and label; "minus", "against"."""
+    target, labels = e.targets[row], known_origin(e).labels
+    found = {"index": target.index, "label": target.named(labels)}
+    if target.minus is not None:
+        found["minus"] = target.minus
+    if target.against:
+        found["against"] = True
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in found.items()}
 
 
 def label_of(origin: Origin, index: int) -> str | None:
@@ -126,19 +123,19 @@ def answer_of(e: Any, row: int, k: int = TOP) -> dict[str, Any]:
     reading, output = origin.reading, e.outputs.get(origin.reading.output)
     if output is None:
         return {"probability": None, "probability_from": None, "close_call": False, "top": []}
-    found = answer(reading, output, row)
+    found, target = answer(reading, output, row), e.targets[row]
     how, anchor = found.how, None
-    if isinstance(e.target, tuple):
-        chance = chance_at(reading, output, e.target, row)
+    if isinstance(target.index, tuple):
+        chance = chance_at(reading, output, target.index, row)
         how = MODEL if chance is not None else how
     else:
-        chance = found.chance(int(e.target[row]))
-        if chance:
-            anchor = float(e.score[row]) * (-1 if e.against else 1) - math.log(chance)
+        chance = found.chance(target.index)
+        if chance and target.minus is None:
+            anchor = float(e.score[row]) * (-1 if target.against else 1) - math.log(chance)
     top = [one._asdict() for one in best(reading, found, origin.labels, k, anchor)]
     return {
-        # What speaks against a class has none.
-        "probability": None if e.against else chance,
+        # What speaks against a class has none, nor has a difference.
+        "probability": None if target.against or target.minus is not None else chance,
         "probability_from": how,
         "close_call": is_close(top, how, reading.activation),
         "top": top,

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any, NamedTuple
 
 import numpy as np
+import onnx
 
 from .. import OnnxplainError
 from ..graph_passes import finish
-from ..graph_passes.heads.asking import seeded
+from ..graph_passes.graph.names import RESERVED
 from ..graph_passes.select.rows.places import Place
 from ..graph_passes.select.subject import Subject
-from .checks import check_inputs, check_target, if_out_of_range
+from .checks import check_inputs, if_out_of_range
 from .running.answers import Reading, probabilities, rows_of
 from .running.apart import Run, samples_in
 from .running.locks import BUILDING, Lock
 from .running.session import Session, open_session
 from .running.settings import Settings
+from .targets.asking import Asked, asked_for
+from .targets.target import About, Target, indices_of, out_of_range
 
 # Rows in one pass. EfficientNet-Lite0 on 2 quiet cores: 7.6 to 8.3 ms a row one by one, 6.5 to 6.8
 # in fours, 7.0 to 7.3 in eights; on one thread 11.7 in fours, 12.1 to 13.4 one by one.
 _AT_ONCE = 4
+# All scores, as they are weighed.
+_LOGITS = f"{RESERVED}logits"
 
 
 class Scores(NamedTuple):
@@ -30,29 +36,37 @@ class Scores(NamedTuple):
     Attributes:
         score: float64 [N], the explained number.
         probability: float64 [N], of the explained class, as `answers.probabilities` reads it.
-            None where there is no such thing: one number, a map, an index tuple.
-        target: int64 [N] classes, or [N, R] index tuples.
+            None where there is no such thing: one number, a map, an index tuple, a difference.
+        target: int64 [N] classes, or the index tuple.
+        targets: the N targets as weighted sums of scores.
     """
 
     score: np.ndarray
     probability: np.ndarray | None
-    target: np.ndarray
+    target: Any
+    targets: tuple[Target, ...] = ()
+
+
+def answering(subject: Subject) -> onnx.ModelProto:
+    """A model of the file's inputs: its outputs, all scores, and what the top class is read off."""
+    copy = finish.working_copy(subject)
+    return finish.finish(copy.graph, {_LOGITS: copy.logits, finish.DECIDED: copy.decided})
 
 
 class Scorer:
-    """Scores inputs of one subject; from any thread.
+    """Scores inputs; from any thread.
 
     Args:
-        subject: what is explained.
+        about: what is explained.
         settings: for providers and threads.
         reading: how the output is read.
         file: runs the model as it was given.
     """
 
-    def __init__(self, subject: Subject, settings: Settings, reading: Reading, file: Run):
-        self._subject, self._settings, self._reading = subject, settings, reading
+    def __init__(self, about: About, settings: Settings, reading: Reading, file: Run):
+        self._about, self._settings, self._reading = about, settings, reading
         self._file = file
-        self._sessions: dict[int | None, Session] = {}
+        self._opened: Session | None = None
         self._lock = Lock()
 
     def __call__(self, x: Any, target: Any = None) -> Scores:
@@ -60,62 +74,84 @@ class Scorer:
 
         Args:
             x: as an explainer takes it; inputs that are not explained may have one row for all.
-            target: as an explainer takes it, in numbers, one for each input.
+            target: as an explainer takes it, one for each input.
 
         Raises:
             InvalidInputError: what was handed in does not fit the model.
         """
-        subject = self._subject
+        subject = self._about.subject
         feeds = check_inputs(subject, x)
         count = samples_in(subject, feeds, len(feeds[subject.input.name]), self._file)
-        targets = check_target(subject, target, count)
-        session = self._session(targets.shape[1] if targets.ndim == 2 else None)
-        size = self._at_once(feeds)
-        parts = []
+        asked = asked_for(target, self._about, count)
+        session, size = self._session(), self._at_once(feeds)
+        scores, chances, targets = [], [], []
         for first in range(0, count, size):
             rows = slice(first, first + size)
             own = {k: v[rows] if len(v) == count else v for k, v in feeds.items() if v.ndim}
-            asked = {**feeds, **own, "target": targets[rows]}
-            names = [finish.SCORE, finish.RESOLVED_TARGET, subject.output.name]
             try:
-                found = session.run(asked, names)
+                found = session.run({**feeds, **own}, [_LOGITS, finish.DECIDED, self._output])
             except OnnxplainError as error:
                 raise if_out_of_range(subject, target, error) from error
-            parts.append(self._read(found))
-        chances = [part.probability for part in parts if part.probability is not None]
+            part = _targets_of(asked.of(rows) if count > 1 else asked, count, found)
+            targets += part
+            scores += self._weighed(found[_LOGITS], part)
+            chances.append(self._probability(found[self._output], part))
+        known = [chance for chance in chances if chance is not None]
         return Scores(
-            np.concatenate([part.score for part in parts]),
-            np.concatenate(chances) if len(chances) == len(parts) else None,
-            np.concatenate([part.target for part in parts]),
+            np.asarray(scores, np.float64),
+            np.concatenate(known) if len(known) == len(chances) else None,
+            indices_of(targets),
+            tuple(targets),
         )
+
+    @property
+    def _output(self) -> str:
+        return self._about.subject.output.name
 
     def _at_once(self, feeds: Mapping[str, np.ndarray]) -> int:
         """Rows in one pass: one where others go beside them, or a row may depend on the others."""
-        fixed = self._subject.batch
-        if isinstance(fixed, int):
-            return fixed
-        return _AT_ONCE if len(feeds) == 1 and self._subject.coupled is None else 1
+        subject = self._about.subject
+        if isinstance(subject.batch, int):
+            return subject.batch
+        return _AT_ONCE if len(feeds) == 1 and subject.coupled is None else 1
 
-    def _session(self, width: int | None) -> Session:
+    def _session(self) -> Session:
         with self._lock:
-            session = self._sessions.get(width)
+            session = self._opened
             if session is None or session.lost:
                 with BUILDING:
-                    model = seeded(self._subject, width, from_logits=True)
                     how = self._settings.providers, self._settings.threads
-                    session = self._sessions[width] = open_session(model, *how)
+                    self._opened = session = open_session(answering(self._about.subject), *how)
             return session
 
-    def _read(self, found: Mapping[str, np.ndarray]) -> Scores:
-        score = np.asarray(found[finish.SCORE], np.float64)
-        target = np.asarray(found[finish.RESOLVED_TARGET])
-        output = found[self._subject.output.name]
-        return Scores(score, self._probability(output, target), target)
+    def _weighed(self, scores: np.ndarray, targets: Sequence[Target]) -> list[float]:
+        """sum_r weight_r score[place_r], in float64, of each row's target or of those of one row.
 
-    def _probability(self, output: np.ndarray, target: np.ndarray) -> np.ndarray | None:
-        apart = self._subject.rows.get(self._reading.output) == Place(0)
-        rows = rows_of(self._reading, output) if apart and target.ndim == 1 else None
+        Raises:
+            InvalidInputError: a place is out of range of the scores.
+        """
+        rows = scores.reshape(len(scores), -1) if scores.ndim < 2 else scores
+        found = []
+        for row, target in zip(cycle(rows), targets, strict=False):
+            try:
+                own = np.asarray(row[tuple(target.places.T)], np.float64)
+            except IndexError as error:
+                raise out_of_range(self._about.subject, target.index) from error
+            found.append(float(np.sum(own * target.weights)))
+        return found
+
+    def _probability(self, output: np.ndarray, targets: Sequence[Target]) -> np.ndarray | None:
+        classes = all(target.is_class for target in targets)
+        apart = self._about.subject.rows.get(self._reading.output) == Place(0)
+        rows = rows_of(self._reading, output) if apart and classes else None
         found = None if rows is None else probabilities(self._reading, rows)[0]
-        if found is None or len(found) != len(target):
+        if found is None or len(found) != len(targets):
             return None
-        return found[np.arange(len(found)), target]
+        return found[np.arange(len(found)), [target.index for target in targets]]
+
+
+def _targets_of(asked: Asked, count: int, found: Mapping[str, np.ndarray]) -> list[Target]:
+    """The targets of some rows, with classes where the graph would look for the best."""
+    if asked.known is not None and not any(target.is_open for target in asked.known):
+        return list(asked.known)
+    return asked.answered(count, found[finish.DECIDED], found)

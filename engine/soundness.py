@@ -183,12 +183,10 @@ def warn_of_empty_maps(e: Explanation) -> None:
 
 def warn_of_nothing_predicted(subject: Subject, e: Explanation) -> None:
     """One line where a class of pixels was asked for, and none is predicted to be of it."""
-    if not subject.is_map or isinstance(e.target, tuple):
-        return
     parts = e.attribution.values() if isinstance(e.attribution, dict) else [e.attribution]
-    for row, (score, target) in enumerate(zip(e.score, e.target, strict=True)):
-        if score == 0 and not any(part[row].any() for part in parts):
-            what = "foreground" if subject.classes == 1 else f"class {target}"
+    for row, target in enumerate(e.targets):
+        if not len(target.places) and not any(part[row].any() for part in parts):
+            what = "foreground" if subject.classes == 1 else f"class {target.index}"
             rows = "" if len(e.score) == 1 else f" of row {row}"
             logger.warning(f"{e.method}: no pixel{rows} is predicted as {what}: the map is empty")
 

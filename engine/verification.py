@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -14,13 +14,14 @@ from ..graph_passes.graph.limits import within
 from ..graph_passes.graph.tensors import numpy_type
 from ..graph_passes.methods.integrated_gradients import ALPHAS, endpoints, path_gradients
 from ..graph_passes.select.subject import Subject
-from .checks import check_inputs, check_target
+from .checks import check_inputs
 from .conditioning import Doubt, Run, nudged
 from .explanation import Explanation
 from .running.locks import BUILDING
 from .running.session import open_session, resolve_providers
 from .running.settings import Settings
 from .soundness import Verification, outputs_error, tolerance_of
+from .targets.target import Target, fed
 
 if TYPE_CHECKING:
     from .explainer import Explainer
@@ -95,7 +96,7 @@ def verified(explainer: Explainer, x: Any, target: Any) -> Verification:
     gradient = None
     if file.precision != "quantised":
         with within(explainer._limits):
-            gradient = gradient_error(subject, feeds, e.target, explainer._settings)
+            gradient = gradient_error(subject, feeds, e.targets[0], explainer._settings)
     delta = None if e.relative_delta is None else float(e.relative_delta.max())
     return Verification(outputs, gradient, delta)
 
@@ -104,13 +105,12 @@ def compared_outputs(
     explainer: Explainer, feeds: Mapping[str, np.ndarray], e: Explanation
 ) -> float:
     """See `Explainer.check_outputs`; `feeds` are checked."""
-    file, target = explainer._file, e.target
-    target = target if isinstance(target, tuple) else np.asarray(target)
+    file = explainer._file
     providers = resolve_providers(explainer._settings.providers)
 
     def doubt(name: str, found: np.ndarray, right: np.ndarray) -> float:
         def graphs() -> list[Run]:
-            return [Run(*graph) for graph in _graphs_of(explainer, feeds, target)]
+            return [Run(*graph) for graph in _graphs_of(explainer, feeds, e.targets)]
 
         own = Run(file.runnable(), feeds)
         look = Doubt(own, graphs, providers, tolerance_of(file.precision))
@@ -122,18 +122,17 @@ def compared_outputs(
 
 
 def _graphs_of(
-    explainer: Explainer, feeds: Mapping[str, np.ndarray], target: Any
+    explainer: Explainer, feeds: Mapping[str, np.ndarray], targets: Sequence[Target]
 ) -> Iterator[tuple[onnx.ModelProto, Mapping[str, Any]]]:
     """Every graph that explains these inputs, in their order, with what it is fed."""
     count, several = len(feeds[explainer.subject.input.name]), explainer._several
-    targets = check_target(explainer.subject, target, count)[:count]
-    plan = explainer._plan(targets.shape[1] if targets.ndim == 2 else None, several)
+    plan = explainer._plan(several)
     baselines = explainer._whole_baselines(feeds, None, several)
-    return plan.stages({**feeds, **baselines, "target": targets})
+    return plan.stages({**feeds, **baselines, **fed(explainer.subject, targets[:count])})
 
 
 def gradient_error(
-    subject: Subject, feeds: Mapping[str, np.ndarray], target, settings: Settings
+    subject: Subject, feeds: Mapping[str, np.ndarray], target: Target, settings: Settings
 ) -> float | None:
     """The error of d score / d x along itself, the best of a few steps; None: not measurable.
 
@@ -144,7 +143,7 @@ def gradient_error(
     Args:
         subject: what is explained.
         feeds: the model's inputs, one row.
-        target: what an explanation says it was.
+        target: of an explanation.
         settings: for providers and threads.
 
     Raises:
@@ -187,11 +186,8 @@ def _beside(
 class _Slopes:
     """The gradient of a score, and its differences along the gradient."""
 
-    def __init__(self, subject: Subject, target, settings: Settings):
-        index = isinstance(target, tuple)
-        width = len(target) if index else None
-        targets = np.asarray([target] if index else target, np.int64).reshape(1, -1)
-        self._asked = {"target": targets if index else targets[0]}
+    def __init__(self, subject: Subject, target: Target, settings: Settings):
+        self._asked = fed(subject, [target])
         self._names = {subject.name_of(finish.BASELINE, s): s.input.name for s in subject.sources}
         self._found = {
             subject.name_of(finish.ATTRIBUTION, s): s.input.name for s in subject.sources
@@ -199,7 +195,7 @@ class _Slopes:
         self._dtype = numpy_type(subject.start.dtype)
         how = settings.providers, settings.threads
         with BUILDING:
-            self._ends = open_session(endpoints(subject, width), *how)
+            self._ends = open_session(endpoints(subject), *how)
             self._path = open_session(path_gradients(subject), *how)
 
     def error(self, feeds: Mapping[str, np.ndarray]) -> float | None:

@@ -56,6 +56,7 @@ ORDER = (
     "graph_passes/methods",
     "graph_passes",
     "engine/files",
+    "engine/targets",
     "engine/running",
     "engine/pictures",
     "engine/inputs",

@@ -15,7 +15,6 @@ import numpy as np
 from ... import InvalidInputError, OnnxplainError, UnsupportedModelError
 from ...graph_passes.graph.limits import within
 from ..commands.image_explainer import Explained, ImageExplainer
-from ..commands.records import index_text
 from ..files.writing import place, write_draft
 from ..inputs import Input, find_kind, read_input
 from ..inputs.baselines import baseline_arrays, is_of_each
@@ -24,6 +23,7 @@ from ..model import Model
 from ..pictures.captions import texts_of
 from ..pictures.heatmap import save_png
 from ..pictures.overlay import framed, scale_words
+from ..targets.target import key_in
 from .items import Item
 from .question import Question
 from .rows import Row, failed_row, row_of
@@ -204,8 +204,8 @@ class Explaining:
         heatmap = draw(attribution[0], self._question.into, record["method"])
         texts = texts_of(record, not attribution.any())
         picture = framed(decoded.view, heatmap, texts, scale_words(heatmap, record["method"]))
-        index = index_text(record["target"]["index"])
-        name = f"{decoded.number:08}.{record['method']}.{index}.png"
+        target = key_in(record["target"])
+        name = f"{decoded.number:08}.{record['method']}.{target}.png"
         folder = Path(self._folder)
         place(write_draft(folder, lambda file: save_png(picture, file)), folder / name)
 

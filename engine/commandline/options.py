@@ -118,8 +118,8 @@ TARGET = click.option(
     default="top1",
     show_default=True,
     metavar="TARGET",
-    help="Class index, label, rank2 (the second best class), an index tuple such as 1,20,30; or "
-    "'not cat': what speaks against it.",
+    help="Class index, label, rank2 (the second best), index:1,20,30 (one score by its place); "
+    "'cat - dog': the difference; 'not cat': what speaks against it.",
 )
 TARGETS = click.option(
     "-t",
@@ -129,8 +129,9 @@ TARGETS = click.option(
     default=("top1",),
     show_default=True,
     metavar="TARGET",
-    help="Class index, label, top5 (the five best classes), rank2 (the second best), an index "
-    "tuple such as 1,20,30; or 'not cat': what speaks against it; repeatable.",
+    help="Class index, label, top5 (the five best classes), rank2 (the second best), index:1,20,30 "
+    "(one score by its place); 'cat - dog': the difference; 'not cat': what speaks against it; "
+    "repeatable.",
 )
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -29,6 +28,8 @@ from ..model import Model, opened
 from ..pictures.captions import answer_text, target_name
 from ..pictures.lettering import drawable
 from ..pictures.panel import PanelRow, small_view
+from ..targets.asking import wanted_of
+from ..targets.target import asked_again
 from .asked import Options
 from .image_explainer import ImageExplainer
 from .results import Result, drawn_by
@@ -115,8 +116,8 @@ class _Drifting:
         maps, scores = [], []
         for name, explainer in self._others.items():
             shared = [m for m in own if m in explainer.explainers]
-            target = own[shared[0]].record["target"]["index"]
-            asked: list[Any] = [tuple(target) if isinstance(target, list) else target]
+            target = asked_again(own[shared[0]].record["target"])
+            asked = wanted_of(target, explainer.about)
             theirs = {
                 r.record["method"]: r
                 for r in explainer.explain(path, targets={m: list(asked) for m in shared})

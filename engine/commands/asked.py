@@ -14,8 +14,6 @@ from ...models.variants import Shapes
 from ..inspection import card_or_assumption
 from ..model import Model
 from ..running.settings import asked_methods, for_methods, own_options
-from ..targets import Against, Rank
-from .records import index_text
 
 # The card's keys that the command line takes one by one.
 FACTS = ("size", "resize", "layout", "channels", "scale", "mean", "std")
@@ -98,12 +96,3 @@ def card_for(model: Model, options: Options) -> Card:
     if options.output is not None:
         card = replace(card, output=options.output)
     return card
-
-
-def asked_text(target: Any) -> str:
-    """A target as the journal keeps it: "281", "top1", "1-20-30", "not-281"."""
-    if isinstance(target, Against):
-        return f"not-{asked_text(target.target)}"
-    if isinstance(target, Rank):
-        return f"rank{target.place}"
-    return "top1" if target == -1 else index_text(target)

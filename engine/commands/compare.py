@@ -27,6 +27,7 @@ from ..pictures.captions import target_name
 from ..pictures.panel import PanelRow
 from ..running.stopping import check_stopped
 from ..running.workers import shared_out, side_by_side, usable_cores
+from ..targets.target import asked_again
 from .asked import Options
 from .axioms import AXIOMS, against, axiom
 from .image_explainer import ImageExplainer
@@ -128,7 +129,7 @@ def _with_two_classes(
     file = opened(os.fspath(model), options.shapes)
     explainer = ImageExplainer(model, options, tell, file, files)
     subject = next(iter(explainer.explainers.values())).subject
-    if subject.needs_index or subject.is_map or subject.classes == 1:
+    if not subject.per_class or subject.classes == 1:
         return explainer
     asked = options.targets[0]
     explainer.ask((asked, "rank2" if asked == "top1" else "top1"))
@@ -194,8 +195,7 @@ class _Comparing:
             ranks = {m: spearman(by_region(maps[m]), by_region(second[m])) for m in second}
             self.beside.append(Beside(small, ranks))
         if self._first is None:
-            index = one[0].record["target"]["index"]
-            self._first = one[0].tensor, tuple(index) if isinstance(index, list) else index
+            self._first = one[0].tensor, asked_again(one[0].record["target"])
 
     def _keep(self, method: str, own: Sequence[Result], found: np.ndarray) -> None:
         seen, record = self._seen, own[0].record
@@ -217,8 +217,7 @@ class _Comparing:
         if not record.takes("baseline") or record.baselines == "always":
             return found
         one, into = looked.results[method][0], self._explainer.into
-        index = one.record["target"]["index"]
-        target = tuple(index) if isinstance(index, list) else index
+        target = asked_again(one.record["target"])
         image = self._explainer.read(looked.path)
         for choice in self._baselines[1:]:
             baseline = baseline_arrays(choice, into, image)

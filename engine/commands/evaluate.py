@@ -28,6 +28,7 @@ from ..running.locks import Lock
 from ..running.settings import asked_methods, for_methods, own_options
 from ..running.stopping import check_stopped
 from ..running.workers import shared_out, side_by_side, usable_cores
+from ..targets.target import asked_again, asked_of_all
 from .asked import Options
 from .image_explainer import ImageExplainer
 from .sources import find_images
@@ -283,8 +284,8 @@ def _item_of_file(
 ) -> Item:
     results = list(explainer.explain(path))
     tensor = results[0].tensor
-    index = results[0].record["target"]["index"]
-    target = tuple(index) if isinstance(index, list) else np.array([index], np.int64)
+    target = asked_again(results[0].record["target"])
+    target = target if isinstance(target, tuple) else np.array([target])
     baseline = None
     if options.baseline is not None:
         baseline = baseline_arrays(options.baseline, explainer.into, explainer.read(path))
@@ -315,8 +316,7 @@ def _evaluate_arrays(
     feeds = check_inputs(first.subject, x)
     count = len(feeds[first.subject.input.name])
     measured = questions.measurements(count, regions is not None)
-    if not isinstance(target, tuple):
-        target = first.scores(feeds, target).target
+    target = asked_of_all(first.scores(feeds, target).targets)
     if regions is not None:
         regions = np.broadcast_to(regions, (count, *np.shape(regions)[-2:]))
     rowed = {name for name, array in feeds.items() if array.shape[:1] == (count,)}
@@ -364,7 +364,7 @@ def _explainers(
 
 def _described(item: Item) -> dict[str, Any]:
     target = item.target
-    index = list(target) if isinstance(target, tuple) else int(target[0])
+    index = list(target) if isinstance(target, tuple) else target[0].item()
     part = None if item.region is None else float(np.mean(item.region))
     return {"image": item.name, "target": index, "region": part}
 

@@ -16,6 +16,7 @@ from ..inspection import QUANTISED_RULE
 from ..reporting.html import REPORT_FILE, write_report
 from ..running.stopping import check_stopped
 from ..running.stopwatch import measured, phase
+from ..targets.target import key_in
 from .asked import Options
 from .explain_page import explain_page
 from .image_explainer import ImageExplainer
@@ -274,7 +275,7 @@ class _Job:
         wanted = {".png", ".npz"} if self._output.pictures else {".npz"}
         done = wanted <= kinds and all((self._journal.folder / name).is_file() for name in files)
         if done:
-            self._journal.keep(key_of(question, entry.record["target"]["index"]))
+            self._journal.keep(key_of(question, key_in(entry.record["target"])))
         # Whatever they were asked for as, two targets may have come to one record.
         if done and self._output.report and entry.record not in self._on_record:
             self._on_record.append(entry.record)

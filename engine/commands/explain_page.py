@@ -30,6 +30,7 @@ from ..reporting.page import Bar, Map, Page, Shown, Table, View, one_for_all, wi
 from ..reporting.settings import model_table, number_text, options_table, versions_table
 from ..running.answers import percent
 from ..running.stopping import check_stopped
+from ..targets.target import key_in
 from .image_explainer import ImageExplainer
 from .records import real_path
 
@@ -97,7 +98,7 @@ def _shown(explainer: ImageExplainer, path: str, records: Records, folder: Path)
     found = explainer.read(path)
     views: dict[str, list[Mapping[str, Any]]] = {}
     for record in records:
-        views.setdefault(str(record["target"]["index"]), []).append(record)
+        views.setdefault(key_in(record["target"]), []).append(record)
     tensor, made = None, []
     for own in views.values():
         maps = []

@@ -26,8 +26,9 @@ from ..origin import recorded
 from ..running.session import CPU, resolve_providers
 from ..running.settings import for_methods
 from ..running.stopwatch import phase
-from ..targets import Against, Rank, Target, class_in_place, groups, listed, plain, targets_of
-from .asked import Options, asked_text, card_for
+from ..targets.asking import all_wanted
+from ..targets.target import About, Wanted, key_in
+from .asked import Options, card_for
 from .records import (
     image_stat,
     key_of,
@@ -126,8 +127,12 @@ class ImageExplainer:
 
     def ask(self, targets: Sequence[str]) -> None:
         """Explain these targets from now on, as the command line names them."""
-        labels = self.card.labels
-        self._targets = list(dict.fromkeys(targets_of(targets, self._subject, labels)))
+        self._targets = all_wanted(targets, self.about)
+
+    @property
+    def about(self) -> About:
+        """What targets are of."""
+        return About(self._subject, self.card.labels)
 
     def _add(self, method: str) -> None:
         asked = self._asked
@@ -144,14 +149,12 @@ class ImageExplainer:
                 raise
             self.skipped[method] = str(error)
 
-    def open_targets(self, path: str, is_done: IsDone) -> dict[str, list[Target | Rank]]:
+    def open_targets(self, path: str, is_done: IsDone) -> dict[str, list[Wanted]]:
         """For each method the targets of an image that are still to be explained; may be empty."""
         found = {}
         for method in self.explainers:
             left = [
-                t
-                for t in self._targets
-                if not is_done(path, self._question(path, method, t), asked_text(t))
+                t for t in self._targets if not is_done(path, self._question(path, method), t.text)
             ]
             if left:
                 found[method] = left
@@ -161,7 +164,7 @@ class ImageExplainer:
         self,
         path: str,
         progress: Callable[[float], None] = lambda done: None,
-        targets: dict[str, list[Target | Rank]] | None = None,
+        targets: dict[str, list[Wanted]] | None = None,
     ) -> Iterator[Result]:
         """Explain one file by every method and target, each target once.
 
@@ -193,7 +196,7 @@ class ImageExplainer:
                 one.attribution,
                 found.kind,
                 self.into,
-                key=key_of(self._question_of(path, record), record["target"]["index"]),
+                key=key_of(self._question_of(path, record), key_in(record["target"])),
                 asked=one.asked,
                 image_stat=stat,
                 shared=shared,
@@ -226,7 +229,7 @@ class ImageExplainer:
         tensor: np.ndarray,
         baseline: Any = None,
         progress: Callable[[float], None] = lambda done: None,
-        targets: dict[str, list[Target | Rank]] | None = None,
+        targets: dict[str, list[Wanted]] | None = None,
     ) -> Iterator[Explained]:
         """Explain one input by every method and target, each target once.
 
@@ -245,30 +248,24 @@ class ImageExplainer:
             targets = dict.fromkeys(self.explainers, self._targets)
         for row, (method, wanted) in enumerate(targets.items()):
             explainer = self.explainers[method]
-            asked = self._ranked(wanted, tensor)
-            found = groups(asked.values())
-            for column, group in enumerate(found):
-                share = 1 / (len(targets) * len(found))
-                done = (row * len(found) + column) * share
 
-                def step(passes: int, of: int, done=done, share=share) -> None:
-                    progress(done + share * passes / of)
+            def step(passes: int, of: int, row=row) -> None:
+                progress((row + passes / of) / len(targets))
 
-                extra = {"baseline": baseline} if find_method(method).takes("baseline") else {}
-                ones, seconds = self._explained(explainer, tensor, group, progress=step, **extra)
-                records = [self._record(name, explainer, one, seconds) for one in ones]
-                indices = [record["target"]["index"] for record in records]
-                for place, (one, record) in enumerate(zip(ones, records, strict=True)):
-                    index = indices[place]
-                    # "top1" and the class that it turns out to be are one target.
-                    if index in indices[:place]:
-                        continue
-                    alike = {t for t, i in zip(listed(group), indices, strict=True) if i == index}
-                    names = tuple(text for text, target in asked.items() if target in alike)
-                    yield Explained(record, one.attribution, names)
+            extra = {"baseline": baseline} if find_method(method).takes("baseline") else {}
+            ones, seconds = self._explained(explainer, tensor, wanted, progress=step, **extra)
+            asked: dict[str, list[str]] = {}
+            for one in ones:
+                asked.setdefault(one.targets[0].key, []).append(one.targets[0].asked)
+            for one in ones:
+                # "top1" and the class that it turns out to be are one target.
+                names = asked.pop(one.targets[0].key, None)
+                if names is not None:
+                    record = self._record(name, explainer, one, seconds)
+                    yield Explained(record, one.attribution, tuple(names))
 
     def explained_together(
-        self, names: Sequence[str], tensor: np.ndarray, targets: dict[str, list[Target | Rank]]
+        self, names: Sequence[str], tensor: np.ndarray, targets: dict[str, list[Wanted]]
     ) -> Iterator[tuple[int, Explained]]:
         """Explain N inputs at once, as a device wants it: which of them, and its explanation.
 
@@ -284,33 +281,32 @@ class ImageExplainer:
             explainer, seen = self.explainers[method], set()
             extra = {"baseline": self._baseline} if find_method(method).takes("baseline") else {}
             for target in wanted:
-                text, began = asked_text(target), time.perf_counter()
-                asked = text if isinstance(target, Rank) else target
-                rows = each(explainer(tensor, asked, **extra))
+                began = time.perf_counter()
+                rows = each(explainer(tensor, target, **extra))
                 self._check_first(explainer, tensor[:1], rows[0])
                 seconds = (time.perf_counter() - began) / len(rows)
                 for place, (name, one) in enumerate(zip(names, rows, strict=True)):
                     record = self._record(name, explainer, one, seconds)
-                    key = place, str(record["target"]["index"])
+                    key = place, key_in(record["target"])
                     if key not in seen:
                         seen.add(key)
-                        yield place, Explained(record, one.attribution, (text,))
+                        yield place, Explained(record, one.attribution, (target.text,))
 
     @property
     def on_device(self) -> bool:
         """Whether it computes on something else than the CPU."""
         return resolve_providers(self._asked.provider)[0] != CPU
 
-    def targets_of(self, method: str) -> dict[str, list[Target | Rank]]:
+    def targets_of(self, method: str) -> dict[str, list[Wanted]]:
         """All targets, of one method alone, as `explained` takes them."""
         return {method: self._targets}
 
     def _explained(
-        self, explainer: Explainer, tensor: np.ndarray, group: Any, **how: Any
+        self, explainer: Explainer, tensor: np.ndarray, wanted: list[Wanted], **how: Any
     ) -> tuple[list[Explanation], float]:
         """The checked explanations of one input, one for each target, and the seconds for each."""
         began = time.perf_counter()
-        explanation = explainer(tensor, group, **how)
+        explanation = explainer(tensor, wanted, **how)
         check_label_count(self.card.labels, self._subject, explanation)
         self._check_first(explainer, tensor, explanation)
         ones = each(explanation)
@@ -323,12 +319,6 @@ class ImageExplainer:
         if np.ndim(target) or not labels or int(target) >= len(labels):
             return f"class {target}"
         return labels[int(target)]
-
-    def output_row(self, tensor: np.ndarray) -> np.ndarray:
-        """The file's own explained output for one input, as one row."""
-        output = self._subject.output.name
-        session = self.file.session(self._asked.provider, self._asked.threads)
-        return session.run({self._subject.input.name: tensor}, [output])[output].reshape(-1)
 
     def _check_first(self, explainer: Explainer, tensor: np.ndarray, e: Explanation) -> None:
         """Compare the first image's outputs with the file's own; what was off stays refused.
@@ -348,30 +338,13 @@ class ImageExplainer:
         if error is not None:
             raise error
 
-    def _ranked(self, targets: Sequence[Any], tensor: np.ndarray) -> dict[str, Any]:
-        """The targets by what was asked; topK is replaced by the class in that place."""
-        ranked = any(isinstance(plain(target), Rank) for target in targets)
-        scores = self.output_row(tensor) if ranked else np.zeros(0)
-
-        def number(target: Any) -> Any:
-            if isinstance(target, Against):
-                return Against(number(target.target))
-            return class_in_place(scores, target.place) if isinstance(target, Rank) else target
-
-        return {asked_text(target): number(target) for target in targets}
-
-    def _question(self, path: str, method: str, target: Any) -> str:
-        options = self._options_of(method, isinstance(target, Against))
+    def _question(self, path: str, method: str) -> str:
         output = self.explainers[method].subject.output.name
-        return question_of(path, self.file.sha256, method, output, options)
+        return question_of(path, self.file.sha256, method, output, self.options[method])
 
     def _question_of(self, path: str, record: dict[str, Any]) -> str:
         method, output = record["method"], record["target"]["output"]
         return question_of(path, self.file.sha256, method, output, record["options"])
-
-    def _options_of(self, method: str, against: bool) -> dict[str, Any]:
-        """What shaped a method's numbers."""
-        return {**self.options[method], **({"against": True} if against else {})}
 
     def failure(self, path: str, error: str) -> dict[str, Any]:
         """The record of an image that could not be explained."""
@@ -385,7 +358,7 @@ class ImageExplainer:
             "model": self.model,
             "model_sha256": self.file.sha256,
             "method": e.method,
-            "options": self._options_of(e.method, e.against),
+            "options": self.options[e.method],
         }
         made = {"provider": e.provider, "seconds": round(seconds, 4), "files": []}
         return {**about, **recorded(e, 0), **made}

@@ -15,9 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..inputs.image import STDIN
+from ..inputs.stdin import STDIN
+from ..targets.target import key_in
 from .journal import Journal
-from .records import index_text, real_path
+from .records import real_path
 
 # File systems take 255 bytes, less what may be added: a hash and the kind.
 _LONGEST_NAME = 180
@@ -48,7 +49,7 @@ def file_base(record: dict[str, Any], stem: str | None = None) -> str:
         record: of results.json.
         stem: what stands for the image, as `names_of` gives it.
     """
-    end = f".{record['method']}.{index_text(record['target']['index'])}"
+    end = f".{record['method']}.{key_in(record['target'])}"
     stem = _stem(record["image"]) if stem is None else stem
     room = _LONGEST_NAME - len(os.fsencode(end))
     while len(os.fsencode(stem)) > room:

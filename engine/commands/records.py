@@ -7,7 +7,7 @@ import json
 import math
 import os
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from ...models.plain_card import Card
 from ..baselines import black_of
 from ..inputs.baselines import is_file
 from ..inputs.stdin import STDIN, stdin_bytes
+from ..targets.target import key_in
 
 FAILED = "failed"
 
@@ -67,9 +68,9 @@ def question_of(
     return _digest(_bytes_of([real_path(image), model_sha256, method, output, options]), 32)
 
 
-def key_of(question: str, index: int | str | Sequence[int]) -> str:
-    """What tells a record from all others: a question and the target that it came to."""
-    return f"{question}/{index_text(index)}"
+def key_of(question: str, target: str) -> str:
+    """What tells a record from all others: a question and the key of the target it came to."""
+    return f"{question}/{target}"
 
 
 def question_in(key: str) -> str:
@@ -79,7 +80,7 @@ def question_in(key: str) -> str:
 
 def failure_key(image: str, model_sha256: str) -> str:
     """The key of an image's failure with a model."""
-    return key_of(_digest(_bytes_of([real_path(image), model_sha256]), 32), ()) + FAILED
+    return key_of(_digest(_bytes_of([real_path(image), model_sha256]), 32), FAILED)
 
 
 def key_of_record(record: dict[str, Any]) -> str:
@@ -93,18 +94,12 @@ def key_of_record(record: dict[str, Any]) -> str:
     sha256, method, output = map(str, facts)
     options = record.get("options")
     question = question_of(image, sha256, method, output, options if options else {})
-    index = target.get("index")
-    return key_of(question, index if isinstance(index, int | list) else ())
+    return key_of(question, key_in(target))
 
 
 def short_hash(key: str, digits: int = 6) -> str:
     """A part of a file's name that another key hardly has."""
     return _digest(key.encode(), digits)
-
-
-def index_text(index: int | str | Sequence[int]) -> str:
-    """A target as files are named after it: "281", or "1-20-30" for an index tuple."""
-    return "-".join(map(str, index)) if isinstance(index, list | tuple) else str(index)
 
 
 def real_path(path: str) -> str:

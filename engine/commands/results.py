@@ -27,6 +27,7 @@ from ..pictures.heatmap import save_png
 from ..pictures.overlay import framed, scale_words
 from ..pictures.panel import PanelRow, panel
 from ..reporting.html import REPORT_FILE
+from ..targets.target import key_in
 from .journal import Entry, Journal
 from .naming import copied, file_base, make_way
 
@@ -210,7 +211,7 @@ def write_panel(results: Sequence[Result], path: Path) -> None:
     """One figure: a row for each image and target, its maps by method side by side."""
     rows: dict[tuple, list[Result]] = {}
     for result in results:
-        key = (result.record["image"], str(result.record["target"]["index"]))
+        key = (result.record["image"], key_in(result.record["target"]))
         rows.setdefault(key, []).append(result)
     drawn = [
         PanelRow(

@@ -19,11 +19,14 @@ from ...graph_passes.select.subject import select
 from ...models.text import counted, shown
 from ...models.variants import Shapes
 from ..baselines import black_of, checked_baselines, tell_of_zeros
-from ..checks import check_baseline, check_inputs, check_target
+from ..checks import check_baseline, check_inputs
 from ..inputs import decided, input_of_path, inputs_of
 from ..inspection import card_or_assumption
 from ..model import Model, opened
 from ..running.session import open_session
+from ..scores import answering
+from ..targets.asking import asked_for
+from ..targets.target import About, fed
 
 
 @dataclass(frozen=True)
@@ -82,15 +85,18 @@ def trace_delta(
     subject = decided(select(file.graph(), output=wanted), card)
     feeds = check_inputs(subject, x)
     source = feeds[subject.input.name]
-    targets = check_target(subject, target, len(source) if source.ndim else 1)
+    about = About(subject, None if card is None else card.labels)
+    asked = asked_for(target, about, len(source) if source.ndim else 1)
+    answer = open_session(answering(subject), providers, threads).run(feeds)
+    targets = asked.answered(len(asked), answer[finish.DECIDED], answer)
     if baseline is None and card is None:
         tell_of_zeros()
     named = {"baseline": subject.input.name}
     baseline = checked_baselines(subject, card, named, baseline)["baseline"]
-    feeds |= {"target": targets, "baseline": check_baseline(subject.sources[0], baseline, source)}
+    feeds |= {"baseline": check_baseline(subject.sources[0], baseline, source)}
+    feeds |= fed(subject, targets)
     ledger = Ledger()
-    width = targets.shape[1] if targets.ndim == 2 else None
-    traced = deeplift(subject, width, RULES[rule], ledger)
+    traced = deeplift(subject, RULES[rule], ledger)
     results = open_session(traced, providers, threads).run(feeds)
     gap = abs(np.float64(np.sum(results[finish.SCORE] - results[finish.BASELINE_SCORE])))
     named = [(node.name or "", operator_name(node)) for node in ledger.nodes]

@@ -14,6 +14,7 @@ import numpy as np
 from ...graph_passes.select.features import Features
 from ..evidence import scores_without, strength_of
 from ..pictures.heatmap import smoothed
+from ..targets.target import asked_again
 
 # The part of the photo that is hidden, at most.
 PART = 0.1
@@ -72,7 +73,7 @@ def tried_by_hiding(
     before = record["probability"]
     is_chance = before is not None
     before = before if is_chance else record["score"]
-    if before is None or (is_chance and not before) or record["options"].get("against"):
+    if before is None or (is_chance and not before) or record["target"].get("against"):
         return None
     shared: dict[str, Any] = {}
 
@@ -80,8 +81,8 @@ def tried_by_hiding(
         hidden = strongest_part(strength)
         if not hidden.any():
             return 0.0
-        index = record["target"]["index"]
-        found = scores_without(explainer, x, hidden, features, index, shared)
+        target = asked_again(record["target"])
+        found = scores_without(explainer, x, hidden, features, target, shared)
         after = found.probability if is_chance else found.score
         return float(before - after[0]) / (before if is_chance else 1.0)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import pkgutil
 from collections.abc import Iterable
@@ -169,8 +168,8 @@ def read_input(given: Any, into: ModelInput, how: Reading | None = None) -> Inpu
     name = path or "(an array)"
     if isinstance(given, bytes | bytearray | memoryview):
         given, name = bytes(given), "(bytes)"
-    elif path is None and (isinstance(given, io.IOBase) or hasattr(given, "read")):
-        name, content = str(getattr(given, "name", "(a file)")), given.read()
+    elif path is None and callable(take := getattr(given, "read", None)):
+        name, content = str(getattr(given, "name", "(a file)")), take()
         given = content if isinstance(content, bytes) else given
     kind = kind_of(given, into)
     how = how or Reading(name)

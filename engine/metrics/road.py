@@ -143,7 +143,7 @@ def curve_of(trial: Trial, parts: Sequence[float], noise: float, value: str) -> 
         inputs = _imputations(trial, parts, noise)
         if value != "accuracy":
             return trial.values(inputs, value)
-        if isinstance(trial.target, tuple):
+        if isinstance(trial.target, tuple) or trial.target.dtype.kind != "i":
             raise InvalidInputError("value 'accuracy' needs a class as target, no index tuple")
         return (trial.top_classes(inputs) == trial.target).astype(np.float64)
 

@@ -19,6 +19,7 @@ from ..checks import check_inputs
 from ..explainer import Explainer
 from ..explanation import Explanation
 from ..scores import Scores
+from ..targets.target import asked_of_all
 
 T = TypeVar("T")
 VALUES = ("probability", "score")
@@ -303,9 +304,8 @@ def trials_of(
         raise InvalidInputError(
             f"explanation: expected {counted(count, 'map')}, got {list(maps.shape)}"
         )
-    target = explanation.target if whole else target
-    if not isinstance(target, tuple):
-        target = explainer.scores(feeds, target).target
+    targets = explanation.targets if whole else explainer.scores(feeds, target).targets
+    target = asked_of_all(targets)
     if regions is not None:
         regions = np.asarray(regions)
         regions = np.broadcast_to(regions, (count, *regions.shape[-2:]))

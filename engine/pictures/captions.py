@@ -8,6 +8,7 @@ from ...graph_passes.methods import find_method
 from ...models.text import counted, part_text
 from ..running.answers import MODEL, SIGMOID, SOFTMAX, percent
 from ..running.settings import DOUBTFUL
+from ..targets.target import key_in
 from .lettering import drawable
 from .overlay import Texts
 
@@ -26,7 +27,7 @@ _EXACT = 1e-4
 def target_name(record: dict[str, Any]) -> str:
     """The target in words: its label, or its index."""
     target = record["target"]
-    if isinstance(target["index"], list):
+    if isinstance(target["index"], list) and not target["label"]:
         return f"{target['output']}{target['index']}"
     return target["label"] or f"class {target['index']}"
 
@@ -56,12 +57,17 @@ def answer_text(record: dict[str, Any], most: int = 3) -> str:
 def drawn_answer(record: dict[str, Any]) -> str:
     """What the model answered beside a picture's title: what comes next, or what comes first."""
     top = (record.get("top") or [])[:3]
-    if top and top[0]["index"] == record["target"]["index"]:
+    if top and _is_best(record, top[0]):
         text = f"then {_listed(record, top[1:])}" if len(top) > 1 else ""
     else:
         text = f"best: {_listed(record, top)}" if top else ""
     text = text.replace(" %", f"{_HELD}%")
     return text if drawable(text) else ""
+
+
+def _is_best(record: dict[str, Any], top: dict[str, Any]) -> bool:
+    """Whether what is explained is the best class, and nothing else."""
+    return key_in(record["target"]) == str(top["index"])
 
 
 def _listed(record: dict[str, Any], classes: list[dict[str, Any]]) -> str:
@@ -77,7 +83,7 @@ def heading(record: dict[str, Any]) -> str:
     answer, top = answer_text(record), record.get("top") or []
     if not answer:
         return f"{target_name(record)}, {score}"
-    if top[0]["index"] == record["target"]["index"] and len(top) > 1:
+    if _is_best(record, top[0]) and len(top) > 1:
         return f"{answer}, {score}"
     chance = record.get("probability")
     shown = "" if chance is None else f" {percent(chance)}"

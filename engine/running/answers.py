@@ -69,7 +69,7 @@ def reading_of(subject: Subject, card: Card | None) -> Reading:
     moved = any(node.op not in ("Identity", "Cast", "Dropout") for node in ending.nodes)
     return Reading(
         subject.output.name,
-        classes=not subject.is_map and not subject.needs_index,
+        classes=subject.per_class,
         number=subject.classes if isinstance(subject.classes, int) else None,
         activation=None if ending.activation is None else ending.activation.op,
         logits=subject.activation is not None,

@@ -1,4 +1,4 @@
-"""The graphs that explain targets of one kind, and how a batch runs through them."""
+"""The graphs that explain targets, and how a batch runs through them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import onnx
 
 from ...graph_passes import finish
 from ...graph_passes.finish.split import split
+from ...graph_passes.finish.target_input import with_target
 from ...graph_passes.graph.lowering import lowered_for
 from ...graph_passes.graph.names import RESERVED
 from ...graph_passes.heads.along import points_at_once
@@ -18,7 +19,10 @@ from ...graph_passes.heads.asking import TOTAL
 from ...graph_passes.heads.halves import error_by_halves
 from ...graph_passes.methods.integrated_gradients import ALPHAS
 from ...graph_passes.methods.method import Adaptive, Repeated
+from ...graph_passes.select.score import PLACE_WEIGHTS, PLACES
 from ...graph_passes.select.subject import Subject
+from ..targets.asking import Asked
+from ..targets.target import Target, fed
 from .adaptive import AdaptivePath, follow, run_rows
 from .locks import BUILDING, Lock
 from .session import CPU, Held, Session, open_session, resolve_providers
@@ -39,15 +43,18 @@ _FEWEST_ELEMENTS = 100
 # estimated error of its map.
 PASSES, RESIDUAL, MAP_ERROR = (f"{RESERVED}{name}" for name in ("passes", "residual", "map_error"))
 
+# What of a graph's inputs depends on targets.
+_OF_TARGETS = (PLACES, PLACE_WEIGHTS)
+
 Feeds = Mapping[str, np.ndarray | Held]
 
 
 class Plan:
-    """Graphs and sessions for targets of one width (None: classes, else index tuples).
+    """Graphs and sessions of a method.
 
-    The method's stages: `baseline`, once for each baseline; `explain`, which takes `target`; and
-    `along`, several times behind it. For several targets of one input `explain` is cut into
-    `forward`, which runs once, and `targets`, which runs for each.
+    Its stages: `baseline`, once for each baseline; `explain`, which takes targets; and `along`,
+    several times behind it. For several targets of one input, and for those that the model's answer
+    tells, `explain` is cut into `forward`, which runs once, and `targets`, which runs for each.
 
     With `several` the baselines are a set.
 
@@ -55,10 +62,8 @@ class Plan:
         along: what runs several times for each target, or None.
     """
 
-    def __init__(
-        self, subject: Subject, settings: Settings, width: int | None, several: bool = False
-    ):
-        self._subject, self._settings, self._width = subject, settings, width
+    def __init__(self, subject: Subject, settings: Settings, several: bool = False):
+        self._subject, self._settings = subject, settings
         # Of the baseline's activations; nothing is opened or built while it is held.
         self._lock = Lock()
         self._sessions: dict[str, Session] = {}
@@ -67,7 +72,7 @@ class Plan:
         self._gpu = resolve_providers(settings.providers)[0] != CPU
         with BUILDING, phase("build"), lowered_for(gpu=self._gpu):
             options = {**settings.options, "several": several}
-            stages = settings.method.stages(subject, options, width)
+            stages = settings.method.stages(subject, options)
         self.along = stages.along
         named = {"explain": stages.explain, "baseline": stages.baseline}
         named["along"] = None if self.along is None else self.along.model
@@ -121,61 +126,79 @@ class Plan:
         method = settings.method
         if method.whole is not None:
             options = {**settings.options, "several": several}
-            model = method.whole(subject, options, self._width)
+            model = method.whole(subject, options)
         elif self._gpu:
             # A file may run anywhere; what was built for a CPU is written that way already.
-            model = method.stages(subject, settings.options, self._width).explain
+            model = method.stages(subject, settings.options).explain
         else:
             model = self._models["explain"]
         extra = [*self.attributions, *([] if method.sums_to is None else ["delta"])]
         own = [tensor.name for tensor in subject.graph.outputs]
-        return finish.only_outputs(model, [*own, *extra])
+        return finish.only_outputs(with_target(model, subject), [*own, *extra])
 
     def run(
-        self, feeds: Mapping[str, np.ndarray], progress: Callable[[int, int], None]
-    ) -> dict[str, np.ndarray]:
+        self, feeds: Mapping[str, np.ndarray], asked: Asked, progress: Callable[[int, int], None]
+    ) -> tuple[dict[str, np.ndarray], list[Target]]:
         """Explain one batch; each input has its own target.
 
         Args:
-            feeds: the model's inputs, the baselines in their shapes, and `target`.
+            feeds: the model's inputs, and the baselines in their shapes.
+            asked: the targets.
             progress: called with (passes done, passes in all).
+
+        Returns:
+            The results by name, and the targets that they are of.
         """
         reference = self._of_the_baseline(feeds)
         known: Feeds = {**feeds, **reference}
-        results = self._own(reference) | self._session("explain").run(known)
-        return self._along(known, results, progress)
+        if asked.known is not None:
+            targets, name = list(asked.known), "explain"
+        else:
+            held, scores = self._forward(known)
+            targets, name = asked.by_row(scores, self._own(held)), "targets"
+            reference, known = {**reference, **held}, {**known, **held}
+        known = {**known, **fed(self._subject, targets)}
+        session = self._session(name)
+        results = session.run(known, [n for n in session.outputs if n != finish.DECIDED])
+        return self._along(known, self._own(reference) | results, progress), targets
 
     def run_shared(
-        self, feeds: Mapping[str, np.ndarray], progress: Callable[[int, int], None]
-    ) -> dict[str, np.ndarray]:
+        self, feeds: Mapping[str, np.ndarray], asked: Asked, progress: Callable[[int, int], None]
+    ) -> tuple[dict[str, np.ndarray], list[Target]]:
         """Explain one input for each of several targets, which share the forward pass."""
-        self._cut()
-        forward, session = self._session("forward"), self._session("targets")
         reference = self._of_the_baseline(feeds)
         known: Feeds = {**feeds, **reference}
-        held = forward.hold(known)
+        held, scores = self._forward(known)
+        session = self._session("targets")
         shared = self._own(reference) | self._own(held)
-        targets, parts = feeds["target"], []
+        targets = [*(asked.known or asked.of_one(scores, shared))]
+        parts = []
         size = _TARGETS_AT_ONCE if self._takes_rows(held) else 1
         starts = range(0, len(targets), size)
         for index, start in enumerate(starts):
             rows = targets[start : start + size]
             shares: Feeds = _rows_of(held, len(rows)) if size > 1 else held
-            one: Feeds = {**known, **shares, "target": rows}
+            one: Feeds = {**known, **shares, **fed(self._subject, rows)}
             results = session.run(one)
 
             def step(done: int, of: int, index=index) -> None:
                 progress(index * of + done, len(starts) * of)
 
             parts.append(self._along(one, results, step))
-        return shared | {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
+        return shared | {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}, targets
+
+    def _forward(self, feeds: Feeds) -> tuple[dict[str, Held], np.ndarray]:
+        """What does not depend on targets, held; and the scores that the top class is read off."""
+        self._cut()
+        held = self._session("forward").hold(feeds)
+        return held, held[finish.DECIDED].numpy()
 
     def _cut(self) -> None:
         """Cut `explain` into what several targets share and what each has by itself, once."""
         with BUILDING:
             if "targets" not in self._models:
                 with phase("build"):
-                    forward, behind = split(self._models["explain"], {"target"})
+                    forward, behind = split(self._models["explain"], _OF_TARGETS)
                 self._models["forward"], self._models["targets"] = forward, behind
 
     def stages(
@@ -204,7 +227,7 @@ class Plan:
             return
         dtype = self._session("along").type_of(ALPHAS)
         for alpha in (0.0, 0.5, 1.0):
-            yield {ALPHAS: np.full((1, len(feeds["target"])), alpha, dtype)}
+            yield {ALPHAS: np.full((1, len(feeds[finish.SCORE])), alpha, dtype)}
 
     def _takes_rows(self, held: Mapping[str, Held]) -> bool:
         """Whether several targets may go through `targets` at once, with `held` repeated for each.
@@ -226,7 +249,7 @@ class Plan:
         }
         return (
             all(shape[:1] == [None] and None not in shape[1:] for shape in [*own, *shapes.values()])
-            and set(shapes) <= {*held, "target"}
+            and set(shapes) <= {*held, *_OF_TARGETS}
             and all(value.shape()[0] == 1 for value in held.values())
         )
 

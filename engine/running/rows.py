@@ -14,6 +14,8 @@ from ...graph_passes.graph.dims import same_dim
 from ...graph_passes.select.rows.places import Lost, Place, join_rows
 from ...graph_passes.select.subject import Subject
 from ...models.text import counted
+from ..targets.asking import Asked
+from ..targets.target import Target, fed, settled
 from .adaptive import Progress
 from .apart import Run, check_apart
 from .plan import Plan
@@ -198,7 +200,7 @@ class Parted(NamedTuple):
         shared: whether there is one row for all targets, whose forward pass they share.
         alike: of how many equal rows that one stands for; 0: of itself.
         whole: what the model was given of all rows.
-        targets: of the graph, one for each row or for the one row.
+        targets: what is asked for, one for each row or for the one row.
         own: the inputs that have a row for each of N.
         inputs: N.
     """
@@ -210,18 +212,24 @@ class Parted(NamedTuple):
     shared: bool
     alike: int
     whole: dict[str, np.ndarray]
-    targets: np.ndarray
+    targets: Asked
     own: set[str]
     inputs: int
 
     def given(self, index: int) -> dict[str, np.ndarray]:
         """What one batch is fed; made when it is its turn, for it may be a copy."""
         rows = self.batches[index]
-        return rows_of(self.fed, self.rowed, rows) | {"target": self.targets[rows]}
+        return rows_of(self.fed, self.rowed, rows)
 
-    def holding(self, row: int) -> dict[str, np.ndarray]:
-        """What the batch with this row of the attributions is fed."""
-        return self.given(min(row // self.size, len(self.batches) - 1))
+    def asked(self, index: int) -> Asked:
+        """What is asked for of one batch."""
+        return self.targets.of(self.batches[index])
+
+    def holding(self, row: int, targets: Sequence[Target]) -> dict[str, np.ndarray]:
+        """What the batch with this row of the attributions is fed, its targets, too."""
+        subject, index = self.targets.about.subject, min(row // self.size, len(self.batches) - 1)
+        own = targets[row : row + 1] if self.shared else targets[self.batches[index]]
+        return self.given(index) | fed(subject, own)
 
 
 def parted(
@@ -230,7 +238,7 @@ def parted(
     plan: Plan,
     feeds: Mapping[str, np.ndarray],
     baselines: Mapping[str, np.ndarray],
-    targets: np.ndarray,
+    targets: Asked,
     count: int,
     several: bool,
 ) -> Parted:
@@ -242,7 +250,7 @@ def parted(
         plan: what runs.
         feeds: the model's inputs.
         baselines: in the graph's shapes; with `several` they are a set, and have no rows.
-        targets: [N] or [N, R], or [K] of one row.
+        targets: of N inputs, or K of one row.
         count: N.
         several: whether the baselines are a set.
 
@@ -299,8 +307,8 @@ def run_parts(
     file: Run,
     progress: Progress | None,
     blame: Callable[[OnnxplainError], OnnxplainError],
-) -> dict[str, np.ndarray]:
-    """The results of all batches, joined.
+) -> tuple[dict[str, np.ndarray], list[Target]]:
+    """The results of all batches, joined, and the targets that they are of.
 
     Args:
         subject: what is explained.
@@ -315,25 +323,29 @@ def run_parts(
             other.
     """
     check_apart(subject, parts.whole, parts.own, parts.inputs, file)
-    run, count = plan.run_shared if parts.shared else plan.run, len(parts.targets)
-    done = []
+    run = plan.run_shared if parts.shared else plan.run
+    done, targets = [], []
     for index in range(len(parts.batches)):
+        share = share_of(progress, index, len(parts.batches))
         try:
-            done.append(run(parts.given(index), share_of(progress, index, len(parts.batches))))
+            results, found = run(parts.given(index), parts.asked(index), share)
         except OnnxplainError as error:
             raise blame(error) from error
+        done.append(results)
+        targets += found
     join = partial(joined, subject, whole=parts.whole, file=file)
     # Each part is let go once it is joined.
     results = {k: join(k, [part.pop(k) for part in done]) for k in [*done[0]]}
     if _is_one_sample(subject, parts.whole, parts.inputs):
         _check_whole(subject, plan, parts, results)
-    if len(results[finish.SCORE]) != count:
+    targets = settled(subject, targets, results[finish.RESOLVED_PLACES])
+    if len(results[finish.SCORE]) != len(targets):
         raise UnsupportedModelError(
-            f"{counted(count, 'row')} of {subject.input.name!r} gave "
+            f"{counted(len(targets), 'row')} of {subject.input.name!r} gave "
             f"{counted(len(results[finish.SCORE]), 'score')}: "
             "its first axis is not the batch"
         )
     if parts.alike:
         own = [tensor.name for tensor in subject.graph.outputs]
         results |= {k: join(k, [results[k]] * parts.alike) for k in own}
-    return results
+    return results, targets

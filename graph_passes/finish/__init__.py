@@ -22,7 +22,8 @@ ATTRIBUTION, BASELINE = "attribution", "baseline"
 # Outputs beside the contract's `attribution` and `delta`, for the engine; export drops them.
 SCORE = f"{RESERVED}score"
 BASELINE_SCORE = f"{RESERVED}baseline_score"
-RESOLVED_TARGET = f"{RESERVED}target"
+# Places with the best class where `BEST` was asked for; and what the top class is read off.
+RESOLVED_PLACES, DECIDED = f"{RESERVED}resolved_places", f"{RESERVED}decided"
 SEED = f"{RESERVED}seed"
 # What onnx 1.16 and ONNX Runtime 1.18 introduced with opset 21: the oldest that reads these graphs.
 IR_VERSION = 10
@@ -130,10 +131,15 @@ def only_outputs(model: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
     graph = gs.import_onnx(model)
     graph.outputs = [t for t in graph.outputs if t.name in names]
     prune(graph)
-    pruned = gs.export_onnx(graph, do_type_check=False)
-    pruned.ir_version = model.ir_version
-    pruned.metadata_props.extend(model.metadata_props)
-    return pruned
+    return exported(graph, model)
+
+
+def exported(graph: gs.Graph, model: onnx.ModelProto) -> onnx.ModelProto:
+    """A changed graph of a model as such, with what the model says of itself."""
+    made = gs.export_onnx(graph, do_type_check=False)
+    made.ir_version = model.ir_version
+    made.metadata_props.extend(model.metadata_props)
+    return made
 
 
 def embed_baselines(model: onnx.ModelProto, baselines: Mapping[str, np.ndarray]) -> onnx.ModelProto:

@@ -10,7 +10,15 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from ..backward.walk import Refusal, backward, in_steps_only, refusals
-from ..finish import BASELINE, RESOLVED_TARGET, SCORE, SEED, finish, working_copy
+from ..finish import (
+    BASELINE,
+    DECIDED,
+    RESOLVED_PLACES,
+    SCORE,
+    SEED,
+    finish,
+    working_copy,
+)
 from ..graph.emitter import Emitter
 from ..graph.names import RESERVED
 from ..graph.reach import find_reach
@@ -18,7 +26,6 @@ from ..graph.tensors import Value
 from ..rules.table import GRADIENT, Table
 from ..select.score import (
     Seed,
-    add_target_input,
     first_cotangent,
     make_seed,
     score_of,
@@ -40,7 +47,7 @@ class Asked(NamedTuple):
         subject: the copy, whose graph is added to.
         emit: what adds to it.
         table: what the walk goes by.
-        seed: the score's weights on the logits, and the target that they stand for.
+        seed: the score's weights on the logits, and the places that they stand for.
         score: float [N].
     """
 
@@ -51,22 +58,23 @@ class Asked(NamedTuple):
     score: Any
 
     def finished(self, outputs: Mapping[str, gs.Tensor]) -> onnx.ModelProto:
-        """The graph as a model of these outputs, the score and the target beside the file's own."""
-        own = {SCORE: self.score, RESOLVED_TARGET: self.seed.target}
+        """The graph as a model of these outputs and the score beside the file's own.
+
+        What targets are resolved from is there, too: the places, and what decides the top class.
+        """
+        own = {SCORE: self.score, RESOLVED_PLACES: self.seed.places, DECIDED: self.subject.decided}
         return finish(self.subject.graph, {**outputs, **own})
 
 
-def ask(subject: Subject, width: int | None, table: Table = GRADIENT) -> Asked:
-    """Ask for a target: [N], or index tuples of that width [N, width].
+def ask(subject: Subject, table: Table = GRADIENT) -> Asked:
+    """Ask for targets: places among the scores, and the weight of each; see `make_seed`.
 
     Args:
         subject: a `working_copy`, which is added to.
-        width: None for classes.
         table: what its walk will go by.
     """
     emit = table.emitter(subject.graph)
-    target = add_target_input(subject.graph, width)
-    seed = make_seed(emit, subject, target)
+    seed = make_seed(emit, subject)
     return Asked(subject, emit, table, seed, score_of(emit, subject.logits, seed.weights))
 
 
@@ -140,9 +148,9 @@ def delta_of(
     return emit.Cast(total - gap, to=onnx.TensorProto.FLOAT)
 
 
-def seeded(subject: Subject, width: int | None, from_logits: bool = False) -> onnx.ModelProto:
-    """A model of (input, target): the score, the resolved target, and the seed of what follows."""
-    asked = ask(working_copy(subject), width)
+def seeded(subject: Subject, from_logits: bool = False) -> onnx.ModelProto:
+    """A model of (input, targets): the score, and the seed of what follows."""
+    asked = ask(working_copy(subject))
     seed = asked.seed.weights
     if not from_logits:
         seed = first_cotangent(asked.emit, asked.subject, asked.seed)

@@ -64,7 +64,6 @@ _MOST_SPLIT = 4000
 
 def deeplift(
     subject: Subject,
-    target_width: int | None = None,
     table: Table = RESCALE,
     ledger: Ledger | None = None,
     whole_baseline: bool = False,
@@ -73,22 +72,21 @@ def deeplift(
 
     Args:
         subject: what is explained.
-        target_width: None for a `target` of shape [N], else the length of index tuples.
         table: one of `RULES`.
         ledger: notes what each node loses, if given.
         whole_baseline: expect the baseline in the input's own shape. Then the baseline's
             activations depend on nothing else, and `split` can take them out of the model.
 
     Returns:
-        A model with the further inputs `target` and, for each explained input, `baseline`
-        (broadcastable to it), and the outputs `attribution` (its shape), `delta`, both scores and
-        the resolved target; and, with a ledger, what each of its nodes lost.
+        A model with the further inputs of targets and, for each explained input, `baseline`
+        (broadcastable to it), and the outputs `attribution` (its shape), `delta` and both
+        scores; and, with a ledger, what each of its nodes lost.
 
     Raises:
         UnsupportedModelError: an operator on the path without a DeepLIFT rule.
     """
     table = table if ledger is None else ledger.watching(table)
-    asked = ask(decomposed(working_copy(subject)), target_width, table)
+    asked = ask(decomposed(working_copy(subject)), table)
     subject, emit = asked.subject, asked.emit
     baselines = [
         add_baseline_input(emit, subject, source, whole_baseline) for source in subject.sources
@@ -102,8 +100,8 @@ def deeplift(
     return asked.finished(outputs)
 
 
-def one_of_a_set(subject: Subject, target_width: int | None, table: Table) -> onnx.ModelProto:
-    """A model of (input, target, a set of baselines, which [1], weights [1], totals).
+def one_of_a_set(subject: Subject, table: Table) -> onnx.ModelProto:
+    """A model of (input, targets, a set of baselines, which [1], weights [1], totals).
 
     DeepSHAP (Lundberg, Lee 2017, section 4.2): DeepLIFT averaged over baselines, of which this adds
     one to the totals of attribution and baseline score.
@@ -111,7 +109,7 @@ def one_of_a_set(subject: Subject, target_width: int | None, table: Table) -> on
     Raises:
         UnsupportedModelError: an operator on the path without a DeepLIFT rule.
     """
-    asked = ask(decomposed(working_copy(subject)), target_width, table)
+    asked = ask(decomposed(working_copy(subject)), table)
     subject, emit = asked.subject, asked.emit
     which = gs.Variable(WHICH, dtype=np.dtype(np.int64), shape=[1])
     baselines = [
@@ -188,34 +186,34 @@ def unsupported(subject: Subject, options: Chosen) -> Sequence[Refusal]:
     return refusals(path, table.rules(emit))
 
 
-def stages(subject: Subject, options: Chosen, width: int | None) -> Stages:
+def stages(subject: Subject, options: Chosen) -> Stages:
     """What depends on the baseline alone, where that pays, and the rest."""
     table = RULES[options["rule"]]
     if options.get("several"):
-        chunk = one_of_a_set(subject, width, table)
+        chunk = one_of_a_set(subject, table)
         return Stages(
-            ask(working_copy(subject), width).finished({}),
+            ask(working_copy(subject)).finished({}),
             along=Repeated(chunk, partial(_rows, subject), None),
         )
     long = len(subject.graph.nodes) > _MOST_SPLIT
     if long or not all(source.straight for source in subject.sources):
-        return Stages(deeplift(subject, width, table))
-    whole = deeplift(subject, width, table, whole_baseline=True)
+        return Stages(deeplift(subject, table))
+    whole = deeplift(subject, table, whole_baseline=True)
     baselines = {subject.name_of(BASELINE, source) for source in subject.sources}
     of_the_baseline, explain = split(whole, {v.name for v in whole.graph.input} - baselines)
     # Nothing does where the input first meets another one, a state say.
     return Stages(explain, of_the_baseline if of_the_baseline.graph.output else None)
 
 
-def whole(subject: Subject, options: Chosen, width: int | None) -> onnx.ModelProto:
-    """One graph of (input, target, baseline), with a Loop over a set of baselines."""
+def whole(subject: Subject, options: Chosen) -> onnx.ModelProto:
+    """One graph of (input, targets, baseline), with a Loop over a set of baselines."""
     table = RULES[options["rule"]]
     if not options.get("several"):
-        return deeplift(subject, width, table)
+        return deeplift(subject, table)
     sizes = {subject.name_of(ATTRIBUTION, s): s.input.name for s in subject.sources}
     rows = rows_of_set(options["several"], numpy_type(subject.start.dtype))
-    first = ask(working_copy(subject), width).finished({})
-    model = looped(first, one_of_a_set(subject, width, table), rows, sizes)
+    first = ask(working_copy(subject)).finished({})
+    model = looped(first, one_of_a_set(subject, table), rows, sizes)
     return with_delta(model, list(sizes), subject.coupled is None)
 
 

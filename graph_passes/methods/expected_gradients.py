@@ -137,7 +137,7 @@ def _rows(
     }
 
 
-def stages(subject: Subject, options: Chosen, width: int | None) -> Stages:
+def stages(subject: Subject, options: Chosen) -> Stages:
     """The score, and gradients between baselines and input."""
 
     def rows(size: int, feeds: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -149,15 +149,15 @@ def stages(subject: Subject, options: Chosen, width: int | None) -> Stages:
         return None if found is None else found[1]
 
     along = Repeated(expected_chunk(subject), rows, None, halves)
-    return Stages(seeded(subject, width, from_logits=True), along=along)
+    return Stages(seeded(subject, from_logits=True), along=along)
 
 
-def whole(subject: Subject, options: Chosen, width: int | None) -> onnx.ModelProto:
+def whole(subject: Subject, options: Chosen) -> onnx.ModelProto:
     """The score, and a Loop over the points of a set of a fixed size."""
     sizes = {subject.name_of(ATTRIBUTION, s): s.input.name for s in subject.sources}
     once = points_at_once(subject, _AT_ONCE, 1, options["samples"])
     rows = _rows(options, options["several"], once, numpy_type(subject.start.dtype))
-    first = seeded(subject, width, from_logits=True)
+    first = seeded(subject, from_logits=True)
     model = looped(first, expected_chunk(subject), rows, sizes)
     return with_delta(model, list(sizes), subject.coupled is None)
 

@@ -48,7 +48,6 @@ class Weights(NamedTuple):
 def cam(
     subject: Subject,
     layer: str | Sequence[str] | None,
-    target_width: int | None,
     weights: Weights,
 ) -> onnx.ModelProto:
     """L = ReLU(sum_k w_k A^k), brought to the input's spatial size, bilinear, half-pixel.
@@ -58,11 +57,10 @@ def cam(
     Args:
         subject: what is explained.
         layer: the feature map's tensor or node name, or several; None finds it.
-        target_width: None for a `target` of shape [N], else the length of index tuples.
         weights: the method's.
 
     Returns:
-        A model with the outputs `attribution` [N, H, W], the score and the resolved target.
+        A model with the outputs `attribution` [N, H, W] and the score.
 
     Raises:
         InvalidInputError: a bad `layer`.
@@ -71,7 +69,7 @@ def cam(
     found = found_maps(subject, layer)
     subject = working_copy(subject)
     found = [one.moved_to(subject.graph) for one in found]
-    asked = ask(subject, target_width)
+    asked = ask(subject)
     return asked.finished({ATTRIBUTION: cam_of(asked, found, weights)})
 
 
@@ -299,8 +297,8 @@ def unsupported(subject: Subject, options: Chosen) -> list[Refusal]:
 
 
 def _method(name: str, weights: Weights, cite: str, summary: str, **more: Any) -> Method:
-    def stages(subject: Subject, options: Chosen, width: int | None) -> Stages:
-        return Stages(cam(subject, options["layer"], width, weights))
+    def stages(subject: Subject, options: Chosen) -> Stages:
+        return Stages(cam(subject, options["layer"], weights))
 
     return Method(
         name=name,

@@ -20,7 +20,7 @@ from .options import LAYER
 _TITLE = "Guided Grad-CAM"
 
 
-def guided_grad_cam(subject: Subject, options: Chosen, width: int | None) -> onnx.ModelProto:
+def guided_grad_cam(subject: Subject, options: Chosen) -> onnx.ModelProto:
     """attribution = guided backpropagation x Grad-CAM's map at the input's size, in x's shape.
 
     Raises:
@@ -32,7 +32,7 @@ def guided_grad_cam(subject: Subject, options: Chosen, width: int | None) -> onn
     picture = found[0].picture
     if picture is None:
         raise InvalidInputError(f"{_TITLE} needs an input whose spatial axes are known")
-    asked = ask(subject, width)
+    asked = ask(subject)
     emit, start = asked.emit, subject.start
     places = cam_of(asked, found, GRAD_CAM)
     (slope,) = walk_back(asked._replace(table=GUIDED), [start], _TITLE)
@@ -43,9 +43,9 @@ def guided_grad_cam(subject: Subject, options: Chosen, width: int | None) -> onn
     return asked.finished({ATTRIBUTION: attribution})
 
 
-def stages(subject: Subject, options: Chosen, width: int | None) -> Stages:
+def stages(subject: Subject, options: Chosen) -> Stages:
     """One graph."""
-    return Stages(guided_grad_cam(subject, options, width))
+    return Stages(guided_grad_cam(subject, options))
 
 
 def unsupported(subject: Subject, options: Chosen) -> list[Refusal]:

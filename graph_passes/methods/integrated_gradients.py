@@ -54,9 +54,9 @@ _AT_ONCE = 2
 _ENDS = GRADIENT._replace(emitter=TwinEmitter)
 
 
-def endpoints(subject: Subject, target_width: int | None = None) -> onnx.ModelProto:
-    """A model of (input, target, baseline): both scores, the resolved target and the seed."""
-    asked = ask(working_copy(subject), target_width, _ENDS)
+def endpoints(subject: Subject) -> onnx.ModelProto:
+    """A model of (input, targets, baseline): both scores and the seed."""
+    asked = ask(working_copy(subject), _ENDS)
     subject, emit, seed = asked.subject, asked.emit, asked.seed
     baselines = [add_baseline_input(emit, subject, source) for source in subject.sources]
     emit.add_twins(list(zip(subject.starts, baselines, strict=True)), [subject.logits])
@@ -175,9 +175,9 @@ def settle(options: dict[str, Any]) -> dict[str, Any]:
     return {**options, **settled}
 
 
-def stages(subject: Subject, options: Chosen, width: int | None) -> Stages:
+def stages(subject: Subject, options: Chosen) -> Stages:
     """Both ends, and points between them."""
-    ends, steps = endpoints(subject, width), options["steps"]
+    ends, steps = endpoints(subject), options["steps"]
     if options["quadrature"] == ADAPTIVE:
         tolerances = options["tolerance"], options["map_tolerance"]
         return Stages(ends, along=Adaptive(path_gradients(subject), steps, *tolerances))
@@ -206,14 +206,14 @@ def _rows(quadrature: str, steps: int, subject: Subject, turns: bool = False):
     return rows
 
 
-def whole(subject: Subject, options: Chosen, width: int | None) -> onnx.ModelProto:
+def whole(subject: Subject, options: Chosen) -> onnx.ModelProto:
     """Both ends, and a Loop over the points of a fixed rule."""
     steps = options["fixed_steps"]
     rows = _rows(options["fixed_quadrature"], steps, subject)
     sizes = {subject.name_of(ATTRIBUTION, s): s.input.name for s in subject.sources}
     chunk = gradient_chunk(subject)
     once = points_at_once(subject, _AT_ONCE, 1, steps)
-    model = looped(endpoints(subject, width), chunk, rows(once, {}), sizes)
+    model = looped(endpoints(subject), chunk, rows(once, {}), sizes)
     return with_delta(model, list(sizes), subject.coupled is None)
 
 

@@ -22,7 +22,7 @@ def table_of(options: Chosen) -> Table:
     return relevance_table(options["rule"], strengths)
 
 
-def lrp(subject: Subject, options: Chosen, width: int | None) -> onnx.ModelProto:
+def lrp(subject: Subject, options: Chosen) -> onnx.ModelProto:
     """Relevance begins as the score at its logits, and ends at the input, in its shape.
 
     delta is what biases and the stabiliser took: sum(attribution) - score.
@@ -30,7 +30,7 @@ def lrp(subject: Subject, options: Chosen, width: int | None) -> onnx.ModelProto
     Raises:
         UnsupportedModelError: an operator on the path without a rule.
     """
-    asked = ask(decomposed(working_copy(subject)), width, table_of(options))
+    asked = ask(decomposed(working_copy(subject)), table_of(options))
     subject, emit = asked.subject, asked.emit
     relevance = emit.term(subject.logits) * asked.seed.weights
     rules, begin = asked.table.rules(emit), (subject.logits, relevance)
@@ -47,9 +47,9 @@ def lrp(subject: Subject, options: Chosen, width: int | None) -> onnx.ModelProto
     return asked.finished(outputs)
 
 
-def stages(subject: Subject, options: Chosen, width: int | None) -> Stages:
+def stages(subject: Subject, options: Chosen) -> Stages:
     """One graph."""
-    return Stages(lrp(subject, options, width))
+    return Stages(lrp(subject, options))
 
 
 def unsupported(subject: Subject, options: Chosen) -> list[Refusal]:

@@ -87,7 +87,7 @@ class Stages(NamedTuple):
     """The graphs that a method's run consists of.
 
     Attributes:
-        explain: takes `target`; runs for each input and target.
+        explain: takes places and weights of targets; runs for each input and target.
         baseline: what depends on the baseline alone, before it; runs once for each.
         along: what runs several times for each target, behind it.
     """
@@ -112,8 +112,8 @@ class Method:
         cite: authors and year.
         summary: one sentence.
         options: what it takes, beside target, input, output and score.
-        stages: (subject, options, width of index tuples or None) -> the graphs that run.
-        whole: (subject, options, width) -> one graph that does all of it, for a file; None: where
+        stages: (subject, options) -> the graphs that run.
+        whole: (subject, options) -> one graph that does all of it, for a file; None: where
             there is but one stage, that one.
         unsupported: (subject, options) -> every reason why it cannot run; emits no backward pass.
         place: where it stands among the others; those of one place by name.
@@ -137,9 +137,9 @@ class Method:
     cite: str
     summary: str
     options: tuple[Option, ...]
-    stages: Callable[[Subject, Chosen, int | None], Stages]
+    stages: Callable[[Subject, Chosen], Stages]
     unsupported: Callable[[Subject, Chosen], Sequence[Refusal]]
-    whole: Callable[[Subject, Chosen, int | None], onnx.ModelProto] | None = None
+    whole: Callable[[Subject, Chosen], onnx.ModelProto] | None = None
     place: int = 100
     default: bool = False
     signed: bool = True

@@ -169,7 +169,7 @@ def _rows(count: int, size: int, dtype: np.dtype) -> dict[str, np.ndarray]:
     return {NUMBERS: numbers, WEIGHTS: (numbers < count).astype(dtype)}
 
 
-def stages(subject: Subject, options: Chosen, width: int | None) -> Stages:
+def stages(subject: Subject, options: Chosen) -> Stages:
     """The score, and the score behind each window."""
     axes, source = axes_of(subject, options), subject.sources[0]
 
@@ -180,10 +180,10 @@ def stages(subject: Subject, options: Chosen, width: int | None) -> Stages:
         return _rows(count, size, numpy_type(subject.start.dtype))
 
     along = Repeated(occlusion_chunk(subject, options), rows, None)
-    return Stages(seeded(subject, width, from_logits=True), along=along)
+    return Stages(seeded(subject, from_logits=True), along=along)
 
 
-def whole(subject: Subject, options: Chosen, width: int | None) -> onnx.ModelProto:
+def whole(subject: Subject, options: Chosen) -> onnx.ModelProto:
     """The score, and a Loop over the windows of an input of fixed size."""
     counts = [
         axis.count(length)
@@ -192,7 +192,7 @@ def whole(subject: Subject, options: Chosen, width: int | None) -> onnx.ModelPro
     count = int(np.prod(counts))
     once = points_at_once(subject, _AT_ONCE, 1, count)
     rows = _rows(count, once, numpy_type(subject.start.dtype))
-    first = seeded(subject, width, from_logits=True)
+    first = seeded(subject, from_logits=True)
     return looped(first, occlusion_chunk(subject, options), rows, {})
 
 

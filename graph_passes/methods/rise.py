@@ -129,7 +129,7 @@ def _rows(options: Chosen, size: int, dtype: np.dtype) -> dict[str, np.ndarray]:
     }
 
 
-def stages(subject: Subject, options: Chosen, width: int | None) -> Stages:
+def stages(subject: Subject, options: Chosen) -> Stages:
     """The score, and the score behind each mask."""
     dtype = numpy_type(subject.start.dtype)
 
@@ -142,14 +142,14 @@ def stages(subject: Subject, options: Chosen, width: int | None) -> Stages:
         return of_samples(rows[WEIGHTS], mean=True)
 
     along = Repeated(rise_chunk(subject, options), rows, options["samples"], halves)
-    return Stages(seeded(subject, width, from_logits=True), along=along)
+    return Stages(seeded(subject, from_logits=True), along=along)
 
 
-def whole(subject: Subject, options: Chosen, width: int | None) -> onnx.ModelProto:
+def whole(subject: Subject, options: Chosen) -> onnx.ModelProto:
     """The score, and a Loop over the masks."""
     once = points_at_once(subject, _AT_ONCE, 1, options["samples"])
     rows = _rows(options, once, numpy_type(subject.start.dtype))
-    first = seeded(subject, width, from_logits=True)
+    first = seeded(subject, from_logits=True)
     return looped(first, rise_chunk(subject, options), rows, {})
 
 

@@ -27,15 +27,13 @@ from .options import yes_or_no
 Made = Callable[[Emitter, Any, gs.Tensor], Term]
 
 
-def slope_head(
-    subject: Subject, width: int | None, table: Table, title: str, made: Made
-) -> onnx.ModelProto:
+def slope_head(subject: Subject, table: Table, title: str, made: Made) -> onnx.ModelProto:
     """What a table's walk brings to each explained input, and what is made of it.
 
     Raises:
         UnsupportedModelError: an operator on the path without a rule.
     """
-    asked = ask(working_copy(subject), width, table)
+    asked = ask(working_copy(subject), table)
     emit, outputs = asked.emit, {}
     slopes = walk_back(asked, asked.subject.starts, title)
     for source, slope in zip(asked.subject.sources, slopes, strict=True):
@@ -71,16 +69,16 @@ def unsupported(subject: Subject, options: Chosen) -> list[Refusal]:
 
 
 def _method(name: str, title: str, table: Table, made: Made, **more: Any) -> Method:
-    def stages(subject: Subject, options: Chosen, width: int | None) -> Stages:
-        return Stages(slope_head(subject, width, table, title, made))
+    def stages(subject: Subject, options: Chosen) -> Stages:
+        return Stages(slope_head(subject, table, title, made))
 
     more = {"options": (), "stages": stages, "place": 10, **more}
     return Method(name=name, title=title, unsupported=unsupported, **more)
 
 
-def _saliency(subject: Subject, options: Chosen, width: int | None) -> Stages:
+def _saliency(subject: Subject, options: Chosen) -> Stages:
     made = itself if options["signed"] else magnitude
-    return Stages(slope_head(subject, width, GRADIENT, "Saliency", made))
+    return Stages(slope_head(subject, GRADIENT, "Saliency", made))
 
 
 METHODS = (

@@ -141,17 +141,17 @@ def _stages(chunk: Callable[[Subject, Chosen], onnx.ModelProto], mean: bool):
         del size
         return of_samples(rows[WEIGHTS], mean=not mean)
 
-    def stages(subject: Subject, options: Chosen, width: int | None) -> Stages:
+    def stages(subject: Subject, options: Chosen) -> Stages:
         rows = _rows(options, numpy_type(subject.start.dtype), mean)
         along = Repeated(chunk(subject, options), rows, options["samples"], halves)
-        return Stages(seeded(subject, width), along=along)
+        return Stages(seeded(subject), along=along)
 
-    def whole(subject: Subject, options: Chosen, width: int | None) -> onnx.ModelProto:
+    def whole(subject: Subject, options: Chosen) -> onnx.ModelProto:
         once = points_at_once(subject, _AT_ONCE, 1, options["samples"])
         rows = _rows(options, numpy_type(subject.start.dtype), mean)(once, {})
         kinds = [ATTRIBUTION] if mean else [ATTRIBUTION, _MEAN]
         sizes = {subject.name_of(k, s): s.input.name for s in subject.sources for k in kinds}
-        return looped(seeded(subject, width), chunk(subject, options), rows, sizes)
+        return looped(seeded(subject), chunk(subject, options), rows, sizes)
 
     return {"stages": stages, "whole": whole}
 

@@ -165,3 +165,9 @@ class _Line:
         """Whether what was taken so far gives back what it was given, but for rounding."""
         step = np.abs(self.offset).max(initial=0)
         return bool(np.allclose(self.slope, 1, rtol=1e-5, atol=0) and step <= 1e-5)
+
+
+def is_probability(tensor: gs.Tensor) -> bool:
+    """Whether numbers are what a final Sigmoid returns."""
+    ending = ending_of(tensor).activation if isinstance(tensor, gs.Variable) else None
+    return ending is not None and ending.op == "Sigmoid"

@@ -11,36 +11,68 @@ from ..graph.dims import same_shape
 from ..graph.emitter import Emitter
 from ..graph.names import RESERVED
 from ..graph.tensors import is_constant, producer_of
-from .ending import ending_of
 from .subject import Subject
 
-# No axis is that long.
-_FAR = 2**40
+# How many places there are.
+_MANY = f"{RESERVED}places"
+# What a target is, as inputs of the graph: places among the scores, and a weight for each.
+PLACES, PLACE_WEIGHTS = f"{RESERVED}places", f"{RESERVED}place_weights"
+# In a place's class: the best class of its row.
+BEST = -1
 
 
 class Seed(NamedTuple):
-    """d score / d logits, which also picks the score out of the logits; and its target."""
+    """d score / d logits, which also picks the score out of the logits.
+
+    Attributes:
+        weights: in the logits' shape.
+        places: int64 [R, axes], every weight's place, the row first; `BEST` is resolved.
+        of_places: [R], their weights.
+    """
 
     weights: gs.Tensor
-    target: gs.Tensor
+    places: gs.Tensor
+    of_places: gs.Tensor
 
 
-def add_target_input(graph: gs.Graph, width: int | None = None) -> gs.Variable:
-    """The graph input `target`: int64 [N] (a class; -1 = top1), or [N, width] (an index tuple)."""
-    batch = f"{RESERVED}targets"
-    shape = [batch] if width is None else [batch, width]
-    target = gs.Variable("target", dtype=np.dtype(np.int64), shape=shape)
-    graph.inputs.append(target)
-    return target
+def rank_of_places(subject: Subject) -> int:
+    """How many numbers a place has, the row first.
+
+    One for each axis of the logits; where these have fewer than two, or nobody knows how many, the
+    row and the class.
+    """
+    shape = subject.logits.shape
+    return 2 if shape is None else max(len(shape), 2)
 
 
-def make_seed(emit: Emitter, subject: Subject, target: gs.Tensor) -> Seed:
-    """The seed of a target tensor of shape [N] or [N, rank - 1]; see the three kinds below."""
-    if target.shape is not None and len(target.shape) == 2:
-        return _index_seed(emit, subject.logits, target)
-    if subject.is_map:
-        return _map_seed(emit, subject, target)
-    return _class_seed(emit, subject, target)
+def make_seed(emit: Emitter, subject: Subject) -> Seed:
+    """seed[place_r] = weight_r, for places and weights that are inputs of the graph.
+
+    Each place comes once. Scattered, since ScatterND fails on a place that is out of range.
+    """
+    logits, rank = subject.logits, rank_of_places(subject)
+    places = emit.input(PLACES, np.dtype(np.int64), [_MANY, rank])
+    weights = emit.input(PLACE_WEIGHTS, logits.dtype, [_MANY])
+    places = _resolved(emit, subject, places)
+    flat = logits.shape is None or len(logits.shape) < 2
+    whole = emit.Flatten(logits, axis=1) if flat else logits
+    seed = emit.ScatterND(emit.filled_like(whole, 0.0), places, weights)
+    if flat:
+        seed = emit.reshape_like(seed, logits)
+    seed.shape = logits.shape
+    return Seed(seed, places, weights)
+
+
+def _resolved(emit: Emitter, subject: Subject, places: gs.Tensor) -> gs.Tensor:
+    """The places, with `BEST` replaced by the best class of their row."""
+    if not subject.per_class:
+        return places
+    rows = emit.Flatten(_decided(emit, subject), axis=1)
+    best = emit.ArgMax(rows, axis=1, keepdims=0)
+    own = emit.Gather(best, emit.Gather(places, np.int64(0), axis=1), axis=0)
+    resolved = emit.Where(emit.Equal(places, BEST), emit.Unsqueeze(own, [1]), places)
+    resolved.shape = places.shape
+    return resolved
 
 
 def score_of(emit: Emitter, logits: gs.Tensor, seed: gs.Tensor) -> gs.Tensor:
@@ -97,26 +129,19 @@ def first_cotangent(emit: Emitter, subject: Subject, seed: Seed) -> gs.Tensor:
     layer = last_layer(subject)
     if layer is None:
         return seed.weights
-    if len(seed.target.shape or [0, 0]) == 1:
-        picked = emit.Gather(layer.weights, seed.target, axis=0 if layer.transposed else 1)
-        picked = picked if layer.transposed else emit.Transpose(picked, perm=[1, 0])
-    else:
-        picked = emit.Gemm(seed.weights, layer.weights, transB=int(not layer.transposed))
+    weights, axis = layer.weights, 0 if layer.transposed else 1
+    classes = emit.Gather(seed.places, np.int64(1), axis=1)
+    picked = emit.Gather(weights, classes, axis=axis)
+    picked = picked if layer.transposed else emit.Transpose(picked, perm=[1, 0])
+    # Which row each place is in, [N, R]: of several in a row the sum. Rows are counted in the seed,
+    # which depends on the targets: where several of one input go through what lies behind it
+    # together, what does not is that of one.
+    count = emit.Squeeze(emit.Shape(seed.weights, start=0, end=1), [0])
+    rows = emit.Unsqueeze(emit.Range(np.int64(0), count, np.int64(1)), [1])
+    own = emit.Equal(rows, emit.Gather(seed.places, np.int64(0), axis=1))
+    picked = (emit.cast_like(own, weights) * seed.of_places) @ picked
     picked.shape = layer.features.shape
     return picked
-
-
-def _resolve(emit: Emitter, target: gs.Tensor, best: gs.Tensor) -> gs.Tensor:
-    """The target, with -1 replaced by the best class; below, what is out of any range."""
-    resolved = emit.Where(emit.Equal(target, -1), best, _none_below(emit, target))
-    resolved.shape = target.shape
-    return resolved
-
-
-def _none_below(emit: Emitter, target: gs.Tensor) -> gs.Tensor:
-    """Negative numbers replaced by one that is out of range: they would count from the end."""
-    far = emit.constant(np.asarray(_FAR, np.int64))
-    return emit.Where(emit.Less(target, 0), far, target)
 
 
 def _decided(emit: Emitter, subject: Subject) -> gs.Tensor:
@@ -127,76 +152,3 @@ def _decided(emit: Emitter, subject: Subject) -> gs.Tensor:
         if decided.dtype == subject.logits.dtype
         else emit.cast_like(decided, subject.logits)
     )
-
-
-def _class_seed(emit: Emitter, subject: Subject, target: gs.Tensor) -> Seed:
-    """One hot: seed[n, c] = [c = target[n]], in the logits' shape.
-
-    Scattered, since ScatterElements fails on a class that is out of range where OneHot is silent.
-    """
-    logits = subject.logits
-    flat = emit.Flatten(logits, axis=1)
-    decided = _decided(emit, subject)
-    rows = flat if decided is logits else emit.Flatten(decided, axis=1)
-    best = emit.ArgMax(rows, axis=1, keepdims=0)
-    resolved = _resolve(emit, target, best)
-    places = emit.Unsqueeze(resolved, [1])
-    one = gs.Constant(emit.name("one"), np.ones(1, logits.dtype))
-    ones = emit.ConstantOfShape(emit.Shape(places), value=one)
-    hot = emit.ScatterElements(emit.filled_like(flat, 0.0), places, ones, axis=1)
-    return Seed(emit.reshape_like(hot, logits), resolved)
-
-
-def _map_seed(emit: Emitter, subject: Subject, target: gs.Tensor) -> Seed:
-    """seed[n, c, h, w] = [c = target[n]] [the model predicts c at (h, w)].
-
-    Top1: the class of most pixels. With one class: seed[n, 0, h, w] = [the model predicts it].
-    """
-    if subject.classes == 1:
-        return _foreground_seed(emit, subject, target)
-    logits, axis = subject.logits, subject.class_axis
-    pixels = [a for a in (1, 2, 3) if a != axis]
-    predicted = emit.ArgMax(_decided(emit, subject), axis=axis, keepdims=0)
-    classes = emit.dims(logits, axis, axis + 1)
-    values = emit.constant(np.array([0, 1], logits.dtype))
-    hot = emit.OneHot(predicted, classes, values, axis=axis)
-    best = emit.ArgMax(emit.ReduceSum(hot, pixels, keepdims=0), axis=1, keepdims=0)
-    resolved = _resolve(emit, target, best)
-    # Scattered: OneHot is silent about a class that is out of range.
-    places = emit.Unsqueeze(resolved, [1])
-    none = emit.filled(emit.Concat(emit.Shape(resolved), classes, axis=0), 0.0, logits.dtype)
-    ones = emit.filled(emit.Shape(places), 1.0, logits.dtype)
-    wanted = emit.Unsqueeze(emit.ScatterElements(none, places, ones, axis=1), pixels)
-    weights = hot * wanted
-    weights.shape = logits.shape
-    return Seed(weights, resolved)
-
-
-def _foreground_seed(emit: Emitter, subject: Subject, target: gs.Tensor) -> Seed:
-    """seed[n, 0, h, w] = [score > 0], or [score > 1/2] of a Sigmoid's own value."""
-    logits = subject.logits
-    found = _decided(emit, subject)
-    value = 0.5 if is_probability(found) else 0.0
-    weights = emit.cast_like(emit.Greater(found, value), logits)
-    weights.shape = logits.shape
-    resolved = emit.Max(target, emit.constant(np.zeros(1, np.int64)))
-    resolved.shape = target.shape
-    return Seed(weights, resolved)
-
-
-def is_probability(tensor: gs.Tensor) -> bool:
-    """Whether numbers are what a final Sigmoid returns."""
-    ending = ending_of(tensor).activation if isinstance(tensor, gs.Variable) else None
-    return ending is not None and ending.op == "Sigmoid"
-
-
-def _index_seed(emit: Emitter, logits: gs.Tensor, target: gs.Tensor) -> Seed:
-    """seed[n, i...] = [i = target[n]]."""
-    count = emit.Squeeze(emit.Shape(target, start=0, end=1), [0])
-    rows = emit.Unsqueeze(emit.Range(np.int64(0), count, np.int64(1)), [1])
-    positions = emit.Concat(rows, _none_below(emit, target), axis=1)
-    one = gs.Constant(emit.name("one"), np.ones(1, logits.dtype))
-    ones = emit.ConstantOfShape(emit.Shape(target, start=0, end=1), value=one)
-    weights = emit.ScatterND(emit.filled_like(logits, 0.0), positions, ones)
-    weights.shape = logits.shape
-    return Seed(weights, target)

@@ -9,8 +9,7 @@ from typing import Any
 import onnx_graphsurgeon as gs
 
 from ... import InvalidInputError
-from ..graph.dims import Dim, describe
-from ..graph.emitter import Emitter
+from ..graph.dims import Dim
 from ..graph.ordering import sort_nodes
 from ..prepare.training import refuse_batch_statistics, refuse_randomness
 from .class_axis import channel_axis, two_readings
@@ -114,33 +113,19 @@ class Subject:
         return 1 if len(shape) == 1 else shape[self.class_axis]
 
     @property
-    def is_map(self) -> bool:
-        """True when the score tensor has a score for every pixel.
-
-        [N, C, H, W] with H W over 1, or channels last.
-        """
+    def per_class(self) -> bool:
+        """Whether the score tensor has one score for each class, and nothing else in a row."""
         shape = self.logits.shape
-        if shape is None or len(shape) != 4:
-            return False
-        return any(dim != 1 for axis, dim in enumerate(shape) if axis not in (0, self.class_axis))
+        if shape is None or len(shape) <= 2:
+            return True
+        return all(dim == 1 for axis, dim in enumerate(shape) if axis not in (0, self.class_axis))
 
     @property
     def readings(self) -> tuple[str, str] | None:
         """What a map of scores may be, where the class axis is not known."""
-        return None if self.axis_known or not self.is_map else two_readings(self.logits.shape)
-
-    @property
-    def needs_index(self) -> bool:
-        """True when only an index tuple can name one score of the output."""
         shape = self.logits.shape
-        if shape is None or len(shape) <= 2 or self.is_map:
-            return False
-        return any(dim != 1 for axis, dim in enumerate(shape) if axis not in (0, self.class_axis))
-
-    @property
-    def index_width(self) -> int | None:
-        """The length of index tuples where only they can name a score; None for classes."""
-        return len(self.logits.shape) - 1 if self.needs_index else None
+        known = self.axis_known or self.per_class or shape is None or len(shape) != 4
+        return None if known else two_readings(shape)
 
 
 def select(
@@ -201,18 +186,6 @@ def select(
     )
 
 
-def negated(subject: Subject) -> Subject:
-    """The same with every score times -1: what speaks for it speaks against the class.
-
-    The top class is still the file's own.
-    """
-    copy = subject.copy()
-    scores = Emitter(copy.graph, "against").Neg(copy.logits)
-    scores.shape = copy.logits.shape
-    sort_nodes(copy.graph)
-    return replace(copy, logits=scores)
-
-
 def _row_starts(graph: gs.Graph, sources: Sequence[Source]) -> dict[str, Place]:
     """The inputs that have a row for each row of the explained ones, and on which axis."""
     explained = {source.input.name for source in sources}
@@ -225,15 +198,3 @@ def _row_starts(graph: gs.Graph, sources: Sequence[Source]) -> dict[str, Place]:
         if isinstance(batch, str) or shape[0] == batch:
             found[tensor.name] = Place(shape.index(batch))
     return found
-
-
-def describe_target(subject: Subject) -> str:
-    """What a target can be for this score tensor, in words."""
-    shape = describe(subject.logits.shape)
-    if subject.needs_index:
-        return f"an index tuple (after the batch axis) into {subject.output.name!r} {shape}"
-    if subject.readings is not None:
-        return f"an index tuple into {shape}, which may hold {' or '.join(subject.readings)}"
-    if subject.is_map:
-        return f"a class along axis {subject.class_axis} of {shape}, or an index tuple"
-    return f"a class index into {subject.output.name!r} {shape}"

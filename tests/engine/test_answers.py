@@ -242,7 +242,8 @@ def test_labels_that_are_not_as_many_as_the_classes(tmp_path, count, given):
 
 
 def test_the_first_output_says_how_many_classes_there_are():
-    subject = SimpleNamespace(needs_index=False, classes=None, is_map=False, class_axis=1)
+    subject = SimpleNamespace(per_class=True, classes=None, class_axis=1)
+    subject.logits = SimpleNamespace(shape=None)
     subject.output = SimpleNamespace(name="y")
     check_label_count(list("abc"), subject)
     for shape in ((1, 4), (4,), (1, 4, 1, 1)):
@@ -250,7 +251,7 @@ def test_the_first_output_says_how_many_classes_there_are():
         check_label_count(list("abcd"), subject, e)
         with pytest.raises(InvalidInputError, match="4, got 3 labels"):
             check_label_count(list("abc"), subject, e)
-    subject.is_map = True
+    subject.per_class, subject.logits.shape = False, [None, None, 8, 8]
     with pytest.raises(InvalidInputError, match="5, got 3 labels"):
         check_label_count(
             list("abc"), subject, SimpleNamespace(outputs={"y": np.zeros((1, 5, 8, 8))})

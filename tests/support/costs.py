@@ -17,6 +17,8 @@ import onnxruntime
 
 import onnxplain
 from onnxplain.engine.running.session import Session
+from onnxplain.engine.targets.asking import asked_for
+from onnxplain.engine.targets.target import fed
 
 PRODUCTS = {"Conv", "ConvTranspose", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"}
 
@@ -82,11 +84,12 @@ def stages_of(explainer: onnxplain.Explainer, feeds: Mapping[str, np.ndarray]):
     inputs = dict(feeds)
     name = explainer.subject.input.name
     baselines = {b: np.zeros_like(inputs[i]) for b, i in plan.baseline_names.items()}
-    target = np.zeros(len(inputs[name]), np.int64)
-    given = {**inputs, **baselines, "target": target}
+    asked = asked_for(0, explainer._about, len(inputs[name]))
+    assert asked.known is not None
+    given = {**inputs, **baselines, **fed(explainer.subject, asked.known)}
     graphs = {}
-    for model, fed in plan.stages(given):
-        graphs.setdefault(id(model), (model, fed))
+    for model, own in plan.stages(given):
+        graphs.setdefault(id(model), (model, own))
     found = list(graphs.values())
     # The baseline's activations are there already at a second image.
     return found[1:] if len(found) > 1 and not set(inputs) & set(found[0][1]) else found

@@ -194,6 +194,6 @@ def test_hiding_takes_what_the_score_rests_on():
     plain = tried_by_hiding(Bright(), x, maps, PICTURE, {**record, "probability": None})
     assert plain is not None and plain.of == "score" and plain.size == pytest.approx(score)
     assert plain.lost == pytest.approx({m: part * score for m, part in found.lost.items()})
-    against = {**record, "options": {"against": True}}
+    against = {**record, "target": {"index": 0, "against": True}}
     assert tried_by_hiding(Bright(), x, maps, PICTURE, against) is None
     assert tried_by_hiding(Bright(), x, maps, PICTURE, {**record, "probability": 0.0}) is None

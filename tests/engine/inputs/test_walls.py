@@ -10,7 +10,10 @@ from support.folders import ROOT
 from onnxplain.engine.inputs import kinds
 
 # Files that tell axes of an input or an output from the graph, or say that they assume them.
-_MAY = ("engine/inputs/", "engine/pictures/", "graph_passes/select/", "models/card.py")
+_MAY = (
+    *("engine/inputs/", "engine/pictures/", "engine/targets/"),
+    *("graph_passes/select/", "models/card.py"),
+)
 _BY_RANK = [
     # A rank that stands for "picture", and the axes of one.
     r"\bndim\s*[!=]=\s*[345]\b",

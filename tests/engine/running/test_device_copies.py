@@ -48,9 +48,9 @@ class Device:
     def _read(self, feeds: Mapping[str, Any]) -> dict[str, np.ndarray]:
         return {k: v.values if isinstance(v, OnDevice) else v for k, v in feeds.items()}
 
-    def run(self, feeds):
+    def run(self, feeds, names=None):
         self.log.append("run")
-        return self._session.run(self._read(feeds))
+        return self._session.run(self._read(feeds), names)
 
     def hold(self, feeds):
         taken = {name: feeds[name] for name in self.inputs}
