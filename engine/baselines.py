@@ -11,7 +11,7 @@ import numpy as np
 from .. import InvalidInputError
 from ..graph_passes.methods.method import Method
 from ..graph_passes.select.subject import Source, Subject
-from ..models.card import ModelCard, black_image
+from ..models.card import ModelCard, assume_card, black_image
 from ..models.plain_card import Card
 from .assumed import tell_assumed
 from .checks import check_baseline, check_baseline_values
@@ -52,7 +52,18 @@ def black_of(card: Card | None) -> np.ndarray | None:
 def tell_of_zeros(into: ModelInput | None = None) -> None:
     """Say in one line that the baseline had to be assumed; `into`: what the model takes."""
     array = into is not None and kind_of_model(into).baseline_file is None
-    tell_assumed(ZEROS_OF_ARRAYS if array else NO_CARD)
+    tell_assumed(ZEROS_OF_ARRAYS if array and not _may_be_image(into) else NO_CARD)
+
+
+def _may_be_image(into: ModelInput | None) -> bool:
+    """Whether a card could say that the input is an image: there is none, and its shape is one's."""
+    if into is None or (into.card is not None and into.card.kind is not None):
+        return False
+    try:
+        assume_card(into.shape, into.dtype)
+    except InvalidInputError:
+        return False
+    return True
 
 
 def in_arrays(baseline: Any, into: ModelInput, of: Input | None = None) -> Any:
