@@ -56,7 +56,7 @@ def tell_of_zeros(into: ModelInput | None = None) -> None:
 
 
 def _may_be_image(into: ModelInput | None) -> bool:
-    """Whether a card could say that the input is an image: there is none, and its shape is one's."""
+    """Whether a card could say that the input is an image: no card, an image's shape."""
     if into is None or (into.card is not None and into.card.kind is not None):
         return False
     try:
