@@ -18,9 +18,10 @@ import onnxplain
 from onnxplain.cli import cli as command_line
 from onnxplain.engine.pictures.heatmap import FAINT, INK, PAPER, blend, heatmap_of
 from onnxplain.engine.pictures.lettering import write
+from onnxplain.graph_passes.graph.operators import Fact, operators
 from onnxplain.graph_passes.methods.method import Method
 from onnxplain.graph_passes.prepare.decompositions.registry import ALWAYS, FOR_DEEPLIFT
-from onnxplain.graph_passes.rules.registry import GRADIENTS, ZERO_DERIVATIVE, Family
+from onnxplain.graph_passes.rules.registry import GRADIENTS, Family
 from onnxplain.models.own_card import PRESETS
 from onnxplain.models.shipped import demo_model, demo_photos
 
@@ -103,7 +104,7 @@ def operators_tables() -> str:
     public = sorted(name for name in ALWAYS if not name.startswith("onnxplain."))
     rewritten = ", ".join(f"`{name}`" for name in public)
     apart = ", ".join(f"`{name}`" for name in sorted(FOR_DEEPLIFT))
-    flat = ", ".join(f"`{name}`" for name in sorted(ZERO_DERIVATIVE))
+    flat = ", ".join(f"`{name}`" for name in sorted(operators(Fact.STEP)))
     return (
         f"{len(rows)} operators have a gradient rule of their own:\n\n"
         + table("Operator | DeepLIFT's family", rows)

@@ -46,9 +46,8 @@ from .running.adaptive import Progress
 from .running.answers import reading_of
 from .running.apart import samples_in
 from .running.given import blamed_on_file, sendable
-from .running.locks import BUILDING
-from .running.memory import at_work, given_back_after
 from .running.plan import Plan
+from .running.process import BUILDING, at_work, given_back_after
 from .running.rows import check_rows, parted, run_parts
 from .running.settings import names_of_maps, settings_of
 from .scores import Scorer, Scores

@@ -14,7 +14,8 @@ from .. import InvalidInputError
 from ..graph_passes import finish
 from ..graph_passes.select.subject import Subject
 from .origin import Origin
-from .running.plan import MAP_ERROR, PASSES, RESIDUAL, Plan
+from .running.drivers import MAP_ERROR, PASSES, RESIDUAL
+from .running.plan import Plan
 from .targets.target import Target, indices_of
 
 if TYPE_CHECKING:

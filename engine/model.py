@@ -19,8 +19,8 @@ from ..models.load import load, load_with_sha256
 from ..models.plain_card import Card
 from ..models.variants import Shapes, all_known, with_output, with_shapes, without_zipmaps
 from .running.given import problem_in_runtime
-from .running.locks import BUILDING
 from .running.prepared import prepared
+from .running.process import BUILDING
 from .running.session import Session, open_session
 from .running.stopwatch import phase
 from .soundness import precision_of

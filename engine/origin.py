@@ -104,6 +104,10 @@ def target_record(e: Any, row: int) -> dict[str, Any]:
         found["minus"] = target.minus
     if target.against:
         found["against"] = True
+    if target.name is not None:
+        found["name"] = target.name
+    if target.box is not None:
+        found["box"] = [round(number, 1) for number in target.box]
     return {k: list(v) if isinstance(v, tuple) else v for k, v in found.items()}
 
 
@@ -126,7 +130,9 @@ def answer_of(e: Any, row: int, k: int = TOP) -> dict[str, Any]:
     found, target = answer(reading, output, row), e.targets[row]
     how, anchor = found.how, None
     if isinstance(target.index, tuple):
-        chance = chance_at(reading, output, target.index, row)
+        chance = target.chance
+        if chance is None:
+            chance = chance_at(reading, output, target.index, row)
         how = MODEL if chance is not None else how
     else:
         chance = found.chance(target.index)

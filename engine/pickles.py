@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
 from .running.given import check_unchanged
-from .running.locks import BUILDING
+from .running.process import BUILDING, Kept
 
 # A pool pickles an explainer for every task; building it takes a hundred times what a task takes.
-_MOST_KEPT = 2
-_kept: OrderedDict[str, Any] = OrderedDict()
+_kept = Kept(2)
 
 
 def restored(
@@ -34,9 +32,4 @@ def restored(
     path = model if isinstance(model, str) else None
     key = hashlib.sha256(pickle.dumps((make, path, digest, arguments))).hexdigest()
     with BUILDING:
-        if key not in _kept:
-            _kept[key] = make(model, **arguments)
-            while len(_kept) > _MOST_KEPT:
-                _kept.popitem(last=False)
-        _kept.move_to_end(key)
-        return _kept[key]
+        return _kept.get(key, lambda: make(model, **arguments))

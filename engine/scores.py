@@ -17,11 +17,11 @@ from ..graph_passes.select.subject import Subject
 from .checks import check_inputs, if_out_of_range
 from .running.answers import Reading, probabilities, rows_of
 from .running.apart import Run, samples_in
-from .running.locks import BUILDING, Lock
-from .running.session import Session, open_session
+from .running.process import BUILDING, Lock
+from .running.session import Session, open_session, run_small
 from .running.settings import Settings
 from .targets.asking import Asked, asked_for
-from .targets.target import About, Target, indices_of, out_of_range
+from .targets.target import About, Answers, Target, indices_of, out_of_range
 
 # Rows in one pass. EfficientNet-Lite0 on 2 quiet cores: 7.6 to 8.3 ms a row one by one, 6.5 to 6.8
 # in fours, 7.0 to 7.3 in eights; on one thread 11.7 in fours, 12.1 to 13.4 one by one.
@@ -84,15 +84,17 @@ class Scorer:
         count = samples_in(subject, feeds, len(feeds[subject.input.name]), self._file)
         asked = asked_for(target, self._about, count)
         session, size = self._session(), self._at_once(feeds)
+        names = [*(t.name for t in subject.graph.outputs), _LOGITS, finish.DECIDED]
+        shape = feeds[subject.input.name].shape[1:]
         scores, chances, targets = [], [], []
         for first in range(0, count, size):
             rows = slice(first, first + size)
             own = {k: v[rows] if len(v) == count else v for k, v in feeds.items() if v.ndim}
             try:
-                found = session.run({**feeds, **own}, [_LOGITS, finish.DECIDED, self._output])
+                found = session.run({**feeds, **own}, names)
             except OnnxplainError as error:
                 raise if_out_of_range(subject, target, error) from error
-            part = _targets_of(asked.of(rows) if count > 1 else asked, count, found)
+            part = _targets_of(asked.of(rows) if count > 1 else asked, count, found, shape)
             targets += part
             scores += self._weighed(found[_LOGITS], part)
             chances.append(self._probability(found[self._output], part))
@@ -150,8 +152,10 @@ class Scorer:
         return found[np.arange(len(found)), [target.index for target in targets]]
 
 
-def _targets_of(asked: Asked, count: int, found: Mapping[str, np.ndarray]) -> list[Target]:
+def _targets_of(
+    asked: Asked, count: int, found: Mapping[str, np.ndarray], shape: tuple[int, ...]
+) -> list[Target]:
     """The targets of some rows, with classes where the graph would look for the best."""
     if asked.known is not None and not any(target.is_open for target in asked.known):
         return list(asked.known)
-    return asked.answered(count, found[finish.DECIDED], found)
+    return asked.answered(count, Answers(found[finish.DECIDED], found, shape, run_small))

@@ -12,12 +12,12 @@ from .. import InvalidInputError, UnsupportedModelError
 from ..graph_passes import finish
 from ..graph_passes.graph.limits import within
 from ..graph_passes.graph.tensors import numpy_type
-from ..graph_passes.methods.integrated_gradients import ALPHAS, endpoints, path_gradients
+from ..graph_passes.heads.path import ALPHAS, endpoints, path_gradients
 from ..graph_passes.select.subject import Subject
 from .checks import check_inputs
 from .conditioning import Doubt, Run, nudged
 from .explanation import Explanation
-from .running.locks import BUILDING
+from .running.process import BUILDING
 from .running.session import open_session, resolve_providers
 from .running.settings import Settings
 from .soundness import Verification, outputs_error, tolerance_of

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import stat
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ _KINDS = (
     (stat.S_ISBLK, "a device"),
     (stat.S_ISSOCK, "a socket"),
 )
-_said: set[Path] = set()
 
 
 def check_regular(
@@ -118,10 +118,14 @@ def beside(folder: Path, name: str) -> Path | None:
     blobs = _blobs_of(base)
     if blobs is None or not real.is_relative_to(blobs):
         return None
-    if real not in _said:
-        _said.add(real)
-        logger.warning(f"{file} is a link into the model hub's cache, followed to {real}")
+    _tell_of_link(file, real)
     return file
+
+
+@cache
+def _tell_of_link(file: Path, real: Path) -> None:
+    """Once in each process, since every tensor that lies in the file asks for it."""
+    logger.warning(f"{file} is a link into the model hub's cache, followed to {real}")
 
 
 def _blobs_of(folder: Path) -> Path | None:

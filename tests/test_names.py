@@ -33,7 +33,7 @@ ALLOWED = {
     "engine/inputs/": None,
     "engine/pictures/": None,
     "engine/facts.py": {"name"},
-    "engine/running/memory.py": {"sys.platform"},
+    "engine/running/process.py": {"sys.platform"},
     # Names of operators, with their domains, and of what onnxplain itself wrote.
     "graph_passes/backward/reasons.py": {"operator_name(node)"},
     "graph_passes/prepare/decompositions/machine_learning.py": {"node.name or ''"},

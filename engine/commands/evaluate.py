@@ -24,7 +24,7 @@ from ..inputs.baselines import baseline_arrays
 from ..inputs.regions import Boxes, Regions
 from ..metrics import find_metrics
 from ..model import Model, opened
-from ..running.locks import Lock
+from ..running.process import Lock
 from ..running.settings import asked_methods, for_methods, own_options
 from ..running.stopping import check_stopped
 from ..running.workers import shared_out, side_by_side, usable_cores

@@ -23,10 +23,10 @@ from ..checks import check_baseline, check_inputs
 from ..inputs import decided, input_of_path, inputs_of
 from ..inspection import card_or_assumption
 from ..model import Model, opened
-from ..running.session import open_session
+from ..running.session import open_session, run_small
 from ..scores import answering
 from ..targets.asking import asked_for
-from ..targets.target import About, fed
+from ..targets.target import About, Answers, fed
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,7 @@ def trace_delta(
     """
     if rule not in RULES:
         raise InvalidInputError(f"rule must be one of {', '.join(RULES)}; got {rule!r}")
-    file = opened(model)
-    card = file.card
+    card = (file := opened(model)).card
     wanted = output if output is not None else (card.output if card else None)
     file = file.with_output(wanted)
     subject = decided(select(file.graph(), output=wanted), card)
@@ -88,13 +87,14 @@ def trace_delta(
     about = About(subject, None if card is None else card.labels)
     asked = asked_for(target, about, len(source) if source.ndim else 1)
     answer = open_session(answering(subject), providers, threads).run(feeds)
-    targets = asked.answered(len(asked), answer[finish.DECIDED], answer)
+    answers = Answers(answer[finish.DECIDED], answer, source.shape[1:], run_small)
+    targets = asked.answered(len(asked), answers)
     if baseline is None and card is None:
         tell_of_zeros()
     named = {"baseline": subject.input.name}
     baseline = checked_baselines(subject, card, named, baseline)["baseline"]
-    feeds |= {"baseline": check_baseline(subject.sources[0], baseline, source)}
-    feeds |= fed(subject, targets)
+    own = {"baseline": check_baseline(subject.sources[0], baseline, source)}
+    feeds |= own | fed(subject, targets)
     ledger = Ledger()
     traced = deeplift(subject, RULES[rule], ledger)
     results = open_session(traced, providers, threads).run(feeds)

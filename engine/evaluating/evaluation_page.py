@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from ...graph_passes.methods import methods
 from ...models.text import counted
 from ..metrics import metrics
 from ..metrics.references import EDGES, RANDOM
@@ -38,7 +37,7 @@ _RESULT = ("method", "metric", "mean", "low", "high", "images", "higher_is_bette
 def evaluation_page(found: Any) -> Page:
     """The page of an evaluation: table, findings, curves, each image's own numbers."""
     rows = [row["method"] for row in found.table()]
-    own = [name for name in rows if name in methods()]
+    own = [name for name in rows if name not in _REFERENCES]
     figures = []
     if found.curves:
         caption = "Curves: the mean over images of each method"

@@ -12,6 +12,7 @@ from onnx import numpy_helper
 from scipy import stats
 
 from ... import OnnxplainError, UnsupportedModelError
+from ...graph_passes.graph.operators import Fact, has
 from ...graph_passes.methods import find_method
 from ..explainer import Explainer
 from ..running.workers import side_by_side
@@ -21,8 +22,6 @@ from .trial import Trial, quiet, trials_of, whole_number
 LEVELS = 3
 # Points of a path in a changed model.
 POINTS = 20
-# What hands a weight on to the layer that uses it.
-_CARRIERS = {"Cast", "Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "DequantizeLinear"}
 # Operators whose constants are no weights but sizes, limits and places.
 _NOT_LAYERS = {"Resize", "Upsample", "Pad", "Clip", "Slice", "Range", "Expand", "Tile", "Where"}
 _FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
@@ -110,8 +109,10 @@ def weights_by_layer(model: onnx.ModelProto, held: dict[str, onnx.TensorProto]) 
     layers = []
     for node in model.graph.node:
         sources = [origin[name] for name in node.input if name in origin]
-        if node.op_type in _CARRIERS and node.input and node.input[0] in origin:
-            origin[node.output[0]] = origin[node.input[0]]
+        first = next(iter(node.input), "")
+        handed_on = has(node.op_type, Fact.COPIES | Fact.PERMUTES)
+        if (handed_on or node.op_type == "DequantizeLinear") and first in origin:
+            origin[node.output[0]] = origin[first]
             continue
         if node.op_type in (*_NOT_LAYERS, "QuantizeLinear", "Constant"):
             continue

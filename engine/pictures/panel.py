@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ... import InvalidInputError
-from ...graph_passes.methods import find_method, methods
+from ...graph_passes.methods import find_method
 from .heatmap import FAINT, INK, MARGIN, PAPER, Heatmap, blend, colour_bar, fit, heatmap_of
 from .lettering import wrap, write, write_lines
 
@@ -89,7 +89,7 @@ def columns_of(rows: Sequence[PanelRow]) -> list[str]:
     if not rows:
         raise InvalidInputError("panel: expected at least one row, got none")
     present = dict.fromkeys(method for row in rows for method in row.attributions)
-    return [name for name in methods() if name in present]
+    return sorted(present, key=lambda name: (find_method(name).place, name))
 
 
 def heatmaps_of(row: PanelRow) -> dict[str, Heatmap]:

@@ -9,7 +9,6 @@ import numpy as np
 from ...graph_passes import finish
 from ...graph_passes.heads.asking import TOTAL
 from ...graph_passes.heads.quadrature import coarse_points, residuals, urgency
-from ...graph_passes.methods.integrated_gradients import ALPHAS
 from .map_error import Sample, estimated_error, sample_of
 from .session import Held, Session
 
@@ -279,6 +278,7 @@ def follow(
     session: Session,
     feeds: Mapping[str, np.ndarray | Held],
     names: Sequence[str],
+    at: str,
     paths: Sequence[AdaptivePath],
     most: int,
     progress: Progress,
@@ -292,6 +292,7 @@ def follow(
         session: what `path_gradients` made.
         feeds: the batch of inputs, baselines and seed.
         names: the attributions' names, one for each explained input.
+        at: the input that says where on its path each point is.
         paths: one for each row of the batch; several only where the file fixes its batch.
         most: points of each path in one pass.
         progress: called with (passes done, passes at most).
@@ -307,10 +308,10 @@ def follow(
         if not count:
             break
         # A finished path of a fixed batch goes along at its baseline; nobody looks at it.
-        alphas = np.zeros((count, len(paths)), session.type_of(ALPHAS))
+        alphas = np.zeros((count, len(paths)), session.type_of(at))
         for row, points in enumerate(chosen):
             alphas[: len(points), row] = points
-        results = session.run({**feeds, ALPHAS: alphas})
+        results = session.run({**feeds, at: alphas})
         sound = _finite(results[name] for name in (*names, finish.SCORE))
         shapes = [results[name].shape[2:] for name in names]
         flat = [results[name].reshape(count, len(paths), -1) for name in names]

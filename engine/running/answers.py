@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from ...graph_passes.graph.operators import Fact, has
 from ...graph_passes.graph.tensors import producer_of
 from ...graph_passes.select.ending import AFFINE, TAIL, ending_of, varying_operand
 from ...graph_passes.select.rows.places import Place
@@ -66,7 +67,7 @@ class Reading(NamedTuple):
 def reading_of(subject: Subject, card: Card | None) -> Reading:
     """How a subject's output is read."""
     ending = ending_of(subject.output)
-    moved = any(node.op not in ("Identity", "Cast", "Dropout") for node in ending.nodes)
+    moved = not all(has(node, Fact.COPIES) for node in ending.nodes)
     return Reading(
         subject.output.name,
         classes=subject.per_class,

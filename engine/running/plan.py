@@ -13,19 +13,14 @@ from ...graph_passes import finish
 from ...graph_passes.finish.split import split
 from ...graph_passes.finish.target_input import with_target
 from ...graph_passes.graph.lowering import lowered_for
-from ...graph_passes.graph.names import RESERVED
 from ...graph_passes.heads.along import points_at_once
-from ...graph_passes.heads.asking import TOTAL
-from ...graph_passes.heads.halves import error_by_halves
-from ...graph_passes.methods.integrated_gradients import ALPHAS
-from ...graph_passes.methods.method import Adaptive, Repeated
 from ...graph_passes.select.score import PLACE_WEIGHTS, PLACES
 from ...graph_passes.select.subject import Subject
 from ..targets.asking import Asked
-from ..targets.target import Target, fed
-from .adaptive import AdaptivePath, follow, run_rows
-from .locks import BUILDING, Lock
-from .session import CPU, Held, Session, open_session, resolve_providers
+from ..targets.target import Answers, Target, fed
+from .drivers import Driven, Feeds, driver_of, nothing_yet
+from .process import BUILDING, Lock
+from .session import CPU, Held, Session, open_session, resolve_providers, run_small
 from .settings import Settings
 from .stopwatch import phase
 
@@ -37,16 +32,8 @@ _CHUNK = {"cpu": 2, "other": 32}
 # EfficientNet-Lite0 take 0.2 to 0.3 ms behind the forward pass, and each by itself 0.13 ms beside
 # what calling takes.
 _TARGETS_AT_ONCE = 8
-# The length of a difference of two halves says little of so few elements: it may be 0 by chance.
-_FEWEST_ELEMENTS = 100
-# Beside the graphs' outputs: what each path took, what it misses in all its intervals, and the
-# estimated error of its map.
-PASSES, RESIDUAL, MAP_ERROR = (f"{RESERVED}{name}" for name in ("passes", "residual", "map_error"))
-
 # What of a graph's inputs depends on targets.
 _OF_TARGETS = (PLACES, PLACE_WEIGHTS)
-
-Feeds = Mapping[str, np.ndarray | Held]
 
 
 class Plan:
@@ -103,9 +90,9 @@ class Plan:
         return self._session("explain").provider
 
     @property
-    def adaptive(self) -> bool:
+    def apart(self) -> bool:
         """Whether each input has points of its own."""
-        return isinstance(self.along, Adaptive)
+        return self.along is not None and driver_of(self.along).apart
 
     @property
     def kind(self) -> str:
@@ -125,7 +112,7 @@ class Plan:
         settings, subject = self._settings, self._subject
         method = settings.method
         if method.whole is not None:
-            options = {**settings.options, "several": several}
+            options = {**settings.options, "several": several > 0, "set_size": several}
             model = method.whole(subject, options)
         elif self._gpu:
             # A file may run anywhere; what was built for a CPU is written that way already.
@@ -154,8 +141,8 @@ class Plan:
         if asked.known is not None:
             targets, name = list(asked.known), "explain"
         else:
-            held, scores = self._forward(known)
-            targets, name = asked.by_row(scores, self._own(held)), "targets"
+            held, answers = self._forward(known)
+            targets, name = asked.by_row(answers), "targets"
             reference, known = {**reference, **held}, {**known, **held}
         known = {**known, **fed(self._subject, targets)}
         session = self._session(name)
@@ -168,10 +155,10 @@ class Plan:
         """Explain one input for each of several targets, which share the forward pass."""
         reference = self._of_the_baseline(feeds)
         known: Feeds = {**feeds, **reference}
-        held, scores = self._forward(known)
+        held, answers = self._forward(known)
         session = self._session("targets")
         shared = self._own(reference) | self._own(held)
-        targets = [*(asked.known or asked.of_one(scores, shared))]
+        targets = [*(asked.known or asked.of_one(answers))]
         parts = []
         size = _TARGETS_AT_ONCE if self._takes_rows(held) else 1
         starts = range(0, len(targets), size)
@@ -187,11 +174,13 @@ class Plan:
             parts.append(self._along(one, results, step))
         return shared | {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}, targets
 
-    def _forward(self, feeds: Feeds) -> tuple[dict[str, Held], np.ndarray]:
-        """What does not depend on targets, held; and the scores that the top class is read off."""
+    def _forward(self, feeds: Feeds) -> tuple[dict[str, Held], Answers]:
+        """What does not depend on targets, held; and what the model answered."""
         self._cut()
         held = self._session("forward").hold(feeds)
-        return held, held[finish.DECIDED].numpy()
+        shape = np.shape(feeds[self._subject.input.name])[1:]
+        scores = held[finish.DECIDED].numpy()
+        return held, Answers(scores, self._own(held), shape, run_small)
 
     def _cut(self) -> None:
         """Cut `explain` into what several targets share and what each has by itself, once."""
@@ -213,21 +202,9 @@ class Plan:
             return
         session = self._session("along")
         known |= self._session("explain").run(known)
-        for row in self._rows_to_look_at(known):
-            given = {**known, **row, **_nothing_yet(session)}
+        for row in driver_of(self.along).looked_at(self.along, session, known):
+            given = {**known, **row, **nothing_yet(session)}
             yield self._models["along"], {k: given[k] for k in session.inputs}
-
-    def _rows_to_look_at(self, feeds: Mapping[str, Any]) -> Iterator[Mapping[str, np.ndarray]]:
-        """The first, a middle and the last row of what runs several times."""
-        if isinstance(self.along, Repeated):
-            rows = self.along.rows(1, feeds)
-            runs = len(next(iter(rows.values())))
-            for index in sorted({0, runs // 2, runs - 1}):
-                yield {name: values[index] for name, values in rows.items()}
-            return
-        dtype = self._session("along").type_of(ALPHAS)
-        for alpha in (0.0, 0.5, 1.0):
-            yield {ALPHAS: np.full((1, len(feeds[finish.SCORE])), alpha, dtype)}
 
     def _takes_rows(self, held: Mapping[str, Held]) -> bool:
         """Whether several targets may go through `targets` at once, with `held` repeated for each.
@@ -281,48 +258,17 @@ class Plan:
         if self.along is None:
             progress(1, 1)
             return results
-        session = self._session("along")
         known = {name: results[name] for name in (finish.SEED, finish.SCORE) if name in results}
-        feeds = {**feeds, **known}
         results.pop(finish.SEED, None)
-        inputs = len(results[finish.SCORE])
-        if isinstance(self.along, Repeated):
-            return results | self._added_up(self.along, feeds, inputs, progress)
-        passes = self.along.passes
-        tolerance, of_map = self.along.tolerance, self.along.map_tolerance
-        paths = [AdaptivePath(passes, tolerance, map_tolerance=of_map) for _ in range(inputs)]
-        names = [*self.attributions]
-        results |= follow(session, feeds, names, paths, self._at_once(1), progress, passes)
-        results[PASSES] = np.array([path.passes for path in paths])
-        results[RESIDUAL] = np.array([path.residual for path in paths])
-        results[MAP_ERROR] = np.array([path.map_error() for path in paths])
-        return results
-
-    def _added_up(
-        self,
-        along: Repeated,
-        feeds: Feeds,
-        inputs: int,
-        progress: Callable[[int, int], None],
-    ) -> dict[str, np.ndarray]:
-        """What all runs add up to, and the estimated error of it where its halves tell."""
-        session, size = self._session("along"), self._at_once(inputs)
-        rows = along.rows(size, feeds)
-        halves = None if along.halves is None else along.halves(size, rows)
-        marks = () if halves is None else halves[:2]
-        found, marked = run_rows(session, feeds, rows, _nothing_yet(session), progress, marks)
-        totals = [self._flat({k: v[k].numpy() for k in self.attributions}) for v in marked]
-        whole = self._flat(found)
-        # Whether the halves tell depends on how many rows go at once: NaN is "not known".
-        found[MAP_ERROR] = np.full(len(whole), np.nan)
-        if halves is not None and len(totals) == 2 and whole.shape[1] >= _FEWEST_ELEMENTS:
-            found[MAP_ERROR] = error_by_halves(halves, totals[0], totals[1], whole)
-        return found
-
-    def _flat(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
-        """All attributions as [N, elements]."""
-        parts = [values[name].reshape(len(values[name]), -1) for name in self.attributions]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+        given = Driven(
+            session=self._session("along"),
+            feeds={**feeds, **known},
+            names=[*self.attributions],
+            inputs=len(results[finish.SCORE]),
+            at_once=self._at_once,
+            progress=progress,
+        )
+        return results | driver_of(self.along).run(self.along, given)
 
     def _at_once(self, inputs: int) -> int:
         """Points of each input in one pass."""
@@ -343,12 +289,6 @@ class Plan:
                 # What was held before a fork may lie on a device that this process cannot reach.
                 self._reference = None
             return opened
-
-
-def _nothing_yet(session: Session) -> dict[str, np.ndarray]:
-    """Totals before anything was added: one 0 in as many axes."""
-    totals = {f"{TOTAL}_{output}" for output in session.outputs}
-    return {name: v for name, v in session.zeros().items() if name in totals}
 
 
 def _is_light(model: onnx.ModelProto) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
 from collections.abc import Callable
 
 import numpy as np
@@ -11,15 +10,13 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from ...graph_passes import rules  # noqa: F401  (registers the rules)
-from ...graph_passes.graph.limits import Limits, in_force
+from ...graph_passes.graph.limits import in_force
 from ...graph_passes.prepare.pipeline import prepare
-from . import session  # noqa: F401  (quietens ONNX Runtime while constants are folded)
 from .given import blamed_on_file
-from .locks import BUILDING
+from .process import BUILDING, Kept
 from .stopwatch import phase
 
-_MOST_KEPT = 2
-_kept: OrderedDict[tuple[str, Limits], gs.Graph] = OrderedDict()
+_kept = Kept(2)
 
 
 def prepared(
@@ -37,11 +34,10 @@ def prepared(
     Raises:
         UnsupportedModelError: the model cannot be prepared.
     """
-    key = digest, in_force()
+
+    def made() -> gs.Graph:
+        with phase("build"), np.errstate(all="ignore"), blamed_on_file(model):
+            return prepare(loaded())
+
     with BUILDING:
-        if key not in _kept:
-            with phase("build"), np.errstate(all="ignore"), blamed_on_file(model):
-                _kept[key] = prepare(loaded())
-            while len(_kept) > _MOST_KEPT:
-                _kept.popitem(last=False)
-        return _kept[key].copy()
+        return _kept.get((digest, in_force()), made).copy()

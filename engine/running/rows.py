@@ -264,7 +264,7 @@ def parted(
             f"the rows of {subject.input.name!r} are one sample, which is explained for one target "
             f"at a time, got {len(targets)}"
         )
-    size = 1 if alone else batch_size(subject, settings, plan.kind, plan.adaptive, count)
+    size = 1 if alone else batch_size(subject, settings, plan.kind, plan.apart, count)
     rowed, sure = with_rows(subject, feeds if several else {**feeds, **baselines}, count)
     fed = {**feeds, **baselines}
     if not sure and not isinstance(subject.batch, int):
@@ -273,7 +273,8 @@ def parted(
     free = may_be_shared(subject) and sure and count > 1
     alike = free and all_alike([fed[name] for name in rowed])
     whole, own = dict(fed), rowed
-    shared = alike or len(targets) > count
+    # What the answer tells may be several targets of the only input.
+    shared = alike or len(targets) > count or (count == 1 and targets.known is None)
     if shared:
         fed, size, rowed = rows_of(fed, rowed, slice(1)), len(targets), set()
     batches = [slice(first, first + size) for first in range(0, len(targets), size)]

@@ -5,11 +5,9 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import logging
-import os
 import sys
 import threading
 import weakref
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -24,14 +22,10 @@ from ...graph_passes.graph.names import bodies_of
 from ..files.model_files import serialised
 from .divisions import guarded, is_division
 from .installed import builds, without_cuda
-from .locks import BUILDING
-from .memory import share_arena
+from .process import BUILDING, Kept, in_child, share_arena, warn_once
 from .stopwatch import phase
 
 logger = logging.getLogger("onnxplain")
-# What ONNX Runtime logs, also where onnx-graphsurgeon folds constants, is what no user can do
-# anything about, or what it raises as well.
-onnxruntime.set_default_logger_severity(4)
 
 _NUMPY_TYPES = {
     "tensor(float)": np.float32,
@@ -56,7 +50,7 @@ _EXACT = {CUDA: {"use_tf32": "0"}}
 # images.
 _MOST_CACHED = 8
 _MOST_PLANNED, _MOST_SHAPED, _MOST_OPTIMISED = 2000, 3000, 50_000
-_cache: OrderedDict[tuple, Session] = OrderedDict()
+_cache = Kept(_MOST_CACHED)
 _alive: weakref.WeakSet[Session] = weakref.WeakSet()
 
 
@@ -253,14 +247,11 @@ def has_loops(model: onnx.ModelProto) -> bool:
     return False
 
 
+@in_child
 def _after_fork() -> None:
     for session in list(_alive):
         session.lose()
     _cache.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _suit_long_graphs(options: onnxruntime.SessionOptions, model: onnx.ModelProto) -> None:
@@ -300,6 +291,11 @@ def _failed(error: Exception) -> OnnxplainError:
     return OnnxplainError(f"ONNX Runtime could not run the graph: {_one_line(error)}")
 
 
+def run_small(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """A small model's outputs, by one thread of the CPU."""
+    return open_session(model, [CPU], 1).run(feeds)
+
+
 def open_session(
     model: onnx.ModelProto, providers: str | Sequence[str] | None = None, threads: int | None = None
 ) -> Session:
@@ -321,12 +317,7 @@ def open_session(
     content = serialised(model)
     key = (hashlib.sha256(content).digest(), tuple(chosen), threads)
     with BUILDING:
-        if key not in _cache:
-            _cache[key] = Session(model, chosen, threads, content=content)
-            while len(_cache) > _MOST_CACHED:
-                _cache.popitem(last=False)
-        _cache.move_to_end(key)
-        return _cache[key]
+        return _cache.get(key, lambda: Session(model, chosen, threads, content=content))
 
 
 def resolve_providers(providers: str | Sequence[str] | None) -> list[str]:
@@ -349,18 +340,9 @@ def resolve_providers(providers: str | Sequence[str] | None) -> list[str]:
     if CUDA in providers:
         problem = cuda_problem()
         if problem is not None:
-            _warn_once(f"CUDA was asked for, but {problem}; using the CPU")
+            warn_once(f"CUDA was asked for, but {problem}; using the CPU")
             providers = [name for name in providers if name != CUDA] or [CPU]
     return list(providers)
-
-
-_warned: set[str] = set()
-
-
-def _warn_once(message: str) -> None:
-    if message not in _warned:
-        _warned.add(message)
-        logger.warning(message)
 
 
 def available_providers() -> list[str]:

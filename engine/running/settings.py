@@ -58,7 +58,7 @@ def settings_of(
     Raises:
         InvalidInputError: a wrong argument.
     """
-    found = find_method(method)
+    found, options = find_method(method).composed(options)
     for name in ("device", "provider"):
         if name in options:
             raise InvalidInputError(
@@ -130,12 +130,22 @@ def asked_methods(texts: Sequence[str]) -> tuple[tuple[str, ...], dict[str, dict
     own: dict[str, dict[str, Any]] = {}
     for text in texts:
         name, _, rest = text.partition(":")
-        method = find_method(name)
-        given = dict(_option_of(method, part) for part in rest.split(",") if part.strip())
+        parts = [part for part in rest.split(",") if part.strip()]
+        method, parts = _composed(find_method(name), parts)
+        given = dict(_option_of(method, part) for part in parts)
         if given and own.setdefault(method.name, given) != given:
             raise InvalidInputError(f"{method.name}: its options are given twice: {rest}")
         names.append(method.name)
     return tuple(dict.fromkeys(names)), own
+
+
+def _composed(method: Method, parts: Sequence[str]) -> tuple[Method, list[str]]:
+    """The record that "of=deeplift" among a method's options asks for, and the other ones."""
+    own = {part.partition("=")[0].strip(): part for part in parts}
+    if "of" not in own or method.of is None:
+        return method, [*parts]
+    found, _ = method.composed({"of": own["of"].partition("=")[2].strip()})
+    return found, [part for part in parts if part is not own["of"]]
 
 
 def _option_of(method: Method, text: str) -> tuple[str, Any]:

@@ -6,6 +6,7 @@ import contextlib
 import signal
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 _SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
@@ -29,12 +30,16 @@ class Stopped(BaseException):
         return f"stopped by {signal.Signals(self.number).name}"
 
 
-class _State:
+@dataclass
+class _Signals:
     """What the handlers know: how deep in `uninterrupted`, and the first signal that came."""
 
-    depth = 0
+    depth: int = 0
     number: int | None = None
-    raised = False
+    raised: bool = False
+
+
+_state = _Signals()
 
 
 @contextlib.contextmanager
@@ -50,7 +55,7 @@ def stopping() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    _State.number, _State.raised = None, False
+    _state.number, _state.raised = None, False
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     for number, handler in before.items():
         # None: set by something other than Python, which knows better.
@@ -59,9 +64,9 @@ def stopping() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if _State.number is None:
+        if _state.number is None:
             raise
-        raise Stopped(_State.number) from error
+        raise Stopped(_state.number) from error
     finally:
         for number, handler in before.items():
             if handler is not None:
@@ -71,26 +76,26 @@ def stopping() -> Iterator[None]:
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
     """Put off a signal's exception to the end of what happens inside."""
-    _State.depth += 1
+    _state.depth += 1
     try:
         yield
     finally:
-        _State.depth -= 1
+        _state.depth -= 1
         _raise_if_due()
 
 
 def _handle(number: int, frame: object) -> None:
-    if _State.number is None:
-        _State.number = number
+    if _state.number is None:
+        _state.number = number
     _raise_if_due()
 
 
 def _raise_if_due() -> None:
-    due = _State.number is not None and not _State.depth and not _State.raised
+    due = _state.number is not None and not _state.depth and not _state.raised
     if due and threading.current_thread() is threading.main_thread():
-        _State.raised = True
-        assert _State.number is not None
-        raise Stopped(_State.number)
+        _state.raised = True
+        assert _state.number is not None
+        raise Stopped(_state.number)
 
 
 def check_stopped() -> None:
@@ -98,5 +103,5 @@ def check_stopped() -> None:
 
     As it is where it hits a destructor, or code that catches everything.
     """
-    if _State.number is not None and not _State.depth:
-        raise Stopped(_State.number)
+    if _state.number is not None and not _state.depth:
+        raise Stopped(_state.number)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
@@ -13,7 +13,7 @@ import numpy as np
 
 from ... import InvalidInputError
 from ...models.text import counted
-from .target import About, Answer, Target, TargetKind, Wanted
+from .target import About, Answer, Answers, Target, TargetKind, Wanted
 
 # Of a target that was found before, handed in again.
 _GIVEN = "given"
@@ -125,13 +125,11 @@ class Asked(NamedTuple):
         some = None if self.known is None else self.known[rows]
         return Asked(self.about, self.wanted[rows], some)
 
-    def answered(
-        self, count: int, scores: np.ndarray, outputs: Mapping[str, np.ndarray]
-    ) -> list[Target]:
+    def answered(self, count: int, answers: Answers) -> list[Target]:
         """One target for each of N inputs, or all of one input, by what the model answered."""
-        return (self.of_one if count == 1 else self.by_row)(scores, outputs)
+        return (self.of_one if count == 1 else self.by_row)(answers)
 
-    def by_row(self, scores: np.ndarray, outputs: Mapping[str, np.ndarray]) -> list[Target]:
+    def by_row(self, answers: Answers) -> list[Target]:
         """One target for each of N inputs, by what the model answered.
 
         Raises:
@@ -139,7 +137,7 @@ class Asked(NamedTuple):
         """
         found = []
         for row, wanted in enumerate(self.wanted):
-            own = resolve(wanted, self.about, Answer(scores[row], outputs, row))
+            own = resolve(wanted, self.about, answers.of(row))
             if len(own) != 1:
                 raise InvalidInputError(
                     f"target {wanted.text}: {counted(len(own), 'target')} for one of "
@@ -148,9 +146,9 @@ class Asked(NamedTuple):
             found += own
         return found
 
-    def of_one(self, scores: np.ndarray, outputs: Mapping[str, np.ndarray]) -> list[Target]:
+    def of_one(self, answers: Answers) -> list[Target]:
         """All targets of the only input, by what the model answered."""
-        answer = Answer(scores[0], outputs, 0)
+        answer = answers.of(0)
         return [t for wanted in self.wanted for t in resolve(wanted, self.about, answer)]
 
 

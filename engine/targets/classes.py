@@ -127,4 +127,4 @@ def _words(about: About) -> str | None:
     return f"a class index into {about.subject.output.name!r} {shape}"
 
 
-KIND = TargetKind("class", _parse, _known, _resolve, _best, _words, place=2)
+KIND = TargetKind("class", _parse, _known, _resolve, _best, _words, place=3)

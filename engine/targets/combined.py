@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import Any
 
 from ... import InvalidInputError
@@ -81,7 +80,7 @@ def _less(a: Any, b: Any) -> Target:
             )
     if a.index == b.index:
         raise InvalidInputError(f"target {a.asked} - {b.asked}: both are {a.index}")
-    return replace(difference(a, b), label=None)
+    return difference(a, b)
 
 
 KIND = TargetKind(_NAME, _parse, _known, _resolve, place=0)

@@ -91,4 +91,4 @@ def _words(about: About) -> str | None:
     return f"a class along axis {subject.class_axis} of {shape}, or an index tuple"
 
 
-KIND = TargetKind("pixels", _parse, _known, _resolve, _best, _words, place=3)
+KIND = TargetKind("pixels", _parse, _known, _resolve, _best, _words, place=4)

@@ -32,6 +32,9 @@ class Target:
         label: its name; None: that of the class `index`.
         region: bool, the positions of the output that it sums over, where it does; else None.
         asked: the text that it was asked for by.
+        box: x0, y0, x1, y1 of what it is the score of, in the model's input; None: of no box.
+        chance: how sure the model is of a box, 0 to 1; else None.
+        name: its key, where its index is none that people know it by.
     """
 
     places: np.ndarray
@@ -42,6 +45,9 @@ class Target:
     label: str | None = None
     region: np.ndarray | None = None
     asked: str = ""
+    box: tuple[float, ...] | None = None
+    chance: float | None = None
+    name: str | None = None
 
     @property
     def is_open(self) -> bool:
@@ -56,6 +62,8 @@ class Target:
     @property
     def key(self) -> str:
         """What tells it from all others: "281", "1-20-30", "not-281", "282-minus-285"."""
+        if self.name is not None:
+            return key_of_target(self.name, None, self.against)
         return key_of_target(self.index, self.minus, self.against)
 
     def named(self, labels: Sequence[str] | None) -> str | None:
@@ -63,7 +71,7 @@ class Target:
         name = self.label
         if name is None and isinstance(self.index, int) and labels and self.index < len(labels):
             name = labels[self.index]
-        if self.minus is not None:
+        if self.minus is not None and self.label is None:
             name = f"{_name_of(self.index, labels)} - {_name_of(self.minus, labels)}"
         return f"not {name or index_text(self.index)}" if self.against else name
 
@@ -81,7 +89,9 @@ def key_of_target(index: Any, minus: Any = None, against: Any = False) -> str:
 
 def key_in(record: Mapping[str, Any]) -> str:
     """The key of a record's target, as files are named after it; see `Target.key`."""
-    return key_of_target(*(record.get(name) for name in ("index", "minus", "against")))
+    if record.get("name"):
+        return key_of_target(record["name"], None, record.get("against"))
+    return key_of_target(record.get("index"), record.get("minus"), record.get("against"))
 
 
 def asked_again(record: Mapping[str, Any]) -> Any:
@@ -137,17 +147,37 @@ class About(NamedTuple):
     labels: Sequence[str] | None
 
 
+class Answers(NamedTuple):
+    """What the model answered to N inputs.
+
+    Attributes:
+        scores: what the top class is read off, [N, ...].
+        outputs: the file's own outputs.
+        shape: of one input, without the batch axis.
+        run: runs a small model on the CPU: (model, feeds) -> its outputs by name.
+    """
+
+    scores: np.ndarray
+    outputs: Mapping[str, np.ndarray]
+    shape: tuple[int, ...]
+    run: Callable[[Any, Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
+
+    def of(self, row: int) -> Answer:
+        """That to one input."""
+        return Answer(self.scores[row], self, row)
+
+
 class Answer(NamedTuple):
     """What the model answered to one input.
 
     Attributes:
         scores: what the top class is read off, without the batch axis.
-        outputs: the file's own outputs, of all inputs that went with it.
+        of_all: the answers to all inputs that went with it.
         row: which of them it is.
     """
 
     scores: np.ndarray
-    outputs: Mapping[str, np.ndarray]
+    of_all: Answers
     row: int
 
 
@@ -207,7 +237,15 @@ def difference(a: Target, b: Target) -> Target:
     places, at = np.unique(both, axis=0, return_inverse=True)
     weights = np.zeros(len(places))
     np.add.at(weights, at.reshape(-1), np.concatenate([a.weights, -b.weights]))
-    return Target(places, weights, a.index, minus=b.index)
+    named = a.name is not None or b.name is not None
+    return Target(
+        places,
+        weights,
+        a.index,
+        minus=b.index,
+        label=f"{a.label or a.key} - {b.label or b.key}" if named else None,
+        name=f"{a.key}-minus-{b.key}" if named else None,
+    )
 
 
 def fed(subject: Subject, targets: Sequence[Target]) -> dict[str, np.ndarray]:

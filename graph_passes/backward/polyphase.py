@@ -16,16 +16,15 @@ import onnx_graphsurgeon as gs
 from ..graph.dims import is_static
 from ..graph.emitter import Emitter
 from ..graph.lowering import for_gpu
+from ..graph.operators import Fact, has
 from ..graph.ordering import prune
 from ..graph.rewriting import rewrite_nodes
 from ..graph.tensors import is_constant, optional_input, producer_of
 from ..rules.convolution import PhaseTaps, Window, convolution_window, phase_taps
-from ..rules.registry import Family, gradient_entry
+from ..rules.registry import is_elementwise
 
 # Numbers of an image's activation below which the further operators take what the layout gives.
 _WORTH = 2**18
-# What treats every pixel alike, beside activations.
-_ARITHMETIC = {"Add", "Sub", "Mul", "Div"}
 
 
 def in_phases(graph: gs.Graph, keep: Collection[str]) -> None:
@@ -157,12 +156,9 @@ def _by_pixel(node: gs.Node) -> bool:
     """An activation, or arithmetic with numbers that are the same for every pixel."""
     if node.domain not in (None, "", "ai.onnx") or len(node.outputs) != 1:
         return False
-    entry = gradient_entry(node, 0)
-    alike = entry is not None and entry.family is Family.ELEMENTWISE
+    alike = is_elementwise(node) or has(node, Fact.ARITHMETIC)
     constants = [t for t in node.inputs if t.name and is_constant(t)]
-    return (alike or node.op in _ARITHMETIC) and all(
-        t.values.size == 1 or list(t.shape[-2:]) == [1, 1] for t in constants
-    )
+    return alike and all(t.values.size == 1 or list(t.shape[-2:]) == [1, 1] for t in constants)
 
 
 class _Part(NamedTuple):

@@ -7,10 +7,9 @@ import onnx_graphsurgeon as gs
 
 from ... import InvalidInputError, UnsupportedModelError
 from ..finish import finish, free_names
-from ..graph.emitter import Emitter
 from ..graph.tensors import is_float
-from ..rules.table import gradient_rules
-from .walk import backward
+from ..rules.table import GRADIENT
+from .walk import carried_back
 
 
 def vjp(
@@ -31,17 +30,17 @@ def vjp(
         InvalidInputError: a name that the model does not have, or that is not float.
         UnsupportedModelError: operators without a gradient rule, or no float inputs or outputs.
     """
-    sources = _chosen(graph.inputs, inputs, "input")
-    results = _chosen(graph.outputs, outputs, "output")
+    sources = chosen(graph.inputs, inputs, "input")
+    results = chosen(graph.outputs, outputs, "output")
     own = [f"grad_{source.name}" for source in sources]
     free_names(graph, [*own, *(f"cotangent_{result.name}" for result in results)])
-    emit = Emitter(graph)
+    emit = GRADIENT.emitter(graph)
     seeds = []
     for result in results:
         cotangent = gs.Variable(f"cotangent_{result.name}", dtype=result.dtype, shape=result.shape)
         graph.inputs.append(cotangent)
         seeds.append((result, cotangent))
-    gradients = backward(emit, gradient_rules, seeds, sources)
+    gradients = carried_back(emit, GRADIENT, seeds, sources, "the gradient")
     named = {
         f"grad_{source.name}": emit.filled_like(source, 0.0) if gradient is None else gradient
         for source, gradient in zip(sources, gradients, strict=True)
@@ -49,7 +48,13 @@ def vjp(
     return finish(graph, named)
 
 
-def _chosen(tensors, names: list[str] | None, kind: str) -> list[gs.Variable]:
+def chosen(tensors, names: list[str] | None, kind: str) -> list[gs.Variable]:
+    """Inputs or outputs of floating-point numbers: all of them, or those named.
+
+    Raises:
+        InvalidInputError: a name that the model does not have, or that is not float.
+        UnsupportedModelError: there are none.
+    """
     floats = {t.name: t for t in tensors if is_float(t)}
     if names is None:
         if not floats:

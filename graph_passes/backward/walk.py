@@ -6,7 +6,7 @@ What it carries (cotangents or multipliers) is decided by the rule table.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import onnx_graphsurgeon as gs
 
@@ -16,7 +16,7 @@ from ..graph.reach import Reach, find_reach
 from ..graph.tensors import captured, is_constant, operator_name
 from ..graph.terms import NodeView, lowered
 from ..rules.singular import doubtful
-from ..rules.table import Resolved, RuleTable, is_step
+from ..rules.table import Resolved, RuleTable, Table, is_step
 from .reasons import reason_of
 
 
@@ -53,6 +53,22 @@ def check_supported(path: Reach, rules: RuleTable, method: str) -> None:
     if found:
         named = "; ".join(f"{r.operator} (node {r.node or 'unnamed'!r}: {r.reason})" for r in found)
         raise UnsupportedModelError(f"{method} cannot pass {named}")
+
+
+def carried_back(
+    emit: Any,
+    table: Table,
+    seeds: Sequence[tuple[gs.Tensor, gs.Tensor]],
+    wrt: Sequence[gs.Tensor],
+    method: str,
+    required: bool = False,
+) -> list[Any]:
+    """What a table's walk from the seeded tensors brings to each of `wrt`: see `backward`."""
+    found = backward(emit, table.rules(emit), seeds, wrt, method, required)
+    return [
+        None if cotangent is None else table.collapse(emit, cotangent, tensor)
+        for cotangent, tensor in zip(found, wrt, strict=True)
+    ]
 
 
 def backward(

@@ -13,40 +13,15 @@ import onnx_graphsurgeon as gs
 from .dims import Shape, broadcast_axes, is_static, same_shape
 from .limits import hold
 from .names import RESERVED, emitted_for
+from .operators import Fact, has, operator
+from .sizes import compute
 from .tensors import Value, is_constant, numpy_type, onnx_type
 from .terms import Emitted, EmittedConstant, Seen, Term, lowered
 
-_INT64_OPS = {"Shape", "Size", "ArgMax", "ArgMin", "NonZero"}
-_BOOL_OPS = {"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Not"}
-_BOOL_OPS |= {"IsNaN", "IsInf", "Xor"}
-_TYPED_BY_OPERAND = {"Where": 2, "OneHot": 2}
 
-# Sizes are computed by these; folding them here keeps Shape arithmetic out of graphs of known
-# shape.
-_FOLDED: dict[str, Any] = {
-    "Add": np.add,
-    "Sub": np.subtract,
-    "Mul": np.multiply,
-    "Div": np.floor_divide,
-    "Max": np.maximum,
-    "Concat": lambda *parts: np.concatenate(parts),
-}
-
-
-# Results have the operands' shape, where all have the same one or are single numbers.
-_SHAPE_KEEPING = {
-    "Add",
-    "Sub",
-    "Mul",
-    "Div",
-    "Neg",
-    "Clip",
-    "Greater",
-    "Less",
-    "Equal",
-    "And",
-    "Where",
-}
+def _counts(op: str) -> bool:
+    """Whether an operator is one that rules compute sizes by."""
+    return has(op, Fact.ARITHMETIC) or op in ("Max", "Concat")
 
 
 def _common_shape(inputs: Sequence[gs.Tensor]) -> Shape:
@@ -148,13 +123,14 @@ class Emitter:
             # A number beside a tensor of unknown type, which counts as float.
             dtype = np.float32
         inputs = [self._operand(v, dtype) for v in operands]
-        if op in _FOLDED and all(is_constant(v) and v.dtype == np.int64 for v in inputs):
-            return [self.constant(_FOLDED[op](*(v.values for v in inputs)))]
+        if _counts(op) and all(is_constant(v) and v.dtype == np.int64 for v in inputs):
+            # Arithmetic of known sizes stays out of the graph.
+            return [self.constant(compute(op, attributes, [v.values for v in inputs]))]
         while inputs and not inputs[-1].name:
             inputs.pop()
         dtype = self._result_type(op, inputs, attributes)
         outputs = [Emitted(self, self.name(op), dtype) for _ in range(count)]
-        if op in _SHAPE_KEEPING:
+        if has(op, Fact.SAME_SHAPE):
             outputs[0].shape = _common_shape(inputs)
         if self._bounded:
             hold("nodes", f"nodes written for {op}", self._count)
@@ -168,17 +144,16 @@ class Emitter:
         return self.many(op, 1, *operands, **attributes)[0]
 
     def _result_type(self, op: str, inputs: Sequence[gs.Tensor], attributes: dict[str, Any]):
-        if op in _INT64_OPS:
-            return np.dtype(np.int64)
-        if op in _BOOL_OPS:
-            return np.dtype(bool)
+        own = operator(op)
+        if own.result is not None:
+            return np.dtype(own.result)
         if op == "Cast":
             return numpy_type(attributes["to"])
         if op == "ConstantOfShape":
             return attributes["value"].values.dtype
         if op == "EyeLike":
             return numpy_type(attributes["dtype"])
-        return inputs[_TYPED_BY_OPERAND.get(op, 0)].dtype if inputs else None
+        return inputs[own.typed_by].dtype if inputs else None
 
     def mean(self, a: Value, b: Value) -> Any:
         """(a + b) / 2."""

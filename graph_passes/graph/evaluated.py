@@ -1,6 +1,7 @@
-"""What may be computed while a graph is prepared: a list of operators, and what each makes.
+"""What is computed while a graph is prepared: how much it is, and ONNX's reference for it.
 
-Anything else stays in the graph as a node: its values are then known to nobody but the run.
+Which operators may be is a fact of each (`Fact.EVALUATED`, `Fact.FOLDED`). Anything else stays in
+the graph as a node: its values are then known to nobody but the run.
 """
 
 from __future__ import annotations
@@ -10,55 +11,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
 
-_ELEMENTWISE = {
-    *("Abs", "Acos", "Acosh", "Add", "And", "Asin", "Asinh", "Atan", "Atanh", "BitShift"),
-    *("BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", "Cast", "CastLike", "Ceil", "Celu"),
-    *("Clip", "Cos", "Cosh", "Div", "Elu", "Equal", "Erf", "Exp", "Floor", "Gelu", "Greater"),
-    *("GreaterOrEqual", "HardSigmoid", "HardSwish", "Identity", "IsInf", "IsNaN", "LeakyRelu"),
-    *("Less", "LessOrEqual", "Log", "Max", "Mean", "Min", "Mish", "Mod", "Mul", "Neg", "Not", "Or"),
-    *("PRelu", "Pow", "Reciprocal", "Relu", "Round", "Selu", "Shrink", "Sigmoid", "Sign", "Sin"),
-    *("Sinh", "Softplus", "Softsign", "Sqrt", "Sub", "Sum", "Tan", "Tanh", "ThresholdedRelu"),
-    *("Where", "Xor"),
-}
-_MOVING = {
-    *("Compress", "Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "GatherElements"),
-    *("GatherND", "Pad", "Reshape", "ReverseSequence", "ScatterElements", "ScatterND", "Slice"),
-    *("SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Trilu", "Unsqueeze"),
-}
-_MAKING = {"Constant", "ConstantOfShape", "EyeLike", "NonZero", "OneHot", "Range", "Shape", "Size"}
-_REDUCING = {
-    *("ArgMax", "ArgMin", "CumSum", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp"),
-    *("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare"),
-    "TopK",
-}
-
-SHAPE_ARITHMETIC = frozenset(_ELEMENTWISE | _MOVING | _MAKING | _REDUCING)
-"""What sizes, indices and masks are computed by; ONNX's reference implementation may run it."""
-
-FOLDED = SHAPE_ARITHMETIC | {
-    *(
-        "AveragePool",
-        "BatchNormalization",
-        "BlackmanWindow",
-        "CenterCropPad",
-        "Conv",
-        "ConvInteger",
-    ),
-    *("ConvTranspose", "DFT", "Det", "Dropout", "Einsum", "Gemm", "GlobalAveragePool"),
-    *("GlobalLpPool", "GlobalMaxPool", "GridSample", "GroupNormalization", "HammingWindow"),
-    *("HannWindow", "Hardmax", "InstanceNormalization", "LRN", "LayerNormalization", "LogSoftmax"),
-    *("LpNormalization", "LpPool", "MatMul", "MatMulInteger", "MaxPool", "MelWeightMatrix"),
-    *("MeanVarianceNormalization", "NonMaxSuppression", "QLinearConv", "QLinearMatMul"),
-    *("RMSNormalization", "Resize", "STFT", "Softmax", "Unique", "Upsample"),
-}
-"""What ONNX Runtime may compute of constants, once its size and work are held to the limits."""
-
-OF_VALUES = frozenset({"NonZero", "Unique", "Compress", "NonMaxSuppression"})
-"""How many elements these make depends on values; some few times those that go in, at the most."""
-
-# Where the indices of these stand among their operands.
-_INDICES = {"GatherElements": 1, "GatherND": 1, "ScatterElements": 1, "ScatterND": 1}
+from .operators import operator
+from .tensors import is_constant, onnx_type
 
 
 def indices_fit(kind: str, operands: Sequence[Any]) -> bool:
@@ -70,7 +27,7 @@ def indices_fit(kind: str, operands: Sequence[Any]) -> bool:
         kind: the operator.
         operands: arrays, None for an omitted one.
     """
-    place = _INDICES.get(kind)
+    place = operator(kind).indices
     if place is None or len(operands) <= place or operands[place] is None:
         return True
     longest = max(np.shape(operands[0]), default=1)
@@ -79,7 +36,7 @@ def indices_fit(kind: str, operands: Sequence[Any]) -> bool:
 
 
 def most_made(inputs: Sequence[Sequence[int]]) -> int:
-    """Elements that one of `OF_VALUES` makes at most, by its operands' shapes: 8 for each."""
+    """Elements that an operator makes at most where values decide: 8 for each that goes in."""
     return 8 * sum(math.prod(shape) for shape in inputs)
 
 
@@ -111,3 +68,34 @@ def work_of(kind: str, attrs: Mapping[str, Any], inputs: Sequence[Sequence[int]]
         products = math.prod(max(math.prod(shape), 1) for shape in inputs[:3])
         return (products + made) * longest
     return read + made
+
+
+def by_reference(
+    node: gs.Node, values: Sequence[np.ndarray | None], opset: int
+) -> list[np.ndarray]:
+    """What ONNX's reference implementation makes of a node's operands; None: one left out."""
+    from onnx.reference import ReferenceEvaluator
+
+    names = ["" if value is None else f"x{k}" for k, value in enumerate(values)]
+    feeds = {name: value for name, value in zip(names, values, strict=True) if value is not None}
+    inputs = [
+        onnx.helper.make_tensor_value_info(name, onnx_type(value.dtype), value.shape)
+        for name, value in feeds.items()
+    ]
+    outputs = [tensor.name for tensor in node.outputs]
+    plain = onnx.helper.make_node(node.op, names, outputs, **plain_attributes(node))
+    results = [
+        onnx.helper.make_tensor_value_info(t.name, onnx_type(t.dtype or np.float32), None)
+        for t in node.outputs
+    ]
+    graph = onnx.helper.make_graph([plain], "arithmetic", inputs, results)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)])
+    return [np.asarray(value) for value in ReferenceEvaluator(model).run(None, feeds)]
+
+
+def plain_attributes(node: gs.Node) -> dict[str, Any]:
+    """The node's attributes as ONNX's helpers take them."""
+    return {
+        name: onnx.numpy_helper.from_array(value.values) if is_constant(value) else value
+        for name, value in node.attrs.items()
+    }

@@ -11,8 +11,10 @@ from typing import Any
 import onnx_graphsurgeon as gs
 
 from ... import UnsupportedModelError
+from .copying import copy_nodes
 from .emitter import Emitter
 from .names import of_the_baseline
+from .operators import Fact, has
 from .tensors import Value, captured, read_by
 from .terms import Emitted, NodeView
 
@@ -54,21 +56,12 @@ class TwinEmitter(Emitter):
                     f"the subgraph of {node.op} (node {node.name or 'unnamed'!r}) reads "
                     f"{inside[0]!r}, which depends on the input"
                 )
-            inputs: list[Any] = [self._tensors.get(t.name, t) for t in node.inputs]
-            outputs = [_twin_variable(self, t) for t in node.outputs]
-            twin = gs.Node(
-                node.op,
-                of_the_baseline(node.name or node.outputs[0].name),
-                dict(node.attrs),
-                inputs,
-                outputs,
-                domain=node.domain,
-            )
-            self.graph.nodes.append(twin)
-            self._nodes[id(node)] = twin
-            self._tensors.update(
-                {t.name: twin_t for t, twin_t in zip(node.outputs, outputs, strict=True) if t.name}
-            )
+            copied = copy_nodes(self.graph, [node], self._tensors, self._twin_of, _twin_name)
+            self._nodes[id(node)] = copied[0]
+
+    def _twin_of(self, node: gs.Node, tensor: gs.Tensor) -> gs.Tensor:
+        del node
+        return Emitted(self, self.name("baseline"), tensor.dtype, tensor.shape)
 
     def twin(self, tensor: Value) -> Any:
         """The tensor's value at the baseline; itself where it does not depend on the input."""
@@ -84,10 +77,8 @@ class TwinEmitter(Emitter):
         return tensor.name in self._changing and tensor.name in self._tensors
 
 
-def _twin_variable(emit: Emitter, tensor: gs.Tensor) -> gs.Variable:
-    if not tensor.name:
-        return gs.Variable.empty()
-    return Emitted(emit, emit.name("baseline"), tensor.dtype, tensor.shape)
+def _twin_name(node: gs.Node) -> str:
+    return of_the_baseline(node.name or node.outputs[0].name)
 
 
 def changing_names(graph: gs.Graph, starts: Sequence[gs.Tensor]) -> set[str]:
@@ -110,7 +101,7 @@ def _depending(graph: gs.Graph, starts: Sequence[gs.Tensor], shapes: bool) -> se
 
 
 def _carries(node: gs.Node, shapes: bool) -> bool:
-    return shapes or node.op not in ("Shape", "Size")
+    return shapes or not has(node, Fact.SIZES)
 
 
 def _between(

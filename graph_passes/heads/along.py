@@ -13,8 +13,9 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from ... import UnsupportedModelError
+from ..backward.multipliers import decomposed
 from ..backward.polyphase import in_phases
-from ..backward.walk import backward, check_supported
+from ..backward.walk import backward, carried_back, check_supported
 from ..finish import SEED, working_copy
 from ..graph.dims import same_shape
 from ..graph.emitter import Emitter
@@ -23,9 +24,11 @@ from ..graph.ordering import sort_nodes
 from ..graph.reach import Reach, find_reach
 from ..graph.tensors import is_constant
 from ..graph.twins import sizes_and_values_of
-from ..rules.table import gradient_rules
+from ..rules.table import GRADIENT, gradient_rules
 from ..select.score import score_of, where_to_begin
 from ..select.subject import Source, Subject
+from .asking import add_baseline_input
+from .walks import Walk
 
 # How many points, as axes are called.
 POINTS = f"{RESERVED}points"
@@ -42,11 +45,13 @@ class Place(NamedTuple):
         source: the input.
         points: as one batch, [K N, ...].
         known: what the mover returned beside them.
+        baseline: what they are compared with, in the same shape; None: nothing.
     """
 
     source: Source
     points: gs.Tensor
     known: Any
+    baseline: Any = None
 
 
 class Moved(NamedTuple):
@@ -83,7 +88,7 @@ def moved(
     subject: Subject,
     given: Sequence[gs.Variable],
     mover: Mover,
-    title: str | None,
+    walk: Walk | None,
     from_logits: bool = False,
 ) -> Moved:
     """The model at the points that the mover makes.
@@ -93,23 +98,27 @@ def moved(
         given: what the mover reads, inputs of the graph; the first has K elements on its first
             axis.
         mover: see `Mover`.
-        title: the method's, where the gradient will be asked for.
-        from_logits: whether the seed is one of the logits; else of `where_to_begin`.
+        walk: what will be walked back there; None: nothing.
+        from_logits: whether the seed is one of the logits whatever the walk goes by; else of where
+            that begins (`begins_at_logits`).
 
     Raises:
-        UnsupportedModelError: an operator on the path without a gradient rule, with a `title`.
+        UnsupportedModelError: an operator on the path without a rule of the walk's table.
     """
     subject = working_copy(subject)
+    table = GRADIENT if walk is None else walk.table
+    if table.simple:
+        subject = decomposed(subject)
     graph = subject.graph
-    end = subject.logits if from_logits else where_to_begin(subject)
-    if title is not None:
+    end = subject.logits if from_logits or not table.linear else where_to_begin(subject)
+    if walk is not None and not table.simple:
         in_phases(graph, {tensor.name for tensor in (*subject.starts, end)})
     # First of all: behind an operator that nobody knows, shapes are unknown too.
     path = find_reach(graph, subject.starts, [end])
-    if title is not None:
-        check_supported(path, gradient_rules, title)
     # A prefix of its own: the Loop model holds this graph's constants beside those of `endpoints`.
-    emit = Emitter(graph, "path")
+    emit = table.emitter(graph, "path")
+    if walk is not None and not table.compares:
+        check_supported(path, table.rules(emit), walk.title)
     seed = gs.Variable(SEED, dtype=end.dtype, shape=_free_shape("seed", end))
     readers = [list(start.outputs) for start in subject.starts]
     computed = sizes_and_values_of(graph, subject.starts)
@@ -128,7 +137,30 @@ def moved(
     seeds = emit.Tile(seed, emit.Concat(count, ones, axis=0))
     seeds.shape = end.shape
     end = places[0].points if end is subject.start else end
+    if table.compares:
+        places = _with_twins(emit, subject, count, places, end)
     return Moved(emit, subject, count, end, seeds, places, path)
+
+
+def _with_twins(
+    emit: Any, subject: Subject, count: gs.Tensor, places: list[Place], end: gs.Tensor
+) -> list[Place]:
+    """The same beside a copy of the network at the baselines, each repeated for all K points."""
+    pairs = []
+    for place in places:
+        start = place.source.start
+        ahead = emit.Concat(count, emit.shape(start), axis=0)
+        baseline = emit.Expand(add_baseline_input(emit, subject, place.source), ahead)
+        repeated = _as_batch(emit, baseline, start)
+        repeated.shape = place.points.shape
+        pairs.append((place.points, repeated))
+    emit.add_twins(pairs, [end])
+    return [p._replace(baseline=b) for p, (_, b) in zip(places, pairs, strict=True)]
+
+
+def begins_at_logits(walk: Walk) -> bool:
+    """Whether a walk begins at the logits, and so takes the seed that is one of them."""
+    return not walk.table.linear
 
 
 def _as_batch(emit: Emitter, points: gs.Tensor, start: gs.Tensor) -> gs.Tensor:
@@ -147,6 +179,35 @@ def scores_at(at: Moved) -> gs.Tensor:
     """The score at each point, [K, N]; without a last layer's bias, unless seeded at the logits."""
     score = at.emit.cast_like(score_of(at.emit, at.end, at.seeds), at.subject.start)
     return at.emit.Reshape(score, at.emit.Concat(at.points, [-1], axis=0))
+
+
+def attributions_at(at: Moved, walk: Walk, weights: gs.Variable | None = None) -> list[gs.Tensor]:
+    """What a walk makes at each point, [K, N, ...], for each explained input.
+
+    With `weights` [K] they are summed over the points, [N, ...].
+
+    Raises:
+        UnsupportedModelError: an operator on the path without a rule.
+    """
+    if walk.table is GRADIENT and walk.made is None:
+        return slopes_at(at, walk.title, weights)
+    emit = at.emit
+    seeds = walk.seeds(emit.term(at.end), at.seeds)
+    points = [place.points for place in at.places]
+    found = carried_back(emit, walk.table, [(at.end, seeds)], points, walk.title, True)
+    attributions = []
+    for brought, place in zip(found, at.places, strict=True):
+        start = place.source.start
+        part = emit.filled_like(place.points, 0.0) if brought is None else emit.term(brought)
+        if walk.made is not None:
+            part = walk.made(emit, part, place.points, place.baseline)
+        if weights is None:
+            shape = emit.Concat(at.points, emit.shape(start), axis=0)
+            attributions.append(emit.Reshape(part, shape))
+        else:
+            attributions.append(summed(emit, part, weights, place.points, start))
+    forget_inputs(at)
+    return attributions
 
 
 def slopes_at(at: Moved, title: str, weights: gs.Variable | None = None) -> list[gs.Tensor]:

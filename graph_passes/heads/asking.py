@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import onnx
 import onnx_graphsurgeon as gs
 
-from ..backward.walk import Refusal, backward, in_steps_only, refusals
+from ..backward.multipliers import decomposed
+from ..backward.walk import Refusal, carried_back, in_steps_only, refusals
 from ..finish import (
     BASELINE,
     DECIDED,
@@ -88,11 +89,7 @@ def walk_back(asked: Asked, wrt: Sequence[gs.Tensor], title: str) -> list[Any]:
     begin = subject.logits, asked.seed.weights
     if table.linear:
         begin = where_to_begin(subject), first_cotangent(emit, subject, asked.seed)
-    found = backward(emit, table.rules(emit), [begin], wrt, title, True)
-    return [
-        None if cotangent is None else table.collapse(emit, cotangent, tensor)
-        for cotangent, tensor in zip(found, wrt, strict=True)
-    ]
+    return carried_back(emit, table, [begin], wrt, title, True)
 
 
 def gradient_refusals(subject: Subject, wrt: Sequence[gs.Tensor]) -> list[Refusal]:
@@ -100,6 +97,21 @@ def gradient_refusals(subject: Subject, wrt: Sequence[gs.Tensor]) -> list[Refusa
     path = find_reach(subject.graph, wrt, [subject.logits])
     steps = [in_steps_only(path, tensor, [subject.logits]) for tensor in wrt]
     return [*refusals(path, GRADIENT.rules(None)), *dict.fromkeys(chain(*steps))]
+
+
+def table_refusals(subject: Subject, table: Table) -> list[Refusal]:
+    """What a table cannot pass between the explained inputs and the score.
+
+    Composite operators are written as simple ones first, where the table has rules for these alone.
+    """
+    if not table.simple:
+        return gradient_refusals(subject, subject.starts)
+    subject = decomposed(working_copy(subject))
+    emit = table.emitter(subject.graph)
+    path = find_reach(subject.graph, subject.starts, [subject.logits])
+    if table.compares:
+        emit.add_twins([(start, start) for start in subject.starts], [subject.logits])
+    return list(refusals(path, table.rules(emit)))
 
 
 def per_token(emit: Emitter, source: Source, attribution: Value) -> Any:

@@ -38,6 +38,8 @@ def default_methods() -> list[str]:
 def find_method(name: str) -> Method:
     """The method of that name; capitals, spaces, _ and - do not matter, and `ig` is known, too.
 
+    So are compositions, which are not listed: `smoothgrad-of-deeplift`.
+
     Raises:
         InvalidInputError: there is none; the message names the nearest.
     """
@@ -45,7 +47,8 @@ def find_method(name: str) -> Method:
     if isinstance(name, str) and name in known:
         return known[name]
     if isinstance(name, str):
-        plain = {_plain(one): method for one, method in known.items()}
+        composed = {one.name: one for method in known.values() for one in method.compositions}
+        plain = {_plain(one): method for one, method in {**composed, **known}.items()}
         plain |= {alias: method for method in known.values() for alias in method.aliases}
         if _plain(name) in plain:
             return plain[_plain(name)]

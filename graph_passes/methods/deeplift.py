@@ -15,7 +15,8 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from ..backward.ledger import Ledger
-from ..backward.walk import Refusal, refusals
+from ..backward.multipliers import decomposed
+from ..backward.walk import Refusal
 from ..finish import (
     ATTRIBUTION,
     BASELINE,
@@ -25,10 +26,7 @@ from ..finish import (
 )
 from ..finish.split import split
 from ..graph.names import RESERVED
-from ..graph.reach import find_reach
-from ..graph.rewriting import rewrite_nodes
 from ..graph.tensors import numpy_type
-from ..graph.twins import changing_names
 from ..heads.asking import (
     WEIGHTS,
     WHICH,
@@ -39,11 +37,11 @@ from ..heads.asking import (
     ask,
     delta_of,
     per_token,
+    table_refusals,
     walk_back,
 )
 from ..heads.loop import looped, with_delta
-from ..prepare.decompositions import FOR_DEEPLIFT
-from ..prepare.shapes import infer_shapes
+from ..heads.walks import Walk, times_difference
 from ..rules.deeplift import RESCALE
 from ..rules.reveal_cancel import REVEAL_CANCEL
 from ..rules.table import Table
@@ -149,41 +147,9 @@ def _shared_out(
     return outputs, baseline_score
 
 
-def decomposed(subject: Subject) -> Subject:
-    """The subject with composite operators of its path written as simple ones."""
-    path = find_reach(subject.graph, subject.starts, [subject.logits])
-    on_path = {id(node): node for node in path.nodes}
-    changing = changing_names(subject.graph, subject.starts)
-
-    def needs_it(node: gs.Node) -> bool:
-        if id(node) not in on_path:
-            return False
-        if node.op == "Where":
-            return node.inputs[0].name in changing
-        if node.op != "Mul" or len(path.operands(node)) == 2:
-            return True
-        # A mask that varies, though it has no derivative.
-        return any(t.name in changing and t.name not in path.varying for t in node.inputs)
-
-    if not rewrite_nodes(subject.graph, FOR_DEEPLIFT, needs_it):
-        return subject
-    names = {t.name for t in subject.graph.outputs}
-    needed = {t.name: t for t in (subject.logits, subject.decided)}
-    extra = [tensor for name, tensor in needed.items() if name not in names]
-    subject.graph.outputs.extend(extra)
-    graph = infer_shapes(subject.graph)
-    del graph.outputs[len(graph.outputs) - len(extra) :]
-    return subject.moved_to(graph)
-
-
 def unsupported(subject: Subject, options: Chosen) -> Sequence[Refusal]:
     """Every node that the rule's table cannot pass."""
-    table = RULES[options["rule"]]
-    subject = decomposed(working_copy(subject))
-    emit = table.emitter(subject.graph)
-    path = find_reach(subject.graph, subject.starts, [subject.logits])
-    emit.add_twins([(start, start) for start in subject.starts], [subject.logits])
-    return refusals(path, table.rules(emit))
+    return table_refusals(subject, RULES[options["rule"]])
 
 
 def stages(subject: Subject, options: Chosen) -> Stages:
@@ -211,7 +177,7 @@ def whole(subject: Subject, options: Chosen) -> onnx.ModelProto:
     if not options.get("several"):
         return deeplift(subject, table)
     sizes = {subject.name_of(ATTRIBUTION, s): s.input.name for s in subject.sources}
-    rows = rows_of_set(options["several"], numpy_type(subject.start.dtype))
+    rows = rows_of_set(options["set_size"], numpy_type(subject.start.dtype))
     first = ask(working_copy(subject)).finished({})
     model = looped(first, one_of_a_set(subject, table), rows, sizes)
     return with_delta(model, list(sizes), subject.coupled is None)
@@ -226,6 +192,11 @@ def _rows(subject: Subject, size: int, feeds: Mapping[str, Any]) -> dict[str, np
     del size
     baseline = feeds[subject.name_of(BASELINE, subject.sources[0])]
     return rows_of_set(len(baseline), baseline.dtype)
+
+
+def walk(options: Chosen) -> Walk:
+    """m (x - x'), for heads that walk at many points."""
+    return Walk("DeepLIFT", RULES[options["rule"]], times_difference)
 
 
 def facts(options: Chosen) -> dict[str, Any]:

@@ -22,14 +22,16 @@ from ..heads.along import POINTS, Mover, moved, points_at_once, scores_at, slope
 from ..heads.asking import WEIGHTS, WHICH, add_set_input, added_up, per_token, seeded
 from ..heads.halves import Halves, in_turns
 from ..heads.loop import looped, with_delta
+from ..heads.path import ALPHAS
+from ..heads.walks import SLOPE
 from ..select.subject import Source, Subject
-from .integrated_gradients import ALPHAS
 from .method import Chosen, Method, Repeated, Stages
 from .options import BASELINE as BASELINE_OPTION
 from .options import SEED, samples
 from .saliency import unsupported
 
 _TITLE = "Expected Gradients"
+_WALK = SLOPE._replace(title=_TITLE)
 # A point's weight in the baselines' mean score.
 ENDS = f"{RESERVED}ends"
 _AT_ONCE = 2
@@ -63,7 +65,7 @@ def expected_chunk(subject: Subject) -> onnx.ModelProto:
         gs.Variable(name, dtype=dtype, shape=[POINTS]) for name in (ALPHAS, WEIGHTS, ENDS)
     )
     which = gs.Variable(WHICH, dtype=np.dtype(np.int64), shape=[POINTS])
-    at = moved(subject, [alphas, which], from_baselines(alphas, which), _TITLE, from_logits=True)
+    at = moved(subject, [alphas, which], from_baselines(alphas, which), _WALK, from_logits=True)
     emit, subject = at.emit, at.subject
     slopes = slopes_at(at, _TITLE)
     emit.graph.inputs += [weights, ends]
@@ -156,7 +158,7 @@ def whole(subject: Subject, options: Chosen) -> onnx.ModelProto:
     """The score, and a Loop over the points of a set of a fixed size."""
     sizes = {subject.name_of(ATTRIBUTION, s): s.input.name for s in subject.sources}
     once = points_at_once(subject, _AT_ONCE, 1, options["samples"])
-    rows = _rows(options, options["several"], once, numpy_type(subject.start.dtype))
+    rows = _rows(options, options["set_size"], once, numpy_type(subject.start.dtype))
     first = seeded(subject, from_logits=True)
     model = looped(first, expected_chunk(subject), rows, sizes)
     return with_delta(model, list(sizes), subject.coupled is None)

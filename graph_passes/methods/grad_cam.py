@@ -92,7 +92,9 @@ def cam_of(asked: Asked, found: Sequence[FeatureMap], weights: Weights) -> Any:
 
 
 def found_maps(subject: Subject, layer: str | Sequence[str] | None) -> list[FeatureMap]:
-    """The feature maps that are named, or the one that is found."""
+    """The feature maps that are named, or the one that is found; of a detector one a scale."""
+    if layer is None and subject.detector is not None and subject.detector.maps:
+        layer = subject.detector.maps
     if layer is None or isinstance(layer, str):
         return [find_feature_map(subject, layer)]
     if not isinstance(layer, list | tuple) or not layer:

@@ -3,7 +3,7 @@
 Sundararajan, Taly, Yan: Axiomatic Attribution for Deep Networks (2017).
 
 Two graphs: `endpoints` scores both ends of the path, `gradient_chunk` does some of its points, or
-`path_gradients` those that are chosen one after the other.
+`path_gradients` (of `heads/path.py`, as the ends are) those that are chosen one after the other.
 """
 
 from __future__ import annotations
@@ -19,30 +19,22 @@ from ... import InvalidInputError
 from ..backward.walk import Refusal
 from ..finish import (
     ATTRIBUTION,
-    BASELINE_SCORE,
-    SCORE,
-    SEED,
     finish,
-    working_copy,
 )
-from ..graph.emitter import Emitter
-from ..graph.names import RESERVED
 from ..graph.tensors import numpy_type
-from ..graph.twins import TwinEmitter
-from ..heads.along import POINTS, moved, points_at_once, scores_at, slopes_at
-from ..heads.asking import WEIGHTS, add_baseline_input, added_up, ask, gradient_refusals, per_token
+from ..heads.along import POINTS, moved, points_at_once, slopes_at
+from ..heads.asking import WEIGHTS, added_up, gradient_refusals, per_token
 from ..heads.halves import Halves, in_turns
 from ..heads.loop import looped, with_delta
+from ..heads.path import ALPHAS, endpoints, path_gradients, way_from_baseline
 from ..heads.quadrature import ADAPTIVE, NAMES, quadrature_rule
-from ..rules.table import GRADIENT
-from ..select.score import first_cotangent, score_of
-from ..select.subject import Source, Subject
+from ..heads.walks import SLOPE
+from ..select.subject import Subject
 from .method import Adaptive, Chosen, Method, Option, Repeated, Stages
 from .options import BASELINE, one_of, real_number, whole_number
 
 _TITLE = "Integrated Gradients"
-# The input that says where on the path.
-ALPHAS = f"{RESERVED}alphas"
+_WALK = SLOPE._replace(title=_TITLE)
 # Unless asked otherwise: to 1 % of the score's difference, in at most so many passes; and the
 # passes of a fixed rule.
 TOLERANCE, MOST_STEPS, FIXED_STEPS = 0.01, 200, 50
@@ -50,19 +42,6 @@ TOLERANCE, MOST_STEPS, FIXED_STEPS = 0.01, 200, 50
 _ONE_SIDED = ("left", "right")
 # Points at once in a file.
 _AT_ONCE = 2
-# The forward pass at both ends; no walk goes through it.
-_ENDS = GRADIENT._replace(emitter=TwinEmitter)
-
-
-def endpoints(subject: Subject) -> onnx.ModelProto:
-    """A model of (input, targets, baseline): both scores and the seed."""
-    asked = ask(working_copy(subject), _ENDS)
-    subject, emit, seed = asked.subject, asked.emit, asked.seed
-    baselines = [add_baseline_input(emit, subject, source) for source in subject.sources]
-    emit.add_twins(list(zip(subject.starts, baselines, strict=True)), [subject.logits])
-    baseline_score = score_of(emit, emit.twin(subject.logits), seed.weights)
-    first = first_cotangent(emit, subject, seed)
-    return asked.finished({BASELINE_SCORE: baseline_score, SEED: first})
 
 
 def gradient_chunk(subject: Subject) -> onnx.ModelProto:
@@ -78,7 +57,7 @@ def gradient_chunk(subject: Subject) -> onnx.ModelProto:
     alphas, weights = (
         gs.Variable(name, dtype=subject.start.dtype, shape=[POINTS]) for name in (ALPHAS, WEIGHTS)
     )
-    at = moved(subject, [alphas], _way_from_baseline(alphas), _TITLE)
+    at = moved(subject, [alphas], way_from_baseline(alphas), _WALK)
     emit, subject = at.emit, at.subject
     slopes = slopes_at(at, _TITLE, weights)
     emit.graph.inputs.append(weights)
@@ -91,46 +70,6 @@ def gradient_chunk(subject: Subject) -> onnx.ModelProto:
         if place.source.embedded:
             parts[name].shape = place.source.start.shape[:-1]
     return finish(emit.graph, added_up(emit, parts), own_outputs=False)
-
-
-def path_gradients(subject: Subject) -> onnx.ModelProto:
-    """A model of (input, baseline, seed, alphas [K, N]) for points chosen one after the other.
-
-    Its outputs, for each of K points of each of N inputs: `attribution` [K, N, ...], the gradient
-    times (x - x'), and the score there, [K, N], without the bias of a last layer: only differences
-    of these scores count. Where the file fixes its batch, K must be 1.
-
-    Raises:
-        UnsupportedModelError: an operator on the path without a gradient rule.
-    """
-    shape = [POINTS, f"{RESERVED}path_batch"]
-    alphas = gs.Variable(ALPHAS, dtype=subject.start.dtype, shape=shape)
-    at = moved(subject, [alphas], _way_from_baseline(alphas), _TITLE)
-    emit, subject = at.emit, at.subject
-    slopes = slopes_at(at, _TITLE)
-    outputs: dict[str, gs.Tensor] = {SCORE: scores_at(at)}
-    for slope, place in zip(slopes, at.places, strict=True):
-        part = slope * emit.Unsqueeze(place.known, [0])
-        outputs[subject.name_of(ATTRIBUTION, place.source)] = per_token(emit, place.source, part)
-    for tensor in outputs.values():
-        tensor.dtype = subject.start.dtype
-    return finish(emit.graph, outputs, own_outputs=False)
-
-
-def _way_from_baseline(alphas: gs.Variable):
-    """x' + alphas (x - x') as [K, N, ...], and x - x' [N, ...]."""
-
-    def mover(emit: Emitter, subject: Subject, source: Source) -> tuple[gs.Tensor, gs.Tensor]:
-        start = source.start
-        rank, given = len(start.shape), len(alphas.shape)
-        baseline = add_baseline_input(emit, subject, source)
-        # Zero stands for an axis that stays as it is.
-        column = emit.Reshape(alphas, [0] * given + [1] * (rank + 1 - given))
-        difference = emit.term(start) - baseline
-        points = column * emit.Unsqueeze(difference, [0]) + baseline
-        return points, difference
-
-    return mover
 
 
 def chunks_of(
@@ -180,7 +119,9 @@ def stages(subject: Subject, options: Chosen) -> Stages:
     ends, steps = endpoints(subject), options["steps"]
     if options["quadrature"] == ADAPTIVE:
         tolerances = options["tolerance"], options["map_tolerance"]
-        return Stages(ends, along=Adaptive(path_gradients(subject), steps, *tolerances))
+        return Stages(
+            ends, along=Adaptive(path_gradients(subject, _WALK), ALPHAS, steps, *tolerances)
+        )
     told = options["quadrature"] not in _ONE_SIDED
     rows = _rows(options["quadrature"], steps, subject, turns=told)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import onnx
 
-from ..backward.walk import Refusal, backward, refusals
+from ..backward.multipliers import decomposed
+from ..backward.walk import Refusal, backward
 from ..finish import ATTRIBUTION, BASELINE_SCORE, working_copy
-from ..graph.reach import find_reach
-from ..heads.asking import ask, delta_of, per_token
+from ..heads.asking import ask, delta_of, per_token, table_refusals
+from ..heads.walks import Walk
 from ..rules.relevance import RULES, Strengths, relevance_table
 from ..rules.table import Table
 from ..select.subject import Subject
-from .deeplift import decomposed
 from .method import Chosen, Method, Option, Stages
 from .options import choice, real_number
 
@@ -20,6 +20,11 @@ def table_of(options: Chosen) -> Table:
     """The table that was chosen."""
     strengths = Strengths(options["epsilon"], options["gamma"], options["alpha"])
     return relevance_table(options["rule"], strengths)
+
+
+def walk(options: Chosen) -> Walk:
+    """The score shared out, for heads that walk at many points."""
+    return Walk("LRP", table_of(options), shares_score=True)
 
 
 def lrp(subject: Subject, options: Chosen) -> onnx.ModelProto:
@@ -54,9 +59,7 @@ def stages(subject: Subject, options: Chosen) -> Stages:
 
 def unsupported(subject: Subject, options: Chosen) -> list[Refusal]:
     """Every node that the table cannot pass."""
-    subject, table = decomposed(working_copy(subject)), table_of(options)
-    path = find_reach(subject.graph, subject.starts, [subject.logits])
-    return refusals(path, table.rules(table.emitter(subject.graph)))
+    return table_refusals(subject, table_of(options))
 
 
 def _strength(name: str, help: str, default: float, positive: bool = False) -> Option:

@@ -72,12 +72,14 @@ class Adaptive(NamedTuple):
 
     Attributes:
         model: of `path_gradients`.
+        at: its input that says where on the path each point is.
         passes: at most.
         tolerance: where it stops; None: at `passes`.
         map_tolerance: the same for the estimated error of the map; None: it is not asked.
     """
 
     model: onnx.ModelProto
+    at: str
     passes: int
     tolerance: float | None
     map_tolerance: float | None = None
@@ -125,11 +127,14 @@ class Method:
         feature_maps: (subject, options) -> the tensors whose locations are explained.
         at_once: inputs that go through its graphs together on a CPU.
         baselines: whether it takes a set of baselines: "never", "maybe" (it has stages for one and
-            for several; the option `several` says which are wanted) or "always".
+            for several; the option `several` says which are wanted, and to `whole` `set_size` how
+            many a file has) or "always".
         settle: checks options against each other, and fills in what follows from others.
         facts: (options) -> what an exported file says of them.
         aliases: short names that people use for it, too.
         sign: what negative and positive numbers say.
+        of: of a composition, the method that it is of, as the option `of` says; else its default.
+        compositions: the same of other methods, each a record of its own.
     """
 
     name: str
@@ -153,10 +158,27 @@ class Method:
     facts: Callable[[Chosen], dict[str, Any]] = _facts
     aliases: tuple[str, ...] = ()
     sign: tuple[str, str] = ("speaks against it", "speaks for it")
+    of: str | None = None
+    compositions: tuple[Method, ...] = ()
 
     def takes(self, name: str) -> bool:
         """Whether it has an option of that name."""
         return any(option.name == name for option in self.options)
+
+    def composed(self, given: Mapping[str, Any]) -> tuple[Method, dict[str, Any]]:
+        """The record that the option `of` asks for, and the other options.
+
+        Raises:
+            InvalidInputError: a method that it cannot be of.
+        """
+        rest = {name: value for name, value in given.items() if name != "of"}
+        if self.of is None or given.get("of") in (None, self.of):
+            return (self, dict(given)) if self.of is None else (self, rest)
+        for one in self.compositions:
+            if one.of == given["of"]:
+                return one, rest
+        known = [self.of, *(str(one.of) for one in self.compositions)]
+        raise InvalidInputError(f"of must be one of {', '.join(known)}; got {given['of']!r}")
 
     def chosen(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Its options: those given, checked, and the others' defaults; None counts as not given.

@@ -7,29 +7,50 @@ Networks Lack Sensitivity to Parameter Values (2018), for VarGrad.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
+from ..backward.walk import Refusal
 from ..finish import ATTRIBUTION, finish
 from ..graph.emitter import Emitter
 from ..graph.names import RESERVED
 from ..graph.tensors import numpy_type
-from ..heads.along import POINTS, Moved, Mover, moved, points_at_once, slopes_at
-from ..heads.asking import WEIGHTS, added_up, per_token, seeded, total_input
+from ..heads.along import (
+    POINTS,
+    Moved,
+    Mover,
+    attributions_at,
+    begins_at_logits,
+    moved,
+    points_at_once,
+)
+from ..heads.asking import (
+    WEIGHTS,
+    added_up,
+    per_token,
+    seeded,
+    table_refusals,
+    total_input,
+)
 from ..heads.halves import Halves, of_samples
 from ..heads.loop import looped
 from ..heads.random_numbers import normal
+from ..heads.walks import SLOPE, Walk, times_point
+from ..rules.rectifiers import GUIDED
+from ..rules.table import GRADIENT
 from ..select.subject import Source, Subject
+from . import deeplift, lrp
 from .method import OF_A_CHANGE, Chosen, Method, Option, Repeated, Stages
-from .options import SEED, real_number, samples
-from .saliency import unsupported
+from .options import SEED, choice, real_number, samples
 
 # The samples of one run, and for VarGrad their share in all samples up to it.
 NUMBERS, SHARE = f"{RESERVED}numbers", f"{RESERVED}share"
 _MEAN = f"{RESERVED}mean"
+# (options) -> what is walked back at each copy.
+WalkOf = Callable[[Chosen], Walk]
 # Samples at once in a file.
 _AT_ONCE = 2
 
@@ -56,21 +77,21 @@ def noisy(numbers: gs.Variable, noise: float, seed: int) -> Mover:
     return mover
 
 
-def _at_noise(subject: Subject, options: Chosen, title: str) -> tuple[Moved, gs.Variable]:
+def _at_noise(subject: Subject, options: Chosen, walk: Walk) -> tuple[Moved, gs.Variable]:
     numbers = gs.Variable(NUMBERS, dtype=np.dtype(np.int64), shape=[POINTS])
     mover = noisy(numbers, options["noise"], options["seed"])
-    at = moved(subject, [numbers], mover, title)
+    at = moved(subject, [numbers], mover, walk)
     return at, gs.Variable(WEIGHTS, dtype=subject.start.dtype, shape=[POINTS])
 
 
-def mean_chunk(subject: Subject, options: Chosen) -> onnx.ModelProto:
-    """A model of (input, seed, numbers [K], weights [K], total) that adds to the mean gradient.
+def mean_chunk(subject: Subject, options: Chosen, walk: Walk) -> onnx.ModelProto:
+    """A model of (input, seed, numbers [K], weights [K], total) that adds to the mean.
 
     Raises:
         UnsupportedModelError: an operator on the path without a gradient rule.
     """
-    at, weights = _at_noise(subject, options, "SmoothGrad")
-    slopes = slopes_at(at, "SmoothGrad", weights)
+    at, weights = _at_noise(subject, options, walk)
+    slopes = attributions_at(at, walk, weights)
     at.emit.graph.inputs.append(weights)
     parts = {}
     for slope, place in zip(slopes, at.places, strict=True):
@@ -78,15 +99,15 @@ def mean_chunk(subject: Subject, options: Chosen) -> onnx.ModelProto:
     return finish(at.emit.graph, added_up(at.emit, parts), own_outputs=False)
 
 
-def variance_chunk(subject: Subject, options: Chosen) -> onnx.ModelProto:
+def variance_chunk(subject: Subject, options: Chosen, walk: Walk) -> onnx.ModelProto:
     """The same for the variance, and the mean beside it.
 
     Of n samples with mean m and variance v, and K more with m' and v', all have the mean
     m + s (m' - m) and the variance (1 - s) v + s v' + s (1 - s) (m' - m)^2, with s = K / (n + K)
     (Chan, Golub, LeVeque 1979): no difference of two large numbers.
     """
-    at, weights = _at_noise(subject, options, "VarGrad")
-    slopes = slopes_at(at, "VarGrad")
+    at, weights = _at_noise(subject, options, walk)
+    slopes = attributions_at(at, walk)
     emit = at.emit
     emit.graph.inputs.append(weights)
     share = emit.input(SHARE, subject.start.dtype, [])
@@ -136,25 +157,63 @@ def _rows(options: Chosen, dtype: np.dtype, mean: bool):
     return rows
 
 
-def _stages(chunk: Callable[[Subject, Chosen], onnx.ModelProto], mean: bool):
+def _stages(chunk: Callable[..., onnx.ModelProto], mean: bool, walk_of: WalkOf) -> dict[str, Any]:
     def halves(size: int, rows: Mapping[str, np.ndarray]) -> Halves | None:
         del size
         return of_samples(rows[WEIGHTS], mean=not mean)
 
     def stages(subject: Subject, options: Chosen) -> Stages:
-        rows = _rows(options, numpy_type(subject.start.dtype), mean)
-        along = Repeated(chunk(subject, options), rows, options["samples"], halves)
-        return Stages(seeded(subject), along=along)
+        walk, rows = walk_of(options), _rows(options, numpy_type(subject.start.dtype), mean)
+        along = Repeated(chunk(subject, options, walk), rows, options["samples"], halves)
+        return Stages(seeded(subject, begins_at_logits(walk)), along=along)
 
     def whole(subject: Subject, options: Chosen) -> onnx.ModelProto:
+        walk = walk_of(options)
         once = points_at_once(subject, _AT_ONCE, 1, options["samples"])
         rows = _rows(options, numpy_type(subject.start.dtype), mean)(once, {})
         kinds = [ATTRIBUTION] if mean else [ATTRIBUTION, _MEAN]
         sizes = {subject.name_of(k, s): s.input.name for s in subject.sources for k in kinds}
-        return looped(seeded(subject), chunk(subject, options), rows, sizes)
+        first = seeded(subject, begins_at_logits(walk))
+        return looped(first, chunk(subject, options, walk), rows, sizes)
 
-    return {"stages": stages, "whole": whole}
+    def unsupported(subject: Subject, options: Chosen) -> list[Refusal]:
+        return table_refusals(subject, walk_of(options).table)
 
+    return {"stages": stages, "whole": whole, "unsupported": unsupported}
+
+
+class Single(NamedTuple):
+    """What is done at each noisy copy.
+
+    Attributes:
+        title: as it is printed.
+        walk: (options) -> the walk.
+        options: of its own.
+        sign: see `Method`.
+    """
+
+    title: str
+    walk: WalkOf
+    options: tuple[Option, ...] = ()
+    sign: tuple[str, str] = Method.sign
+
+
+def _fixed(walk: Walk) -> WalkOf:
+    return lambda options: walk
+
+
+_GRADIENT = "gradient"
+SINGLES = {
+    "input-x-gradient": Single(
+        "Input x Gradient", _fixed(Walk("Input x Gradient", GRADIENT, times_point))
+    ),
+    "guided-backprop": Single(
+        "Guided Backpropagation", _fixed(Walk("Guided Backpropagation", GUIDED)), sign=OF_A_CHANGE
+    ),
+    "deeplift": Single("DeepLIFT", deeplift.walk, deeplift.METHODS[0].options),
+    "lrp": Single("LRP", lrp.walk, lrp.METHODS[0].options),
+}
+"""What else than the gradient can be averaged: methods that are one walk back from each copy."""
 
 _NOISE = Option(
     "noise",
@@ -164,7 +223,40 @@ _NOISE = Option(
     kind=float,
     metavar="PART",
 )
+_WHAT = "What is computed at each noisy copy.  [default: gradient]"
+_OF = choice("of", _WHAT, (_GRADIENT, *SINGLES), _GRADIENT)._replace(command_line=False)
 _OPTIONS = (samples(25, "Noisy copies of the input.  [default: 25]"), _NOISE, SEED)
+
+
+def _composed(
+    name: str, title: str, how: str, chunk: Callable[..., onnx.ModelProto], mean: bool, cite: str
+) -> tuple[Method, ...]:
+    """The same of each of `SINGLES`."""
+
+    def record(of: str, single: Single) -> Method:
+        def walk(options: Chosen) -> Walk:
+            found = single.walk(options)
+            return found._replace(title=f"{title} of {found.title}")
+
+        return Method(
+            name=f"{name}-of-{of}",
+            title=f"{title} of {single.title}",
+            cite=cite,
+            summary=f"{how.format(single.title)} over noisy copies of the input.",
+            options=(*_OPTIONS, *single.options),
+            place=30,
+            signed=mean,
+            sign=single.sign,
+            of=of,
+            **_stages(chunk, mean, walk),
+        )
+
+    return tuple(record(of, single) for of, single in SINGLES.items())
+
+
+def _facts(options: Chosen) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name != "of"}
+
 
 METHODS = (
     Method(
@@ -173,20 +265,28 @@ METHODS = (
         title="SmoothGrad",
         cite="Smilkov et al. 2017",
         summary="The gradient averaged over noisy copies of the input.",
-        options=_OPTIONS,
-        unsupported=unsupported,
+        options=(*_OPTIONS, _OF),
         place=30,
-        **_stages(mean_chunk, True),
+        facts=_facts,
+        of=_GRADIENT,
+        compositions=_composed(
+            "smoothgrad", "SmoothGrad", "{} averaged", mean_chunk, True, "Smilkov et al. 2017"
+        ),
+        **_stages(mean_chunk, True, _fixed(SLOPE._replace(title="SmoothGrad"))),
     ),
     Method(
         name="vargrad",
         title="VarGrad",
         cite="Adebayo et al. 2018",
         summary="The variance of the gradient over noisy copies of the input.",
-        options=_OPTIONS,
-        unsupported=unsupported,
+        options=(*_OPTIONS, _OF),
         place=30,
         signed=False,
-        **_stages(variance_chunk, False),
+        facts=_facts,
+        of=_GRADIENT,
+        compositions=_composed(
+            "vargrad", "VarGrad", "The variance of {}", variance_chunk, False, "Adebayo et al. 2018"
+        ),
+        **_stages(variance_chunk, False, _fixed(SLOPE._replace(title="VarGrad"))),
     ),
 )

@@ -14,16 +14,11 @@ from ..graph.dims import describe
 from ..graph.inference import sizes_at
 from ..graph.limits import ACTIVATIONS_PER_BYTE, bytes_of, hold, in_force
 from ..graph.names import bodies_of
+from ..graph.operators import Fact, has
 from .declared import check_declared, check_windows
 from .folding import budget
 
 _Key = tuple[str, str, str]
-# Operators whose results ONNX's shape inference carries as numbers.
-_CARRIED = {
-    *("Add", "Sub", "Mul", "Cast", "Concat", "Gather", "Identity", "Slice", "Squeeze"),
-    *("Unsqueeze", "Reshape", "Constant", "Where", "Range", "Min", "Max", "Div", "Mod"),
-}
-_OF_ONE = {"Cast", "Gather", "Identity", "Slice", "Squeeze", "Unsqueeze", "Reshape"}
 # What a subgraph takes beside its nodes: each is inferred, folded and copied by itself.
 _NODES_OF_A_BODY = 16
 # Such numbers in one model: a message takes about a hundred bytes.
@@ -207,9 +202,9 @@ def _carried(graph: onnx.GraphProto, outer: Mapping[str, int], total: int) -> in
             length = 16
         elif node.op_type == "Constant":
             length = max([_length(a) for a in node.attribute], default=1)
-        elif node.op_type in _CARRIED:
+        elif has(node.op_type, Fact.CARRIED):
             # Of operators of one tensor the others are parameters.
-            read = node.input[:1] if node.op_type in _OF_ONE else node.input
+            read = node.input[:1] if has(node.op_type, Fact.ONE_OPERAND) else node.input
             given = [lengths[name] for name in read if name in lengths]
             if len(given) < len(read):
                 continue

@@ -15,12 +15,11 @@ from ... import UnsupportedModelError
 from ..graph.dims import Shape, describe
 from ..graph.limits import hold
 from ..graph.names import bodies_of
+from ..graph.operators import Fact, has, operator
 from ..graph.tensors import is_constant, operator_name
 
 MOST_AXES = 64
 """Axes of one tensor: numpy's limit."""
-# Operators of which operand 1 (0 of ConstantOfShape) has a number for each axis.
-_OF_AXES = {"Reshape": 1, "Expand": 1, "Tile": 1, "Unsqueeze": 1, "ConstantOfShape": 0}
 # Attributes of a number for each axis, and of how many outputs there are.
 _WINDOW = ("pads", "kernel_shape", "strides", "dilations", "output_padding", "output_shape")
 _LENGTHS, _COUNT = (*_WINDOW, "shape", "axes", "perm"), "num_outputs"
@@ -59,7 +58,8 @@ def _check_nodes(nodes: Iterable[onnx.NodeProto], lengths: dict[str, int]) -> No
                     f"{what}: expected {attribute.name} of at most {_LARGEST:,}, got "
                     f"{list(attribute.ints)}"
                 )
-        operand = _OF_AXES.get(node.op_type)
+        # Unsqueeze, too, has an operand with a number for each axis.
+        operand = 1 if node.op_type == "Unsqueeze" else operator(node.op_type).sizes
         if operand is not None and operand < len(node.input):
             _check_axes(what, lengths.get(node.input[operand], 0))
 
@@ -106,12 +106,12 @@ def check_windows(graph: gs.Graph, extra: int) -> None:
             if isinstance(body, gs.Graph):
                 check_windows(body, extra)
         what = f"{node.op} (node {node.name or next((t.name for t in node.outputs), '')!r})"
-        if operator_name(node) in ("Conv", "ConvTranspose"):
+        if has(node, Fact.CONVOLVES):
             _check_groups(what, node.attrs.get("group", 1), node.inputs[1].shape)
         kernel = list(node.attrs.get("kernel_shape") or [])
         strides = list(node.attrs.get("strides") or [])
         channels = 1
-        if operator_name(node) in ("Conv", "ConvTranspose") and is_constant(node.inputs[1]):
+        if has(node, Fact.CONVOLVES) and is_constant(node.inputs[1]):
             channels = math.prod(node.inputs[1].shape[:2])
             kernel = list(node.inputs[1].shape[2:])
         if operator_name(node) == "LRN":

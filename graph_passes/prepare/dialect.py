@@ -12,12 +12,13 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from ..graph.dims import is_static
+from ..graph.operators import Fact, has
 from ..graph.tensors import onnx_type, operator_name
 from .decompositions import ALWAYS, decompose
 from .decompositions.quantisation import QUANTISED
 from .folding import fold, foldable
 from .reading import CANONICAL_OPSET
-from .reduced_axes import REDUCTIONS, says_its_axes
+from .reduced_axes import says_its_axes
 
 # What breaks a property, in words; nothing: it holds.
 Property = Callable[[gs.Graph], list[str]]
@@ -63,7 +64,7 @@ def pads_are_said(graph: gs.Graph) -> list[str]:
 
 def reductions_say_their_axes(graph: gs.Graph) -> list[str]:
     """No reduction's axes are, or may be, an empty list."""
-    return [_named(n) for n in graph.nodes if n.op in REDUCTIONS and not says_its_axes(n)]
+    return [_named(n) for n in graph.nodes if has(n, Fact.REDUCES) and not says_its_axes(n)]
 
 
 def no_quantised_operators(graph: gs.Graph) -> list[str]:
@@ -90,7 +91,7 @@ def known_shapes(graph: gs.Graph) -> list[str]:
     return [
         _named(node)
         for node in graph.nodes
-        if node.op in ("Shape", "Size") and is_static(node.inputs[0].shape)
+        if has(node, Fact.SIZES) and is_static(node.inputs[0].shape)
     ]
 
 

@@ -17,9 +17,9 @@ import onnx_graphsurgeon as gs
 from ... import UnsupportedModelError
 from ..graph.dims import is_static
 from ..graph.emitter import Emitter
+from ..graph.operators import Fact, has, operators
 from ..graph.rewriting import Rewrite, rewrite_nodes
 
-POOLS = ("MaxPool", "AveragePool", "LpPool")
 SAME = ("SAME_UPPER", "SAME_LOWER")
 
 
@@ -36,7 +36,7 @@ def exact_windows(graph: gs.Graph) -> gs.Graph | None:
         elif _is_doubtful(node):
             chosen.add(id(node))
             doubtful.update(tensor.name for tensor in node.outputs)
-    rewrites: dict[str, Rewrite] = dict.fromkeys(POOLS, _pool)
+    rewrites: dict[str, Rewrite] = dict.fromkeys(operators(Fact.POOLS), _pool)
     rewrites["ConvTranspose"] = _transposed
     return rewrite_nodes(graph, rewrites, lambda node: id(node) in chosen)
 
@@ -45,7 +45,7 @@ def _is_doubtful(node: gs.Node) -> bool:
     mode = node.attrs.get("auto_pad", "NOTSET")
     if node.op == "ConvTranspose":
         return mode in SAME and not node.attrs.get("output_shape")
-    return node.op in POOLS and (mode in SAME or bool(node.attrs.get("ceil_mode", 0)))
+    return has(node, Fact.POOLS) and (mode in SAME or bool(node.attrs.get("ceil_mode", 0)))
 
 
 def window_count(length: int, reach: int, stride: int, begin: int, end: int) -> int:

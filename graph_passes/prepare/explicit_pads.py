@@ -9,11 +9,12 @@ import onnx_graphsurgeon as gs
 
 from ... import UnsupportedModelError
 from ..graph.emitter import Emitter
+from ..graph.operators import Fact, operators
 from ..graph.rewriting import rewrite_nodes
 from ..graph.tensors import is_constant
-from .exact_windows import POOLS, halves, pooled_padded
+from .exact_windows import halves, pooled_padded
 
-_WINDOWED = ("Conv", *POOLS)
+_WINDOWED = ("Conv", *sorted(operators(Fact.POOLS)))
 
 
 def explicit_pads(graph: gs.Graph) -> gs.Graph | None:

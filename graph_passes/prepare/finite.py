@@ -10,6 +10,7 @@ from onnx import numpy_helper
 
 from ... import UnsupportedModelError
 from ..graph.names import bodies_of
+from ..graph.operators import Fact, has
 
 # Operators that turn an infinite operand into infinite or undefined results, whatever the input is.
 # Others (Add and Where of a mask, Clip, Max ...) may survive one: what they make of it is seen when
@@ -20,8 +21,6 @@ _WEIGHING = {
     *("RNN", "LSTM", "GRU", "PRelu", "DequantizeLinear", "QuantizeLinear", "Attention"),
     *("FusedConv", "FusedGemm", "FusedMatMul", "SkipLayerNormalization", "QLinearConv"),
 }
-# What hands a weight on as it is.
-_HANDING_ON = {"Identity", "Transpose", "Reshape", "Cast", "Squeeze", "Unsqueeze", "Flatten"}
 # Questions that NaN answers.
 _ASKING = {"Where", "IsNaN", "IsInf", "Equal", "Constant"}
 
@@ -45,7 +44,8 @@ def _check_readers(graph: onnx.GraphProto, suspects: dict[str, str]) -> None:
             kind = suspects.get(name)
             if kind is None:
                 continue
-            if node.op_type in _HANDING_ON:
+            if has(node.op_type, Fact.COPIES | Fact.PERMUTES):
+                # A weight is handed on as it is.
                 suspects.update(dict.fromkeys(node.output, kind))
             elif node.op_type in _WEIGHING or (kind == "NaN" and node.op_type not in _ASKING):
                 raise UnsupportedModelError(

@@ -19,11 +19,12 @@ from onnx import helper, shape_inference
 from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
 
 from ... import UnsupportedModelError
-from ..graph.evaluated import FOLDED, OF_VALUES, most_made, work_of
+from ..graph.evaluated import most_made, work_of
 from ..graph.limits import CONSTANTS_PER_BYTE, bytes_of, hold
 from ..graph.names import RESERVED
+from ..graph.operators import Fact, has
 from ..graph.ordering import prune, sort_nodes
-from ..graph.tensors import is_constant, operator_name
+from ..graph.tensors import is_constant
 from .declared import longest_string
 
 # Integers are divided once they are known: ONNX Runtime dies of some.
@@ -152,7 +153,7 @@ def foldable(graph: gs.Graph, skipped: Collection[int] = ()) -> list[gs.Node]:
     computed: set[int] = set()
     nodes = []
     for node in graph.nodes:
-        if operator_name(node) not in FOLDED or not node.outputs or id(node) in skipped:
+        if not has(node, Fact.EVALUATED | Fact.FOLDED) or not node.outputs or id(node) in skipped:
             continue
         inputs = [t for t in node.inputs if not t.is_empty()]
         if not all(is_constant(t) or id(t) in computed for t in inputs):
@@ -180,7 +181,7 @@ def _affordable(graph: gs.Graph, nodes: Sequence[gs.Node], budget: Budget) -> li
             check_division(node)
         if all(t.name in shapes for t in outputs):
             budget.spend(node, shapes)
-        elif not (node.op in OF_VALUES and all(map(is_constant, inputs))):
+        elif not (has(node, Fact.BY_VALUES) and all(map(is_constant, inputs))):
             continue
         else:
             most = most_made([t.shape for t in inputs])

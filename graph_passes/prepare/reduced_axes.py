@@ -29,7 +29,6 @@ _OF_ONE: dict[str, Callable[[Emitter, Any], Any]] = {
     "ReduceLogSum": lambda emit, x: emit.Log(x),
     "ReduceLogSumExp": lambda emit, x: emit.Identity(x),
 }
-REDUCTIONS = frozenset(_OF_ONE)
 
 
 def reduced_axes(graph: gs.Graph) -> gs.Graph | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
 from ..graph.inference import inferred
+from ..graph.operators import Fact, has
+from ..graph.sizes import size_read
 from ..graph.tensors import is_constant
 from .conditionals import resolve_conditionals
 from .folding import fold
@@ -47,13 +48,11 @@ def _sizes_to_constants(graph: gs.Graph) -> bool:
     """Replace Shape and Size of known shapes by constants; True when there were any."""
     found = False
     for node in graph.nodes:
-        if node.op not in ("Shape", "Size") or is_constant(node.inputs[0]):
+        if not has(node, Fact.SIZES) or is_constant(node.inputs[0]):
             continue
-        shape = node.inputs[0].shape
-        if shape is None or not all(isinstance(dim, int) for dim in shape):
+        value = size_read(node)
+        if value is None:
             continue
-        part = list(shape)[node.attrs.get("start", 0) : node.attrs.get("end")]
-        value = np.asarray(part if node.op == "Shape" else np.prod(shape), np.int64)
         output = node.outputs[0]
         node.outputs.clear()
         output.to_constant(value)

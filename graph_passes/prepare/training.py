@@ -6,11 +6,9 @@ import onnx_graphsurgeon as gs
 
 from ... import UnsupportedModelError
 from ..graph.names import is_marked, unmarked
+from ..graph.operators import Fact, has
 from ..graph.tensors import is_constant, optional_input, read_by
 from .decompositions.normalization import BATCH_STATISTICS
-
-RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial"}
-RANDOM |= {"Bernoulli"}
 
 
 def refuse_random_dropout(graph: gs.Graph) -> None:
@@ -59,7 +57,7 @@ def refuse_randomness(graph: gs.Graph, score: gs.Tensor) -> None:
     for node in reversed(graph.nodes):
         if wanted.isdisjoint(tensor.name for tensor in node.outputs):
             continue
-        if node.op in RANDOM:
+        if has(node, Fact.RANDOM):
             raise UnsupportedModelError(
                 f"the score depends on {node.op} (node {node.name or node.outputs[0].name!r}), "
                 "which draws random numbers: no two runs answer alike"

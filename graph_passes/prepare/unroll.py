@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from ..graph.copying import write_out
 from ..graph.emitter import Emitter
 from ..graph.inference import inferred
 from ..graph.limits import hold
@@ -53,24 +54,7 @@ def _check_steps(node: gs.Node, steps: int, body: gs.Graph) -> None:
 def _run_body(emit: Emitter, body: gs.Graph, feeds: list[gs.Tensor]) -> list[gs.Tensor]:
     """Emit the body's nodes once, its inputs replaced by `feeds`; returns its outputs."""
     names = {inner.name: feed for inner, feed in zip(body.inputs, feeds, strict=True)}
-    made: dict[str, gs.Tensor] = {}
-
-    def renamed(tensor: gs.Tensor) -> gs.Tensor:
-        return made.get(tensor.name) or names.get(tensor.name) or tensor
-
-    for node in body.nodes:
-        outputs = []
-        for output in node.outputs:
-            fresh = gs.Variable.empty()
-            if output.name:
-                fresh = gs.Variable(emit.name(node.op), dtype=output.dtype, shape=None)
-                made[output.name] = fresh
-            outputs.append(fresh)
-        inputs = [renamed(tensor) for tensor in node.inputs]
-        copy = gs.Node(node.op, f"{emit.name('step')}", dict(node.attrs), inputs, outputs)
-        copy.domain = node.domain
-        emit.graph.nodes.append(copy)
-    return [renamed(tensor) for tensor in body.outputs]
+    return write_out(emit, body, names, "step", shapes=False)
 
 
 def _has_subgraph(body: gs.Graph) -> bool:

@@ -5,39 +5,17 @@ from __future__ import annotations
 from functools import partial
 
 from ..graph.tensors import is_float
-from .registry import Family, Trait, give, gradient
+from .registry import Family, gradient
 
 linear = partial(gradient, family=Family.LINEAR)
 bilinear = partial(gradient, family=Family.BILINEAR)
 max_like = partial(gradient, family=Family.MAXIMUM)
 
 
-give(
-    "Identity",
-    traits=Trait.MOVES
-    | Trait.KEEPS_SIGN
-    | Trait.KEEPS_PLACES
-    | Trait.ALIGNS
-    | Trait.KEEPS_CHANNELS,
-)
-give("Dropout", traits=Trait.KEEPS_PLACES | Trait.ALIGNS | Trait.KEEPS_CHANNELS)
-
-
 @linear("Identity", "Dropout")
 def identity(op, node, dy, *_):
     """dx = dy (a Dropout that may drop is refused before)."""
     return dy
-
-
-give(
-    "Cast",
-    traits=Trait.MOVES
-    | Trait.KEEPS_SIGN
-    | Trait.KEEPS_PLACES
-    | Trait.ALIGNS
-    | Trait.KEEPS_CHANNELS,
-)
-give("CastLike", traits=Trait.KEEPS_PLACES | Trait.ALIGNS)
 
 
 @linear("Cast", "CastLike")
@@ -52,25 +30,19 @@ def cast_like_pattern(op, node, dy):
     return
 
 
-@linear("Neg", traits=Trait.MOVES | Trait.KEEPS_PLACES | Trait.ALIGNS)
+@linear("Neg")
 def neg(op, node, dy):
     """dx = -dy."""
     return -dy
 
 
-@linear(
-    "Add",
-    "Sum",
-    operand=None,
-    broadcasts=True,
-    traits=Trait.SUMS | Trait.ALIGNS | Trait.KEEPS_CHANNELS,
-)
+@linear("Add", "Sum", operand=None, broadcasts=True)
 def add(op, node, dy, operand):
     """dx_i = dy."""
     return dy
 
 
-@linear("Sub", broadcasts=True, traits=Trait.SUMS | Trait.ALIGNS | Trait.KEEPS_CHANNELS)
+@linear("Sub", broadcasts=True)
 def sub_left(op, node, dy):
     """y = a - b: da = dy."""
     return dy
@@ -82,13 +54,13 @@ def sub_right(op, node, dy):
     return -dy
 
 
-@linear("Mean", operand=None, broadcasts=True, traits=Trait.SUMS | Trait.KEEPS_SIGN | Trait.ALIGNS)
+@linear("Mean", operand=None, broadcasts=True)
 def mean(op, node, dy, operand):
     """dx_i = dy / n for n operands."""
     return dy * (1.0 / len(node.inputs))
 
 
-@bilinear("Mul", broadcasts=True, traits=Trait.KEEPS_SIGN | Trait.ALIGNS | Trait.KEEPS_CHANNELS)
+@bilinear("Mul", broadcasts=True)
 def mul_left(op, node, dy):
     """y = a b: da = dy b."""
     return dy * node.inputs[1]
@@ -100,11 +72,7 @@ def mul_right(op, node, dy):
     return dy * node.x
 
 
-@linear(
-    "Div",
-    broadcasts=True,
-    traits=Trait.STEEP | Trait.KEEPS_SIGN | Trait.ALIGNS | Trait.KEEPS_CHANNELS,
-)
+@linear("Div", broadcasts=True)
 def div_left(op, node, dy):
     """y = a / b: da = dy / b."""
     return dy / node.inputs[1]
@@ -116,7 +84,7 @@ def div_right(op, node, dy):
     return -(dy * (node.y / node.inputs[1]))
 
 
-@linear("Where", operand=1, broadcasts=True, traits=Trait.MOVES | Trait.ALIGNS)
+@linear("Where", operand=1, broadcasts=True)
 def where_true(op, node, dy):
     """y = a where c, else b: da = dy [c]."""
     return op.keep_where(dy, node.x)
@@ -126,10 +94,6 @@ def where_true(op, node, dy):
 def where_false(op, node, dy):
     """y = a where c, else b: db = dy [not c]."""
     return op.keep_where(dy, ~node.x)
-
-
-give("Max", traits=Trait.ALIGNS | Trait.KEEPS_CHANNELS)
-give("Min", traits=Trait.KEEPS_SIGN | Trait.ALIGNS | Trait.KEEPS_CHANNELS)
 
 
 @max_like("Max", "Min", operand=None, broadcasts=True)
@@ -148,7 +112,7 @@ def extremum_shares(op, operands, y):
     return [hit / total for hit in hits]
 
 
-@gradient("Mod", family=Family.ELEMENTWISE, broadcasts=True, traits=Trait.ALIGNS)
+@gradient("Mod", family=Family.ELEMENTWISE, broadcasts=True)
 def mod(op, node, dy):
     """y = a - b trunc(a / b) (fmod): da = dy almost everywhere."""
     return dy

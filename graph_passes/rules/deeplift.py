@@ -15,6 +15,7 @@ from functools import partial
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from ..graph.operators import Fact, has
 from ..graph.tensors import operator_name
 from ..graph.terms import NodeView, Term
 from ..graph.twins import TwinEmitter
@@ -26,7 +27,8 @@ from .pooling import (
     scatter_to_positions,
 )
 from .reductions import extremum_share, keep_axes
-from .registry import ZERO_DERIVATIVE, Family, Rule, Trait, gradient_entry, has
+from .registry import Family, Rule, gradient_entry
+from .singular import is_steep
 from .table import Resolved, Table, gradient_rules
 
 # Differences below this part of the values are rounding: there the derivative stands in for the
@@ -41,7 +43,7 @@ def deeplift_rules(op: TwinEmitter):
         resolved = gradient_rules(node, operand, varying)
         if isinstance(resolved, str):
             return resolved
-        if operator_name(node) in ZERO_DERIVATIVE:
+        if has(node, Fact.STEP):
             return Resolved(partial(rescale, operand=operand, derivative=zero), True)
         entry = gradient_entry(node, operand)
         assert entry is not None
@@ -111,7 +113,7 @@ def slope_at_baseline(
     slope = derivative(op, twin, op.filled_like(twin.y, times))
     if slope is None:
         return op.constant(0.0, node.y.dtype)
-    if not has(node.op, Trait.STEEP):
+    if not is_steep(node):
         return slope
     most = float(np.finfo(node.y.dtype).max)
     return op.Where(abs(slope) <= most, slope, 0)
@@ -199,7 +201,7 @@ def maximum(op: TwinEmitter, node: NodeView, m, *_, operand: int, derivative: Ru
     stands in.
     """
     y, y_reference = node.y, op.twin(node.y)
-    top = op("Min" if node.op in ("Min", "ReduceMin") else "Max", y, y_reference)
+    top = op("Min" if has(node, Fact.LEAST) else "Max", y, y_reference)
     gain = m * (top - y_reference)
     loss = m * (y - top)
     owed = _to_extremum(op, node, gain, operand)
@@ -238,12 +240,12 @@ def pooled_maximum(op: TwinEmitter, node: NodeView, m, *_) -> Term:
 
 def _to_extremum(op: TwinEmitter, node: NodeView, value: Term, operand: int) -> Term:
     """`value` (in y's shape) placed at the elements of the operand that the node picked."""
-    if node.op == "GlobalMaxPool":
+    if has(node, Fact.POOLS_ALL):
         flat, positions = global_positions(op, node)
         return scatter_globally(op, node, value, positions, flat)
-    if node.op in ("ReduceMax", "ReduceMin"):
+    if has(node, Fact.REDUCES):
         return keep_axes(op, node, value) * extremum_share(op, node)
     return value * extremum_shares(op, node.inputs, node.y)[operand]
 
 
-RESCALE = Table("rescale", TwinEmitter, deeplift_rules)
+RESCALE = Table("rescale", TwinEmitter, deeplift_rules, simple=True, compares=True)

@@ -13,20 +13,18 @@ import numpy as np
 from ..graph.names import STRAIGHT_THROUGH, is_marked
 from ..graph.tensors import is_constant, optional_input
 from .masks import above, below, binds
-from .registry import Family, Trait, gradient
+from .registry import Family, gradient
 
 elementwise = partial(gradient, family=Family.ELEMENTWISE)
 
 
-@elementwise(
-    "Relu", traits=Trait.REVEALED | Trait.RECTIFIES | Trait.NEVER_NEGATIVE | Trait.KEEPS_CHANNELS
-)
+@elementwise("Relu")
 def relu(op, node, dy):
     """dx = dy [y > 0]."""
     return op.gated(dy, above(op, node.y, 0.0))
 
 
-@elementwise("LeakyRelu", traits=Trait.REVEALED | Trait.KEEPS_CHANNELS)
+@elementwise("LeakyRelu")
 def leaky_relu(op, node, dy):
     """dx = dy (1 where x > 0, else alpha)."""
     alpha = node.attrs.get("alpha", 0.01)
@@ -34,7 +32,7 @@ def leaky_relu(op, node, dy):
     return op.gated(dy, positive * (1.0 - alpha) + alpha)
 
 
-@elementwise("PRelu", broadcasts=True, traits=Trait.REVEALED | Trait.KEEPS_PLACES | Trait.ALIGNS)
+@elementwise("PRelu", broadcasts=True)
 def prelu(op, node, dy):
     """dx = dy (1 where x > 0, else slope)."""
     x, slope = node.inputs
@@ -55,7 +53,7 @@ def thresholded_relu(op, node, dy):
     return op.keep_where(dy, node.x > alpha)
 
 
-@elementwise("Elu", traits=Trait.REVEALED | Trait.KEEPS_CHANNELS)
+@elementwise("Elu")
 def elu(op, node, dy):
     """dx = dy (1 where x > 0, else alpha e^x)."""
     alpha = node.attrs.get("alpha", 1.0)
@@ -65,14 +63,14 @@ def elu(op, node, dy):
     return dy * (positive + (1 - positive) * below)
 
 
-@elementwise("Celu", traits=Trait.REVEALED)
+@elementwise("Celu")
 def celu(op, node, dy):
     """dx = dy e^(min(x, 0) / alpha)."""
     alpha = node.attrs.get("alpha", 1.0)
     return dy * op.Exp(op.Min(node.x, 0) / alpha)
 
 
-@elementwise("Selu", traits=Trait.REVEALED)
+@elementwise("Selu")
 def selu(op, node, dy):
     """dx = dy gamma (1 where x > 0, else alpha e^x)."""
     alpha = node.attrs.get("alpha", 1.67326319217681884765625)
@@ -84,7 +82,7 @@ def selu(op, node, dy):
     return dy * slope * gamma
 
 
-@elementwise("Clip", traits=Trait.REVEALED | Trait.ALIGNS | Trait.KEEPS_CHANNELS)
+@elementwise("Clip")
 def clip(op, node, dy):
     """dx = dy [min < y < max]; a bound that is not given does not bind.
 
@@ -117,26 +115,21 @@ def clip_high(op, node, dy):
     return op.keep_where(dy, raised > high)
 
 
-@elementwise(
-    "Sigmoid", traits=Trait.REVEALED | Trait.RECTIFIES | Trait.POSITIVE | Trait.KEEPS_CHANNELS
-)
+@elementwise("Sigmoid")
 def sigmoid(op, node, dy):
     """dx = dy y (1 - y)."""
     y = node.y
     return dy * (y * (1 - y))
 
 
-@elementwise("Tanh", traits=Trait.REVEALED | Trait.KEEPS_CHANNELS)
+@elementwise("Tanh")
 def tanh(op, node, dy):
     """dx = dy (1 - y^2)."""
     y = node.y
     return dy * (1 - y * y)
 
 
-@elementwise(
-    "HardSigmoid",
-    traits=Trait.REVEALED | Trait.RECTIFIES | Trait.NEVER_NEGATIVE | Trait.KEEPS_CHANNELS,
-)
+@elementwise("HardSigmoid")
 def hard_sigmoid(op, node, dy):
     """dx = dy alpha [0 < y < 1]."""
     y = node.y
@@ -144,7 +137,7 @@ def hard_sigmoid(op, node, dy):
     return op.gated(dy * node.attrs.get("alpha", 0.2), inside)
 
 
-@elementwise("HardSwish", traits=Trait.REVEALED | Trait.KEEPS_CHANNELS)
+@elementwise("HardSwish")
 def hard_swish(op, node, dy):
     """y = x h(x), h = clip(x/6 + 1/2, 0, 1): dx = dy (h + x/6 [0 < h < 1])."""
     x = node.x
@@ -153,22 +146,20 @@ def hard_swish(op, node, dy):
     return dy * (h + x * (1 / 6) * inside)
 
 
-@elementwise(
-    "Softplus", traits=Trait.REVEALED | Trait.RECTIFIES | Trait.POSITIVE | Trait.KEEPS_CHANNELS
-)
+@elementwise("Softplus")
 def softplus(op, node, dy):
     """dx = dy sigmoid(x)."""
     return dy * op.Sigmoid(node.x)
 
 
-@elementwise("Softsign", traits=Trait.REVEALED)
+@elementwise("Softsign")
 def softsign(op, node, dy):
     """dx = dy / (1 + |x|)^2."""
     denominator = abs(node.x) + 1
     return dy / (denominator * denominator)
 
 
-@elementwise("Mish", traits=Trait.REVEALED)
+@elementwise("Mish")
 def mish(op, node, dy):
     """y = x t, t = tanh(softplus(x)): dx = dy (t + x (1 - t^2) sigmoid(x))."""
     x = node.x
@@ -177,7 +168,7 @@ def mish(op, node, dy):
     return dy * (t + x * slope)
 
 
-@elementwise("Swish", traits=Trait.REVEALED)
+@elementwise("Swish")
 def swish(op, node, dy):
     """y = x s, s = sigmoid(alpha x): dx = dy (s + alpha y (1 - s))."""
     alpha = node.attrs.get("alpha", 1.0)
@@ -185,7 +176,7 @@ def swish(op, node, dy):
     return dy * (s + node.y * alpha * (1 - s))
 
 
-@elementwise("Gelu", traits=Trait.REVEALED | Trait.KEEPS_CHANNELS)
+@elementwise("Gelu")
 def gelu(op, node, dy):
     """Exact: dx = dy (Phi(x) + x phi(x)); tanh form: with t = tanh(u), u = c (x + 0.044715 x^3).
 
@@ -211,57 +202,57 @@ def shrink(op, node, dy):
     return op.keep_where(dy, outside)
 
 
-@elementwise("Abs", traits=Trait.REVEALED | Trait.RECTIFIES | Trait.NEVER_NEGATIVE)
+@elementwise("Abs")
 def absolute(op, node, dy):
     """dx = dy sign(x)."""
     return op.gated(dy, op.Sign(node.x))
 
 
-@elementwise("Exp", traits=Trait.RECTIFIES | Trait.POSITIVE | Trait.KEEPS_CHANNELS)
+@elementwise("Exp")
 def exp(op, node, dy):
     """dx = dy y."""
     return dy * node.y
 
 
-@elementwise("Log", traits=Trait.STEEP | Trait.KEEPS_CHANNELS)
+@elementwise("Log")
 def log(op, node, dy):
     """dx = dy / x."""
     return dy / node.x
 
 
-@elementwise("Sqrt", traits=Trait.RECTIFIES | Trait.STEEP | Trait.KEEPS_SIGN)
+@elementwise("Sqrt")
 def sqrt(op, node, dy):
     """dx = dy / (2 y)."""
     return dy * 0.5 / node.y
 
 
-@elementwise("Reciprocal", traits=Trait.STEEP)
+@elementwise("Reciprocal")
 def reciprocal(op, node, dy):
     """dx = -dy y^2."""
     y = node.y
     return -(dy * (y * y))
 
 
-@elementwise("Erf", traits=Trait.REVEALED | Trait.KEEPS_CHANNELS)
+@elementwise("Erf")
 def erf(op, node, dy):
     """dx = dy (2 / sqrt(pi)) e^(-x^2)."""
     x = node.x
     return dy * (op.Exp(-(x * x)) * (2 / math.sqrt(math.pi)))
 
 
-@elementwise("Round", traits=Trait.ALIGNS)
+@elementwise("Round")
 def round_(op, node, dy):
     """dx = 0; dx = dy for a quantiser's rounding (Bengio et al. 2013, straight-through)."""
     return dy if is_marked(node.name, STRAIGHT_THROUGH) else None
 
 
-@elementwise("Sin", traits=Trait.REVEALED)
+@elementwise("Sin")
 def sin(op, node, dy):
     """dx = dy cos(x)."""
     return dy * op.Cos(node.x)
 
 
-@elementwise("Cos", traits=Trait.REVEALED)
+@elementwise("Cos")
 def cos(op, node, dy):
     """dx = -dy sin(x)."""
     return -(dy * op.Sin(node.x))
@@ -274,20 +265,20 @@ def tan(op, node, dy):
     return dy * (y * y + 1)
 
 
-@elementwise("Asin", traits=Trait.STEEP)
+@elementwise("Asin")
 def asin(op, node, dy):
     """dx = dy / sqrt(1 - x^2)."""
     x = node.x
     return dy / op.Sqrt(1 - x * x)
 
 
-@elementwise("Acos", traits=Trait.STEEP)
+@elementwise("Acos")
 def acos(op, node, dy):
     """dx = -dy / sqrt(1 - x^2)."""
     return -asin(op, node, dy)
 
 
-@elementwise("Atan", traits=Trait.REVEALED)
+@elementwise("Atan")
 def atan(op, node, dy):
     """dx = dy / (1 + x^2)."""
     x = node.x
@@ -300,34 +291,34 @@ def sinh(op, node, dy):
     return dy * op.Cosh(node.x)
 
 
-@elementwise("Cosh", traits=Trait.POSITIVE)
+@elementwise("Cosh")
 def cosh(op, node, dy):
     """dx = dy sinh(x)."""
     return dy * op.Sinh(node.x)
 
 
-@elementwise("Asinh", traits=Trait.REVEALED)
+@elementwise("Asinh")
 def asinh(op, node, dy):
     """dx = dy / sqrt(x^2 + 1)."""
     x = node.x
     return dy / op.Sqrt(x * x + 1)
 
 
-@elementwise("Acosh", traits=Trait.STEEP)
+@elementwise("Acosh")
 def acosh(op, node, dy):
     """dx = dy / sqrt(x^2 - 1)."""
     x = node.x
     return dy / op.Sqrt(x * x - 1)
 
 
-@elementwise("Atanh", traits=Trait.STEEP)
+@elementwise("Atanh")
 def atanh(op, node, dy):
     """dx = dy / (1 - x^2)."""
     x = node.x
     return dy / (1 - x * x)
 
 
-@elementwise("Pow", broadcasts=True, traits=Trait.STEEP | Trait.ALIGNS | Trait.KEEPS_CHANNELS)
+@elementwise("Pow", broadcasts=True)
 def power(op, node, dy):
     """dx = dy b x^(b - 1), and 0 where b = 0, as PyTorch has it, also at x = 0."""
     x, exponent = node.inputs

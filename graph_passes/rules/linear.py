@@ -13,13 +13,13 @@ from .convolution import (
     input_gradient,
     weight_gradient,
 )
-from .registry import Family, Trait, gradient
+from .registry import Family, gradient
 
 linear = partial(gradient, family=Family.LINEAR)
 bilinear = partial(gradient, family=Family.BILINEAR)
 
 
-@bilinear("Conv", traits=Trait.WEIGHTED | Trait.BY_IMAGE | Trait.CHANNELS_SECOND)
+@bilinear("Conv")
 def conv(op, node, dy):
     """y = W * x + b: dx = W^T * dy, the transposed convolution."""
     window = convolution_window(node)
@@ -39,7 +39,7 @@ def conv_bias(op, node, dy):
     return op.ReduceSum(dy, [0, *range(2, rank)], keepdims=0)
 
 
-@bilinear("ConvTranspose", traits=Trait.WEIGHTED | Trait.BY_IMAGE | Trait.CHANNELS_SECOND)
+@bilinear("ConvTranspose")
 def conv_transpose(op, node, dy):
     """The transpose of a transposed convolution is the convolution itself: dx = W * dy."""
     window = convolution_window(node)
@@ -64,7 +64,7 @@ def conv_transpose_weight(op, node, dy):
     return weight_gradient(op, node.x, dy, node.inputs[1], convolution_window(node))
 
 
-@bilinear("MatMul", traits=Trait.WEIGHTED)
+@bilinear("MatMul")
 def matmul_left(op, node, dy):
     """Y = A B: dA = dY B^T, summed over broadcast batch axes."""
     a, b = node.inputs
@@ -104,7 +104,7 @@ def transposed(op, matrix):
     return result
 
 
-@bilinear("Gemm", traits=Trait.WEIGHTED)
+@bilinear("Gemm")
 def gemm_left(op, node, dy):
     """Y = alpha A' B' + beta C (' as transA, transB say): dA' = alpha dY B'^T."""
     alpha, trans_a, trans_b = _gemm_attributes(node)
@@ -136,7 +136,7 @@ def _gemm_attributes(node):
     return attributes.get("alpha", 1.0), attributes.get("transA", 0), attributes.get("transB", 0)
 
 
-@bilinear("Einsum", operand=None, traits=Trait.WEIGHTED)
+@bilinear("Einsum", operand=None)
 def einsum(op, node, dy, operand):
     """y = sum of products: dx_k = the same sum with dy in x_k's place and x_k's letters as result.
 

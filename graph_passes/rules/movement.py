@@ -12,20 +12,20 @@ from ..graph.emitter import Emitter
 from ..graph.tensors import is_constant, optional_input, rank_of
 from ..graph.terms import NodeView, Term
 from .pooling import scatter_to_positions
-from .registry import Family, Trait, give, gradient
+from .registry import Family, gradient
 
 linear = partial(gradient, family=Family.LINEAR)
 # Positions that are written into a graph, 8 bytes each; more of them are counted when it runs.
 _MOST_POSITIONS = 2**22
 
 
-@linear("Reshape", "Flatten", "Squeeze", "Unsqueeze", traits=Trait.MOVES | Trait.KEEPS_SIGN)
+@linear("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 def reshape(op, node, dy):
     """dx = dy in x's shape."""
     return op.reshape_like(dy, node.x)
 
 
-@linear("Transpose", traits=Trait.MOVES | Trait.KEEPS_SIGN)
+@linear("Transpose")
 def transpose(op, node, dy):
     """dx = dy with the axes put back."""
     rank = rank_of(node.x)
@@ -33,7 +33,7 @@ def transpose(op, node, dy):
     return op.Transpose(dy, perm=[int(axis) for axis in np.argsort(perm)])
 
 
-@linear("Concat", operand=None, traits=Trait.MOVES | Trait.KEEPS_SIGN)
+@linear("Concat", operand=None)
 def concat(op, node, dy, operand):
     """dx_k = the part of dy that x_k became."""
     axis = node.attrs["axis"] % rank_of(node.y)
@@ -49,7 +49,7 @@ def concat(op, node, dy, operand):
     return op.Slice(dy, start, start + lengths[-1], [axis])
 
 
-@linear("Split", traits=Trait.MOVES | Trait.KEEPS_SIGN | Trait.DROPS)
+@linear("Split")
 def split(op, node, *dys):
     """dx = the parts' cotangents joined, zeros where none arrived."""
     parts = [
@@ -59,7 +59,7 @@ def split(op, node, *dys):
     return op.Concat(*parts, axis=node.attrs.get("axis", 0))
 
 
-@linear("Slice", traits=Trait.MOVES | Trait.KEEPS_SIGN | Trait.DROPS)
+@linear("Slice")
 def slice_(op, node, dy):
     """dx = dy at the elements that were taken, 0 elsewhere."""
     starts = node.inputs[1]
@@ -103,24 +103,19 @@ def selection(op: Emitter, node: NodeView, dy: Term) -> Term:
     return scatter_to_positions(op, dy, taken, x)
 
 
-give("Gather", traits=Trait.MOVES | Trait.KEEPS_SIGN | Trait.DROPS)
-give("GatherElements", "GatherND", "Compress", traits=Trait.MOVES | Trait.DROPS)
-give("Tile", traits=Trait.MOVES | Trait.KEEPS_SIGN)
-
-
 @linear("Gather", "GatherElements", "GatherND", "Tile", "Compress")
 def take(op, node, dy):
     """dx[i] = sum of dy over the copies of x[i]."""
     return selection(op, node, dy)
 
 
-@linear("Expand", traits=Trait.MOVES | Trait.KEEPS_SIGN | Trait.ALIGNS)
+@linear("Expand")
 def expand(op, node, dy):
     """dx = dy summed over the repeated axes."""
     return op.sum_to(dy, node.y.shape, node.x)
 
 
-@linear("Pad", traits=Trait.MOVES | Trait.DROPS | Trait.KEEPS_CHANNELS)
+@linear("Pad")
 def pad(op, node, dy):
     """Constant mode: dx = dy without the border.
 
@@ -133,7 +128,7 @@ def pad(op, node, dy):
     return op.Pad(dy, amounts, op.constant(0.0, dy.dtype), optional_input(node, 3))
 
 
-@linear("DepthToSpace", traits=Trait.MOVES | Trait.BY_IMAGE | Trait.CHANNELS_SECOND)
+@linear("DepthToSpace")
 def depth_to_space(op, node, dy):
     """dx = dy put back."""
     if node.attrs.get("mode", "DCR") == "DCR":
@@ -146,19 +141,19 @@ def depth_to_space(op, node, dy):
     return op.reshape_like(moved, x)
 
 
-@linear("SpaceToDepth", traits=Trait.MOVES | Trait.BY_IMAGE | Trait.CHANNELS_SECOND)
+@linear("SpaceToDepth")
 def space_to_depth(op, node, dy):
     """dx = dy put back."""
     return op.DepthToSpace(dy, blocksize=node.attrs["blocksize"], mode="DCR")
 
 
-@linear("Trilu", traits=Trait.MOVES | Trait.KEEPS_PLACES)
+@linear("Trilu")
 def trilu(op, node, dy):
     """dx = the same triangle of dy."""
     return op.Trilu(dy, *node.inputs[1:], **node.attrs)
 
 
-@linear("CumSum", traits=Trait.AVERAGES | Trait.KEEPS_PLACES)
+@linear("CumSum")
 def cumsum(op, node, dy):
     """dx[i] = sum of dy[j] over the j that x[i] was added to: the same sum from the other end."""
     attributes = dict(node.attrs)

@@ -9,15 +9,12 @@ import numpy as np
 from ..graph.emitter import Emitter
 from ..graph.tensors import Value, rank_of
 from ..graph.terms import NodeView, Term
-from .registry import Family, Trait, gradient
+from .registry import Family, gradient
 
 composite = partial(gradient, family=Family.COMPOSITE)
 
 
-@composite(
-    "Softmax",
-    traits=Trait.RECTIFIES | Trait.NEVER_NEGATIVE | Trait.KEEPS_PLACES | Trait.KEEPS_CHANNELS,
-)
+@composite("Softmax")
 def softmax(op, node, dy):
     """dx = y (dy - sum(dy y)).
 
@@ -40,7 +37,7 @@ def _may_be_replaced(y: Value) -> bool:
     return False
 
 
-@composite("LogSoftmax", traits=Trait.KEEPS_PLACES | Trait.KEEPS_CHANNELS)
+@composite("LogSoftmax")
 def log_softmax(op, node, dy):
     """dx = dy - e^y sum(dy)."""
     axis = node.attrs.get("axis", -1)
@@ -48,7 +45,7 @@ def log_softmax(op, node, dy):
     return dy - op.Exp(node.y) * total
 
 
-@composite("LayerNormalization", traits=Trait.KEEPS_PLACES)
+@composite("LayerNormalization")
 def layer_normalization(op, node, dy, dmean=None, dinverse=None):
     """z = (x - mean) r, y = z scale + bias, g = dy scale: dx = r (g - mean(g) - z mean(g z)).
 

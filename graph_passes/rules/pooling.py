@@ -14,7 +14,7 @@ from ..graph.tensors import Node, Value
 from ..graph.terms import NodeView, Term
 from .convolution import Window, by_transposed_convolution
 from .reductions import shared_out
-from .registry import Family, Trait, gradient
+from .registry import Family, gradient
 
 
 def pooling_window(node: Node) -> Window:
@@ -48,7 +48,7 @@ def max_positions(op: Emitter, node: NodeView) -> Term:
     return node.output(1, "indices", np.int64, node.y.shape)
 
 
-@gradient("MaxPool", family=Family.MAXIMUM, traits=Trait.BY_IMAGE | Trait.CHANNELS_SECOND)
+@gradient("MaxPool", family=Family.MAXIMUM)
 def max_pool(op, node, dy, *_):
     """dx[i] = sum of dy over the windows whose (first) maximum is x[i]."""
     return scatter_to_positions(op, dy, max_positions(op, node), node.x)
@@ -68,18 +68,14 @@ def scatter_globally(op: Emitter, node: NodeView, values, positions, flat) -> Te
     return op.reshape_like(dx, node.x)
 
 
-@gradient("GlobalMaxPool", family=Family.MAXIMUM, traits=Trait.BY_IMAGE | Trait.CHANNELS_SECOND)
+@gradient("GlobalMaxPool", family=Family.MAXIMUM)
 def global_max_pool(op, node, dy):
     """dx[n, c, i] = dy[n, c] at the first maximum of the channel, 0 elsewhere."""
     flat, positions = global_positions(op, node)
     return scatter_globally(op, node, dy, positions, flat)
 
 
-@gradient(
-    "GlobalAveragePool",
-    family=Family.LINEAR,
-    traits=Trait.AVERAGES | Trait.BY_IMAGE | Trait.CHANNELS_SECOND,
-)
+@gradient("GlobalAveragePool", family=Family.LINEAR)
 def global_average_pool(op, node, dy):
     """dx = dy / (H W ...), at every position."""
     x = node.x
@@ -87,11 +83,7 @@ def global_average_pool(op, node, dy):
     return op.expand_like(shared_out(op, node, dy, space), x)
 
 
-@gradient(
-    "AveragePool",
-    family=Family.LINEAR,
-    traits=Trait.AVERAGES | Trait.BY_IMAGE | Trait.CHANNELS_SECOND,
-)
+@gradient("AveragePool", family=Family.LINEAR)
 def average_pool(op, node, dy):
     """dx[i] = sum over the windows that hold i of dy / (the window's divisor).
 
@@ -119,7 +111,7 @@ def spread_over_windows(op: Emitter, dy, node: NodeView, window: Window) -> Term
     return op.reshape_like(by_transposed_convolution(op, flat, kernel, like, window), x)
 
 
-@gradient("LpPool", family=Family.COMPOSITE, traits=Trait.BY_IMAGE | Trait.CHANNELS_SECOND)
+@gradient("LpPool", family=Family.COMPOSITE)
 def lp_pool(op, node, dy):
     """y = (sum |x|^p)^(1/p): dx = sign(x) |x|^(p-1) sum over windows of dy / y^(p-1).
 

@@ -11,7 +11,7 @@ from ..graph.dims import is_static
 from ..graph.emitter import Emitter
 from ..graph.tensors import Node, Value, is_constant, optional_input, rank_of
 from ..graph.terms import NodeView, Term
-from .registry import Family, Trait, gradient
+from .registry import Family, gradient
 
 linear = partial(gradient, family=Family.LINEAR)
 composite = partial(gradient, family=Family.COMPOSITE)
@@ -28,13 +28,13 @@ def keep_axes(op: Emitter, node: Node, value: Value) -> Any:
     return value if node.attrs.get("keepdims", 1) else op.Unsqueeze(value, reduction_axes(node))
 
 
-@linear("ReduceSum", traits=Trait.AVERAGES | Trait.KEEPS_SIGN)
+@linear("ReduceSum")
 def reduce_sum(op, node, dy):
     """dx = dy at every element that was summed."""
     return op.expand_like(keep_axes(op, node, dy), node.x)
 
 
-@linear("ReduceMean", traits=Trait.AVERAGES | Trait.KEEPS_SIGN)
+@linear("ReduceMean")
 def reduce_mean(op, node, dy):
     """dx = dy / n at every element, n = how many were averaged."""
     share = shared_out(op, node, dy, reduction_axes(node))
@@ -58,7 +58,7 @@ def shared_out(op: Emitter, node: NodeView, dy: Term, axes: Any) -> Term:
     return dy / (op.Reshape(count, ones) if ones else count)
 
 
-@gradient("ReduceMax", "ReduceMin", family=Family.MAXIMUM, traits=Trait.KEEPS_SIGN)
+@gradient("ReduceMax", "ReduceMin", family=Family.MAXIMUM)
 def reduce_extremum(op, node, dy):
     """dx_i = dy [x_i = y] / (number of elements that equal y): ties split evenly."""
     return op.gated(keep_axes(op, node, dy), extremum_share(op, node))
@@ -71,13 +71,13 @@ def extremum_share(op: Emitter, node: NodeView) -> Term:
     return hit / op.ReduceSum(hit, reduction_axes(node), keepdims=1)
 
 
-@composite("ReduceL1", traits=Trait.NEVER_NEGATIVE)
+@composite("ReduceL1")
 def reduce_l1(op, node, dy):
     """dx = dy sign(x)."""
     return keep_axes(op, node, dy) * op.Sign(node.x)
 
 
-@composite("ReduceL2", traits=Trait.NEVER_NEGATIVE)
+@composite("ReduceL2")
 def reduce_l2(op, node, dy):
     """dx = dy x / y, and 0 where y = 0."""
     y = keep_axes(op, node, node.y)
@@ -85,7 +85,7 @@ def reduce_l2(op, node, dy):
     return keep_axes(op, node, dy) / safe * node.x
 
 
-@composite("ReduceSumSquare", traits=Trait.NEVER_NEGATIVE)
+@composite("ReduceSumSquare")
 def reduce_sum_square(op, node, dy):
     """dx = 2 dy x."""
     return keep_axes(op, node, dy) * node.x * 2
@@ -105,7 +105,7 @@ def reduce_log_sum_exp(op, node, dy):
     return keep_axes(op, node, dy) * share
 
 
-@composite("ReduceProd", traits=Trait.KEEPS_SIGN)
+@composite("ReduceProd")
 def reduce_prod(op, node, dy):
     """dx_i = dy times the product of the others: y / x_i, with zeros counted apart."""
     x, axes = node.x, reduction_axes(node)

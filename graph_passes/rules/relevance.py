@@ -23,14 +23,14 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from ..graph.emitter import Emitter
-from ..graph.tensors import Value, is_constant, operator_name, optional_input, producer_of
+from ..graph.operators import Fact, has
+from ..graph.tensors import Value, is_constant, optional_input, producer_of
 from ..graph.terms import NodeView, Term
-from .registry import ZERO_DERIVATIVE, Family, Rule, Trait, gradient_entry, has
+from .registry import Family, Rule, gradient_entry
 from .table import Resolved, RuleTable, Table, gradient_rules
 
-# Layers with weights of their own; all but convolutions are called dense.
-_CONVOLUTIONS, _DENSE = ("Conv", "ConvTranspose"), ("Gemm", "MatMul")
-_LAYERS = (*_CONVOLUTIONS, *_DENSE)
+# Layers with weights of their own.
+_LAYER = Fact.CONVOLVES | Fact.DENSE
 
 
 class Strengths(NamedTuple):
@@ -50,7 +50,9 @@ LayerRule = Callable[[Emitter, NodeView, Term, Rule, Strengths], Term]
 
 def relevance_table(rule: str, strengths: Strengths) -> Table:
     """The table of one of `LAYER_RULES`, or of the composite."""
-    return Table(f"lrp {rule}", Emitter, partial(_table, rule, strengths), linear=False)
+    return Table(
+        f"lrp {rule}", Emitter, partial(_table, rule, strengths), linear=False, simple=True
+    )
 
 
 def _table(rule: str, strengths: Strengths, emit: Emitter) -> RuleTable:
@@ -58,20 +60,20 @@ def _table(rule: str, strengths: Strengths, emit: Emitter) -> RuleTable:
 
     def table(node: gs.Node, operand: int, varying: Sequence[int]) -> Resolved | str:
         resolved = gradient_rules(node, operand, varying)
-        if isinstance(resolved, str) or operator_name(node) in ZERO_DERIVATIVE:
+        if isinstance(resolved, str) or has(node, Fact.STEP):
             return resolved
         entry = gradient_entry(node, operand)
         assert entry is not None
         others = [k for k in varying if k != operand]
         shared = partial(_with, derivative=resolved.rule, strengths=strengths)
-        if (node.op == "Div" and operand == 1) or (node.op == "Pow" and operand == 1):
+        if operand == 1 and node.op in ("Div", "Pow"):
             return Resolved(nothing, False)
         if entry.family is Family.MAXIMUM:
             return resolved
         if _is_layer(node, varying):
             layer = _layer_rule(rule, node, id(node) in first)
             return Resolved(partial(shared, rule=layer), False)
-        if _moves(node.op):
+        if _moves(node):
             return Resolved(moved_back if node.op == "Neg" else resolved.rule, resolved.broadcasts)
         if node.op in ("Mul", "Div") and operand in (0, 1):
             share = 1.0 if node.op == "Div" or not others else 0.5
@@ -108,7 +110,7 @@ def _with(
 
 def _is_layer(node: gs.Node, varying: Sequence[int]) -> bool:
     """A product with weights that are constant."""
-    return node.op in _LAYERS and list(varying) == [0] and is_constant(node.inputs[1])
+    return has(node, _LAYER) and list(varying) == [0] and is_constant(node.inputs[1])
 
 
 def _first_layers(graph: gs.Graph) -> set[int]:
@@ -117,7 +119,7 @@ def _first_layers(graph: gs.Graph) -> set[int]:
     first: set[int] = set()
     for node in graph.nodes:
         late = any(t.name in behind for t in node.inputs)
-        layer = node.op in _LAYERS and len(node.inputs) > 1 and is_constant(node.inputs[1])
+        layer = has(node, _LAYER) and len(node.inputs) > 1 and is_constant(node.inputs[1])
         if layer and not late:
             first.add(id(node))
         if layer or late:
@@ -137,9 +139,9 @@ def _is_shift(node: gs.Node) -> bool:
     return top is not None and top.op == "ReduceMax" and top.inputs[0] is node.inputs[0]
 
 
-def _moves(op: str) -> bool:
+def _moves(node: gs.Node) -> bool:
     """A Dropout too, which DeepLIFT does not see any more."""
-    return has(op, Trait.MOVES) or op == "Dropout"
+    return has(node, Fact.MOVES | Fact.COPIES)
 
 
 def _layer_rule(rule: str, node: gs.Node, first: bool) -> LayerRule:
@@ -148,7 +150,7 @@ def _layer_rule(rule: str, node: gs.Node, first: bool) -> LayerRule:
         return LAYER_RULES[rule]
     if first:
         return flat
-    return z_plus if node.op in _CONVOLUTIONS else epsilon
+    return z_plus if has(node, Fact.CONVOLVES) else epsilon
 
 
 def stabilised(op: Emitter, value: Term, strengths: Strengths, part: float = 0.0) -> Term:
@@ -224,16 +226,14 @@ def _negative(op: Emitter, value: Term) -> Term:
 def _never_negative(tensor: Value) -> bool:
     """Whether a tensor is what a rectifier makes, perhaps moved or pooled."""
     node = producer_of(tensor)
-    while (node is not None and node.op in ("MaxPool", "AveragePool", "GlobalAveragePool")) or (
-        node is not None and _moves(node.op)
-    ):
-        if node.op in ("Neg", "Concat", "Where", "Pad"):
+    while node is not None and (has(node, Fact.POOLS | Fact.POOLS_ALL) or _moves(node)):
+        if node.op in ("Neg", "Where") or has(node, Fact.KEEPS_SIGNS | Fact.FILLS):
             return False
         node = producer_of(node.inputs[0])
     if node is None:
         return False
     low = optional_input(node, 1) if node.op == "Clip" else None
-    return has(node.op, Trait.RECTIFIES) or (
+    return has(node, Fact.RECTIFIES) or (
         low is not None and is_constant(low) and low.values.min() >= 0
     )
 

@@ -7,10 +7,10 @@ import numpy as np
 from ..graph.emitter import Emitter
 from ..graph.tensors import is_constant, onnx_type, optional_input, rank_of
 from ..graph.terms import NodeView, Term
-from .registry import Family, Trait, gradient
+from .registry import Family, gradient
 
 
-@gradient("Resize", family=Family.LINEAR, traits=Trait.KEEPS_CHANNELS)
+@gradient("Resize", family=Family.LINEAR)
 def resize(op, node, dy):
     """y = x A_1 A_2 ... along the axes: dx = dy A_1^T A_2^T ...
 

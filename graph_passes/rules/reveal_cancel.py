@@ -25,15 +25,13 @@ import onnx_graphsurgeon as gs
 from ..graph.dims import Shape
 from ..graph.emitter import Emitter
 from ..graph.names import STRAIGHT_THROUGH, is_marked
-from ..graph.tensors import Node, Value, is_constant, operator_name
+from ..graph.operators import Fact, facts_of, has
+from ..graph.tensors import Node, Value, is_constant
 from ..graph.terms import NodeView, Term
 from ..graph.twins import TwinEmitter
 from .deeplift import RELATIVE_TINY, deeplift_rules
-from .registry import Rule, Trait, has
+from .registry import Rule
 from .table import Resolved, Table, gradient_rules
-
-# The operand that a linear operator adds, to omit for its linear part.
-_OMITTED = {"Conv": 2, "ConvTranspose": 2, "Gemm": 2, "Pad": 2}
 
 
 class _Kind(Enum):
@@ -133,17 +131,17 @@ def reveal_cancel_rules(op: RevealCancelEmitter):
 
 
 def _kind_of(node: Node, varying: Sequence[int]) -> _Kind:
-    name, alone = operator_name(node), len(varying) == 1
-    if has(name, Trait.MOVES) or (alone and (has(name, Trait.SUMS) or name == "Mul")):
+    alone = len(varying) == 1
+    if has(node, Fact.MOVES) or (alone and (has(node, Fact.SUMS) or node.op == "Mul")):
         return _Kind.MOVE
-    if name == "Div" and list(varying) == [0]:
+    if node.op == "Div" and list(varying) == [0]:
         return _Kind.MOVE
-    weighted = alone and has(name, Trait.WEIGHTED) and varying[0] < 2
-    if has(name, Trait.SUMS | Trait.AVERAGES) or weighted:
+    weighted = alone and has(node, Fact.WEIGHTED) and varying[0] < 2
+    if has(node, Fact.SUMS | Fact.AVERAGES) or weighted:
         return _Kind.MIX
-    if name == "Round" and is_marked(node.name, STRAIGHT_THROUGH):
+    if node.op == "Round" and is_marked(node.name, STRAIGHT_THROUGH):
         return _Kind.ROUND
-    return _Kind.REVEAL if has(name, Trait.REVEALED) and list(varying) == [0] else _Kind.BY_SIGN
+    return _Kind.REVEAL if has(node, Fact.REVEALED) and list(varying) == [0] else _Kind.BY_SIGN
 
 
 def _spreads(op: RevealCancelEmitter, node: NodeView) -> list[Term]:
@@ -185,9 +183,9 @@ def _linear_part(op: Emitter, node: NodeView, values: Mapping[int, Term]) -> lis
     for k, operand in enumerate(node.inputs):
         if k in values:
             operands[k] = values[k]
-        elif _OMITTED.get(node.op) == k:
+        elif facts_of(node).added == k:
             operands[k] = None
-        elif has(node.op, Trait.SUMS) or node.op == "Concat" or (node.op == "Where" and k > 0):
+        elif has(node, Fact.SUMS) or node.op == "Concat" or (node.op == "Where" and k > 0):
             operands[k] = _zeros(op, operand)
     return op.many(node.op, len(node.outputs), *operands, **node.attrs)
 
@@ -201,7 +199,7 @@ def _zeros(op: Emitter, like: Term) -> Term:
 def _with_positive_weights(op: Emitter, node: NodeView, varying: Sequence[int]) -> NodeView:
     """A linear node whose weights are the magnitudes of this one's: |L| in the place of L."""
     inputs = list(node.inputs)
-    if has(node.op, Trait.WEIGHTED) and len(node.inputs) > 1:
+    if has(node, Fact.WEIGHTED) and len(node.inputs) > 1:
         other = 1 - varying[0]
         weight = inputs[other]
         if is_constant(weight):
@@ -282,4 +280,12 @@ def reveal(op: RevealCancelEmitter, node: NodeView, m, *, derivative: Rule) -> M
     return Multipliers(op.mean(high, low), (high - low) * 0.5)
 
 
-REVEAL_CANCEL = Table("reveal-cancel", RevealCancelEmitter, reveal_cancel_rules, False, collapsed)
+REVEAL_CANCEL = Table(
+    "reveal-cancel",
+    RevealCancelEmitter,
+    reveal_cancel_rules,
+    linear=False,
+    collapse=collapsed,
+    simple=True,
+    compares=True,
+)

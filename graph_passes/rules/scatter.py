@@ -10,7 +10,7 @@ from ..graph.emitter import Emitter
 from ..graph.terms import NodeView, Term
 from .pooling import scatter_to_positions
 from .reductions import product_of_others
-from .registry import Family, Trait, gradient
+from .registry import Family, gradient
 
 linear = partial(gradient, family=Family.LINEAR)
 composite = partial(gradient, family=Family.COMPOSITE)
@@ -110,7 +110,7 @@ def top_k(op, node, dy, *_):
     )
 
 
-@linear("MaxUnpool", traits=Trait.BY_IMAGE)
+@linear("MaxUnpool")
 def max_unpool(op, node, dy):
     """dx = dy where each x went.
 
@@ -128,7 +128,7 @@ def max_unpool(op, node, dy):
     return op.reshape_like(op.Slice(landed_flat, [1], [2**31], [0]), x)
 
 
-@linear("Col2Im", traits=Trait.BY_IMAGE)
+@linear("Col2Im")
 def col2im(op, node, dy):
     """dx[n, c k + j, l] = dy[n, c, place(j, l)]: each column element receives dy from its place.
 

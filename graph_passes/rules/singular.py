@@ -13,11 +13,8 @@ from enum import IntEnum
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from ..graph.tensors import is_constant
-from .registry import Trait, has
-
-# Infinite slopes at some finite value, whatever stands before.
-_ALWAYS = {"Asin", "Acos", "Acosh", "Atanh"}
+from ..graph.operators import Fact, facts_of, has
+from ..graph.tensors import Node, is_constant
 
 
 class Sign(IntEnum):
@@ -49,12 +46,12 @@ class Signs:
 
     def _of_output(self, node: gs.Node) -> Sign:
         operands = [tensor for tensor in node.inputs if tensor.name]
-        if has(node.op, Trait.POSITIVE):
+        if has(node, Fact.POSITIVE):
             return Sign.POSITIVE
         if not operands:
             return Sign.ANY
         signs = [self.of(tensor) for tensor in operands]
-        own = Sign.NEVER_NEGATIVE if has(node.op, Trait.NEVER_NEGATIVE) else Sign.ANY
+        own = Sign.NEVER_NEGATIVE if has(node, Fact.NEVER_NEGATIVE) else Sign.ANY
         if node.op in ("Add", "Sum"):
             own = max(signs) if min(signs) else Sign.ANY
         elif node.op == "Max":
@@ -72,26 +69,33 @@ class Signs:
             exponent = np.asarray(operands[1].values) if is_constant(operands[1]) else None
             even = exponent is not None and bool(np.all(exponent % 2 == 0))
             own = max(signs[0], Sign.NEVER_NEGATIVE if even else Sign.ANY)
-        elif has(node.op, Trait.KEEPS_SIGN):
-            several = node.op in ("Concat", "Min", "Mul", "Div", "Mean")
-            own = min(signs) if several else signs[0]
+        elif has(node, Fact.KEEPS_SIGNS):
+            own = min(signs)
+        elif has(node, Fact.KEEPS_SIGN):
+            own = signs[0]
         return own
 
 
 def is_singular(node: gs.Node, varying: Sequence[int], signs: Signs) -> bool:
     """True when the slope by a varying operand may be infinite at a value that occurs."""
-    if node.op in _ALWAYS:
+    if has(node, Fact.STEEP_AT_ENDS):
         return True
-    if node.op in ("Sqrt", "Log", "Reciprocal", "ReduceLogSum"):
-        return signs.of(node.inputs[0]) < Sign.POSITIVE
-    if node.op == "Div":
-        return 1 in varying and signs.of(node.inputs[1]) < Sign.POSITIVE
-    if node.op == "Pow":
-        base, exponent = node.inputs
-        values = np.asarray(exponent.values) if is_constant(exponent) else None
-        bounded = values is not None and bool(np.all((values >= 1) | (values == 0)))
-        return not bounded and signs.of(base) < Sign.POSITIVE
-    return False
+    pole = facts_of(node).pole
+    if pole is None or signs.of(node.inputs[pole]) == Sign.POSITIVE:
+        return False
+    return not _is_bounded_power(node) if node.op == "Pow" else pole in varying
+
+
+def _is_bounded_power(node: gs.Node) -> bool:
+    """Whether the slope of x^p is finite at 0: p is 0, or 1 and more."""
+    exponent = node.inputs[1]
+    values = np.asarray(exponent.values) if is_constant(exponent) else None
+    return values is not None and bool(np.all((values >= 1) | (values == 0)))
+
+
+def is_steep(node: Node) -> bool:
+    """True when the slope may be infinite at a number that an operand takes."""
+    return has(node, Fact.STEEP_AT_ENDS) or facts_of(node).pole is not None
 
 
 def doubtful(

@@ -10,8 +10,9 @@ import onnx_graphsurgeon as gs
 
 from ..graph.emitter import Emitter
 from ..graph.names import STRAIGHT_THROUGH, is_marked
-from ..graph.tensors import Node, Value, operator_name
-from .registry import ZERO_DERIVATIVE, Rule, gradient_entry, serves_every_operand
+from ..graph.operators import Fact, has
+from ..graph.tensors import Node, Value
+from .registry import Rule, gradient_entry, serves_every_operand
 
 
 class Resolved(NamedTuple):
@@ -32,16 +33,14 @@ def no_cotangent(*_) -> None:
 
 def is_step(node: Node) -> bool:
     """Whether a node's derivative is 0 everywhere: a rounding that is no quantiser's, say."""
-    name = operator_name(node)
-    return name in ZERO_DERIVATIVE or (
-        name == "Round" and not is_marked(node.name, STRAIGHT_THROUGH)
-    )
+    rounds = node.op == "Round" and not is_marked(node.name, STRAIGHT_THROUGH)
+    return rounds or has(node, Fact.STEP)
 
 
 def gradient_rules(node: Node, operand: int, varying: Sequence[int]) -> Resolved | str:
     """The plain gradient's table."""
     del varying
-    if operator_name(node) in ZERO_DERIVATIVE:
+    if has(node, Fact.STEP):
         return Resolved(no_cotangent, False)
     entry = gradient_entry(node, operand)
     if entry is None:
@@ -69,6 +68,9 @@ class Table(NamedTuple):
         linear: whether it hands a linear layer's derivative on, so that a walk may begin behind
             the last one.
         collapse: (emit, what arrived at a tensor, the tensor) -> one cotangent.
+        simple: whether it has rules for simple operators only, in which composite ones are written
+            before.
+        compares: whether it compares with what the network makes of a baseline, its twins.
     """
 
     name: str
@@ -76,6 +78,8 @@ class Table(NamedTuple):
     rules: Callable[[Any], RuleTable]
     linear: bool = True
     collapse: Callable[[Any, Any, Any], Any] = _as_it_came
+    simple: bool = False
+    compares: bool = False
 
 
 GRADIENT = Table("gradient", Emitter, lambda emit: gradient_rules)

@@ -7,13 +7,9 @@ from collections import deque
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from ..graph.tensors import is_constant, operator_name, optional_input
-from ..rules.registry import GRADIENTS, Family, Trait, has
+from ..graph.operators import Fact, has
+from ..graph.tensors import is_constant, optional_input
 
-# Beside elementwise operators, what leaves every axis where it is.
-_KEEP = {"Identity", "Cast", "Dropout", "Pad", "Slice", "Resize", "Concat", "Split"}
-# Take their channels second, too, but have no gradient, and so no rule with traits.
-_CHANNELS_SECOND = {"MaxRoiPool"}
 # As many tensors are looked at; the first layer stands near the input.
 _MOST = 60
 
@@ -33,11 +29,11 @@ def channels_behind(start: gs.Tensor, products: bool = False) -> int | None:
     while waiting and len(seen) < _MOST:
         tensor, axes = waiting.popleft()
         for node in tensor.outputs:
-            if node.op in _CHANNELS_SECOND or has(node.op, Trait.CHANNELS_SECOND):
+            if has(node, Fact.CHANNELS_SECOND):
                 if node.inputs[0] is tensor and len(axes) > 1:
                     return axes[1]
                 continue
-            if node.op in ("MatMul", "Gemm"):
+            if has(node, Fact.DENSE):
                 weighed = node.inputs[0] is tensor and is_constant(node.inputs[1])
                 if products and weighed:
                     return axes[-1]
@@ -70,11 +66,9 @@ def _behind(node: gs.Node, tensor: gs.Tensor, axes: list[int | None]) -> list[in
         perm = node.attrs.get("perm") or list(range(len(axes)))[::-1]
         return [axes[axis] for axis in perm]
     shape = node.outputs[0].shape
-    if node.op in ("Unsqueeze", "Squeeze", "Reshape"):
+    if has(node, Fact.RESHAPES):
         return _with_ones(node, tensor, axes)
-    entry = GRADIENTS.get((operator_name(node), 0))
-    elementwise = entry is not None and entry.family is Family.ELEMENTWISE
-    if not (elementwise or node.op in _KEEP or has(node.op, Trait.ALIGNS)):
+    if not has(node, Fact.ALIGNS | Fact.KEEPS_AXES):
         return None
     return axes if shape is not None and len(shape) == len(axes) else None
 

@@ -9,18 +9,9 @@ from typing import Any
 import onnx_graphsurgeon as gs
 
 from ..graph.dims import is_static, same_dim
+from ..graph.operators import Fact, has
 from ..graph.subscripts import subscripts
-from ..graph.tensors import is_constant, operator_name, optional_input, producer_of
-from ..rules.registry import GRADIENTS, Family, Trait, has
-from .ending import AFFINE
-
-# Beside elementwise operators, what leaves every axis where it is.
-_KEEP = {"Identity", "Cast", "CastLike", "Dropout", "Softmax", "LogSoftmax", "Hardmax", "Slice"}
-_KEEP |= {"LayerNormalization", "RMSNormalization", "LpNormalization", "CumSum", "CumProd", "Tile"}
-_KEEP |= {"Split", "Pad", "Resize", "Trilu", "Concat", "Mean", "Sum", "Max", "Min", "Where"}
-_KEEP |= {"PRelu", "Expand", "ScatterElements", "ScatterND", "Clip", "BatchNormalization"}
-_KEEP |= {"MeanVarianceNormalization", "GatherElements", "ReverseSequence", "LRN"}
-_MOVE = {"Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze"}
+from ..graph.tensors import is_constant, optional_input, producer_of
 
 
 def channel_axis(tensor: gs.Tensor) -> int | None:
@@ -40,7 +31,7 @@ def channel_axis(tensor: gs.Tensor) -> int | None:
             found[id(last)] = made
             waiting.pop()
             continue
-        given = node.inputs if node.op not in _FIRST else node.inputs[:1]
+        given = node.inputs[:1] if has(node, Fact.ONE_OPERAND) else node.inputs
         data = [operand for operand in given if operand.name and not is_constant(operand)]
         missing = [operand for operand in data if id(operand) not in found]
         if missing:
@@ -62,26 +53,11 @@ def _made_here(node: gs.Node | None, tensor: gs.Tensor) -> int | None:
     return _made_by(node, len(tensor.shape))
 
 
-# Further operands of these are no data.
-_FIRST = {
-    *_MOVE,
-    "Gather",
-    "Slice",
-    "Pad",
-    "Resize",
-    "Tile",
-    "Expand",
-    "Split",
-    "CumSum",
-    "CastLike",
-}
-
-
 def _made_by(node: gs.Node, rank: int) -> int | None:
     """Where a layer with weights puts its channels."""
-    if has(node.op, Trait.CHANNELS_SECOND):
+    if has(node, Fact.CHANNELS_SECOND):
         return 1
-    if node.op in ("MatMul", "Gemm"):
+    if has(node, Fact.DENSE):
         if is_constant(node.inputs[1]):
             return rank - 1
         return rank - 2 if node.op == "MatMul" and is_constant(node.inputs[0]) else None
@@ -96,18 +72,15 @@ def _made_by(node: gs.Node, rank: int) -> int | None:
 
 def _follower(node: gs.Node) -> Callable[[gs.Node, gs.Tensor, int], int | None] | None:
     """How an axis of an operand is found in the result; None: nobody knows."""
-    if node.op in _MOVE:
+    if has(node, Fact.PERMUTES):
         return lambda node, operand, axis: axis_behind(node, axis)
     if node.op == "Gather":
         return _gathered
     if node.op == "Einsum":
         return _contracted
-    if node.op in _REDUCTIONS:
+    if has(node, Fact.REDUCES):
         return _reduced
-    entry = GRADIENTS.get((operator_name(node), 0))
-    elementwise = entry is not None and entry.family is Family.ELEMENTWISE
-    aligned = node.op in _KEEP or has(node.op, Trait.ALIGNS | Trait.KEEPS_CHANNELS)
-    return _aligned if elementwise or aligned else None
+    return _aligned if has(node, Fact.ALIGNS | Fact.KEEPS_AXES) else None
 
 
 def _aligned(node: gs.Node, operand: gs.Tensor, axis: int) -> int | None:
@@ -135,9 +108,6 @@ def _contracted(node: gs.Node, operand: gs.Tensor, axis: int) -> int | None:
     return result.index(letter) if letter in result else None
 
 
-_REDUCTIONS = {"ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd"}
-
-
 def _reduced(node: gs.Node, operand: gs.Tensor, axis: int) -> int | None:
     """None where the classes themselves are reduced."""
     axes = optional_input(node, 1)
@@ -152,7 +122,7 @@ def _reduced(node: gs.Node, operand: gs.Tensor, axis: int) -> int | None:
 def axis_behind(node: gs.Node, axis: int | None) -> int | None:
     """Where a node that moves axes puts one; None where that is not known."""
     before, after = node.inputs[0].shape, node.outputs[0].shape
-    if axis is None or node.op in {"Identity", "Cast", "Dropout", *AFFINE}:
+    if axis is None or has(node, Fact.COPIES | Fact.ARITHMETIC):
         return axis
     if node.op == "Transpose":
         perm = node.attrs.get("perm") or list(range(len(before or [])))[::-1]

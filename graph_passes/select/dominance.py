@@ -6,8 +6,8 @@ from collections.abc import Callable, Container
 
 import onnx_graphsurgeon as gs
 
+from ..graph.operators import Fact, has
 from ..graph.reach import Reach
-from ..rules.registry import Trait, has
 from .positions.flow import Flow
 
 
@@ -36,14 +36,14 @@ def behind_weights(path: Reach) -> set[str]:
     """Names of the tensors that a Conv, Gemm or the like stands before: the rest is the image."""
     learnt: set[str] = set()
     for node in path.nodes:
-        if has(node.op, Trait.WEIGHTED) or any(t.name in learnt for t in node.inputs):
+        if has(node, Fact.WEIGHTED) or any(t.name in learnt for t in node.inputs):
             learnt.update(t.name for t in node.outputs)
     return learnt
 
 
 def feeds_weights(tensor: gs.Variable, path: Reach) -> bool:
     """True when a Conv, Gemm or the like stands between this tensor and the score."""
-    return any(has(node.op, Trait.WEIGHTED) for node in nodes_behind(tensor, path))
+    return any(has(node, Fact.WEIGHTED) for node in nodes_behind(tensor, path))
 
 
 def nodes_behind(tensor: gs.Variable, path: Reach) -> list[gs.Node]:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
 from ..graph.names import STRAIGHT_THROUGH, is_marked
+from ..graph.operators import Fact, operators
 from ..graph.tensors import is_constant, producer_of
 
 # Operators that only rename, reshape or retype.
-TAIL = {"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Dropout", "Cast"}
-ACTIVATIONS = {"Softmax", "LogSoftmax", "Sigmoid"}
-AFFINE = {"Add", "Sub", "Mul", "Div"}
-_CLIPS = {"Clip", "Min", "Max"}
+TAIL = operators(Fact.COPIES | Fact.PERMUTES)
+ACTIVATIONS = operators(Fact.CLASSIFIES)
+AFFINE = operators(Fact.ARITHMETIC)
+_CLIPS = frozenset({"Clip", "Min", "Max"})
 
 
 class Ending(NamedTuple):
@@ -118,7 +120,7 @@ def _quantiser(tensor: gs.Variable) -> tuple[gs.Variable, list[gs.Node]] | None:
 
 
 def _walked(
-    tensor: gs.Variable, operators: set[str], most: int | None = None
+    tensor: gs.Variable, operators: Collection[str], most: int | None = None
 ) -> tuple[list[gs.Node], gs.Variable]:
     """The nodes that made a tensor, last first, as far as they are such; and what they began at."""
     nodes: list[gs.Node] = []

@@ -17,9 +17,9 @@ import onnx_graphsurgeon as gs
 
 from ... import InvalidInputError, UnsupportedModelError
 from ..graph.dims import Shape, describe
+from ..graph.operators import Fact, has
 from ..graph.reach import Reach, find_reach
 from ..graph.tensors import operator_name
-from ..rules.registry import Trait, has
 from .channels import channels_behind
 from .dominance import (
     behind_weights,
@@ -35,9 +35,8 @@ from .positions.flow import BY_ATTENTION, Flow, follow
 from .subject import Subject
 from .typical import typical_graph
 
-# Moves elements only: the map is what it moves.
-_MOVING = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Slice")
-_LINEAR = (*_MOVING, "Transpose", "Split", "Gather", "Identity", "Add", "Mul", "Div")
+# What a product's numbers pass as they are, or with a bias and a scale.
+_LINEAR = Fact.COPIES | Fact.PERMUTES | Fact.DROPS | Fact.ARITHMETIC
 
 
 class FeatureMap(NamedTuple):
@@ -201,20 +200,25 @@ def _is_candidate(sight: _Sight, tensor: gs.Variable) -> bool:
 def _is_product(tensor: gs.Variable) -> bool:
     """True for what a matrix of weights makes, with its bias or scale, moved or not."""
     node = tensor.inputs[0]
-    while node.op in _LINEAR and any(operand.inputs for operand in node.inputs):
+    while has(node, _LINEAR) and any(operand.inputs for operand in node.inputs):
         varying = [operand for operand in node.inputs if operand.inputs]
         if len(varying) > 1:
             return False
         node = varying[0].inputs[0]
-    return has(node.op, Trait.WEIGHTED)
+    return has(node, Fact.WEIGHTED)
 
 
 def _before_moving(tensor: gs.Variable, fitting: Sequence[gs.Variable]) -> gs.Variable:
     """What a Reshape or Slice moves, as long as it is a map, too."""
     names = {other.name for other in fitting}
-    while tensor.inputs[0].op in _MOVING and tensor.inputs[0].inputs[0].name in names:
+    while _only_moves(tensor.inputs[0]) and tensor.inputs[0].inputs[0].name in names:
         tensor = tensor.inputs[0].inputs[0]
     return tensor
+
+
+def _only_moves(node: gs.Node) -> bool:
+    """Moves elements only: the map is what it moves."""
+    return has(node, Fact.RESHAPES) or node.op == "Slice"
 
 
 def _feature_map(
@@ -331,7 +335,7 @@ def _too_early(sight: _Sight, tensor: gs.Variable, chosen: bool) -> str | None:
     weighing = [
         id(node)
         for index, node in enumerate(path.nodes)
-        if has(node.op, Trait.WEIGHTED)
+        if has(node, Fact.WEIGHTED)
         and len(path.operands(node)) == 1
         and (index, path.operands(node)[0]) in flow.carried
     ]

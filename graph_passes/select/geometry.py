@@ -14,9 +14,9 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from ..graph.dims import is_static
+from ..graph.operators import Fact, has, operators
 from ..graph.reach import Reach
 from ..graph.tensors import is_constant, operator_name, optional_input
-from ..rules.registry import GRADIENTS, Family, Trait, has
 from .positions.moves import paired
 
 
@@ -35,9 +35,6 @@ class Along(NamedTuple):
 
 # For each axis of a tensor; None: it runs along none of the input's, or nobody knows.
 Axes = list["Along | None"]
-# Moved by numbers that only the run knows, or to where this file does not follow.
-_DOUBTFUL = {"GridSample", "GatherND", "GatherElements", "ScatterND", "ScatterElements"}
-_DOUBTFUL |= {"ReverseSequence", "Compress", "RoiAlign", "MaxUnpool", "Col2Im"}
 # Two branches that place one axis further apart than this part of the input, and than an element,
 # contradict.
 _APART = 1 / 8
@@ -78,7 +75,7 @@ def follow_geometry(path: Reach, start: gs.Variable) -> Geometry:
         except (ValueError, IndexError, AttributeError, TypeError):
             made = []
         moved = any(t.name in found.moved for t in read)
-        moved = moved or (node.op in _MOVERS and bool(made) and _moves(node, made[0], found, start))
+        moved = moved or (_is_mover(node) and bool(made) and _moves(node, made[0], found, start))
         for k, output in enumerate(node.outputs):
             if doubt:
                 found.doubts[output.name] = doubt
@@ -87,6 +84,10 @@ def follow_geometry(path: Reach, start: gs.Variable) -> Geometry:
             if moved:
                 found.moved.add(output.name)
     return found
+
+
+def _is_mover(node: gs.Node) -> bool:
+    return has(node, Fact.DROPS) or node.op == "Concat"
 
 
 def _moves(node: gs.Node, made: Axes, found: Geometry, start: gs.Variable) -> bool:
@@ -117,16 +118,14 @@ def _behind(node: gs.Node, axes: dict[str, Axes]) -> list[Axes]:
     given = [axes.get(t.name) for t in node.inputs]
     if not any(given):
         return []
-    if node.op in _DOUBTFUL and _is_placed(given[0]):
+    if has(node, Fact.BY_INDEX) and _is_placed(given[0]):
         raise _DoubtError(f"{_named(node)} moves the picture's elements")
     if any(max(t.shape or [0]) > 2**22 for t in node.outputs if is_static(t.shape)):
         return []  # nobody looks at where the elements of longer axes lie
     rule = _RULES.get(node.op)
     if rule is not None:
         return rule(node, given)
-    entry = GRADIENTS.get((operator_name(node), 0))
-    alike = entry is not None and (entry.family is Family.ELEMENTWISE or entry.broadcasts)
-    if alike or has(node.op, Trait.ALIGNS | Trait.KEEPS_PLACES | Trait.KEEPS_CHANNELS):
+    if has(node, Fact.ALIGNS | Fact.KEEPS_PLACES):
         return [_agreed(node, given)]
     same = given[0] is not None and node.inputs[0].shape == node.outputs[0].shape
     return [given[0]] if same and given[0] is not None else []
@@ -341,10 +340,10 @@ def _product(node: gs.Node, given: Sequence[Axes | None]) -> list[Axes]:
 
 _Rule = Callable[[gs.Node, Sequence["Axes | None"]], list[Axes]]
 _RULES: dict[str, _Rule] = {
-    **dict.fromkeys(("Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool"), _windows),
+    **dict.fromkeys(operators(Fact.CONVOLVES | Fact.POOLS), _windows),
     **dict.fromkeys(("Resize", "DepthToSpace", "SpaceToDepth"), _stretched),
-    **dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze"), _reshaped),
-    **dict.fromkeys(("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin"), _reduced),
+    **dict.fromkeys(operators(Fact.RESHAPES), _reshaped),
+    **dict.fromkeys(operators(Fact.REDUCES), _reduced),
     "Slice": _sliced,
     "Gather": _gathered,
     "Pad": _padded,
@@ -354,7 +353,6 @@ _RULES: dict[str, _Rule] = {
     "MatMul": _product,
     "Einsum": lambda node, given: [],
 }
-_MOVERS = {"Slice", "Gather", "Pad", "Concat", "Split"}
 
 
 def weights_at(at: np.ndarray, length: int) -> np.ndarray:

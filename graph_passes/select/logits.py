@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import onnx_graphsurgeon as gs
 
 from ... import UnsupportedModelError
@@ -9,7 +12,56 @@ from ..graph.dims import Dim, Shape, describe
 from ..graph.emitter import Emitter
 from .class_axis import axis_behind
 from .ending import AFFINE, Ending, ending_of, varying_operand
+from .raw_scores import Raw, before_sigmoids
 from .rows.places import Lost, Place, Rows
+from .squeezed import with_rows
+
+
+class Scores(NamedTuple):
+    """The tensor that holds an output's scores.
+
+    Attributes:
+        tensor: the output, or what stands before its final activation and quantisers.
+        axis: the one along which a Softmax ran, or None.
+        left_out: the operator of the activation that was left out, or None.
+        quantised: whether quantisers were left out.
+        raw: where Sigmoids were left out ahead of moves; else None.
+        leaves: what went into the activations that were left out.
+    """
+
+    tensor: gs.Variable
+    axis: int | None = None
+    left_out: str | None = None
+    quantised: bool = False
+    raw: Raw | None = None
+    leaves: tuple[gs.Tensor, ...] = ()
+
+
+def scores_of(graph: gs.Graph, output: gs.Variable, score: str) -> Scores:
+    """An output's scores; `score` is as for `select`."""
+    whole = with_rows(graph, output)
+    if score != "logit":
+        return Scores(whole)
+    tensor, ending, axis = before_activation(graph, whole)
+    raw = before_sigmoids(graph, whole) if tensor is whole else None
+    if raw is not None:
+        return Scores(raw.tensor, axis, "Sigmoid", raw=raw, leaves=raw.leaves)
+    left_out = None if ending.activation is None else ending.activation.op
+    return Scores(tensor, axis, left_out, ending.quantised, leaves=(tensor,))
+
+
+def one_after_the_other(graph: gs.Graph, first: Scores, more: Sequence[str], score: str) -> Scores:
+    """The scores of several outputs [N, A, C] as those of one; itself where there are no more."""
+    if not more:
+        return first
+    outputs = {t.name: t for t in graph.outputs}
+    found = [first, *(scores_of(graph, outputs[name], score) for name in more)]
+    parts = [one.tensor for one in found]
+    whole = Emitter(graph, "scales").Concat(*parts, axis=1)
+    lengths = [part.shape[1] for part in parts if part.shape]
+    known = len(lengths) == len(parts) and all(isinstance(n, int) for n in lengths)
+    whole.shape = [*parts[0].shape[:1], sum(lengths) if known else None, *parts[0].shape[2:]]
+    return first._replace(tensor=whole, leaves=tuple(t for one in found for t in one.leaves))
 
 
 def before_activation(

@@ -9,9 +9,9 @@ import onnx_graphsurgeon as gs
 
 from ... import InvalidInputError, UnsupportedModelError
 from ..graph.dims import Dim, Shape, describe
+from ..graph.operators import Fact, has
 from ..graph.reach import find_reach
 from ..graph.tensors import is_float
-from ..rules.registry import Trait, has
 from .ending import ending_of
 
 # Numbers for a place that are the corners of a box.
@@ -152,7 +152,7 @@ def _depths(graph: gs.Graph, starts: Sequence[gs.Variable]) -> dict[str, int]:
     for node in graph.nodes:
         ahead = [found[t.name] for t in node.inputs if t.name in found]
         if ahead:
-            depth = max(ahead) + has(node.op, Trait.WEIGHTED)
+            depth = max(ahead) + has(node, Fact.WEIGHTED)
             found.update({t.name: depth for t in node.outputs if t.name})
     return found
 
@@ -166,6 +166,6 @@ def _is_on_the_way(
     for other in candidates:
         if other.depth > candidate.depth and other.logits.name != candidate.logits.name:
             path = find_reach(graph, [candidate.logits], [other.logits])
-            if any(has(node.op, Trait.WEIGHTED) for node in path.nodes):
+            if any(has(node, Fact.WEIGHTED) for node in path.nodes):
                 return True
     return False

@@ -6,11 +6,11 @@ import onnx_graphsurgeon as gs
 
 from ..graph.dims import is_static
 from ..graph.emitter import Emitter
-from ..graph.tensors import is_constant, operator_name, optional_input, producer_of
-from ..rules.registry import GRADIENTS, Family
-from .ending import ACTIVATIONS, AFFINE
+from ..graph.operators import Fact, has
+from ..graph.tensors import is_constant, optional_input, producer_of
+from ..rules.registry import is_elementwise
 
-_KEEPS_SHAPE = {"Identity", "Cast", *ACTIVATIONS, *AFFINE}
+_KEEPS_SHAPE = Fact.COPIES | Fact.CLASSIFIES | Fact.ARITHMETIC
 
 
 def with_rows(graph: gs.Graph, output: gs.Variable) -> gs.Variable:
@@ -57,6 +57,4 @@ def _varies(tensor: gs.Tensor) -> bool:
 def _keeps_shape(node: gs.Node) -> bool:
     if any(is_constant(t) and t.values.size > 1 for t in node.inputs if t.name):
         return False
-    entry = GRADIENTS.get((operator_name(node), 0))
-    elementwise = entry is not None and entry.family is Family.ELEMENTWISE
-    return elementwise or node.op in _KEEPS_SHAPE
+    return is_elementwise(node) or has(node, _KEEPS_SHAPE)

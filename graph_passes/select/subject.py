@@ -13,9 +13,11 @@ from ..graph.dims import Dim
 from ..graph.ordering import sort_nodes
 from ..prepare.training import refuse_batch_statistics, refuse_randomness
 from .class_axis import channel_axis, two_readings
+from .detector import Detector, detector_of, mixed
 from .features import Features
-from .logits import batch_first, before_activation
+from .logits import batch_first, one_after_the_other, scores_of
 from .outputs import choose_output
+from .raw_scores import maps_ahead
 from .rows.follow import follow_rows
 from .rows.places import Lost, Place, Rows
 from .sources import Source, choose_sources
@@ -44,6 +46,7 @@ class Subject:
         coupled: why a row's score depends on other rows too, or may; None: it does not.
         rows: for each of the model's outputs where its rows are.
         others: outputs that could be meant as well where none was named, in words.
+        detector: where a detector's boxes and scores are; None: it is none.
         sized: shapes of inputs at which all tensors were counted, and are few enough.
     """
 
@@ -59,6 +62,7 @@ class Subject:
     coupled: Lost | None
     rows: dict[str, Rows]
     others: tuple[str, ...] = ()
+    detector: Detector | None = None
     sized: set[Any] = field(default_factory=set, compare=False)
 
     def copy(self) -> Subject:
@@ -116,6 +120,8 @@ class Subject:
     def per_class(self) -> bool:
         """Whether the score tensor has one score for each class, and nothing else in a row."""
         shape = self.logits.shape
+        if self.detector is not None:
+            return False
         if shape is None or len(shape) <= 2:
             return True
         return all(dim == 1 for axis, dim in enumerate(shape) if axis not in (0, self.class_axis))
@@ -152,38 +158,48 @@ def select(
         raise InvalidInputError(f"score must be 'logit' or 'output', got {score!r}")
     sources = choose_sources(graph, input)
     refuse_batch_statistics(graph)
-    chosen, others = choose_output(
-        graph, [source.input for source in sources], [source.start for source in sources], output
-    )
-    whole = with_rows(graph, chosen)
-    logits, ending, axis = whole, None, None
-    if score == "logit":
-        logits, ending, axis = before_activation(graph, whole)
-    axis = channel_axis(logits) if axis is None else axis
+    inputs, starts = [s.input for s in sources], [s.start for s in sources]
+    detector = detector_of(graph, inputs)
+    if detector is not None and output in (None, *detector.scores):
+        chosen, others = choose_output(graph, inputs, starts, detector.scores[0]).output, ()
+    else:
+        detector = None
+        chosen, others = choose_output(graph, inputs, starts, output)
+    found = scores_of(graph, chosen, score)
+    detector = detector or mixed(inputs, chosen, found.raw)
+    if detector is not None:
+        found = one_after_the_other(graph, found, detector.scores[1:], score)
+        detector = detector._replace(maps=maps_ahead(found.leaves))
+    axis = channel_axis(found.tensor) if found.axis is None else found.axis
     sort_nodes(graph)
-    refuse_randomness(graph, logits)
+    refuse_randomness(graph, found.tensor)
     rows = follow_rows(graph, _row_starts(graph, sources))
-    quantised = ending is not None and ending.quantised
-    decided = batch_first(graph, sources[0].input, whole, axis, rows)[0] if quantised else None
-    logits, axis, problem = batch_first(graph, sources[0].input, logits, axis, rows)
-    rank = 2 if logits.shape is None else len(logits.shape)
-    class_axis = axis if axis and rank > 2 else min(1, rank - 1)
+    decided = None
+    if found.quantised:
+        decided = batch_first(graph, inputs[0], with_rows(graph, chosen), axis, rows)[0]
+    logits, axis, problem = batch_first(graph, inputs[0], found.tensor, axis, rows)
     own = {t.name: rows.get(t.name) for t in graph.outputs}
-    left_out = None if ending is None or ending.activation is None else ending.activation.op
     return Subject(
         graph,
         sources,
         chosen,
         logits,
         logits if decided is None else decided,
-        left_out,
-        quantised,
-        class_axis,
+        found.left_out,
+        found.quantised,
+        _class_axis(logits, axis),
         axis is not None,
         problem,
         own,
         others,
+        detector,
     )
+
+
+def _class_axis(logits: gs.Variable, axis: int | None) -> int:
+    """The axis of the classes, by what is known of it, or the usual one."""
+    rank = 2 if logits.shape is None else len(logits.shape)
+    return axis if axis and rank > 2 else min(1, rank - 1)
 
 
 def _row_starts(graph: gs.Graph, sources: Sequence[Source]) -> dict[str, Place]:

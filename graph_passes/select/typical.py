@@ -7,8 +7,6 @@ sweep over the nodes computes the arithmetic of shapes, and infers each output's
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import onnx
@@ -16,9 +14,11 @@ import onnx_graphsurgeon as gs
 from onnx import defs, shape_inference
 
 from ..graph.dims import is_static
-from ..graph.evaluated import OF_VALUES, SHAPE_ARITHMETIC, indices_fit
+from ..graph.evaluated import by_reference, indices_fit, plain_attributes
+from ..graph.operators import Fact, has
 from ..graph.ordering import prune
-from ..graph.tensors import is_constant, is_float, onnx_type, operator_name
+from ..graph.sizes import COMPUTED, compute, most_of, size_read
+from ..graph.tensors import is_constant, is_float, onnx_type
 from .subject import Subject
 
 # What a symbolic axis stands for: of pictures, of volumes' depth, of sound, of rows of tokens.
@@ -28,18 +28,6 @@ _PICTURE, _DEPTH, _SOUND, _TOKENS = 224, 32, 4000, 32
 _SMALL, _MOST, _MOST_IN_ALL = 4096, 2**20, 2**24
 # NonZero makes an index for each axis.
 _MOST_RANK = 64
-# The arithmetic that exporters write most, a hundred times faster than ONNX's reference does it.
-_ARITHMETIC: dict[str, Callable[..., Any]] = {
-    "Add": np.add,
-    "Sub": np.subtract,
-    "Mul": np.multiply,
-    "Identity": lambda x: x,
-    "Gather": lambda x, indices, axis=0: np.take(x, indices, axis),
-    "Concat": lambda *parts, axis: np.concatenate(parts, axis),
-    "Unsqueeze": lambda x, axes: np.expand_dims(x, tuple(axes.tolist())),
-    "Squeeze": lambda x, axes=None: np.squeeze(x, None if axes is None else tuple(axes.tolist())),
-    "Cast": lambda x, to: x.astype(onnx.helper.tensor_dtype_to_np_dtype(to)),
-}
 
 
 def typical_graph(subject: Subject, batch: int) -> gs.Graph:
@@ -94,12 +82,11 @@ def _computed(node: gs.Node, opset: int, most: int) -> list[np.ndarray] | None:
 
     Only operators on a list, and only what has at most `most` elements, as is known before.
     """
-    shape = node.inputs[0].shape if node.inputs else None
-    if operator_name(node) not in SHAPE_ARITHMETIC:
+    if not has(node, Fact.EVALUATED):
         return None
-    if node.op in ("Shape", "Size") and shape is not None and is_static(shape):
-        part = list(shape)[node.attrs.get("start", 0) : node.attrs.get("end")]
-        return [np.asarray(part if node.op == "Shape" else np.prod(shape), np.int64)]
+    size = size_read(node) if has(node, Fact.SIZES) else None
+    if size is not None:
+        return [size]
     present = [tensor for tensor in node.inputs if tensor.name]
     small = all(is_constant(t) and np.prod(t.shape) <= _SMALL for t in present)
     if not present or not small or any(isinstance(v, gs.Graph) for v in node.attrs.values()):
@@ -110,10 +97,10 @@ def _computed(node: gs.Node, opset: int, most: int) -> list[np.ndarray] | None:
     try:
         if _most_made(node, present, opset) > most or not indices_fit(node.op, values):
             return None
-        if node.op in _ARITHMETIC:
-            made = [np.asarray(_ARITHMETIC[node.op](*values, **node.attrs))]
+        if node.op in COMPUTED:
+            made = [np.asarray(compute(node.op, node.attrs, values))]
         else:
-            made = _by_reference(node, values, opset)
+            made = by_reference(node, values, opset)
         # A Cast makes strings, too.
         return made if all(value.dtype.kind in "biuf" for value in made) else None
     except Exception:
@@ -123,45 +110,16 @@ def _computed(node: gs.Node, opset: int, most: int) -> list[np.ndarray] | None:
 
 def _most_made(node: gs.Node, present: list[gs.Tensor], opset: int) -> float:
     """Elements that the node makes of these operands, at the most; infinity where nobody knows."""
-    sizes = [math.prod(t.shape) for t in present]
-    if node.op in ("Add", "Sub", "Mul"):
-        return math.prod(np.broadcast_shapes(*(tuple(t.shape) for t in present)))
-    if node.op == "Gather":
-        return math.prod(sizes)
-    if node.op in _ARITHMETIC or node.op in OF_VALUES:
-        return sum(sizes) * (1 if node.op in _ARITHMETIC else _MOST_RANK)
+    shapes = [t.shape for t in present]
+    most = most_of(node.op, shapes)
+    if most is not None:
+        return most
+    if has(node, Fact.BY_VALUES):
+        return _MOST_RANK * sum(map(math.prod, shapes))
     _infer(node, opset)
     shapes = [t.shape for t in node.outputs if t.name]
     known = all(shape is not None and is_static(shape) for shape in shapes)
     return sum(math.prod(shape) for shape in shapes) if known else math.inf
-
-
-def _by_reference(node: gs.Node, values: list[np.ndarray | None], opset: int) -> list[np.ndarray]:
-    from onnx.reference import ReferenceEvaluator
-
-    names = ["" if value is None else f"x{k}" for k, value in enumerate(values)]
-    feeds = {name: value for name, value in zip(names, values, strict=True) if name}
-    inputs = [
-        onnx.helper.make_tensor_value_info(name, onnx_type(value.dtype), value.shape)
-        for name, value in feeds.items()
-        if value is not None
-    ]
-    plain = onnx.helper.make_node(node.op, names, [t.name for t in node.outputs], **_plain(node))
-    results = [
-        onnx.helper.make_tensor_value_info(t.name, onnx_type(t.dtype or np.float32), None)
-        for t in node.outputs
-    ]
-    graph = onnx.helper.make_graph([plain], "arithmetic", inputs, results)
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)])
-    return [np.asarray(value) for value in ReferenceEvaluator(model).run(None, feeds)]
-
-
-def _plain(node: gs.Node) -> dict[str, Any]:
-    """The node's attributes as ONNX's helpers take them."""
-    return {
-        name: onnx.numpy_helper.from_array(value.values) if is_constant(value) else value
-        for name, value in node.attrs.items()
-    }
 
 
 def _infer(node: gs.Node, opset: int) -> None:
@@ -179,7 +137,10 @@ def _infer(node: gs.Node, opset: int) -> None:
                 data[tensor.name] = onnx.numpy_helper.from_array(tensor.values, tensor.name)
     try:
         plain = onnx.helper.make_node(
-            node.op, [t.name for t in node.inputs], [t.name for t in node.outputs], **_plain(node)
+            node.op,
+            [t.name for t in node.inputs],
+            [t.name for t in node.outputs],
+            **plain_attributes(node),
         )
         found = shape_inference.infer_node_outputs(
             defs.get_schema(node.op, opset),

@@ -9,7 +9,7 @@ from support.small import node, small, value
 
 import onnxplain
 from onnxplain.engine import soundness
-from onnxplain.graph_passes.methods import integrated_gradients
+from onnxplain.graph_passes.heads import path
 from onnxplain.graph_passes.prepare.pipeline import prepare
 
 RANDOM = np.random.default_rng(5)
@@ -140,7 +140,7 @@ def test_a_wrong_gradient_is_caught_on_black_too(activation, black, monkeypatch)
     """The slopes along the path half as large as they are."""
     from onnxplain.engine import verification
 
-    right = integrated_gradients.path_gradients
+    right = path.path_gradients
 
     def wrong(subject):
         model = right(subject)

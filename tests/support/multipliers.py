@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-import onnx_graphsurgeon as gs
 import pytest
 
-import onnxplain.graph_passes.rules  # noqa: F401
-from onnxplain.graph_passes.backward.walk import backward, refusals
-from onnxplain.graph_passes.finish import finish
-from onnxplain.graph_passes.graph.reach import find_reach
-from onnxplain.graph_passes.graph.rewriting import rewrite_nodes
+from onnxplain import UnsupportedModelError
+from onnxplain.graph_passes.backward.multipliers import multipliers
 from onnxplain.graph_passes.methods.deeplift import RULES
-from onnxplain.graph_passes.prepare.decompositions import FOR_DEEPLIFT
 from onnxplain.graph_passes.prepare.pipeline import prepare
-from onnxplain.graph_passes.prepare.shapes import infer_shapes
-from onnxplain.graph_passes.rules.reveal_cancel import RevealCancelEmitter, collapsed
 from support import (
     rule_cases_elementwise,  # noqa: F401  (importing registers the cases)
     rule_cases_structure,  # noqa: F401
@@ -26,43 +19,12 @@ from support.small import run
 
 
 def multiplier_model(case: Case, symbolic: bool, rule: str = "rescale") -> onnx.ModelProto | None:
-    """A model of inputs, baselines and cotangents that returns multipliers and both outputs."""
+    """The product's model of a case's multipliers; None where it refuses the case."""
     graph = prepare(case.model(symbolic=symbolic))
-    sources = [t for t in graph.inputs if t.dtype == np.float32]
-    path = find_reach(graph, sources, list(graph.outputs))
-    on_path = {id(node) for node in path.nodes}
-
-    def needs_it(node: gs.Node) -> bool:
-        return id(node) in on_path and (node.op != "Div" or len(path.operands(node)) == 2)
-
-    if rewrite_nodes(graph, FOR_DEEPLIFT, needs_it):
-        graph = infer_shapes(graph)
-    sources = [t for t in graph.inputs if t.dtype == np.float32]
-    results = [t for t in graph.outputs if t.dtype == np.float32]
-    table = RULES[rule]
-    emit = table.emitter(graph)
-    pairs, seeds = [], []
-    for source in sources:
-        baseline = gs.Variable(f"baseline_{source.name}", dtype=source.dtype, shape=source.shape)
-        graph.inputs.append(baseline)
-        pairs.append((source, baseline))
-    for result in results:
-        seed = gs.Variable(f"seed_{result.name}", dtype=result.dtype, shape=result.shape)
-        graph.inputs.append(seed)
-        seeds.append((result, seed))
-    emit.add_twins(pairs, results)
-    rules = table.rules(emit)
-    if refusals(find_reach(graph, sources, results), rules):
+    try:
+        return multipliers(graph, RULES[rule])
+    except UnsupportedModelError:
         return None
-    multipliers = backward(emit, rules, seeds, sources)
-    if isinstance(emit, RevealCancelEmitter):
-        multipliers = [collapsed(emit, m, s) for s, m in zip(sources, multipliers, strict=True)]
-    named = {
-        f"multiplier_{s.name}": emit.filled_like(s, 0.0) if m is None else m
-        for s, m in zip(sources, multipliers, strict=True)
-    }
-    named |= {f"reference_{r.name}": emit.twin(r) for r in results}
-    return finish(graph, named)
 
 
 def baselines_for(case: Case) -> dict[str, np.ndarray]:
@@ -87,7 +49,9 @@ def check_summation_to_delta(case: Case, symbolic: bool, rule: str) -> None:
     random = np.random.default_rng(3)
     outputs = [f"y{k}" for k in range(case.outputs) if k not in case.integers]
     own = run(case.model(), feeds)
-    seeds = {f"seed_{y}": random.standard_normal(own[y].shape).astype(np.float32) for y in outputs}
+    seeds = {
+        f"cotangent_{y}": random.standard_normal(own[y].shape).astype(np.float32) for y in outputs
+    }
     found = run(model, given | seeds)
     left = right = size = 0.0
     for name, baseline in baselines.items():
@@ -95,7 +59,7 @@ def check_summation_to_delta(case: Case, symbolic: bool, rule: str) -> None:
         left += terms.sum()
         size += np.abs(terms).sum()
     for y in outputs:
-        terms = seeds[f"seed_{y}"].astype(np.float64) * (found[y] - found[f"reference_{y}"])
+        terms = seeds[f"cotangent_{y}"].astype(np.float64) * (found[y] - found[f"baseline_{y}"])
         right += terms.sum()
         size += np.abs(terms).sum()
     assert abs(left - right) <= 1e-5 * size + 1e-6

@@ -55,7 +55,7 @@ def assert_close(found: np.ndarray, expected: np.ndarray, share: float) -> None:
 def with_tf32(monkeypatch):
     """Sessions as ONNX Runtime opens them by itself; the API always asks for exact products."""
     monkeypatch.setattr(session, "_EXACT", {})
-    monkeypatch.setattr(session, "_cache", type(session._cache)())
+    monkeypatch.setattr(session, "_cache", session.Kept(8))
 
 
 @pytest.mark.parametrize("method", METHODS)

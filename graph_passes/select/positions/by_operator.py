@@ -6,14 +6,13 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-import onnx
 import onnx_graphsurgeon as gs
 
 from ...graph.dims import is_static
-from ...graph.evaluated import indices_fit
+from ...graph.evaluated import by_reference, indices_fit
+from ...graph.operators import Fact, has, operators
 from ...graph.subscripts import subscripts, unused_letters
 from ...graph.tensors import is_constant, operator_name
-from ...rules.registry import ZERO_DERIVATIVE, Family, Trait, gradient_entry, has
 from . import moves
 from .positions import Grids, Places, compressed, nowhere
 from .readings import (
@@ -28,6 +27,8 @@ from .readings import (
 )
 
 Rule = Callable[[Grids, gs.Node, Operands], Readings]
+# Of ONNX's reference implementation.
+_OPSET = 21
 
 
 def places_behind(grids: Grids, node: gs.Node, operands: Operands) -> Readings:
@@ -56,14 +57,7 @@ def places_behind(grids: Grids, node: gs.Node, operands: Operands) -> Readings:
 
 
 def _elementwise_rule(node: gs.Node) -> Rule | None:
-    entries = [gradient_entry(node, operand) for operand in (0, 1)]
-    entry = next((entry for entry in entries if entry is not None), None)
-    alike = entry is not None and (entry.family is Family.ELEMENTWISE or entry.broadcasts)
-    return (
-        _elementwise
-        if alike or node.op in ZERO_DERIVATIVE or has(node.op, Trait.KEEPS_PLACES)
-        else None
-    )
+    return _elementwise if has(node, Fact.ALIGNS | Fact.KEEPS_PLACES | Fact.STEP) else None
 
 
 def _elementwise(grids: Grids, node: gs.Node, operands: Operands) -> Readings:
@@ -278,8 +272,6 @@ def _tiled(grids: Grids, node: gs.Node, operands: Operands) -> Readings:
 
 def _by_reference(grids: Grids, node: gs.Node, operands: Operands) -> Readings:
     """What moves elements by constant indices: ONNX's reference implementation runs it on ids."""
-    from onnx.reference import ReferenceEvaluator
-
     moved = [0, 2] if node.op in ("ScatterElements", "ScatterND") else [0]
     if node.attrs.get("reduction", "none") not in ("none", b"none"):
         return [[]]
@@ -288,45 +280,30 @@ def _by_reference(grids: Grids, node: gs.Node, operands: Operands) -> Readings:
     sizes = (math.prod(t.shape) for t in (*node.inputs, *node.outputs) if t.name)
     if not grids.afford(sum(sizes)):
         return [[]]
-    feeds = {}
-    for k, tensor in enumerate(node.inputs):
-        if k in moved:
-            feeds[f"x{k}"] = np.broadcast_to(operands[k][0].ids, tensor.shape).copy()
-        elif (value := constant_operand(node, k)) is not None:
-            feeds[f"x{k}"] = value
-    if not indices_fit(node.op, [*feeds.values()]):
+    values = [
+        np.broadcast_to(operands[k][0].ids, tensor.shape).copy()
+        if k in moved
+        else constant_operand(node, k)
+        for k, tensor in enumerate(node.inputs)
+    ]
+    if not indices_fit(node.op, values):
         return [[]]
-    (ids,) = ReferenceEvaluator(_alone(node, feeds)).run(None, feeds)
+    (ids,) = by_reference(node, values, _OPSET)
     ids = compressed(np.asarray(ids), range(np.ndim(ids)))
     sources = tuple(Source(k, 0, True) for k in moved)
     return [[Reading(Places(ids, tuple(node.outputs[0].shape)), sources)]]
 
 
-def _alone(node: gs.Node, feeds: dict[str, np.ndarray]) -> onnx.ModelProto:
-    """A model of this one operator on what it is fed."""
-    values = [
-        onnx.helper.make_tensor_value_info(
-            name, onnx.helper.np_dtype_to_tensor_dtype(value.dtype), value.shape
-        )
-        for name, value in feeds.items()
-    ]
-    result = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.INT64, None)
-    plain = onnx.helper.make_node(node.op, list(feeds), ["y"], **node.attrs)
-    graph = onnx.helper.make_graph([plain], "move", values, [result])
-    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 21)])
-
-
-_REDUCTIONS = "Sum", "Mean", "Max", "Min", "Prod", "L1", "L2", "SumSquare", "LogSum", "LogSumExp"
 _RULES: dict[str, Rule] = {
     "MatMul": _matmul,
     "Gemm": _gemm,
     "Einsum": _einsum,
-    **dict.fromkeys((f"Reduce{kind}" for kind in _REDUCTIONS), _reduction),
-    **dict.fromkeys(("Conv", "ConvTranspose"), _convolution),
-    **dict.fromkeys(("MaxPool", "AveragePool", "LpPool"), _pooling),
-    **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"), _global_pooling),
+    **dict.fromkeys(operators(Fact.REDUCES), _reduction),
+    **dict.fromkeys(operators(Fact.CONVOLVES), _convolution),
+    **dict.fromkeys(operators(Fact.POOLS), _pooling),
+    **dict.fromkeys(operators(Fact.POOLS_ALL), _global_pooling),
     **dict.fromkeys(("Resize", "DepthToSpace"), _resized),
-    **dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze"), _reshaped),
+    **dict.fromkeys(operators(Fact.RESHAPES), _reshaped),
     "Transpose": _transposed,
     "Slice": _sliced,
     "Split": _split,
@@ -335,9 +312,7 @@ _RULES: dict[str, Rule] = {
     "Pad": _padded,
     "Expand": _expanded,
     "Tile": _tiled,
-    **dict.fromkeys(
-        ("Compress", "GatherElements", "GatherND", "ReverseSequence", "SpaceToDepth"),
-        _by_reference,
-    ),
+    **dict.fromkeys(("Compress", "ReverseSequence", "SpaceToDepth"), _by_reference),
+    **dict.fromkeys(("GatherElements", "GatherND"), _by_reference),
     **dict.fromkeys(("ScatterElements", "ScatterND"), _by_reference),
 }

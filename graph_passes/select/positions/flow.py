@@ -9,8 +9,8 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from ...graph.dims import is_static
+from ...graph.operators import Fact, has
 from ...graph.reach import Reach
-from ...rules.registry import Trait, has
 from .by_operator import places_behind
 from .positions import Grids, Places, different, nowhere
 from .readings import Reading
@@ -155,13 +155,13 @@ def _through(
                 part = _passed(flow.grids, node, own[reading], result, reach, source.exact)
                 found = _union(found, part)
     if passed_on and known:
-        if found is not None and has(node.op, Trait.WEIGHTED) and len(varying) == 1:
+        if found is not None and has(node, Fact.WEIGHTED) and len(varying) == 1:
             found = Reaching(found.ids, frozenset({BY_WEIGHTS}))
         return found
     if all(reach is None for _, reached in outputs for reach in reached):
         return None
     attended = node.op in ("MatMul", "Einsum") and len(varying) > 1
-    weighted = has(node.op, Trait.WEIGHTED) and len(varying) == 1
+    weighted = has(node, Fact.WEIGHTED) and len(varying) == 1
     met = BY_ATTENTION if attended else BY_WEIGHTS if weighted else BY_POOLING
     return Reaching(None, frozenset({met}))
 
@@ -174,7 +174,7 @@ def _passed(
     if not exact:
         return Reaching(None, reach.met)
     if ids is None:
-        if not has(node.op, Trait.DROPS):
+        if not has(node, Fact.DROPS):
             return reach
         ids = grids.distinct(result.places.ids)
     own = grids.distinct(operand.places.ids)

@@ -6,14 +6,15 @@ they change no value; multiplied with data, compared, or as the number of a row,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Mapping
+from typing import TypeAlias
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from ...graph.tensors import captured, is_constant, operator_name, optional_input
-from ...rules.registry import GRADIENTS, Family, Trait, operators
+from ...graph.operators import Fact, facts_of, has
+from ...graph.sizes import MOVING, compute
+from ...graph.tensors import captured, is_constant, operator_name
 from .places import Lost, Place
 
 # What a tensor without rows has of their number: which of its elements depend on it (True: any
@@ -21,23 +22,6 @@ from .places import Lost, Place
 SIZED = "sized"
 Count: TypeAlias = "np.ndarray | bool | str"
 _Found = Mapping[str, "Place | Lost"]
-
-# Which operand only says how large a result is.
-_SIZE_OPERAND = {"Reshape": 1, "Expand": 1, "ConstantOfShape": 0, "Tile": 1}
-# Which keep what is the same everywhere the same.
-_MOVES = {"Transpose", "Reshape", "Expand", "Tile", "Unsqueeze", "Squeeze", "Flatten", "Identity"}
-_COMPARES = {"Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "And", "Or", "Where"}
-_UNIFORM = {*operators(Trait.ALIGNS), *_MOVES, *_COMPARES, "Cast", "CastLike", "Concat", "Gather"}
-_UNIFORM |= {"Slice", "Not"}
-_ELEMENTWISE = {*_COMPARES, "Add", "Sub", "Mul", "Div", "Mod", "Max", "Min", "Pow"}
-_BY_ELEMENT: dict[str, Callable[..., np.ndarray]] = {
-    "Unsqueeze": lambda x, axes: np.expand_dims(x, tuple(np.ravel(axes).tolist())),
-    "Squeeze": lambda x, axes=None: np.squeeze(
-        x, None if axes is None else tuple(np.ravel(axes).tolist())
-    ),
-    "Gather": lambda x, indices, axis=0: np.take(x, indices, axis),
-    "Reshape": lambda x, shape: np.reshape(x, tuple(shape.tolist())),
-}
 
 
 def counted(node: gs.Node, found: _Found, counts: Mapping[str, Count]) -> Count | Lost | None:
@@ -49,7 +33,7 @@ def counted(node: gs.Node, found: _Found, counts: Mapping[str, Count]) -> Count 
         counts: what the tensors before have of their number.
     """
     rowed = [found[t.name] for t in node.inputs if t.name in found]
-    if node.op in ("Shape", "Size"):
+    if has(node, Fact.SIZES):
         return _of_shape(node, found, counts)
     own = {k: counts[t.name] for k, t in enumerate(node.inputs) if t.name in counts}
     if not captured(node).isdisjoint(counts):
@@ -57,7 +41,7 @@ def counted(node: gs.Node, found: _Found, counts: Mapping[str, Count]) -> Count 
         return _lost(node) if rowed or not captured(node).isdisjoint(found) else True
     if not own:
         return None
-    size = _SIZE_OPERAND.get(node.op)
+    size = facts_of(node).sizes
     data = {k: count for k, count in own.items() if k != size}
     if not data:
         return None if rowed else SIZED
@@ -70,9 +54,7 @@ def counted(node: gs.Node, found: _Found, counts: Mapping[str, Count]) -> Count 
 
 def _keeps_uniform(node: gs.Node) -> bool:
     """Whether what is the same everywhere stays so."""
-    entry = GRADIENTS.get((operator_name(node), 0))
-    elementwise = entry is not None and entry.family is Family.ELEMENTWISE
-    return elementwise or operator_name(node) in _UNIFORM
+    return has(node, Fact.ALIGNS) or (has(node, Fact.MOVES) and not has(node, Fact.FILLS))
 
 
 def _lost(node: gs.Node) -> Lost:
@@ -135,32 +117,13 @@ def _by_element(node: gs.Node, own: Mapping[int, Count]) -> Count | None:
 
 def _marks_behind(node: gs.Node, marks: list[np.ndarray]) -> np.ndarray:
     if node.op == "Concat":
-        return np.concatenate(marks, node.attrs["axis"])
-    if node.op in ("Identity", "Cast", "Neg", "Abs", "Sqrt", "Not", "Floor", "Ceil"):
-        return marks[0]
-    if node.op == "Slice":
-        limits = [optional_input(node, k) for k in (1, 2, 3, 4)]
-        starts, ends, axes, steps = (_numbers(t) for t in limits)
-        index = [slice(None)] * marks[0].ndim
-        for i, (start, end) in enumerate(zip(starts or [], ends or [], strict=True)):
-            axis = i if axes is None else int(axes[i])
-            index[axis] = slice(int(start), int(end), None if steps is None else int(steps[i]))
-        return marks[0][tuple(index)]
-    if node.op in _BY_ELEMENT:
-        rest = [t.values for t in node.inputs[1:] if t.name]
-        return np.asarray(_BY_ELEMENT[node.op](marks[0], *rest, **_plain(node)))
-    if node.op in _ELEMENTWISE:
+        return compute(node.op, node.attrs, marks)
+    if node.op in MOVING:
+        rest = [t.values if t.name else None for t in node.inputs[1:]]
+        return compute(node.op, node.attrs, [marks[0], *rest])
+    if has(node, Fact.ALIGNS) and not has(node, Fact.ONE_OPERAND):
         result = marks[0]
         for other in marks[1:]:
             result = np.logical_or(result, other)
         return result
     raise NotImplementedError(node.op)
-
-
-def _plain(node: gs.Node) -> dict[str, int]:
-    return {"axis": node.attrs["axis"]} if "axis" in node.attrs else {}
-
-
-def _numbers(tensor: Any) -> list[int] | None:
-    """A constant operand's whole numbers; None: it is left out."""
-    return None if tensor is None else tensor.values.tolist()

@@ -11,13 +11,11 @@ from collections.abc import Mapping
 
 import onnx_graphsurgeon as gs
 
+from ...graph.operators import Fact, has
 from ...graph.tensors import read_by
 from .counts import Count, counted
 from .places import Lost, Place, Rows
 from .through import rows_through, unknown
-
-# Their values say nothing of rows, only of shapes.
-_SHAPE_ONLY = {"Shape", "Size", "ConstantOfShape", "EyeLike", "Range"}
 
 
 def follow_rows(graph: gs.Graph, starts: Mapping[str, Place]) -> dict[str, Place | Lost]:
@@ -34,7 +32,8 @@ def follow_rows(graph: gs.Graph, starts: Mapping[str, Place]) -> dict[str, Place
             continue
         if count is not None:
             counts.update({output.name: count for output in node.outputs if output.name})
-        if node.op in _SHAPE_ONLY or found.keys().isdisjoint(read_by(node)):
+        # Sizes say nothing of rows.
+        if has(node, Fact.NO_DATA) or found.keys().isdisjoint(read_by(node)):
             continue
         rows = _outputs_of(node, found)
         several = rows if isinstance(rows, list) else [rows] * len(node.outputs)

@@ -10,9 +10,9 @@ import onnx_graphsurgeon as gs
 
 from ...graph.dims import Dim, same_dim
 from ...graph.names import RANGE, is_marked
+from ...graph.operators import Fact, operators
 from ...graph.subscripts import subscripts
 from ...graph.tensors import is_constant, operator_name, optional_input
-from ...rules.registry import GRADIENTS, Family, Trait, operators
 from .places import Lost, Place, Rows
 
 _Through = Callable[[gs.Node, "dict[int, Place]"], "Rows | list[Rows]"]
@@ -23,12 +23,7 @@ _THROUGH: dict[str, _Through] = {}
 def rows_through(node: gs.Node, places: dict[int, Place]) -> Rows | list[Rows]:
     """Where a node puts the rows of its operands (`places`, by operand): all outputs, or each."""
     through = _THROUGH.get(operator_name(node))
-    if through is not None:
-        return through(node, places)
-    entry = GRADIENTS.get((operator_name(node), 0))
-    if entry is not None and entry.family is Family.ELEMENTWISE:
-        return _elementwise(node, places)
-    return unknown(node)
+    return unknown(node) if through is None else through(node, places)
 
 
 def _mixed(node: gs.Node) -> Lost:
@@ -62,7 +57,7 @@ def _agreed(node: gs.Node, places: Sequence[Place]) -> Rows:
     return places[0] if all(place == places[0] for place in places) else _mixed(node)
 
 
-@_through(*operators(Trait.ALIGNS))
+@_through(*operators(Fact.ALIGNS))
 def _elementwise(node: gs.Node, places: dict[int, Place]) -> Rows:
     """Shapes are aligned at the right."""
     ranks = [_rank(t) for t in node.inputs if t.name]
@@ -76,7 +71,7 @@ def _elementwise(node: gs.Node, places: dict[int, Place]) -> Rows:
     return _agreed(node, moved)
 
 
-@_through(*operators(Trait.BY_IMAGE))
+@_through(*operators(Fact.BY_IMAGE))
 def _images(node: gs.Node, places: dict[int, Place]) -> Rows:
     """Each element of the first axis by itself; weights that depend on the input mix."""
     own = node.op in ("GridSample", "MaxUnpool")
@@ -132,10 +127,7 @@ def _transpose(node: gs.Node, places: dict[int, Place]) -> Rows:
     return places[0]._replace(axis=list(perm).index(places[0].axis))
 
 
-@_through(
-    *(f"Reduce{kind}" for kind in ("Sum", "Mean", "Max", "Min", "Prod", "L1", "L2", "LogSum")),
-    *("ReduceLogSumExp", "ReduceSumSquare", "ArgMax", "ArgMin"),
-)
+@_through(*operators(Fact.REDUCES), "ArgMax", "ArgMin")
 def _reduction(node: gs.Node, places: dict[int, Place]) -> Rows:
     rank, axes = _rank(node.inputs[0]), optional_input(node, 1)
     if node.op in ("ArgMax", "ArgMin"):
@@ -157,7 +149,7 @@ def _reduction(node: gs.Node, places: dict[int, Place]) -> Rows:
     return place._replace(axis=place.axis - sum(axis < place.axis for axis in gone))
 
 
-@_through("Softmax", "LogSoftmax", "Hardmax", "TopK", "CumSum", "LpNormalization", "CumProd")
+@_through(*operators(Fact.ALONG_AXIS))
 def _along_an_axis(node: gs.Node, places: dict[int, Place]) -> Rows:
     rank = _rank(node.inputs[0])
     axis = node.attrs.get("axis", -1)
@@ -293,7 +285,7 @@ def _resize(node: gs.Node, places: dict[int, Place]) -> Rows:
     return place if same or place.axis == 0 else unknown(node)
 
 
-@_through("RNN", "GRU", "LSTM")
+@_through(*operators(Fact.RECURS))
 def _recurrent(node: gs.Node, places: dict[int, Place]) -> Rows | list[Rows]:
     """X [T, N, I] makes Y [T, D, N, H], Y_h and Y_c [D, N, H]; or N first, by `layout`."""
     first = bool(node.attrs.get("layout", 0))

@@ -13,7 +13,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 _BEGIN = """
 import os, resource, threading, time
 import numpy as np, onnxruntime as ort, onnxplain
-from onnxplain.engine.running import memory
+from onnxplain.engine.running import process
 from onnxplain.models.shipped import demo_model
 
 x = np.random.default_rng(0).standard_normal((1, 3, 224, 224)).astype("f4")
@@ -52,11 +52,11 @@ def test_the_switch_acts():
     """With the arena a second call clears no page; without any it clears each tensor's."""
     script = "explainer = deeplift()\nprint(faults_of(lambda: explainer(x)))"
     assert printed(script)[0] <= 200
-    off = "memory.share_arena = 0\nfrom onnxplain.engine.running import session\n"
+    off = "process.share_arena = 0\nfrom onnxplain.engine.running import session\n"
     off += "def none(options): options.enable_cpu_mem_arena = False\nsession.share_arena = none\n"
     # Else malloc raises the size from which it gives memory back, and now and then keeps all of it.
     assert printed(off + script, MALLOC_MMAP_THRESHOLD_="131072")[0] > 2000
-    sees = "memory.share_arena(ort.SessionOptions())\nprint(memory._process.registered)"
+    sees = "process.share_arena(ort.SessionOptions())\nprint(process._process.registered)"
     sees = sees.replace("print(", "print(int(").replace("registered)", "registered))")
     assert printed(sees) == [1] and printed(sees, ONNXPLAIN_ARENA="0") == [0]
 
@@ -80,7 +80,7 @@ def test_an_explainer_that_is_let_go_gives_back():
 explainer = onnxplain.Explainer(demo_model(), "grad-cam", threads=1)
 explainer(np.repeat(x, 4, axis=0) + np.arange(4, dtype="f4").reshape(4, 1, 1, 1))
 before = megabytes()
-memory._process.trimmed = -10.0
+process._process.trimmed = -10.0
 del explainer
 print(before - megabytes())
 """

@@ -9,6 +9,7 @@ from support.digits import DATA, digit
 
 from onnxplain import InvalidInputError, OnnxplainError, UnsupportedModelError
 from onnxplain.engine.running import session
+from onnxplain.engine.running.process import warn_once
 from onnxplain.engine.running.session import CPU, CUDA, open_session, resolve_providers
 
 
@@ -20,7 +21,7 @@ def model():
 @pytest.fixture
 def no_device(monkeypatch):
     monkeypatch.setattr(session, "_cuda_devices", lambda: 0)
-    monkeypatch.setattr(session, "_warned", set())
+    warn_once.cache_clear()
 
 
 def test_runs_and_names(model):

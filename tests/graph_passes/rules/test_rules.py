@@ -21,13 +21,8 @@ from support.small import run
 import onnxplain
 import onnxplain.graph_passes.rules
 from onnxplain.graph_passes.graph.emitter import Emitter
-from onnxplain.graph_passes.rules.registry import (
-    GRADIENTS,
-    ZERO_DERIVATIVE,
-    Trait,
-    give,
-    gradient,
-)
+from onnxplain.graph_passes.graph.operators import Fact, operators
+from onnxplain.graph_passes.rules.registry import GRADIENTS, Family, gradient
 
 DIRECTIONS = 3
 
@@ -95,14 +90,14 @@ def test_gradient_matches_central_differences(case: Case, symbolic: bool) -> Non
 def test_every_rule_has_cases() -> None:
     """A rule without a case whose operand varies fails here."""
     covered = {(case.op, k) for case in CASES for k in case.varying()}
-    operators = {op for op, _ in covered}
+    with_cases = {op for op, _ in covered}
     missing = [
         (op, operand)
         for op, operand in GRADIENTS
-        if (op, operand) not in covered and not (operand is None and op in operators)
+        if (op, operand) not in covered and not (operand is None and op in with_cases)
     ]
     assert not missing, f"gradient rules without cases: {missing}"
-    assert operators >= ZERO_DERIVATIVE
+    assert with_cases >= operators(Fact.STEP)
 
 
 def test_second_registration_raises() -> None:
@@ -112,9 +107,10 @@ def test_second_registration_raises() -> None:
         gradient(op, operand=operand, family=entry.family)(entry.rule)
 
 
-def test_second_traits_raise() -> None:
-    with pytest.raises(ValueError, match="Relu"):
-        give("Relu", traits=Trait.MOVES)
+def test_an_operator_without_a_row_has_no_rule() -> None:
+    with pytest.raises(ValueError, match=r"Rleu.*operators\.py"):
+        gradient("Rleu", family=Family.ELEMENTWISE)(lambda op, node, dy: dy)
+    assert ("Rleu", 0) not in GRADIENTS
 
 
 def test_an_unknown_operator_raises() -> None:

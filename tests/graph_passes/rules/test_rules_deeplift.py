@@ -31,7 +31,7 @@ def multipliers(case: Case, x, baseline, seed) -> dict[str, np.ndarray]:
     model = multiplier_model(case, symbolic=False)
     assert model is not None
     x, baseline, seed = (np.asarray(v, np.float32) for v in (x, baseline, seed))
-    return run(model, {"x0": x, "baseline_x0": baseline, "seed_y0": seed})
+    return run(model, {"x0": x, "baseline_x0": baseline, "cotangent_y0": seed})
 
 
 def test_rescale_replica() -> None:
@@ -82,7 +82,7 @@ def test_product_replica() -> None:
         normal(4, seed=6),
         normal(3, 4, seed=7),
     )
-    named = {"x0": a, "baseline_x0": a0, "x1": b, "baseline_x1": b0, "seed_y0": m}
+    named = {"x0": a, "baseline_x0": a0, "x1": b, "baseline_x1": b0, "cotangent_y0": m}
     found = run(model, {name: np.float32(value) for name, value in named.items()})
     left, right = np.zeros((3, 4)), np.zeros(4)
     for i in range(3):

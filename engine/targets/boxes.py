@@ -1,0 +1,318 @@
+"""What a detector found: its outputs as boxes, one list of all, the strongest first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from ... import InvalidInputError
+from ...graph_passes.finish import IR_VERSION
+from ...graph_passes.select.detector import Detector
+from .target import About, Answer
+
+# What counts as found, and how much boxes of one class may overlap (Ultralytics' own numbers).
+CONFIDENCE, OVERLAP = 0.25, 0.45
+# So many of the strongest are looked at.
+_MOST = 1000
+# Coordinates of which nine in ten are up to this are parts of the input's sides.
+_PARTS = 1.5
+_STRIDES = (8, 16, 32, 64, 4)
+_DFL = 4
+
+
+class Found(NamedTuple):
+    """A box.
+
+    Attributes:
+        corners: x0, y0, x1, y1 in the model's input, whose pixels count from its top left corner.
+        label: the number of its class.
+        chance: how sure the model is, 0 to 1.
+        place: of its class's score, behind the batch axis.
+    """
+
+    corners: tuple[float, float, float, float]
+    label: int
+    chance: float
+    place: tuple[int, ...]
+
+
+class Candidates(NamedTuple):
+    """All that a detector looked at: A places of C classes.
+
+    Attributes:
+        corners: [A, 4], x0, y0, x1, y1.
+        chances: [A, C], 0 to 1.
+        labels: [A], the classes of boxes that were picked, of which C is 1; else None.
+        place: (a, c) -> the place of the score behind the batch axis.
+        picked: whether the file has suppressed what overlaps already.
+    """
+
+    corners: np.ndarray
+    chances: np.ndarray
+    labels: np.ndarray | None
+    place: Callable[[int, int], tuple[int, ...]]
+    picked: bool = False
+
+
+def boxes_in(about: About, answer: Answer) -> list[Found]:
+    """The boxes that a detector found, the strongest first; at least the strongest candidate.
+
+    Raises:
+        InvalidInputError: the outputs are none that it knows.
+    """
+    detector = about.subject.detector
+    assert detector is not None
+    candidates = _READERS[detector.form](detector, about, answer)
+    chances, labels = candidates.chances, candidates.labels
+    order = np.argsort(-chances, axis=None, kind="stable")[:_MOST]
+    strongest = [divmod(int(k), chances.shape[1]) for k in order]
+    kept = [pair for pair in strongest if chances[pair] >= CONFIDENCE] or strongest[:1]
+    if not candidates.picked and len(kept) > 1:
+        kept = _suppressed(candidates, kept, answer)
+    return [
+        Found(
+            tuple(map(float, candidates.corners[a])),
+            c if labels is None else int(labels[a]),
+            float(chances[a, c]),
+            candidates.place(a, c),
+        )
+        for a, c in kept
+    ]
+
+
+def _suppressed(
+    candidates: Candidates, pairs: list[tuple[int, int]], answer: Answer
+) -> list[tuple[int, int]]:
+    """Those that no stronger box of their class overlaps."""
+    classes = sorted({c for _, c in pairs})
+    scores = np.zeros((1, len(classes), len(pairs)), np.float32)
+    for k, (a, c) in enumerate(pairs):
+        scores[0, classes.index(c), k] = candidates.chances[a, c]
+    corners = candidates.corners[[a for a, _ in pairs]].astype(np.float32)[None]
+    found = answer.of_all.run(_suppression(), {"boxes": corners, "scores": scores})["chosen"]
+    return [pairs[k] for k in sorted(int(k) for k in found[:, 2])]
+
+
+@cache
+def _suppression() -> onnx.ModelProto:
+    """ONNX's NonMaxSuppression as a model; a box suppresses those of its own class alone."""
+    value = helper.make_tensor_value_info
+    inputs = [value("boxes", TensorProto.FLOAT, [1, "A", 4])]
+    inputs += [value("scores", TensorProto.FLOAT, [1, "C", "A"])]
+    constants = [
+        helper.make_tensor("most", TensorProto.INT64, [], [_MOST]),
+        helper.make_tensor("overlap", TensorProto.FLOAT, [], [OVERLAP]),
+        helper.make_tensor("least", TensorProto.FLOAT, [], [0.0]),
+    ]
+    node = helper.make_node(
+        "NonMaxSuppression", ["boxes", "scores", "most", "overlap", "least"], ["chosen"]
+    )
+    outputs = [value("chosen", TensorProto.INT64, ["K", 3])]
+    graph = helper.make_graph([node], "suppression", inputs, outputs, constants)
+    opsets = [helper.make_opsetid("", 11)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
+
+
+def _own(answer: Answer, name: str) -> np.ndarray:
+    """An output's row; of an output without rows all of it."""
+    values = np.asarray(answer.of_all.outputs[name])
+    return values[answer.row] if len(values) == len(answer.of_all.scores) else values
+
+
+def _sigmoid(values: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-values.astype(np.float64)))
+
+
+def _sides(about: About, answer: Answer) -> tuple[int, int]:
+    """Height and width of the model's input."""
+    first, second = (1, 2) if answer.of_all.shape[0] in (1, 3) else (0, 1)  # TODO features
+    return answer.of_all.shape[first], answer.of_all.shape[second]
+
+
+def _corners(middles: np.ndarray) -> np.ndarray:
+    """cx, cy, w, h -> x0, y0, x1, y1."""
+    half = middles[:, 2:] / 2
+    return np.concatenate([middles[:, :2] - half, middles[:, :2] + half], axis=1)
+
+
+def _in_pixels(boxes: np.ndarray, sides: tuple[int, int]) -> np.ndarray:
+    """Boxes of parts of the input's sides in pixels; others as they are."""
+    height, width = sides
+    parts = boxes.size > 0 and float(np.quantile(np.abs(boxes), 0.9)) <= _PARTS
+    return boxes * np.array([width, height, width, height]) if parts else boxes
+
+
+def _any_corners(boxes: np.ndarray, sides: tuple[int, int]) -> np.ndarray:
+    """Boxes as corners, whichever of the two ways they are written: corners are in order."""
+    boxes = _in_pixels(boxes.astype(np.float64), sides)
+    ordered = (boxes[:, 2:] >= boxes[:, :2]).all(axis=1)
+    return boxes if ordered.mean() > 0.99 else _corners(boxes)
+
+
+def _grid(about: About, answer: Answer, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The cell [A, 2] and the stride [A, 1] of each place of a detector's scales.
+
+    Raises:
+        InvalidInputError: no strides give as many places.
+    """
+    height, width = _sides(about, answer)
+    for strides in ((8, 16, 32), (8, 16, 32, 64), (16, 32), (4, 8, 16, 32), (8,), (16,), (4,)):
+        cells, sizes = [], []
+        for stride in strides:
+            y, x = np.mgrid[: -(-height // stride), : -(-width // stride)]
+            cells.append(np.stack([x.reshape(-1), y.reshape(-1)], axis=1))
+            sizes.append(np.full((x.size, 1), stride))
+        whole = np.concatenate(cells)
+        if len(whole) and count % len(whole) == 0 and count // len(whole) in (1, 2, 3):
+            each = count // len(whole)
+            return np.repeat(whole, each, axis=0), np.repeat(np.concatenate(sizes), each, axis=0)
+    raise InvalidInputError(
+        f"{count} places of an input of {height} x {width} fit no strides that detectors have; "
+        "name one score by its index tuple"
+    )
+
+
+def _mixed(detector: Detector, about: About, answer: Answer) -> Candidates:
+    """Boxes and scores side by side, [A, K] or [K, A]: YOLO's of all versions, YOLOX, NanoDet.
+
+    Which numbers are scores is seen: they are another before their Sigmoid.
+    """
+    whole, raw = _own(answer, detector.boxes[0]).astype(np.float64), answer.scores
+    changed = np.abs(whole - raw) > 1e-6 * (1 + np.abs(whole))
+    turned = not _same_in(changed, 0) and _same_in(changed, 1)
+    if turned:
+        whole, changed = whole.T, changed.T
+    columns = np.flatnonzero(changed.mean(axis=0) > 0.5)
+    first = int(columns[0]) if len(columns) else 0
+    behind = np.flatnonzero(np.diff(columns) != 1)
+    last = int(columns[behind[0] if len(behind) else -1]) + 1 if len(columns) else 0
+
+    def place(a: int, c: int) -> tuple[int, ...]:
+        return (scores_from + c, a) if turned else (a, scores_from + c)
+
+    scores_from = first
+    if last - first == 1 and whole.shape[1] > last and _are_numbers(whole[:, last]) and not turned:
+        ahead = whole[:, first - 4 : first]
+        corners, labels = _in_pixels(ahead, _sides(about, answer)), whole[:, last].astype(int)
+        return Candidates(corners, whole[:, first:last], labels, place, picked=True)
+    if first == 0:
+        corners = _from_bins(whole[:, last:], about, answer)
+        return Candidates(corners, whole[:, :last], None, place)
+    boxes, chances = whole[:, first - 4 : first], whole[:, first:last]
+    if _has_objectness(about, chances.shape[1], turned):
+        scores_from, chances = first + 1, chances[:, 1:] * chances[:, :1]
+    if detector.raw:
+        cells, strides = _grid(about, answer, len(boxes))
+        middles, sizes = (boxes[:, :2] + cells) * strides, np.exp(boxes[:, 2:]) * strides
+        boxes = np.concatenate([middles, sizes], axis=1)
+    boxes = _in_pixels(boxes, _sides(about, answer))
+    return Candidates(_corners(boxes), chances, None, place)
+
+
+def _same_in(changed: np.ndarray, axis: int) -> bool:
+    """Whether along an axis either all numbers are scores, or none."""
+    part = changed.mean(axis=axis)
+    return bool(((part < 0.05) | (part > 0.95)).all())
+
+
+def _are_numbers(values: np.ndarray) -> bool:
+    """Whether they are classes' numbers: whole, and not all of them one fraction."""
+    return bool((values == np.round(values)).all() and (values >= -1).all())
+
+
+def _has_objectness(about: About, count: int, turned: bool) -> bool:
+    """Whether the first score is the objectness: told by the labels, else by the layout.
+
+    [N, A, 5 + C] is YOLOv5's and YOLOX's, [N, 4 + C, A] the later ones'.
+    """
+    if about.labels and len(about.labels) in (count, count - 1):
+        return len(about.labels) == count - 1
+    return not turned and count > 1
+
+
+def _from_bins(bins: np.ndarray, about: About, answer: Answer) -> np.ndarray:
+    """NanoDet's: distances to the four sides, each the expectation over bins, in strides."""
+    count = bins.shape[1] // _DFL
+    parts = np.exp(bins.reshape(len(bins), _DFL, count) - bins.max())
+    distances = (parts * np.arange(count)).sum(axis=2) / parts.sum(axis=2)
+    cells, strides = _grid(about, answer, len(bins))
+    middle = cells * strides
+    ahead, behind = distances[:, :2] * strides, distances[:, 2:] * strides
+    return np.concatenate([middle - ahead, middle + behind], axis=1)
+
+
+def _pairs(detector: Detector, about: About, answer: Answer) -> Candidates:
+    """Boxes [Q, 4] beside scores [Q, C]: DETR and its kin, SSD, UltraFace."""
+    boxes, raw = _own(answer, detector.boxes[0]), answer.scores
+    own = _own(answer, detector.scores[0]).astype(np.float64)
+    probabilities = own.size > 0 and own.min() >= 0 and own.max() <= 1
+    last = raw.shape[1] - 1
+    # "No object" is the first class or the last, and that of most places.
+    most = max((0, last), key=lambda c: float(raw[:, c].mean()))
+    known = bool(about.labels) and len(about.labels or ()) == last
+    none = detector.softmax or (known and not probabilities)
+    if none or (not probabilities and last and _excludes(raw, most)):
+        parts = own if probabilities else np.exp(raw - raw.max(axis=1, keepdims=True))
+        parts = parts / parts.sum(axis=1, keepdims=True)
+        kept = [c for c in range(raw.shape[1]) if c != most]
+        corners = _any_corners(boxes, _sides(about, answer))
+        return Candidates(corners, parts[:, kept], None, lambda a, c: (a, kept[c]))
+    chances = own if probabilities else _sigmoid(raw)
+    corners = _any_corners(boxes, _sides(about, answer))
+    return Candidates(corners, chances, None, lambda a, c: (a, c))
+
+
+def _excludes(raw: np.ndarray, most: int) -> bool:
+    """Whether a class is the best by far in most places, as "no object" is."""
+    others = np.delete(raw, most, axis=1).max(axis=1)
+    return bool(((raw[:, most] > others).mean() > 0.6) and (np.exp(raw[:, most]).mean() > 1))
+
+
+def _picked(detector: Detector, about: About, answer: Answer) -> Candidates:
+    """Boxes that the file picked, with a score and a class each."""
+    corners = _any_corners(_own(answer, detector.boxes[0]), _sides(about, answer))
+    chances = _own(answer, detector.scores[0]).reshape(-1, 1).astype(np.float64)
+    labels = _own(answer, detector.labels or "").reshape(-1).astype(int)
+    return Candidates(corners, chances, labels, lambda a, c: (a,), picked=True)
+
+
+def _scored(detector: Detector, about: About, answer: Answer) -> Candidates:
+    """MMDeploy's dets [K, 5] and labels [K]."""
+    whole = _own(answer, detector.boxes[0]).astype(np.float64)
+    labels = _own(answer, detector.labels or "").reshape(-1).astype(int)
+    corners = _in_pixels(whole[:, :4], _sides(about, answer))
+    return Candidates(corners, whole[:, 4:], labels, lambda a, c: (a, 4), picked=True)
+
+
+def _scales(detector: Detector, about: About, answer: Answer) -> Candidates:
+    """YuNet: cx = (column + b0) s, w = exp(b2) s; chance = sqrt(class objectness)."""
+    parts = (detector.scores, detector.boxes, detector.objectness)
+    scores, boxes, objectness = (
+        np.concatenate([_own(answer, name) for name in names]).astype(np.float64) for names in parts
+    )
+    cells, strides = _grid(about, answer, len(boxes))
+    middles = [(boxes[:, :2] + cells) * strides, np.exp(boxes[:, 2:4]) * strides]
+    chances = np.sqrt(np.clip(scores, 0, 1) * np.clip(objectness, 0, 1))
+    return Candidates(_corners(np.concatenate(middles, 1)), chances, None, lambda a, c: (a, c))
+
+
+_READERS: dict[str, Callable[[Detector, About, Answer], Candidates]] = {
+    "mixed": _mixed,
+    "pairs": _pairs,
+    "picked": _picked,
+    "scored": _scored,
+    "scales": _scales,
+}
+
+
+def overlap(a: Any, b: Any) -> float:
+    """The part of two boxes' union that both have."""
+    ends, begins = np.minimum(a[2:], b[2:]), np.maximum(a[:2], b[:2])
+    both = float(np.prod(np.maximum(ends - begins, 0)))
+    areas = sum(float((c[2] - c[0]) * (c[3] - c[1])) for c in (a, b))
+    return both / (areas - both) if areas > both else 0.0

@@ -1,0 +1,152 @@
+"""What a detector found: "box2", "person", "person#2", "box:x0,y0,x1,y1", "top3", "all"."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ... import InvalidInputError
+from ...models.labels import find_label
+from ...models.text import counted
+from .boxes import Found, boxes_in, overlap
+from .target import About, Answer, Target, TargetKind, Wanted
+
+_BOX = re.compile(r"(?:box|rank|top(?=1$))([0-9]{1,6})")
+_TOP = re.compile(r"top([0-9]{1,4})")
+_NUMBER = r"\s*(-?[0-9]+(?:\.[0-9]*)?)\s*"
+_AT = re.compile(rf"box:{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}")
+_OF_CLASS = re.compile(r"(.+?)(?:#([0-9]{1,6}))?", re.DOTALL)
+# What is explained where nobody said.
+USUAL = 3
+
+
+class Strongest(NamedTuple):
+    """The box in a place, from 1, of one class or of all."""
+
+    place: int
+    label: int | None = None
+
+
+class Several(NamedTuple):
+    """The strongest boxes; None: all."""
+
+    count: int | None
+
+
+class Over(NamedTuple):
+    """The box that overlaps a given one most, in the model's input."""
+
+    corners: tuple[float, float, float, float]
+
+
+def _parse(value: Any, about: About) -> list[Wanted] | None:
+    if about.subject.detector is None or isinstance(value, bool | tuple):
+        return None
+    if isinstance(value, int):
+        return [_wanted(Strongest(1, value) if value >= 0 else Strongest(1), about)]
+    if not isinstance(value, str) or value.startswith("index:"):
+        return None
+    if value in (about.labels or ()):
+        return [_wanted(Strongest(1, find_label(about.labels, value)), about)]
+    if value == "all":
+        return [_wanted(Several(None), about)]
+    one, several, at = (pattern.fullmatch(value) for pattern in (_BOX, _TOP, _AT))
+    if one:
+        return [_wanted(Strongest(_from_one(int(one[1]), value)), about)]
+    if several:
+        return [_wanted(Several(_from_one(int(several[1]), value)), about)]
+    if at:
+        x0, y0, x1, y1 = map(float, at.groups())
+        if not (x0 < x1 and y0 < y1):
+            raise InvalidInputError(
+                f"target {value}: expected box:x0,y0,x1,y1 with x0 < x1 and y0 < y1"
+            )
+        return [_wanted(Over((x0, y0, x1, y1)), about)]
+    return [_of_class(value, about)]
+
+
+def _from_one(place: int, text: str) -> int:
+    if place < 1:
+        raise InvalidInputError(f"target {text}: boxes count from 1")
+    return place
+
+
+def _of_class(text: str, about: About) -> Wanted:
+    """A label or a class's number, and which of its boxes: person#2."""
+    found = _OF_CLASS.fullmatch(text)
+    assert found is not None
+    name, place = found[1].strip(), int(found[2] or 1)
+    label = int(name) if name.isdecimal() else find_label(about.labels, name)
+    return _wanted(Strongest(_from_one(place, text), label), about)
+
+
+def _wanted(value: Any, about: About) -> Wanted:
+    del about
+    return Wanted(KIND.name, value, _text(value))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Strongest):
+        return f"box{value.place}" if value.label is None else f"class{value.label}-{value.place}"
+    if isinstance(value, Several):
+        return "boxes" if value.count is None else f"top{value.count}"
+    return "box-" + "-".join(f"{number:g}" for number in value.corners)
+
+
+def _known(value: Any, about: About) -> Target | None:
+    return None
+
+
+def _resolve(value: Any, about: About, answer: Answer) -> list[Target]:
+    found = boxes_in(about, answer)
+    if isinstance(value, Several):
+        return [_target(about, found, k) for k in range(len(found))[: value.count]]
+    if isinstance(value, Over):
+        given = np.array(value.corners)
+        parts = [overlap(np.array(box.corners), given) for box in found]
+        best = int(np.argmax(parts))
+        if parts[best] == 0:
+            raise InvalidInputError(
+                f"target {_text(value)}: none of {counted(len(found), 'box')} overlaps it"
+            )
+        return [_target(about, found, best)]
+    own = [k for k, box in enumerate(found) if value.label in (None, box.label)]
+    if value.place > len(own):
+        what = "" if value.label is None else f" of class {_name(about, value.label)}"
+        raise InvalidInputError(
+            f"target {_text(value)}: the model found {counted(len(own), 'box')}{what}"
+        )
+    return [_target(about, found, own[value.place - 1])]
+
+
+def _name(about: About, label: int) -> str:
+    known = about.labels and 0 <= label < len(about.labels)
+    return about.labels[label] if known and about.labels else f"class {label}"
+
+
+def _target(about: About, found: list[Found], place: int) -> Target:
+    box = found[place]
+    return Target(
+        np.asarray([box.place], np.int64),
+        np.ones(1),
+        index=box.place,
+        label=_name(about, box.label),
+        box=box.corners,
+        chance=box.chance,
+        name=f"box{place + 1}",
+    )
+
+
+def _best(about: About) -> Wanted | None:
+    return None if about.subject.detector is None else _wanted(Strongest(1), about)
+
+
+def _words(about: About) -> str | None:
+    if about.subject.detector is None:
+        return None
+    return 'a box ("box2", "person", "person#2", "box:x0,y0,x1,y1", "all") or an index tuple'
+
+
+KIND = TargetKind("box", _parse, _known, _resolve, _best, _words, place=2)

@@ -1,0 +1,139 @@
+"""Which outputs of a detector hold its scores, and which its boxes: a row a form of head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import onnx_graphsurgeon as gs
+
+from ..graph.dims import Shape
+from ..graph.tensors import is_float
+from .ending import ending_of
+from .raw_scores import Raw
+
+_CORNERS = 4
+# x1, y1, x2, y2, score, class; or with the image's number in front.
+_PICKED = (6, 7)
+
+
+class Detector(NamedTuple):
+    """Where a detector's boxes and scores are.
+
+    Attributes:
+        form: the row of the table.
+        scores: the outputs of the scores; of several, one after the other.
+        boxes: those of the boxes, in the same order; where they are the same, boxes stand ahead.
+        objectness: those of what the scores are multiplied by, or none.
+        labels: the output of class numbers, where scores are of boxes that were picked; or None.
+        raw: whether boxes are offsets in their cell of a grid.
+        softmax: whether classes exclude each other; then one of them is "no object".
+        maps: what the last convolutions ahead of the scores look at, one for each scale.
+    """
+
+    form: str
+    scores: tuple[str, ...]
+    boxes: tuple[str, ...]
+    objectness: tuple[str, ...] = ()
+    labels: str | None = None
+    raw: bool = False
+    softmax: bool = False
+    maps: tuple[str, ...] = ()
+
+
+def detector_of(graph: gs.Graph, inputs: Sequence[gs.Variable]) -> Detector | None:
+    """The detector that outputs of these names and shapes are of; None: it is none for sure.
+
+    One output with boxes and scores side by side is told by what makes it; see `mixed`.
+    """
+    pictures = [t for t in inputs if len(t.shape or []) == 4]
+    if not pictures or len(graph.outputs) < 2:
+        return None
+    outputs = {t.name: t for t in graph.outputs}
+    return next((found for row in _ROWS if (found := row(outputs)) is not None), None)
+
+
+def mixed(inputs: Sequence[gs.Variable], output: gs.Variable, raw: Raw | None) -> Detector | None:
+    """A detector whose one output has Sigmoids' numbers behind others: [N, A, K] or [N, K, A].
+
+    So have YOLO's heads of all versions, YOLOX's and, with picked boxes, [N, M, 6] and [M, 7].
+    """
+    shape = output.shape
+    pictures = [t for t in inputs if len(t.shape or []) == 4]
+    if raw is None or not raw.others or not pictures or shape is None:
+        return None
+    lengths = [d for d in list(shape)[1:] if isinstance(d, int)]
+    listed = len(shape) == 3 and bool(lengths) and min(lengths) > _CORNERS
+    if listed or (len(shape) == 2 and shape[1] in _PICKED):
+        return Detector("mixed", (output.name,), (output.name,), raw=raw.others[0] == "Conv")
+    return None
+
+
+def _scales(outputs: Mapping[str, gs.Variable]) -> Detector | None:
+    """YuNet: cls_8, obj_8, bbox_8 and so for each stride."""
+    strides = sorted(int(n[4:]) for n in outputs if n.startswith("cls_") and n[4:].isdigit())
+    wanted = [[f"{kind}_{s}" for s in strides] for kind in ("cls", "bbox", "obj")]
+    if not strides or not all(name in outputs for names in wanted for name in names):
+        return None
+    scores, boxes, objectness = map(tuple, wanted)
+    return Detector("scales", scores, boxes, objectness, raw=True)
+
+
+def _pairs(outputs: Mapping[str, gs.Variable]) -> Detector | None:
+    """Boxes [N, Q, 4] beside scores [N, Q, C], or [N, Q] of boxes that were picked, with labels.
+
+    DETR and its kin, RF-DETR, SSD, UltraFace, torchvision's, and those with NMS inside.
+    """
+    floats = {name: t for name, t in outputs.items() if is_float(t) and t.shape}
+    boxes = [name for name, t in floats.items() if _ends_in(t.shape, _CORNERS)]
+    whole = [name for name, t in outputs.items() if not is_float(t)]
+    # Without names that say so, they are boxes where class numbers stand beside them.
+    boxes = [name for name in boxes if _is_box(name)] or (boxes if whole else [])
+    if len(boxes) != 1:
+        return None
+    own = floats[boxes[0]].shape
+    for name in sorted(floats, key=lambda n: not _is_score(n)):
+        shape = floats[name].shape
+        if name == boxes[0] or not _same_places(own, shape):
+            continue
+        if len(shape) == len(own):
+            ending = ending_of(outputs[name]).activation
+            softmax = ending is not None and ending.op == "Softmax"
+            return Detector("pairs", (name,), (boxes[0],), softmax=softmax)
+        numbers = [n for n in outputs if "label" in n.lower() or "class" in n.lower()]
+        labels = [n for n in [*numbers, *whole] if n not in (name, boxes[0])]
+        if labels:
+            return Detector("picked", (name,), (boxes[0],), labels=labels[0])
+    return None
+
+
+def _scored(outputs: Mapping[str, gs.Variable]) -> Detector | None:
+    """MMDeploy: dets [N, K, 5], of which the last number is the score, and labels [N, K]."""
+    dets, labels = outputs.get("dets"), outputs.get("labels")
+    if dets is None or labels is None or is_float(labels) or not _ends_in(dets.shape, 5):
+        return None
+    return Detector("scored", ("dets",), ("dets",), labels="labels")
+
+
+def _ends_in(shape: Shape, length: int) -> bool:
+    return shape is not None and len(shape) in (2, 3) and shape[-1] == length
+
+
+def _is_box(name: str) -> bool:
+    return any(word in name.lower() for word in ("box", "dets", "loc"))
+
+
+def _is_score(name: str) -> bool:
+    return any(word in name.lower() for word in ("score", "logit", "conf", "prob", "cls"))
+
+
+def _same_places(boxes: Shape, scores: Shape) -> bool:
+    """Whether there may be scores for each box, by the lengths that are known."""
+    if boxes is None or scores is None or len(scores) not in (len(boxes), len(boxes) - 1):
+        return False
+    ahead = zip(list(boxes)[:-1], scores, strict=False)
+    return all(p == q or not (isinstance(p, int) and isinstance(q, int)) for p, q in ahead)
+
+
+Row = Callable[[Mapping[str, gs.Variable]], Detector | None]
+_ROWS: tuple[Row, ...] = (_scales, _scored, _pairs)

@@ -1,0 +1,148 @@
+"""Scores before their Sigmoid, wherever it stands: behind it there may be no more than moves.
+
+A detector's output holds boxes and scores side by side, picked and sorted perhaps; each score is a
+Sigmoid's somewhere ahead. Moved in the same way, what goes into that Sigmoid is the score's logit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import onnx_graphsurgeon as gs
+
+from ..graph.emitter import Emitter
+from ..graph.tensors import is_constant, producer_of
+
+# What only moves, repeats or picks the elements of its first input.
+_MOVES = {
+    "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Gather",
+    "GatherElements", "GatherND", "Dropout", "Expand", "Split",
+}  # fmt: skip
+# No file has so many moves behind each other.
+_DEEPEST = 200
+
+
+class Raw(NamedTuple):
+    """An output with the logits of what is a Sigmoid's in it.
+
+    Attributes:
+        tensor: in the output's shape; what is no Sigmoid's is as it was.
+        leaves: what went into the Sigmoids that were left out.
+        others: the operators that make the rest, in the order in which it stands there.
+    """
+
+    tensor: gs.Variable
+    leaves: tuple[gs.Tensor, ...]
+    others: tuple[str, ...]
+
+
+def before_sigmoids(graph: gs.Graph, output: gs.Variable) -> Raw | None:
+    """The output as if the Sigmoids ahead of its moves had not been applied; None: there are none.
+
+    The graph gains the moves of what goes into them.
+    """
+    walk = _Walk(graph)
+    found = walk.raw(output, 0)
+    if found is None or found is output:
+        return None
+    return Raw(found, tuple(walk.leaves), tuple(walk.others))
+
+
+def maps_ahead(leaves: Sequence[gs.Tensor]) -> tuple[str, ...]:
+    """The maps [N, C, H, W] that the last convolutions ahead of scores look at, by name.
+
+    Of several convolutions behind each other without an activation the first one's.
+    """
+    found, ahead = [], [*leaves]
+    while ahead:
+        node = producer_of(ahead.pop(0))
+        if node is None:
+            continue
+        if node.op == "Conv":
+            tensor = node.inputs[0]
+            while (before := producer_of(tensor)) is not None and before.op == "Conv":
+                tensor = before.inputs[0]
+            found += [] if is_constant(tensor) else [tensor.name]
+        elif node.op == "Concat" or node.op in _MOVES:
+            ahead += node.inputs[: None if node.op == "Concat" else 1]
+    return tuple(dict.fromkeys(found))
+
+
+class _Walk:
+    """A walk back from an output, which writes each move again where a Sigmoid is ahead of it."""
+
+    def __init__(self, graph: gs.Graph):
+        self.leaves: list[gs.Tensor] = []
+        self.others: list[str] = []
+        self._emit = Emitter(graph, "raw")
+        self._found: dict[str, gs.Variable] = {}
+
+    def raw(self, tensor: gs.Tensor, depth: int) -> gs.Variable:
+        """The tensor before its Sigmoids; itself where there are none."""
+        if tensor.name not in self._found:
+            self._found[tensor.name] = self._raw(tensor, depth)
+        return self._found[tensor.name]
+
+    def _raw(self, tensor: gs.Tensor, depth: int) -> gs.Variable:
+        node = producer_of(tensor)
+        if node is None or depth > _DEEPEST:
+            return self._other(tensor, "" if node is None else node.op)
+        if node.op == "Sigmoid":
+            self.leaves.append(node.inputs[0])
+            return node.inputs[0]
+        if node.op in _MOVES:
+            return self._moved(tensor, node, depth)
+        if node.op == "Concat":
+            parts = [self.raw(t, depth + 1) for t in node.inputs]
+            return self._again(tensor, node, parts)
+        if node.op == "TopK" and tensor is node.outputs[0]:
+            return self._picked(tensor, node, depth)
+        factor = _class_factor(node)
+        if factor is not None:
+            return self._product(tensor, node, factor, depth)
+        return self._other(tensor, node.op)
+
+    def _other(self, tensor: gs.Tensor, op: str) -> gs.Variable:
+        self.others.append(op)
+        return tensor
+
+    def _moved(self, tensor: gs.Tensor, node: gs.Node, depth: int) -> gs.Variable:
+        return self._again(tensor, node, [self.raw(node.inputs[0], depth + 1)], node.inputs[1:])
+
+    def _again(self, tensor, node: gs.Node, parts: list, more=()) -> gs.Variable:
+        """The node once more, with other inputs."""
+        if all(own is t for own, t in zip(parts, node.inputs, strict=False)):
+            return tensor
+        made = self._emit.many(node.op, len(node.outputs), *parts, *more, **node.attrs)
+        for own, other in zip(made, node.outputs, strict=True):
+            own.shape = other.shape
+        return made[next(k for k, t in enumerate(node.outputs) if t is tensor)]
+
+    def _picked(self, tensor: gs.Tensor, node: gs.Node, depth: int) -> gs.Variable:
+        """What TopK picks, by the places that it says: a Sigmoid keeps the order."""
+        whole = self.raw(node.inputs[0], depth + 1)
+        if whole is node.inputs[0]:
+            return tensor
+        axis = node.attrs.get("axis", -1)
+        picked = self._emit.GatherElements(whole, node.outputs[1], axis=axis)
+        picked.shape = tensor.shape
+        return picked
+
+    def _product(self, tensor, node: gs.Node, factor: int, depth: int) -> gs.Variable:
+        """Of objectness times class the class: its logit, in the product's shape."""
+        own = self.raw(node.inputs[factor], depth + 1)
+        return tensor if own is node.inputs[factor] else own
+
+
+def _class_factor(node: gs.Node) -> int | None:
+    """Which factor of a product is as large as it; None: both or neither are."""
+    if node.op != "Mul" or len(node.inputs) != 2 or node.outputs[0].shape is None:
+        return None
+    whole = list(node.outputs[0].shape)
+    alike = [list(t.shape or []) == whole for t in node.inputs]
+    ones = [bool(t.shape) and t.shape[-1] == 1 for t in node.inputs]
+    for k in (0, 1):
+        if alike[k] and ones[1 - k] and not alike[1 - k]:
+            return k
+    return None

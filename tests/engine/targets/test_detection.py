@@ -1,0 +1,167 @@
+"""Detectors in every form of head: boxes and the class's own logit, beside the raw maps."""
+
+import numpy as np
+import pytest
+from support.detectors import FORMS, NAMES, detector, grid, run, without_raw
+
+import onnxplain
+from onnxplain.engine.targets.boxes import CONFIDENCE, OVERLAP, overlap
+
+
+def sigmoid(values):
+    return 1 / (1 + np.exp(-np.float64(values)))
+
+
+def picture(seed: int = 1) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(1, 3, 64, 64)).astype(np.float32)
+
+
+def expected(form: str, x: np.ndarray) -> list[tuple[float, int, float, np.ndarray]]:
+    """(chance, class, logit, corners) of what is found, the strongest first: by loops."""
+    own = detector(form)
+    raw = {name: values[0] for name, values in run(own.model, x).items()}
+    cells, sizes = grid()
+    logits = np.float64(raw["raw_classes"])
+    chances = sigmoid(logits)
+    if own.softmax:
+        best = logits.max(axis=1, keepdims=True)
+        none = best + 0.3 if form == "ultraface" else best * 0.1 + 1.0
+        parts = np.exp(np.concatenate([logits, none], axis=1))
+        chances = (parts / parts.sum(axis=1, keepdims=True))[:, :-1]
+    if own.objectness:
+        chances = chances * sigmoid(raw["raw_objectness"])
+    if form == "yunet":
+        chances = np.sqrt(chances)
+    found = []
+    for place in range(len(cells)):
+        for c in range(own.classes):
+            b = np.float64(raw["raw_boxes"][place])
+            middle, size = (b[:2] + cells[place]) * sizes[place], np.exp(b[2:]) * sizes[place]
+            if form == "yolov5":
+                s = sigmoid(b)
+                middle = (2 * s[:2] - 0.5 + cells[place]) * sizes[place]
+                size = (2 * s[2:]) ** 2 * sizes[place]
+            corners = np.concatenate([middle - size / 2, middle + size / 2])
+            found.append((float(chances[place, c]), c, float(logits[place, c]), corners))
+    found.sort(key=lambda one: -one[0])
+    strong = [one for one in found if one[0] >= CONFIDENCE] or found[:1]
+    if form in ("end_to_end", "picked"):
+        return strong
+    kept = []
+    for one in strong:
+        if all(one[1] != k[1] or overlap(one[3], k[3]) <= OVERLAP for k in kept):
+            kept.append(one)
+    return kept
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_boxes_and_logits_are_those_of_the_raw_maps(form):
+    x = picture()
+    explainer = onnxplain.Explainer(
+        without_raw(detector(form).model), "saliency", labels=_labels(form)
+    )
+    e, right = explainer(x, "all"), expected(form, x)
+    assert len(right) > 2, "the case must have boxes"
+    assert len(e) == len(right) if form not in ("end_to_end", "picked") else len(e) > 2
+    for target, score, (chance, c, logit, corners) in zip(e.targets, e.score, right, strict=False):
+        assert target.chance == pytest.approx(chance, abs=1e-5)
+        assert target.label == (NAMES[c] if _labels(form) else f"class {c}")
+        assert np.allclose(target.box, corners, atol=1e-2)
+        # The class's own number, before Sigmoid and objectness.
+        assert score == pytest.approx(logit, abs=1e-4)
+    # By its index tuple each is the same again.
+    assert explainer(x, e.targets[1].index).score[0] == pytest.approx(e.score[1], abs=1e-5)
+
+
+def _labels(form: str) -> list[str] | None:
+    return None if form == "yunet" else list(NAMES)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_gradient_is_the_logits_own(form):
+    """Central differences of the raw map's number, at the place of the strongest box."""
+    x, own = picture(), detector(form)
+    explainer = onnxplain.Explainer(
+        without_raw(own.model), "saliency", signed=True, labels=_labels(form)
+    )
+    e = explainer(x)
+    raw = run(own.model, x)["raw_classes"][0]
+    place = np.unravel_index(np.argmin(abs(raw - e.score[0])), raw.shape)
+    direction = np.random.default_rng(2).normal(size=x.shape).astype(np.float32)
+    h = np.float32(3e-3)
+    ahead, behind = (run(own.model, x + s * direction)["raw_classes"][0][place] for s in (h, -h))
+    slope = float((e.attribution * direction).sum())
+    assert slope == pytest.approx((ahead - behind) / (2 * h), rel=2e-2, abs=2e-2)
+
+
+def test_ways_to_name_a_box():
+    x = picture()
+    explainer = onnxplain.Explainer(
+        without_raw(detector("yolov8").model), "layercam", labels=list(NAMES)
+    )
+    every = explainer(x, "all").targets
+    assert [t.name for t in every] == [f"box{k + 1}" for k in range(len(every))]
+    assert explainer(x).targets[0].key == explainer(x, "top1").targets[0].key == "box1"
+    assert [t.key for t in explainer(x, "top3").targets] == ["box1", "box2", "box3"]
+    of = {name: [t.key for t in every if t.label == name] for name in NAMES}
+    for name, keys in of.items():
+        for k, key in enumerate(keys):
+            asked = name if k == 0 else f"{name}#{k + 1}"
+            assert explainer(x, asked).targets[0].key == key
+            assert explainer(x, f"{NAMES.index(name)}#{k + 1}").targets[0].key == key
+    box = every[2].box
+    near = "box:" + ",".join(f"{number + 0.2:.1f}" for number in box)
+    assert explainer(x, near).targets[0].key == "box3"
+    e = explainer(x, ["box2", "not box1", "box1 - box2", every[0].index])
+    assert [t.key for t in e.targets] == ["box2", "not-box1", "box1-minus-box2", e.targets[3].key]
+    assert e.score[1] == pytest.approx(-explainer(x, "box1").score[0], abs=1e-5)
+    assert e.score[2] == pytest.approx(explainer(x, "box1").score[0] - e.score[0], abs=1e-4)
+    assert explainer.scores(x, "box2").score[0] == pytest.approx(e.score[0], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ("box999", "the model found"),
+        ("box0", "boxes count from 1"),
+        ("wolf", "no label is 'wolf'"),
+        ("dog#77", "of class dog"),
+        ("box:5,5,1,1", "x0 < x1"),
+        ("box:9000,9000,9001,9001", "overlaps"),
+    ],
+)
+def test_what_is_not_there_is_said(asked, words):
+    explainer = onnxplain.Explainer(
+        without_raw(detector("yolov8").model), "layercam", labels=list(NAMES)
+    )
+    with pytest.raises(onnxplain.InvalidInputError, match=words):
+        explainer(picture(), asked)
+
+
+def test_two_pictures_have_their_own_boxes():
+    both = np.concatenate([picture(1), picture(2)])
+    explainer = onnxplain.Explainer(
+        without_raw(detector("yolox").model), "layercam", labels=list(NAMES)
+    )
+    e = explainer(both)
+    for row in range(2):
+        alone = explainer(both[row : row + 1])
+        assert e.targets[row].index == alone.targets[0].index
+        assert np.allclose(e.attribution[row], alone.attribution[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("form", ["yolov8", "yolov5", "yolox", "yunet"])
+def test_maps_are_of_the_boxs_own_scale(form):
+    """A box of one scale has evidence where that scale's map has a gradient, nowhere else."""
+    explainer = onnxplain.Explainer(without_raw(detector(form).model), "layercam")
+    assert explainer.feature_map is not None and explainer.feature_map.count(",") == 2
+    e = explainer(picture(), "all")
+    assert any(row.any() for row in e.attribution)
+
+
+def test_what_is_no_detector_is_none():
+    """Sequences, masks and classes are what they were."""
+    from support import zoo
+
+    for name in ("jax_digits", "unet-dynamo", "vit-torchscript13", "conv_head-torchscript13"):
+        assert onnxplain.Explainer(zoo.model(name), "saliency").subject.detector is None
