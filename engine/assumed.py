@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from ..models.card import ModelCard
+from ..models.plain_card import Card
 
 # A logger of its own, so that who wants errors only can leave these lines out.
 assumed = logging.getLogger("onnxplain.assumed")
@@ -24,12 +24,12 @@ def tell_of_skipped(skipped: Mapping[str, str]) -> list[str]:
     return lines
 
 
-def assumed_card(card: ModelCard) -> str:
+def assumed_card(card: Card) -> str:
     """What was guessed of how a picture becomes a model's input, in one line."""
     return f"no model card, assumed: {'; '.join(card.assumed)} (--card FILE says otherwise)"
 
 
-def tell_of_card(card: ModelCard) -> None:
+def tell_of_card(card: Card) -> None:
     """Say how a picture becomes the input, where that was guessed."""
     if card.assumed:
         tell_assumed(assumed_card(card))

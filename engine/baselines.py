@@ -11,10 +11,13 @@ import numpy as np
 from .. import InvalidInputError
 from ..graph_passes.methods.method import Method
 from ..graph_passes.select.subject import Source, Subject
-from ..models.card import ModelCard, black_image
+from ..models.card import ModelCard, assume_card, black_image
+from ..models.plain_card import Card
 from .assumed import tell_assumed
 from .checks import check_baseline, check_baseline_values
-from .inputs.image import baseline_arrays, is_of_the_image
+from .inputs import Input, kind_of_model, kinds
+from .inputs.baselines import baseline_arrays, is_of_each, listed
+from .inputs.kind import ModelInput
 
 _NAMES = (str, os.PathLike)
 # Where a baseline comes from that nobody asked for.
@@ -23,9 +26,13 @@ NO_CARD = (
     "no model card: the baseline is zeros in the model's own numbers "
     "(--baseline black|white|FILE or --card, in Python baseline=, says otherwise)"
 )
+ZEROS_OF_ARRAYS = (
+    "the baseline is zeros in the model's own numbers (--baseline NUMBER|FILE.npy, in Python "
+    "baseline=, says otherwise)"
+)
 
 
-def default_of(card: ModelCard | None, subject: Subject) -> str:
+def default_of(card: Card | None, subject: Subject) -> str:
     """Where the baseline of a model comes from where none is asked for: ZEROS or BLACK.
 
     What was merely assumed of a model's input is no reason to compare with it.
@@ -33,33 +40,45 @@ def default_of(card: ModelCard | None, subject: Subject) -> str:
     return BLACK if any(_is_picture(card, source) for source in subject.sources) else ZEROS
 
 
-def _is_picture(card: ModelCard | None, source: Source) -> bool:
-    return card is not None and not card.assumed and len(source.start.shape) == 4
+def _is_picture(card: Card | None, source: Source) -> bool:
+    return black_of(card) is not None and source.features.is_picture
 
 
-def black_of(card: ModelCard | None) -> np.ndarray | None:
+def black_of(card: Card | None) -> np.ndarray | None:
     """The card's black image; None, for which zeros stand, without a card or of an assumed one."""
-    return None if card is None or card.assumed else black_image(card)
+    return black_image(card) if isinstance(card, ModelCard) and not card.assumed else None
 
 
-def tell_of_zeros() -> None:
-    """Say in one line that the baseline had to be assumed."""
-    tell_assumed(NO_CARD)
+def tell_of_zeros(into: ModelInput | None = None) -> None:
+    """Say in one line that the baseline had to be assumed; `into`: what the model takes."""
+    array = into is not None and kind_of_model(into).baseline_file is None
+    tell_assumed(ZEROS_OF_ARRAYS if array and not _may_be_image(into) else NO_CARD)
 
 
-def in_arrays(baseline: Any, card: ModelCard | None, image: Any = None) -> Any:
-    """A baseline, of which names ("white", a file) have become arrays as the card makes them.
+def _may_be_image(into: ModelInput | None) -> bool:
+    """Whether a card could say that the input is an image: no card, an image's shape."""
+    if into is None or (into.card is not None and into.card.kind is not None):
+        return False
+    try:
+        assume_card(into.shape, into.dtype)
+    except InvalidInputError:
+        return False
+    return True
+
+
+def in_arrays(baseline: Any, into: ModelInput, of: Input | None = None) -> Any:
+    """A baseline, of which names ("white", a file) have become arrays as their kind makes them.
 
     Args:
         baseline: anything that `Explainer` takes.
-        card: how a picture becomes the input.
-        image: the photo (PIL) that "mean" and "blur" are of; None: there is none.
+        into: what the model takes.
+        of: the photo that "mean" and "blur" are of; None: there is none.
 
     Raises:
         InvalidInputError: a name without a card, one that needs a photo, or no such file.
     """
     if isinstance(baseline, Mapping):
-        return {name: in_arrays(one, card, image) for name, one in baseline.items()}
+        return {name: in_arrays(one, into, of) for name, one in baseline.items()}
     if isinstance(baseline, _NAMES):
         named: Any = os.fspath(baseline)
     elif isinstance(baseline, list | tuple) and any(isinstance(one, _NAMES) for one in baseline):
@@ -68,22 +87,28 @@ def in_arrays(baseline: Any, card: ModelCard | None, image: Any = None) -> Any:
         named = [os.fspath(one) for one in baseline]
     else:
         return baseline
-    if card is None:
+    if into.card is None and _needs_card(named, into):
         raise InvalidInputError(
             f"baseline {named!r} needs a model card, which says what a picture is in the model's "
             "numbers: give card= (and no preprocess=), or the baseline as an array"
         )
-    if image is None and is_of_the_image(named):
+    if of is None and is_of_each(named):
         raise InvalidInputError(
             f"baseline {named!r} is made of a photo: use explainer.explain(photo), or give an array"
         )
-    return baseline_arrays(named, card, image)
+    return baseline_arrays(named, into, of)
+
+
+def _needs_card(named: str | list[str], into: ModelInput) -> bool:
+    """Whether a name is one of a kind which only a card tells of."""
+    known = {name: kind.takes(into) for kind in kinds().values() for name in kind.baselines}
+    return any(not known.get(one, True) for one in listed(named))
 
 
 def is_of_photos(baseline: Any) -> bool:
     """Whether a baseline, or one of several, is made of each photo: "mean" or "blur"."""
     parts = baseline if isinstance(baseline, list | tuple) else [baseline]
-    return any(isinstance(one, str) and is_of_the_image(one) for one in parts)
+    return any(isinstance(one, str) and is_of_each(one) for one in parts)
 
 
 def is_set(method: Method, baseline: Any) -> bool:
@@ -98,7 +123,7 @@ def is_set(method: Method, baseline: Any) -> bool:
 
 def checked_baselines(
     subject: Subject,
-    card: ModelCard | None,
+    card: Card | None,
     names: Mapping[str, str],
     baseline: Any,
     several: bool = False,
@@ -168,7 +193,7 @@ def whole_baselines(
     return found
 
 
-def _or_default(card: ModelCard | None, baseline: Any, source: Source) -> Any:
+def _or_default(card: Card | None, baseline: Any, source: Source) -> Any:
     if baseline is not None:
         return baseline
     black = black_of(card) if _is_picture(card, source) else None

@@ -15,6 +15,7 @@ from ..graph_passes.graph.tensors import is_float, numpy_type
 from ..graph_passes.select.subject import Source, Subject
 from ..models.card import ModelCard
 from ..models.labels import labels_of
+from ..models.plain_card import Card
 from ..models.text import counted
 from .assumed import tell_assumed
 from .sizes import check_sizes
@@ -199,7 +200,7 @@ def _rows_of_ids(source: Source, ids: np.ndarray) -> np.ndarray:
     return table[ids]
 
 
-def labels_for(card: ModelCard | None, given: Any) -> tuple[str, ...] | None:
+def labels_for(card: Card | None, given: Any) -> tuple[str, ...] | None:
     """The classes' names: those given, or else the card's; None: not known.
 
     Raises:
@@ -208,6 +209,26 @@ def labels_for(card: ModelCard | None, given: Any) -> tuple[str, ...] | None:
     if given is not None:
         return labels_of(given)
     return None if card is None else card.labels
+
+
+def check_one_at_a_time(card: Card, subject: Subject) -> None:
+    """Refuse a model that cannot take one input, before any file is read; and labels of others.
+
+    Raises:
+        InvalidInputError: its card says an image of another shape, or it takes several at a time.
+    """
+    if isinstance(card, ModelCard):
+        try:
+            check_inputs(subject, np.zeros(card.tensor_shape, card.dtype))
+        except InvalidInputError as error:
+            raise InvalidInputError(f"the model card does not fit the model: {error}") from error
+    batch = subject.batch
+    if isinstance(batch, int) and batch != 1:
+        raise InvalidInputError(
+            f"the model takes exactly {counted(batch)} at a time, and the command line feeds "
+            "one; use the Python API"
+        )
+    check_label_count(card.labels, subject)
 
 
 def check_label_count(labels: Sequence[str] | None, subject: Subject, e: Any = None) -> None:

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import io
-import logging
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from .. import InvalidInputError, OnnxplainError
 from .evidence import tested
 from .files.writing import write_whole
-from .origin import Origin, channel_axis_of, known_origin, recorded
-
-logger = logging.getLogger("onnxplain")
-# Correlations with the array's own picture: what the card makes of a photo is all but it (another
-# resampling is left); a view of another part is far below.
-_ALIKE, _NEARER, _LEAST_ALIKE = 0.95, 0.05, 0.7
+from .inputs import kind_of_arrays, read_array
+from .inputs.shown import ground_of
+from .origin import Origin, known_origin, recorded
+from .pictures.heatmap import Picture
 
 
 def drawn(
@@ -29,36 +25,23 @@ def drawn(
     input: str | None,
     smooth: float | None = None,
     detail: str = "regions",
-) -> Image.Image:
+) -> Picture:
     """See `Explanation.picture`."""
-    from .pictures.captions import (
-        drawn_answer,
-        drawn_score,
-        drawn_target,
-        evidence_text,
-        subtitle_of,
-    )
-    from .pictures.overlay import overlay
+    from .pictures.captions import texts_of
+    from .pictures.overlay import framed, scale_words
 
     origin, attribution = known_origin(e), _of_input(e.attribution, input)
+    name = input or next(iter(origin.inputs))
     if not -len(attribution) <= row < len(attribution):
         raise InvalidInputError(f"row {row}: there are {len(attribution)}")
     row %= len(attribution)
     record, values = tested(e, row, recorded(e, row)), attribution[row]
-    axis = channel_axis_of(origin, values)
-    return overlay(
-        _view(origin, image, row, input),
-        values,
-        method=e.method,
-        title=drawn_target(record),
-        keep=drawn_score(record),
-        answer=drawn_answer(record),
-        evidence=evidence_text(record),
-        subtitle=subtitle_of(record, not values.any()),
-        channel_axis=axis,
-        smooth=smooth,
-        detail=detail,
-    )
+    into = origin.into[name]
+    kind = origin.kind or kind_of_arrays(into)
+    heatmap = kind.draw(values, into, e.method, smooth=smooth, detail=detail)
+    texts = texts_of(record, not values.any())
+    words = scale_words(heatmap, e.method, smooth)
+    return framed(_view(origin, image, row, name), heatmap, texts, words)
 
 
 def saved(e: Any, path: str | os.PathLike[str], image: Any, row: int) -> None:
@@ -98,73 +81,17 @@ def _of_input(attribution: Any, name: str | None) -> np.ndarray:
     return attribution[name or next(iter(attribution))]
 
 
-def _view(origin: Origin, image: Any, row: int, name: str | None) -> Image.Image:
+def _view(origin: Origin, image: Any, row: int, name: str) -> Picture:
     """The photo as far as the model saw it, or its own input."""
-    from .inputs.image import image_to_tensor, read_image_file
-
     if image is None and origin.view is not None:
         return origin.view
-    x = origin.inputs[name or next(iter(origin.inputs))]
-    if image is None:
-        return _picture_of_input(origin, x[row if len(x) > 1 else 0])
-    if isinstance(image, str | os.PathLike):
-        image = read_image_file(image)
-    elif not isinstance(image, Image.Image):
-        image = Image.fromarray(np.asarray(image))
-    if origin.card is None:
-        return _that_shows(_picture_of_input(origin, x[row if len(x) > 1 else 0]), image, image)
-    seen = image_to_tensor(image, origin.card)[1]
-    if origin.view is not None:
-        return seen
-    return _that_shows(_picture_of_input(origin, x[row if len(x) > 1 else 0]), seen, image)
-
-
-def _that_shows(own: Image.Image, seen: Image.Image, whole: Image.Image) -> Image.Image:
-    """What of a photo an array shows that the caller made: the card's view of it, or all of it.
-
-    Where it shows neither, nobody knows which part it is of: then the array's own picture.
-    """
-    alike = {id(view): _likeness(own, view) for view in (seen, whole)}
-    best = max((seen, whole), key=lambda view: alike[id(view)])
-    # The card's, unless another is clearly nearer.
-    if alike[id(seen)] > _ALIKE or alike[id(best)] - alike[id(seen)] < _NEARER:
-        best = seen
-    if alike[id(best)] > _LEAST_ALIKE:
-        return best
-    logger.warning(
-        "the array does not show what the model card makes of the photo, nor all of it: the map is "
-        "drawn on the array itself"
-    )
-    return own
-
-
-def _likeness(own: Image.Image, view: Image.Image) -> float:
-    """The correlation of two pictures' grey values, in the first one's size."""
-    grey = [np.asarray(one.convert("L").resize(own.size), np.float64) for one in (own, view)]
-    a, b = (values - values.mean() for values in grey)
-    size = float(np.sqrt((a * a).sum() * (b * b).sum()))
-    return float((a * b).sum() / size) if size > 0 else 0.0
-
-
-def _picture_of_input(origin: Origin, x: np.ndarray) -> Image.Image:
-    """The model's own input as a picture: one row, its normalisation undone.
-
-    Without a card its least and largest numbers are black and white.
-    """
-    axis = channel_axis_of(origin, x)
-    values = np.asarray(x, np.float64)
-    values = values[..., None] if axis is None else np.moveaxis(values, axis, -1)
-    card = origin.card
-    if card is not None:
-        values = (values * np.asarray(card.std) + np.asarray(card.mean)) / np.asarray(card.scale)
-        if card.channels == "BGR":
-            values = values[..., ::-1]
-    else:
-        low, high = float(values.min()), float(values.max())
-        values = (values - low) * (255 / ((high - low) or 1.0))
-    pixels = np.clip(np.rint(values), 0, 255).astype(np.uint8)
-    pixels = pixels.repeat(3, axis=-1) if pixels.shape[-1] == 1 else pixels[..., :3]
-    return Image.fromarray(np.ascontiguousarray(pixels))
+    into = origin.into[name]
+    if image is not None and origin.view is not None:
+        return ground_of(image, into, None)
+    x = origin.inputs[name]
+    x = x[row : row + 1] if len(x) > 1 else x
+    own = read_array(x, into).view()
+    return own if image is None else ground_of(image, into, own)
 
 
 def _arrays(e: Any) -> dict[str, np.ndarray]:

@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 
 from .. import InvalidInputError
-from .origin import channel_axis_of, known_origin, recorded
+from ..graph_passes.select.features import Features
+from .inputs import kind_of_model
+from .inputs.kind import ModelInput
+from .origin import known_origin, recorded
 from .pictures.heatmap import heatmap_of, smoothed
 from .targets.target import asked_again, key_in
 
@@ -15,17 +18,26 @@ from .targets.target import asked_again, key_in
 _EVIDENCE = 0.5
 # ... but no more and no less of the photo than this.
 _LEAST, _MOST = 0.01, 0.25
-# What hides a place is the photo blurred: its longer side by the sigma.
-_BLUR = 12
+# What hides a place is the photo blurred: its longer side by the sigma, which has an end for what
+# is far longer than photos are.
+_BLUR, _MOST_BLUR = 12, 256.0
+# What is explained, in words.
+PHOTO, INPUT = "photo", "input"
+
+
+def what_is(into: ModelInput) -> str:
+    """What a model takes, in words: a photo, or an input of another kind."""
+    return INPUT if kind_of_model(into).baseline_file is None else PHOTO
 
 
 def checked_by_hiding(
     explainer: Any,
     x: np.ndarray,
     attribution: np.ndarray,
-    channel_axis: int,
+    features: Features,
     record: dict,
     shared: dict[str, Any] | None = None,
+    what: str = PHOTO,
 ) -> dict[str, Any] | None:
     """What hiding a map's strongest places does to its target; one more pass of the model.
 
@@ -34,27 +46,32 @@ def checked_by_hiding(
 
     Args:
         explainer: that made the map.
-        x: the model's input, [1, ...] with two spatial axes.
-        attribution: [1, H, W] or x's shape.
-        channel_axis: of x.
+        x: the model's input, [1, ...].
+        attribution: [1, H, W], or x's shape.
+        features: where its channels and positions lie.
         record: of results.json: its method, target, score and probability.
         shared: what all maps of x have in common; gains the blurred x, of which each takes 21 ms.
+        what: x is, in words.
 
     Returns:
-        `part` (of the photo that was hidden), `of` ("probability" or "score"), `before`, `after`;
-        None where nothing speaks for the target, or what speaks against it was asked for.
+        `part` (that was hidden), `what` (of, where it is no photo), `of` ("probability" or
+        "score"), `before`, `after`; None where nothing speaks for the target, what speaks against
+        it was asked for, or the input has no neighbours to blur a place with.
     """
-    axis = channel_axis - 1 if attribution.ndim == x.ndim else None
-    strength = np.maximum(heatmap_of(attribution[0], record["method"], axis).values, 0.0)
+    if not features.spatial_axes:
+        return None
+    strength = np.maximum(strength_of(attribution[0], record["method"], features), 0.0)
     if not strength.any() or record["target"].get("against"):
         return None
     hidden = strongest(strength)
     target = asked_again(record["target"])
-    found = scores_without(explainer, x, hidden, channel_axis, target, shared)
+    found = scores_without(explainer, x, hidden, features, target, shared)
     before = record["probability"]
     chance = None if before is None else found.probability
     after = found.score if chance is None else chance
+    said = {} if what == PHOTO else {"what": what}
     return {
+        **said,
         "part": round(float(hidden.mean()), 4),
         "of": "score" if chance is None else "probability",
         "before": record["score"] if chance is None else before,
@@ -66,7 +83,7 @@ def scores_without(
     explainer: Any,
     x: np.ndarray,
     hidden: np.ndarray,
-    channel_axis: int,
+    features: Features,
     target: Any,
     shared: dict[str, Any] | None = None,
 ) -> Any:
@@ -74,20 +91,38 @@ def scores_without(
 
     Args:
         explainer: any of the model's.
-        x: the model's input, [1, ...] with two spatial axes.
-        hidden: bool [H, W], which places.
-        channel_axis: of x.
+        x: the model's input, [1, ...].
+        hidden: bool [H, W] of a picture, which places.
+        features: where its channels and positions lie.
         target: as an explainer takes it.
         shared: see `checked_by_hiding`.
     """
-    picture = np.moveaxis(x[0], channel_axis - 1, 0).astype(np.float64)
+    axis = features.in_row(x.ndim - 1)
+    rows = (x[0][None] if axis is None else np.moveaxis(x[0], axis, 0)).astype(np.float64)
     shared = {} if shared is None else shared
     if "blurred" not in shared:
-        sigma = max(picture.shape[1:]) / _BLUR
-        shared["blurred"] = np.stack([smoothed(channel, (sigma, sigma)) for channel in picture])
-    changed = np.where(hidden, shared["blurred"], picture)
-    changed = np.moveaxis(changed, 0, channel_axis - 1)[None]
+        sigma = max(rows.shape[1:]) / _BLUR
+        sigma = sigma if features.is_picture else min(sigma, _MOST_BLUR)
+        sigmas = tuple(sigma if a in features.spatial_axes else 0.0 for a in features.axes)
+        shared["blurred"] = np.stack([smoothed(channel, sigmas) for channel in rows])
+    changed = np.where(hidden, shared["blurred"], rows)
+    changed = (changed[0] if axis is None else np.moveaxis(changed, 0, axis))[None]
     return explainer.scores(_as_type(changed, x.dtype), target)
+
+
+def strength_of(row: np.ndarray, method: str, features: Features) -> np.ndarray:
+    """How much a map says of each place: as it is drawn, of a picture; else its own numbers.
+
+    Args:
+        row: the map of one input, with channels or without.
+        method: its name.
+        features: of the input.
+    """
+    axis = features.in_row(row.ndim)
+    if features.is_picture:
+        return heatmap_of(row, method, axis).values
+    wide = np.asarray(row, np.float64)
+    return wide if axis is None else wide.sum(axis=axis)
 
 
 def evidence_of(e: Any, row: int = 0) -> dict[str, Any] | None:
@@ -101,12 +136,14 @@ def evidence_of(e: Any, row: int = 0) -> dict[str, Any] | None:
                 "explanation of an array, or a pickled one"
             )
         (x,) = origin.inputs.values()
-        axis = channel_axis_of(origin, x[0])
-        if axis is None:
+        (into,) = origin.into.values()
+        if not into.features.spatial_axes:
             raise InvalidInputError(f"evidence: expected a picture, got an input {list(x.shape)}")
         shared = origin.tested.setdefault("shared", {})
         part = e.attribution[row : row + 1]
-        found = checked_by_hiding(origin.explainer, x, part, axis + 1, record, shared)
+        found = checked_by_hiding(
+            origin.explainer, x, part, into.features, record, shared, what_is(into)
+        )
         origin.tested[key] = found
     return origin.tested[key]
 

@@ -14,8 +14,8 @@ import onnx
 from ..graph_passes import finish
 from ..graph_passes.graph.limits import Limits, in_force, within
 from ..graph_passes.select.subject import select
-from ..models.card import ModelCard
 from ..models.own_card import card_from
+from ..models.plain_card import Card
 from ..models.variants import Shapes
 from .baselines import (
     GIVEN,
@@ -36,6 +36,8 @@ from .checks import (
 from .explanation import Explanation, collected
 from .facts import described, facts_of, write_facts
 from .files.model_files import write_model
+from .inputs import decided
+from .inputs.kind import model_input
 from .model import Model, opened
 from .origin import Origin
 from .photos import OfPhotos, Preprocess
@@ -87,9 +89,9 @@ class Explainer(OfPhotos, Verifying):
             where an 8-bit output ties, the first.
         providers: "auto" (None), "cpu", "cuda" or ONNX Runtime's provider names.
         threads: threads inside one operator; None lets ONNX Runtime choose.
-        card: how a picture becomes the input: a ModelCard, a dictionary of its keys or a JSON file;
-            None finds it, beside the file or in its metadata. One that was assumed (`card.assumed`)
-            counts as none for the baseline.
+        card: how a picture becomes the input, or what the axes of an array are: a ModelCard, a
+            dictionary of its keys or a JSON file; None finds it, beside the file or in its
+            metadata. One that was assumed (`card.assumed`) counts as none for the baseline.
         labels: the classes' names, in place of the card's: a list, a dictionary by index, or a
             file of them.
         preprocess: PIL image (RGB) -> array as the model takes it, in place of the card's way.
@@ -134,7 +136,7 @@ class Explainer(OfPhotos, Verifying):
         score: str = "logit",
         providers: str | Sequence[str] | None = None,
         threads: int | None = None,
-        card: ModelCard | Mapping[str, Any] | str | os.PathLike[str] | None = None,
+        card: Card | Mapping[str, Any] | str | os.PathLike[str] | None = None,
         labels: Any = None,
         preprocess: Preprocess | None = None,
         shapes: Shapes | None = None,
@@ -158,12 +160,12 @@ class Explainer(OfPhotos, Verifying):
         wanted = output if output is not None else (self.card.output if self.card else None)
         self._file = file = file.with_output(wanted)
         self._plans: dict[bool, Plan] = {}
-        baseline, self._named_baseline = self._known_baseline(baseline if self._compares else None)
-        self._several = is_set(self._settings.method, baseline)
         with BUILDING, within(limits), blamed_on_file(file.readable):
             self._limits = in_force()
-            self.subject = select(file.graph(), input, wanted, score)
+            self.subject = decided(select(file.graph(), input, wanted, score), self.card)
             check_label_count(None if labels is None else self._labels, self.subject)
+            baseline, self._named_baseline = self._known_baseline(baseline)
+            self._several = is_set(self._settings.method, baseline)
             self.feature_map, self._doubt = names_of_maps(self._settings, self.subject)
             self._default_plan = self._plan(self._several)
         self._baselines = self._baselines_of(baseline, self._several)
@@ -289,9 +291,9 @@ class Explainer(OfPhotos, Verifying):
         e = collected(self.subject, plan, results, targets)
         steps = self.steps if e.steps is None else e.steps
         inputs = {source.input.name: feeds[source.input.name] for source in self.subject.sources}
-        origin = Origin(
-            self.card, inputs, self._reading, count, doubt=self._doubt, labels=self._labels
-        )
+        into = {s.input.name: model_input(s, self.card) for s in self.subject.sources}
+        said = {"doubt": self._doubt, "labels": self._labels}
+        origin = Origin(self.card, inputs, self._reading, count, into, **said)
         e = replace(e, feature_map=self.feature_map, steps=steps, origin=origin)
         if (found := not_finite(e)) is not None:
             raise_not_finite(found[0], plan, parts.holding(found[1], targets))
@@ -357,7 +359,7 @@ class Explainer(OfPhotos, Verifying):
         """One line, once, where a baseline had to be assumed."""
         untold, self._untold = self._untold, False
         if untold:
-            tell_of_zeros()
+            tell_of_zeros(self.into)
 
     def _plan(self, several: bool) -> Plan:
         if several not in self._plans:

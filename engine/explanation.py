@@ -19,8 +19,7 @@ from .running.plan import Plan
 from .targets.target import Target, indices_of
 
 if TYPE_CHECKING:
-    from PIL import Image
-
+    from .pictures.heatmap import Picture
     from .running.answers import Top
 
 # What has a row for each target of an input.
@@ -218,7 +217,7 @@ class Explanation:
         input: str | None = None,
         smooth: float | None = None,
         detail: str = "regions",
-    ) -> Image.Image:
+    ) -> Picture:
         """The overlay that the command line draws.
 
         Args:

@@ -13,7 +13,8 @@ import onnx
 
 from .. import __version__
 from ..graph_passes.select.subject import Subject
-from ..models.card import METADATA_KEY, ModelCard, card_to_json
+from ..models.card import METADATA_KEY, card_to_json
+from ..models.plain_card import Card
 from ..models.text import shown_json
 from .running.installed import builds, in_place
 from .running.settings import Settings
@@ -27,7 +28,7 @@ _MOST_NUMBERS = 16
 def facts_of(
     subject: Subject,
     settings: Settings,
-    card: ModelCard | None,
+    card: Card | None,
     baselines: Mapping[str, Mapping[str, Any]],
     **more: Any,
 ) -> dict[str, Any]:
@@ -80,7 +81,7 @@ def _numbers_of(values: np.ndarray) -> dict[str, Any]:
 def write_facts(
     model: onnx.ModelProto,
     facts: Mapping[str, Any],
-    card: ModelCard | None,
+    card: Card | None,
     own: Mapping[str, str],
 ) -> None:
     """Put the facts into a model's metadata, in place, beside what the source file had there.

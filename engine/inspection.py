@@ -23,8 +23,10 @@ from ..graph_passes.methods import default_methods, methods
 from ..graph_passes.select.feature_map import find_feature_map
 from ..graph_passes.select.subject import Subject, select
 from ..models.card import ModelCard, assume_card, locate_card, read_card
+from ..models.plain_card import Card
 from ..models.text import counted, shown
 from ..models.variants import Shapes
+from .inputs import decided
 from .model import Model, opened
 from .running.given import blamed_on_file
 
@@ -67,7 +69,7 @@ class Inspection:
     feature_map_reason: str
     operators: dict[str, int]
     unsupported: dict[str, list[str]]
-    card: ModelCard | None
+    card: Card | None
     card_note: str
     opset: int
     ir_version: int
@@ -100,7 +102,7 @@ def inspect(
     *,
     layer: str | None = None,
     output: str | None = None,
-    card: ModelCard | None = None,
+    card: Card | None = None,
     shapes: Shapes | None = None,
     limits: Limits | None = None,
 ) -> Inspection:
@@ -125,7 +127,7 @@ def inspected(
     *,
     layer: str | None,
     output: str | None,
-    card: ModelCard | None,
+    card: Card | None,
     shapes: Shapes | None,
 ) -> Inspection:
     """The same, held to the limits in force; `tell` gets a text and the part that is done."""
@@ -139,7 +141,7 @@ def _inspected(
     tell: Callable[[str, float], None],
     layer: str | None,
     output: str | None,
-    card: ModelCard | None,
+    card: Card | None,
 ) -> Inspection:
     if card is None:
         card, note = card_or_assumption(file)
@@ -149,7 +151,7 @@ def _inspected(
     file = file.with_output(wanted)
     tell("looking for the score", 0.3)
     graph, proto = file.graph(), file.proto
-    subject = select(graph, output=wanted)
+    subject = decided(select(graph, output=wanted), card)
     nodes = find_reach(subject.graph, [subject.start], [subject.logits]).nodes
     tell("looking for the feature map", 0.5)
     found, reason = _feature_map(subject, layer)
@@ -219,9 +221,12 @@ def _lines(texts: Iterable[str]) -> str:
 def _card_text(found: Inspection) -> str:
     card = found.card
     if card is None:
-        return shown(f"unknown: {found.card_note}")
+        return shown(f"arrays as they are, for the input is no image: {found.card_note}")
     if card.assumed:
         return _lines(["no model card; assumed:", *card.assumed])
+    if not isinstance(card, ModelCard):
+        said = [f"{key} {value}" for key, value in card.settings.items()]
+        return shown(", ".join([f"{card.kind} (model card: {found.card_note})", *said]))
     height, width = card.size
     crop = f", centre crop {card.crop_fraction:g}" if card.resize == "crop" else ""
     scale, mean, std = (_numbers(values) for values in (card.scale, card.mean, card.std))
@@ -242,7 +247,7 @@ def _numbers(values: float | tuple[float, ...]) -> str:
 
 def card_or_assumption(
     model: Model, card_file: str | os.PathLike[str] | None = None
-) -> tuple[ModelCard | None, str]:
+) -> tuple[Card | None, str]:
     """The model's card and where it comes from; without one, what its input's shape suggests."""
     if card_file is not None:
         return read_card(card_file), str(card_file)

@@ -14,8 +14,9 @@ import onnx_graphsurgeon as gs
 from .. import InvalidInputError
 from ..graph_passes import finish
 from ..graph_passes.prepare.decompositions.quantisation import QUANTISED
-from ..models.card import ModelCard, find_card
+from ..models.card import find_card
 from ..models.load import load, load_with_sha256
+from ..models.plain_card import Card
 from ..models.variants import Shapes, all_known, with_output, with_shapes, without_zipmaps
 from .running.given import problem_in_runtime
 from .running.prepared import prepared
@@ -66,7 +67,7 @@ class Model:
         self._sessions: dict[tuple[str, int | None], Session] = {}
 
     @cached_property
-    def card(self) -> ModelCard | None:
+    def card(self) -> Card | None:
         """Beside the file or in its metadata, or None.
 
         Raises:

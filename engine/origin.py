@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import InvalidInputError
-from ..models.card import ModelCard
+from ..models.plain_card import Card
 from .running.answers import MODEL, Reading, answer, best, chance_at, is_close
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from .inputs.kind import InputKind, ModelInput
+    from .pictures.heatmap import Picture
 
 # Classes that a record tells of.
 TOP = 5
@@ -24,12 +25,14 @@ class Origin:
     """What an explanation was made of.
 
     Attributes:
-        card: how a picture becomes the input and what classes are called; None: not known.
+        card: how a thing becomes the input and what classes are called; None: not known.
         inputs: the explained inputs by name, as the model takes them.
         reading: which output is explained, and how its numbers are read as answers.
         count: how many inputs there are.
-        image: path of the image file; None: an array was given.
-        view: what the model saw of that image; None: an array was given.
+        into: by the explained inputs' names what the model takes there.
+        image: path of the file; None: an array was given.
+        view: the ground that maps are drawn over, of what was read; None: an array was given.
+        kind: of what was read; None: an array was given.
         labels: the classes' names; None: not known.
         doubt: why a map may lie elsewhere than it is drawn; None: it does not.
         damage: what is wrong with the image file, which had some pixels all the same; or None.
@@ -37,12 +40,14 @@ class Origin:
         tested: what `Explanation.evidence` has found, by target.
     """
 
-    card: ModelCard | None
+    card: Card | None
     inputs: dict[str, np.ndarray]
     reading: Reading
     count: int
+    into: dict[str, ModelInput]
     image: str | None = None
-    view: Image.Image | None = None
+    view: Picture | None = None
+    kind: InputKind | None = None
     labels: tuple[str, ...] | None = None
     doubt: str | None = None
     damage: str | None = None
@@ -62,26 +67,6 @@ def known_origin(e: Any) -> Origin:
     if e.origin is None:
         raise InvalidInputError("this explanation does not know what it is of")
     return e.origin
-
-
-def channel_axis_of(origin: Origin, values: np.ndarray) -> int | None:
-    """The axis of the channels in one row of a map or an input; None where it has none.
-
-    Raises:
-        InvalidInputError: the row is no picture.
-    """
-    if values.ndim == 2:
-        return None
-    if values.ndim == 3 and origin.card is not None:
-        return origin.card.channel_axis - 1
-    if values.ndim == 3:
-        # Without a card: the axis that is as short as channels are.
-        few = [axis for axis in (0, 2) if values.shape[axis] in (1, 3, 4)]
-        if few:
-            return few[0]
-    raise InvalidInputError(
-        f"picture: expected a map [H, W], or with channels, got {list(values.shape)}"
-    )
 
 
 def recorded(e: Any, row: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Photos explained in Python: how they become the input, one by one or one after the other."""
+"""Files explained in Python: how they become the input, one by one or one after the other."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import InvalidInputError, OnnxplainError
-from ..models.card import ModelCard
+from .. import OnnxplainError
+from ..graph_passes.select.subject import Subject
+from ..models.plain_card import Card
 from .baselines import in_arrays, is_of_photos
 from .explanation import Explanation
-from .inputs.decoding import damage_of
-from .inputs.image import image_files, image_of_array, image_to_tensor, read_photo
+from .inputs import Input, files_in, inputs_of, kind_of_arrays, read_input
+from .inputs.kind import ModelInput
 from .running.adaptive import Progress
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from .pictures.heatmap import Picture
 
 logger = logging.getLogger("onnxplain")
 OnError = Callable[[str, OnnxplainError], None]
@@ -28,20 +30,29 @@ Preprocess = Callable[[Any], Any]
 
 
 class OfPhotos:
-    """What an explainer does with photos."""
+    """What an explainer does with photos and other files."""
 
-    card: ModelCard | None
+    card: Card | None
+    subject: Subject
     _preprocess: Preprocess | None
     _rank: int | None
     _named_baseline: Any
+    _compares: bool
     __call__: Callable[..., Explanation]
 
+    @cached_property
+    def into(self) -> ModelInput:
+        """What the model takes at the explained input, or the first of them."""
+        return inputs_of(self.subject, self.card)
+
     def explain(self, photo: Any, target: Any = None, *, baseline: Any = None) -> Explanation:
-        """Explain one photo, as the card or `preprocess` says it becomes the input.
+        """Explain one photo or array, as the card or `preprocess` says it becomes the input.
 
         Args:
             photo: a path, the bytes of a file, a file object, a PIL image, or an array uint8
-                [H, W, 3] (RGB) or [H, W].
+                [H, W, 3] (RGB) or [H, W]. A `.npy` file, or an `.npz` file with one array, is as
+                the model takes it, with or without the batch axis; so is an array, where the model
+                takes no image.
             target: as in calling the explainer.
             baseline: as in calling it; "mean" and "blur" are of this photo.
 
@@ -56,15 +67,17 @@ class OfPhotos:
             >>> e.label, e.probability  # doctest: +SKIP
             ('tabby', 0.93)
         """
-        image, name = read_photo(photo)
-        damage = damage_of(image)
-        if damage is not None:
-            logger.warning(f"image {name or '(bytes)'}: {damage}; explained as far as it goes")
-        x, view = self._input_of(image)
+        found = read_input(photo, self.into)
+        if found.damage is not None:
+            where = found.name or "(bytes)"
+            logger.warning(f"image {where}: {found.damage}; explained as far as it goes")
+        x, view = self._input_of(found)
         chosen = self._named_baseline if baseline is None else baseline
-        e = self(x, target, baseline=self._in_arrays(chosen, image))
+        e = self(x, target, baseline=self._in_arrays(chosen, found))
         assert e.origin is not None
-        about = {"image": name, "view": view, "damage": damage, "explainer": self}
+        about = {"image": found.name, "view": view, "damage": found.damage, "explainer": self}
+        if view is not None:
+            about["kind"] = found.kind
         return replace(e, origin=replace(e.origin, **about))
 
     def preprocess(self, photo: Any) -> np.ndarray:
@@ -74,7 +87,7 @@ class OfPhotos:
             >>> explainer.preprocess("seven.png").shape
             (1, 8, 8, 1)
         """
-        return self._input_of(read_photo(photo)[0])[0]
+        return self._input_of(read_input(photo, self.into))[0]
 
     def images(
         self,
@@ -85,10 +98,10 @@ class OfPhotos:
         progress: Progress | None = None,
         on_error: OnError | None = None,
     ) -> Iterator[Explanation]:
-        """Explain image files one after the other, as the model card says they become the input.
+        """Explain files one after the other, as the model card says they become the input.
 
         Args:
-            paths: image files and folders, one or several.
+            paths: files and folders, one or several.
             target: as in calling the explainer.
             baseline: as for `explain`.
             progress: called with (images done, images in all).
@@ -107,10 +120,8 @@ class OfPhotos:
             seven.png seven
             three.png three
         """
-        if self._preprocess is None:
-            self._known_card()
         several: Sequence[Any] = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-        found = image_files([os.fspath(path) for path in several])
+        found = files_in([os.fspath(path) for path in several])
         for place, path in enumerate(found):
             try:
                 yield self.explain(path, target, baseline=baseline)
@@ -121,27 +132,24 @@ class OfPhotos:
             if progress is not None:
                 progress(place + 1, len(found))
 
-    def _in_arrays(self, baseline: Any, image: Any = None) -> Any:
-        """A baseline without names, which are the card's; see `in_arrays`."""
-        return in_arrays(baseline, None if self._preprocess else self.card, image)
+    def _in_arrays(self, baseline: Any, of: Input | None = None) -> Any:
+        """A baseline without names, which are the kind's of the input; see `in_arrays`."""
+        into = replace(self.into, card=None) if self._preprocess else self.into
+        return in_arrays(baseline, into, of)
 
     def _known_baseline(self, baseline: Any) -> tuple[Any, Any]:
         """A baseline without names, or None; and, of each photo, the names that it goes by."""
+        if not self._compares:
+            return None, None
         if not is_of_photos(baseline):
             return self._in_arrays(baseline), None
-        self._in_arrays(baseline, image_of_array(np.zeros((8, 8, 3), np.uint8), ""))
+        # Wrong names beside it are to be told now.
+        self._in_arrays(baseline, read_input(np.zeros((8, 8, 3), np.uint8), self.into))
         return None, baseline
 
-    def _known_card(self) -> ModelCard:
-        if self.card is None:
-            raise InvalidInputError(
-                "no model card says how a picture becomes the input; give card= or preprocess="
-            )
-        return self.card
-
-    def _input_of(self, image: Image.Image) -> tuple[np.ndarray, Image.Image | None]:
-        """The model's input, and what it shows of the photo; None: nobody knows."""
-        if self._preprocess is None:
-            return image_to_tensor(image, self._known_card())
-        x = np.asarray(self._preprocess(image))
+    def _input_of(self, found: Input) -> tuple[np.ndarray, Picture | None]:
+        """The model's input, and what maps of it are drawn over; None: nobody knows."""
+        if self._preprocess is None or found.kind is kind_of_arrays(self.into):
+            return found.tensor(), found.view()
+        x = np.asarray(self._preprocess(found.thing))
         return (x[None] if x.ndim + 1 == self._rank else x), None

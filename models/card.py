@@ -18,6 +18,7 @@ import onnx
 from .. import InvalidInputError
 from .files import beside, parse_json, read_text
 from .labels import read_labels
+from .plain_card import COMMON, IMAGE, Card, fail, plain_card, sequence, short
 from .text import counted, shown_json
 
 METADATA_KEY = "onnxplain.card"
@@ -34,12 +35,11 @@ _CHOICES = {
         *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     ),
 }
-_PROBABILITIES = ("softmax", "sigmoid", "none")
 _REQUIRED = ("size", "resize", "layout", "channels", "scale", "mean", "std")
 
 
 @dataclass(frozen=True)
-class ModelCard:
+class ModelCard(Card):
     """How an image becomes the input tensor.
 
     The image is brought to `size`, its channels are put in the order `channels`, and each pixel
@@ -80,34 +80,27 @@ class ModelCard:
     crop_fraction: float = 1.0
     interpolation: str = "bilinear"
     dtype: str = "float32"
-    labels: tuple[str, ...] | None = None
-    output: str | None = None
-    probability: str | None = None
-    assumed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.kind not in (None, IMAGE):
+            fail("kind", f"{IMAGE!r}", self.kind)
+        object.__setattr__(self, "kind", IMAGE)
         for key, choices in _CHOICES.items():
             if getattr(self, key) not in choices:
-                _fail(key, f"one of {', '.join(choices)}", getattr(self, key))
-        height_and_width = _sequence(self.size)
+                fail(key, f"one of {', '.join(choices)}", getattr(self, key))
+        height_and_width = sequence(self.size)
         if len(height_and_width) != 2 or not all(map(_is_positive_int, height_and_width)):
-            _fail("size", "[height, width], two positive integers", self.size)
+            fail("size", "[height, width], two positive integers", self.size)
         object.__setattr__(self, "size", tuple(int(side) for side in height_and_width))
         if math.prod(self.size) > MOST_PIXELS:
-            _fail("size", f"at most {MOST_PIXELS:,} pixels", self.size)
+            fail("size", f"at most {MOST_PIXELS:,} pixels", self.size)
         if not _is_number(self.crop_fraction) or not _LEAST_CROP <= self.crop_fraction <= 1:
             expected = f"a number of at least {_LEAST_CROP} and at most 1"
-            _fail("crop_fraction", expected, self.crop_fraction)
+            fail("crop_fraction", expected, self.crop_fraction)
         for key in ("scale", "mean", "std"):
             object.__setattr__(self, key, self._per_channel(key))
         self._check_range()
-        if self.labels is not None:
-            object.__setattr__(self, "labels", _names("labels", self.labels))
-        if self.probability not in (None, *_PROBABILITIES):
-            _fail("probability", f"one of {', '.join(_PROBABILITIES)}", self.probability)
-        if self.output is not None and not (isinstance(self.output, str) and self.output):
-            _fail("output", "the name of one of the model's outputs", self.output)
-        object.__setattr__(self, "assumed", _names("assumed", self.assumed))
+        super().__post_init__()
 
     @property
     def channel_count(self) -> int:
@@ -144,7 +137,7 @@ class ModelCard:
         if unknown:
             near = difflib.get_close_matches(str(unknown[0]), known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"expected {', '.join(known)}"
-            names = ", ".join(map(_short, unknown))
+            names = ", ".join(map(short, unknown))
             raise InvalidInputError(f"{source}: unknown key {names}; {hint}")
         missing = [key for key in _REQUIRED if key not in content]
         if missing:
@@ -161,7 +154,7 @@ class ModelCard:
         with np.errstate(all="ignore"):
             values = normalise(np.outer([0.0, 255.0], np.ones(self.channel_count)), self)
         if not (np.abs(values) < limit).all():
-            _fail(
+            fail(
                 "scale, mean, std",
                 f"numbers that keep pixels within {limit:.3g}",
                 [self.scale, self.mean, self.std],
@@ -170,12 +163,12 @@ class ModelCard:
     def _per_channel(self, key: str) -> tuple[float, ...]:
         """Return the value of `key` as a tuple of one number, or of one for each channel."""
         given = getattr(self, key)
-        values = (given,) if _is_number(given) else _sequence(given)
+        values = (given,) if _is_number(given) else sequence(given)
         expected = "a number" if self.channel_count == 1 else "a number, or a list of 3 numbers"
         if len(values) not in (1, self.channel_count) or not all(map(_is_number, values)):
-            _fail(key, expected, given)
+            fail(key, expected, given)
         if key in ("scale", "std") and not all(values):
-            _fail(key, expected + " other than 0", given)
+            fail(key, expected + " other than 0", given)
         return tuple(float(value) for value in values)
 
 
@@ -200,7 +193,7 @@ def _uniform_image(card: ModelCard, pixel: int) -> np.ndarray:
     return values.reshape([-1 if axis == card.channel_axis else 1 for axis in range(4)])
 
 
-def read_card(path: str | os.PathLike[str]) -> ModelCard:
+def read_card(path: str | os.PathLike[str]) -> Card:
     """Read a card from a JSON file.
 
     `labels` there is a list, or the name of a text file beside the card, one label a line.
@@ -212,22 +205,21 @@ def read_card(path: str | os.PathLike[str]) -> ModelCard:
     return _parse_card(read_text(path, "model card"), f"model card {path}", path.parent)
 
 
-def card_to_json(card: ModelCard) -> str:
+def card_to_json(card: Card) -> str:
     """Write the card as the JSON text that `read_card` reads; what was assumed is not in it."""
-    content: dict[str, Any] = {}
-    for field in fields(card):
-        value = getattr(card, field.name)
-        if field.name == "assumed" or value is None:
-            continue
-        if field.name in ("scale", "mean", "std") and len(value) == 1:
-            value = value[0]
-        content[field.name] = value
+    keys = _card_keys() if isinstance(card, ModelCard) else COMMON
+    content: dict[str, Any] = {name: getattr(card, name) for name in keys}
+    for name in ("scale", "mean", "std"):
+        if len(content.get(name, ())) == 1:
+            content[name] = content[name][0]
+    if card.kind == IMAGE:
+        # A card that does not say so is an image's, as those before there were others.
+        del content["kind"]
+    content = {**{k: v for k, v in content.items() if v is not None}, **card.settings}
     return shown_json(json.dumps(content, indent=2, ensure_ascii=False)) + "\n"
 
 
-def find_card(
-    model: onnx.ModelProto, path: str | os.PathLike[str] | None = None
-) -> ModelCard | None:
+def find_card(model: onnx.ModelProto, path: str | os.PathLike[str] | None = None) -> Card | None:
     """Find a model's card: `model.json` beside `model.onnx`, else in its metadata, else None.
 
     path: where the model was read from, or None. A JSON file of that name which has not one of a
@@ -241,7 +233,7 @@ def find_card(
 
 def locate_card(
     model: onnx.ModelProto, path: str | os.PathLike[str] | None = None
-) -> tuple[ModelCard, str] | None:
+) -> tuple[Card, str] | None:
     """Find a model's card as `find_card` does, and say where it is."""
     folder = Path() if path is None else Path(path).parent
     file = None if path is None else beside(folder, Path(path).with_suffix(".json").name)
@@ -276,7 +268,8 @@ def assume_card(
         described = "unknown" if shape is None else f"[{', '.join(map(_dim_text, shape))}]"
         raise InvalidInputError(
             "expected a model with an image input, [N, 1 or 3, H, W] or [N, H, W, 1 or 3], but its "
-            f"shape is {described} ({dtype_name}); arrays can be explained through the Python API"
+            f"shape is {described} ({dtype_name}); arrays can be explained from .npy files, or "
+            "through the Python API"
         )
     height, width = dims[layout.index("H")], dims[layout.index("W")]
     count = dims[layout.index("C")]
@@ -317,38 +310,51 @@ def assume_card(
     )
 
 
-def _parse_card(text: str, source: str, folder: Path | None) -> ModelCard:
+def _parse_card(text: str, source: str, folder: Path | None) -> Card:
     """Read the card in a JSON text; `source` begins every error message.
 
     folder: where a file of labels may lie; None: nowhere, for a model reads nothing but itself.
     """
     content = parse_json(text, source)
     if not isinstance(content, dict):
-        raise InvalidInputError(f"{source}: expected a JSON object, got {_short(content)}")
+        raise InvalidInputError(f"{source}: expected a JSON object, got {short(content)}")
     if isinstance(content.get("labels"), str):
         try:
             content["labels"] = read_labels(_labels_file(content["labels"], folder))
         except InvalidInputError as error:
             raise InvalidInputError(f"{source}: {error}") from None
-    return ModelCard.of(content, source)
+    return card_of(content, source)
+
+
+def card_of(content: Mapping[str, Any], source: str) -> Card:
+    """The card of a dictionary of its keys: an image's, unless its `kind` is another.
+
+    Raises InvalidInputError when a key is missing, unknown or has a wrong value.
+    """
+    if content.get("kind") in (None, IMAGE):
+        return ModelCard.of(content, source)
+    return plain_card(content, source)
 
 
 def _labels_file(name: str, folder: Path | None) -> Path:
     """Where a card's labels lie, if it may read them."""
     if folder is None:
         raise InvalidInputError(
-            f"'labels': expected a list, for a card in a model reads no files, got {_short(name)}"
+            f"'labels': expected a list, for a card in a model reads no files, got {short(name)}"
         )
     file = beside(folder, name)
     if file is None:
         raise InvalidInputError(
-            f"'labels': expected a list, or a file in the card's own folder, got {_short(name)}"
+            f"'labels': expected a list, or a file in the card's own folder, got {short(name)}"
         )
     return file
 
 
 def _card_keys() -> list[str]:
-    return [field.name for field in fields(ModelCard) if field.name != "assumed"]
+    own = [
+        one.name for one in fields(ModelCard) if one.name not in (*COMMON, "assumed", "settings")
+    ]
+    return [*own, *COMMON]
 
 
 def _has_card_keys(text: str) -> bool:
@@ -358,20 +364,6 @@ def _has_card_keys(text: str) -> bool:
     except InvalidInputError:
         return True
     return isinstance(content, dict) and bool(set(content) & set(_card_keys()))
-
-
-def _names(key: str, value: Any) -> tuple[str, ...]:
-    names = _sequence(value)
-    for index, name in enumerate(names):
-        if not isinstance(name, str):
-            _fail(f"{key}[{index}]", "a text", name)
-    if key == "labels" and not names:
-        _fail(key, "a list of texts, or a file name", value)
-    return tuple(names)
-
-
-def _sequence(value: Any) -> tuple[Any, ...]:
-    return tuple(value) if isinstance(value, list | tuple | np.ndarray) else ()
 
 
 def _is_number(value: Any) -> bool:
@@ -386,12 +378,3 @@ def _is_positive_int(value: Any) -> bool:
 
 def _dim_text(dim: int | str | None) -> str:
     return "?" if dim is None or dim == "" or (isinstance(dim, int) and dim < 0) else str(dim)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _fail(key: str, expected: str, came: Any) -> None:
-    raise InvalidInputError(f"{key!r}: expected {expected}, got {_short(came)}")

@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from .. import InvalidInputError
-from .card import ModelCard, read_card
+from .card import ModelCard, card_of, read_card
 from .labels import labels_of
+from .plain_card import Card
 
 _IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 _CLIP = {
@@ -36,7 +37,7 @@ _ANSWERED = {
 _NUMBERS = ("scale", "mean", "std")
 
 
-def changed_card(card: ModelCard, preset: str | None, facts: Mapping[str, Any]) -> ModelCard:
+def changed_card(card: Card, preset: str | None, facts: Mapping[str, Any]) -> Card:
     """A card with a preset and facts in place of its own; what they answer is assumed no more.
 
     Args:
@@ -53,6 +54,11 @@ def changed_card(card: ModelCard, preset: str | None, facts: Mapping[str, Any]) 
     given |= {key: value for key, value in facts.items() if value is not None}
     if not given:
         return card
+    if not isinstance(card, ModelCard):
+        kind = card.kind or "array"
+        raise InvalidInputError(
+            f"{', '.join(given)}: for images, and the model's input is of kind {kind!r}"
+        )
     if given.get("resize") == "crop" and "crop_fraction" not in given and card.resize != "crop":
         given["crop_fraction"] = 0.875
     if given.get("layout", card.layout) != card.layout and "size" not in given and card.assumed:
@@ -70,7 +76,7 @@ def _is_answered(text: str, given: Mapping[str, Any]) -> bool:
     return keys is not None and bool(keys & set(given))
 
 
-def card_from(given: ModelCard | Mapping[str, Any] | str | os.PathLike[str]) -> ModelCard:
+def card_from(given: Card | Mapping[str, Any] | str | os.PathLike[str]) -> Card:
     """A card as Python code gives it.
 
     Args:
@@ -81,7 +87,7 @@ def card_from(given: ModelCard | Mapping[str, Any] | str | os.PathLike[str]) -> 
     Raises:
         InvalidInputError: it is none of these, a key is missing, unknown or has a wrong value.
     """
-    if isinstance(given, ModelCard):
+    if isinstance(given, Card):
         return given
     if isinstance(given, str | os.PathLike):
         return read_card(given)
@@ -93,7 +99,7 @@ def card_from(given: ModelCard | Mapping[str, Any] | str | os.PathLike[str]) -> 
     return card_of_dict(given)
 
 
-def card_of_dict(given: Mapping[str, Any]) -> ModelCard:
+def card_of_dict(given: Mapping[str, Any]) -> Card:
     """A card of a dictionary; see `card_from`."""
     content = dict(given)
     preset = content.pop("preset", None)
@@ -103,7 +109,7 @@ def card_of_dict(given: Mapping[str, Any]) -> ModelCard:
         content = {**PRESETS[preset], **content}
     if content.get("labels") is not None:
         content["labels"] = labels_of(content["labels"])
-    return ModelCard.of(content, "card")
+    return card_of(content, "card")
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -9,12 +9,14 @@ import wave
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from support.digits import digit, write_model
 from support.folders import ROOT
 from support.small import node, small, value
 
 import onnxplain
+from onnxplain.engine import inputs
 from onnxplain.graph_passes import methods
 from onnxplain.graph_passes.prepare.decompositions.registry import ALWAYS
 from onnxplain.graph_passes.rules import elementwise
@@ -54,22 +56,30 @@ def test_a_method(tmp_path: Path, monkeypatch) -> None:
     assert e.picture() is not None
 
 
-def test_a_kind_of_input(tmp_path: Path) -> None:
-    scope: dict = {}
+def test_a_kind_of_input(tmp_path: Path, monkeypatch, command) -> None:
+    scope: dict = {"__name__": "sound"}
     exec(BLOCKS[3], scope)
+    monkeypatch.setitem(inputs._registry(), "sound", scope["KIND"])
     samples = np.array([0, 16384, -32768, 100], "<i2")
     with wave.open(str(tmp_path / "sound.wav"), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(8000)
         file.writeframes(samples.tobytes())
-    x = scope["read_sound"](tmp_path / "sound.wav")
-    np.testing.assert_allclose(x, [samples / 32768])
     w = np.arange(8, dtype=np.float32).reshape(4, 2)
-    nodes = [node("MatMul", ["x", "w"], ["y"])]
-    model = small(nodes, [value("x", ["N", 4])], [value("y", ["N", 2])], {"w": w})
-    e = scope["explained_sound"](model, tmp_path / "sound.wav")
-    np.testing.assert_allclose(e.attribution, x * w[:, e.target[0]], rtol=1e-6)
+    nodes = [node("MatMul", ["x", "w"], ["m"]), node("Squeeze", ["m", "one"], ["y"])]
+    weights = {"w": w, "one": np.array([1])}
+    model = small(nodes, [value("x", ["N", 1, 4])], [value("y", ["N", 2])], weights)
+    explainer = onnxplain.Explainer(model, "deeplift", baseline="silence")
+    e = explainer.explain(tmp_path / "sound.wav")
+    np.testing.assert_allclose(e.attribution[0, 0], samples / 32768 * w[:, e.target[0]], rtol=1e-6)
+    onnx.save(model, tmp_path / "model.onnx")
+    asked = "-m", "deeplift", "--baseline", "silence", "-o", tmp_path / "out"
+    status, out, err = command("explain", tmp_path / "model.onnx", tmp_path / "sound.wav", *asked)
+    assert status == 0 and "sound.deeplift." in out, err
+    (tmp_path / "bad.wav").write_bytes(b"no sound")
+    with pytest.raises(onnxplain.InvalidInputError, match=r"bad\.wav: expected a sound"):
+        explainer.explain(tmp_path / "bad.wav")
 
 
 def test_every_block_is_run() -> None:

@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ... import InvalidInputError, __version__
+from ...graph_passes.graph.dims import describe
 from ...graph_passes.graph.limits import Limits, in_force
 from ...graph_passes.methods import find_method
-from ...models.card import ModelCard
+from ...models.plain_card import Card
 from ..assumed import assumed_card, tell_of_skipped
 from ..commands.asked import Options
 from ..commands.image_explainer import ImageExplainer
+from ..inputs.kind import ModelInput, one_input
 from ..running.session import cuda_problem
 
 _GRID = re.compile(r"([1-9][0-9]{0,4})\s*[xX×]\s*([1-9][0-9]{0,4})")
@@ -52,8 +54,9 @@ class Question:
         options: as asked for, with the card that was found, and the provider and threads decided.
         form: how attributions are stored.
         card: of `options`.
+        into: what the model takes.
         limits: what the model may cost.
-        shapes: method -> shape of a stored attribution.
+        shapes: method -> shape of a stored attribution; None: each has its own.
         facts: what tells this question from others, as JSON holds it.
     """
 
@@ -61,9 +64,10 @@ class Question:
     sha256: str
     options: Options
     form: Form
-    card: ModelCard
+    card: Card
+    into: ModelInput
     limits: Limits
-    shapes: Mapping[str, tuple[int, ...]]
+    shapes: Mapping[str, tuple[int, ...] | None]
     facts: Mapping[str, Any]
 
     @property
@@ -103,7 +107,7 @@ def question_for(model: str, options: Options, form: Form) -> tuple[Question, li
     methods = tuple(explainer.explainers)
     options = replace(options, provider=provider, methods=methods, card=card, labels=None)
     options = replace(options, preset=None, facts={})
-    shapes = {method: _shape(method, card, form) for method in methods}
+    shapes = {method: _shape(method, explainer.into, form) for method in methods}
     subject = next(iter(explainer.explainers.values())).subject
     labels = json.dumps(card.labels).encode()
     facts = {
@@ -115,7 +119,7 @@ def question_for(model: str, options: Options, form: Form) -> tuple[Question, li
         "provider": provider,
         "labels_sha256": hashlib.sha256(labels).hexdigest(),
         "attribution": form.dtype if form.attributions else None,
-        "shapes": {method: list(shape) for method, shape in shapes.items()},
+        "shapes": {method: shape and list(shape) for method, shape in shapes.items()},
         "grid": form.grid and list(form.grid),
         "pictures": form.pictures,
     }
@@ -124,15 +128,32 @@ def question_for(model: str, options: Options, form: Form) -> tuple[Question, li
     if options.strict:
         facts["strict"] = True
     question = Question(
-        model, explainer.file.sha256, options, form, card, in_force(), shapes, facts
+        model,
+        explainer.file.sha256,
+        options,
+        form,
+        card,
+        explainer.into,
+        in_force(),
+        shapes,
+        facts,
     )
     return question, notes
 
 
-def _shape(method: str, card: ModelCard, form: Form) -> tuple[int, ...]:
+def _shape(method: str, into: ModelInput, form: Form) -> tuple[int, ...] | None:
+    """The shape of a stored attribution; None: the file leaves a length open."""
+    features, shape = into.features, one_input(into)
+    lengths = [shape[axis] for axis in features.axes]
     if form.grid is not None:
-        if form.grid[0] > card.size[0] or form.grid[1] > card.size[1]:
-            sides, got = "x".join(map(str, card.size)), "x".join(map(str, form.grid))
-            raise InvalidInputError(f"grid: expected at most the input's {sides}, got {got}")
+        if len(lengths) != 2:
+            raise InvalidInputError(
+                f"grid: expected an input with height and width, got {describe(shape)}"
+            )
+        sides = [length or cells for length, cells in zip(lengths, form.grid, strict=True)]
+        if form.grid[0] > sides[0] or form.grid[1] > sides[1]:
+            size, got = "x".join(map(str, sides)), "x".join(map(str, form.grid))
+            raise InvalidInputError(f"grid: expected at most the input's {size}, got {got}")
         return form.grid
-    return card.size if find_method(method).per_location else card.tensor_shape[1:]
+    found = lengths if find_method(method).per_location else shape[1:]
+    return None if None in found else tuple(n for n in found if n is not None)

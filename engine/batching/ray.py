@@ -24,8 +24,8 @@ from ray.exceptions import RayError
 
 from ... import InvalidInputError, OnnxplainError, UnsupportedModelError
 from ...graph_passes.methods import methods as known_methods
-from ...models.card import ModelCard
 from ...models.load import load
+from ...models.plain_card import Card
 from ..commands.asked import Options, options_from
 from ..files.writing import sweep, writable_folder
 from ..model import Model
@@ -70,7 +70,7 @@ def explain(
     grid: tuple[int, int] | None = None,
     dtype: str = "float32",
     attributions: bool = True,
-    card: str | ModelCard | None = None,
+    card: str | Card | None = None,
     labels: str | None = None,
     provider: str = "cpu",
     actors: int | None = None,

@@ -60,11 +60,13 @@ def _stored(attribution: np.ndarray, method: str, question: Question) -> np.ndar
     if not form.attributions:
         return None
     if form.grid is not None:
-        if attribution.ndim == 3:
-            attribution = attribution.sum(axis=question.card.channel_axis - 1, dtype=np.float64)
+        axis = question.into.features.in_row(attribution.ndim)
+        if axis is not None:
+            attribution = attribution.sum(axis=axis, dtype=np.float64)
         attribution = pooled(attribution, form.grid)
-    if attribution.shape != question.shapes[method]:
-        expected = list(question.shapes[method])
+    shape = question.shapes[method]
+    if shape is not None and attribution.shape != shape:
+        expected = list(shape)
         raise InvalidInputError(
             f"expected an attribution of {expected}, got {list(attribution.shape)}"
         )

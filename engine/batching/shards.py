@@ -142,9 +142,10 @@ def _attribution_type(question: Question) -> pa.DataType:
     """A tensor where all methods have one shape, else a list; its shape is in the metadata."""
     number = pa.from_numpy_dtype(np.dtype(question.form.dtype))
     shapes = set(question.shapes.values())
-    if len(shapes) > 1:
+    shape = shapes.pop()
+    if shapes or shape is None:
         return pa.list_(number)
-    return pa.fixed_shape_tensor(number, list(shapes.pop()))
+    return pa.fixed_shape_tensor(number, list(shape))
 
 
 def table_of(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from ... import InvalidInputError
 from ...models.files import check_regular
-from ..inputs.decoding import image_extensions
+from ..inputs import input_suffixes
 from .arrow_files import batches_of
 from .items import Item, Source, SourceLostError, beside
 
@@ -261,7 +261,7 @@ def _holds_paths(path: str, column: _Column) -> bool:
     for _, value in _values(path, column, 0):
         if value:
             name = value if isinstance(value, str) else ""
-            return os.path.splitext(name)[1].lower() in image_extensions()
+            return os.path.splitext(name)[1].lower() in input_suffixes()
     return False
 
 

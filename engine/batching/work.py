@@ -16,34 +16,20 @@ from ... import InvalidInputError, OnnxplainError, UnsupportedModelError
 from ...graph_passes.graph.limits import within
 from ..commands.image_explainer import Explained, ImageExplainer
 from ..files.writing import place, write_draft
-from ..inputs.decoding import damage_of
-from ..inputs.image import (
-    baseline_arrays,
-    image_of_array,
-    is_of_the_image,
-    model_pixels,
-    pixels_to_tensor,
-    read_image_bytes,
-    read_image_file,
-    view_of,
-)
+from ..inputs import Input, find_kind, read_input
+from ..inputs.baselines import baseline_arrays, is_of_each
+from ..inputs.kind import Reading
 from ..model import Model
-from ..pictures.captions import (
-    drawn_answer,
-    drawn_score,
-    drawn_target,
-    evidence_text,
-    subtitle_of,
-)
+from ..pictures.captions import texts_of
 from ..pictures.heatmap import save_png
-from ..pictures.overlay import overlay
+from ..pictures.overlay import framed, scale_words
 from ..targets.target import key_in
 from .items import Item
 from .question import Question
 from .rows import Row, failed_row, row_of
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from ..pictures.heatmap import Picture
 
 PICTURES = "_pictures"
 
@@ -53,9 +39,10 @@ class Decoded(NamedTuple):
 
     Attributes:
         number, name: of the item.
-        pixels: of the size that the model takes: a quarter of the bytes of its tensor.
+        kind: name of the kind of input that it is of.
+        fitted: what of it the model needs: of an image, a quarter of the bytes of its tensor.
         baseline: the image's own, where the question asks for such.
-        view: what the model sees of the photo, where pictures are drawn.
+        view: what maps are drawn over, where pictures are drawn.
         error: why it could not be read.
         missing: whether there was nothing where it should be.
         damage: what is wrong with its file, though there are pixels; or None.
@@ -63,9 +50,10 @@ class Decoded(NamedTuple):
 
     number: int
     name: str
-    pixels: Image.Image | None = None
+    kind: str = ""
+    fitted: Any = None
     baseline: Any = None
-    view: Image.Image | None = None
+    view: Picture | None = None
     error: str | None = None
     missing: bool = False
     damage: str | None = None
@@ -81,16 +69,16 @@ class Answer(NamedTuple):
 
 def decode(item: Item, question: Question) -> Decoded:
     """Read an image, whatever is wrong with it."""
-    card, choice, content = question.card, question.options.baseline, item.content
+    into, choice, content = question.into, question.options.baseline, item.content
     try:
-        image = _image(item, question)
-        pixels = model_pixels(image, card)
+        read = _read(item, question)
+        fitted = read.kind.fit(read.thing, into)
         baseline = None
-        if choice is not None and is_of_the_image(choice):
-            baseline = baseline_arrays(choice, card, image)
-        view = view_of(image, card) if question.form.pictures else None
-        found = Decoded(item.number, item.name, pixels, baseline, view)
-        return found._replace(damage=damage_of(image))
+        if choice is not None and is_of_each(choice):
+            baseline = baseline_arrays(choice, into, read)
+        view = read.view() if question.form.pictures else None
+        found = Decoded(item.number, item.name, read.kind.name, fitted, baseline, view)
+        return found._replace(damage=read.damage)
     except OnnxplainError as error:
         missing = isinstance(content, str) and not os.path.exists(content)
         return Decoded(item.number, item.name, error=str(error), missing=missing)
@@ -100,19 +88,17 @@ def decode(item: Item, question: Question) -> Decoded:
         return Decoded(item.number, item.name, error=f"image {item.name}: cannot be used, {reason}")
 
 
-def _image(item: Item, question: Question) -> Image.Image:
-    """The image as it was given."""
-    content, strict = item.content, question.options.strict
-    draft = question.card if question.form.fast_decode else None
+def _read(item: Item, question: Question) -> Input:
+    """The thing as its kind reads it."""
+    content, how = (
+        item.content,
+        Reading(item.name, question.options.strict, question.form.fast_decode),
+    )
     if content is None:
         problem = "nothing is there" if item.problem is None else item.problem
         raise InvalidInputError(f"image {item.name}: {problem}")
-    if isinstance(content, bytes):
-        return read_image_bytes(content, item.name, draft, strict)
-    if isinstance(content, str):
-        # "-" is a file's name as any other: nobody waits for what comes on standard input.
-        return read_image_file(content, draft, strict=strict)
-    return image_of_array(content, item.name)
+    # "-" is a file's name as any other: nobody waits for what comes on standard input.
+    return read_input(content, question.into, how)
 
 
 class Explaining:
@@ -145,11 +131,10 @@ class Explaining:
         Raises:
             OSError: a picture cannot be written.
         """
-        if decoded.pixels is None:
-            error = decoded.error or ""
-            return Answer([failed_row(decoded.name, error)], decoded.missing)
+        if decoded.error is not None:
+            return Answer([failed_row(decoded.name, decoded.error)], decoded.missing)
         rows: list[Row] = []
-        tensor = pixels_to_tensor(decoded.pixels, self._question.card)
+        tensor = self._tensor(decoded)
         for method in self._explainer.explainers:
             targets = self._explainer.targets_of(method)
             try:
@@ -184,11 +169,10 @@ class Explaining:
         Raises:
             OSError: a picture cannot be written.
         """
-        read = [one for one in decoded if one.pixels is not None]
+        read = [one for one in decoded if one.error is None]
         if len(read) < 2 or any(one.baseline is not None for one in read):
             return [self(one) for one in decoded]
-        pixels = [one.pixels for one in read if one.pixels is not None]
-        tensors = [pixels_to_tensor(one, self._question.card) for one in pixels]
+        tensors = [self._tensor(one) for one in read]
         if len({tensor.shape for tensor in tensors}) > 1:
             return [self(one) for one in decoded]
         rows: list[list[Row]] = [[] for _ in read]
@@ -208,22 +192,18 @@ class Explaining:
         }
         return [found.get(id(one)) or self(one) for one in decoded]
 
+    def _tensor(self, decoded: Decoded) -> np.ndarray:
+        return find_kind(decoded.kind).tensor(decoded.fitted, self._question.into)
+
     def _draw(self, decoded: Decoded, one: Explained, tensor: np.ndarray) -> None:
         assert decoded.view is not None and self._folder is not None
         attribution = one.attribution
         evidence = self._explainer.checked_by_hiding(tensor, attribution, one.record)
         record = {**one.record, "evidence": evidence}
-        picture = overlay(
-            decoded.view,
-            attribution[0],
-            method=record["method"],
-            title=drawn_target(record),
-            keep=drawn_score(record),
-            answer=drawn_answer(record),
-            evidence=evidence_text(record),
-            subtitle=subtitle_of(record, not attribution.any()),
-            channel_axis=self._question.card.channel_axis - 1 if attribution.ndim == 4 else None,
-        )
+        draw = find_kind(decoded.kind).draw
+        heatmap = draw(attribution[0], self._question.into, record["method"])
+        texts = texts_of(record, not attribution.any())
+        picture = framed(decoded.view, heatmap, texts, scale_words(heatmap, record["method"]))
         target = key_in(record["target"])
         name = f"{decoded.number:08}.{record['method']}.{target}.png"
         folder = Path(self._folder)

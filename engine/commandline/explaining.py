@@ -31,6 +31,7 @@ from .terminal import WAIT, complain, print_json, print_lines, progress_bar, qui
         "onnxplain explain model.onnx cat.jpg dog.jpg -o out",
         "onnxplain explain model.onnx cat.jpg -m grad-cam -t 'tabby cat' -t rank2",
         "onnxplain explain model.onnx photos -r -m grad-cam --no-pictures --resume",
+        "onnxplain explain model.onnx signal.npy -m deeplift --baseline 0.5",
     ),
 )
 @MODEL
@@ -67,6 +68,8 @@ from .terminal import WAIT, complain, print_json, print_lines, progress_bar, qui
 @RUNNING
 def explain(model: str, images: tuple[str, ...], **chosen: Any) -> int:
     """Explain what MODEL looked at in each IMAGE: a file, a folder, a quoted pattern, or - (stdin).
+
+    A .npy file, or .npz with one array, is an input as MODEL takes it: a vector, a signal ...
 
     Writes a picture and an array for each image, method and target, and one results.json, to which
     later runs add. What is finished is on record at once (results.jsonl), however a run ends.

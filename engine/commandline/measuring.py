@@ -115,7 +115,7 @@ def evaluate(
     multiple=True,
     metavar="CHOICE",
     help="black, white, mean, blur or a file; the first is what maps are against, more are tried. "
-    "Default: those four.",
+    "Default: those four; of arrays, zeros.",
 )
 @TARGET
 @click.option("-r", "--recursive", is_flag=True, help="Also take folders in folders.")

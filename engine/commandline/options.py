@@ -31,8 +31,8 @@ MODEL = click.argument("model", type=click.Path())
 CARD = click.option(
     "--card",
     metavar="FILE",
-    help="Model card (JSON): how an image becomes the input. Default: MODEL's name with .json, or "
-    "its metadata.",
+    help="Model card (JSON): how an image becomes the input, or what an array's axes are. Default: "
+    "MODEL's name with .json, or its metadata.",
 )
 
 

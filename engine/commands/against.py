@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,17 +22,18 @@ from ..comparing.drift import (
     worst_first,
 )
 from ..facts import versions
+from ..inputs.kind import one_input
 from ..inspection import card_or_assumption
 from ..model import Model, opened
 from ..pictures.captions import answer_text, target_name
 from ..pictures.lettering import drawable
-from ..pictures.panel import PanelRow
+from ..pictures.panel import PanelRow, small_view
 from ..targets.asking import wanted_of
 from ..targets.target import asked_again
 from .asked import Options
 from .image_explainer import ImageExplainer
-from .results import Result
-from .shared import one_by_one, panel_row, place_map, small_view
+from .results import Result, drawn_by
+from .shared import VIEW, one_by_one, panel_row, place_map
 from .sources import find_images
 
 Progress = Callable[[str, float], None]
@@ -64,7 +66,7 @@ def drift_files(
     tell = progress or (lambda text, done: None)
     found = find_images(images, recursive)
     asked = replace(options, lenient=True)
-    first = ImageExplainer(model, asked, lambda text: tell(text, 0.0))
+    first = ImageExplainer(model, asked, lambda text: tell(text, 0.0), files=found)
     work = _Drifting(first, tell)
     for other in others:
         work.against(os.fspath(other), asked)
@@ -94,8 +96,8 @@ class _Drifting:
         explainer = ImageExplainer(
             path, replace(options, card=card), lambda text: self._tell(text, 0.0), file
         )
-        if explainer.card.tensor_shape[1:] != self._first.card.tensor_shape[1:]:
-            shapes = [list(c.tensor_shape) for c in (explainer.card, self._first.card)]
+        shapes = [one_input(e.into) for e in (explainer, self._first)]
+        if shapes[0] != shapes[1]:
             raise InvalidInputError(
                 f"{path}: its input is {shapes[0]}, that of {self._first.model} {shapes[1]}"
             )
@@ -212,9 +214,11 @@ def _row(explainer: ImageExplainer, path: str, results: dict[str, Result]) -> Pa
 
 def _difference_row(own: dict[str, Result], theirs: dict[str, Result]) -> PanelRow:
     """The other maps less the first ones."""
-    view = small_view(next(iter(own.values())))
+    one = next(iter(own.values()))
     gaps = {}
     for method, result in theirs.items():
         before = place_map(own[method])
         gaps[method] = (at_size(place_map(result), before.shape) - before).astype(np.float32)
-    return PanelRow(view, "difference: the second less the first", gaps, {}, difference=True)
+    draw = partial(drawn_by, one.kind, one.into)
+    caption = "difference: the second less the first"
+    return PanelRow(small_view(one.view, VIEW), caption, gaps, {}, draw=draw, difference=True)

@@ -6,11 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from ... import InvalidInputError
 from ...graph_passes.methods import default_methods
-from ...models.card import ModelCard
 from ...models.labels import labels_of
 from ...models.own_card import changed_card
+from ...models.plain_card import Card
 from ...models.variants import Shapes
 from ..inspection import card_or_assumption
 from ..model import Model
@@ -37,7 +36,7 @@ class Options:
     baseline: str | Sequence[str] | None = None
     steps: int | None = None
     tolerance: float | None = None
-    card: str | ModelCard | None = None
+    card: str | Card | None = None
     labels: str | None = None
     provider: str = "auto"
     threads: int | None = None
@@ -82,13 +81,15 @@ def options_from(chosen: Mapping[str, Any]) -> Options:
     return options
 
 
-def card_for(model: Model, options: Options) -> ModelCard:
-    """The card of a model, as asked for or found, with the labels and the output asked for."""
-    card, note = options.card, ""
-    if not isinstance(card, ModelCard):
-        card, note = card_or_assumption(model, card)
-    if card is None:
-        raise InvalidInputError(note)
+def card_for(model: Model, options: Options) -> Card:
+    """The card of a model, as asked for or found, with the labels and the output asked for.
+
+    Of a model that takes no image, and has no card, one that says nothing.
+    """
+    card = options.card
+    if not isinstance(card, Card):
+        card, _ = card_or_assumption(model, card)
+    card = Card() if card is None else card
     card = changed_card(card, options.preset, options.facts)
     if options.labels is not None:
         card = replace(card, labels=labels_of(options.labels))

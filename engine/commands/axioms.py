@@ -8,6 +8,7 @@ import numpy as np
 
 from ... import OnnxplainError
 from ...graph_passes.methods import find_method
+from ...graph_passes.select.features import Features
 from ..comparing.axioms import (
     BORDER,
     WITH_BORDER,
@@ -19,7 +20,7 @@ from ..comparing.axioms import (
     sensitivity,
 )
 from ..explainer import Explainer
-from ..inputs.image import baseline_arrays
+from ..inputs.baselines import default_baseline
 from ..running.stopping import check_stopped
 from .image_explainer import ImageExplainer
 
@@ -37,16 +38,16 @@ def axiom(
         what: which axiom.
         x: the model's input.
         target: as for the explainer.
-        own: the method's map of it, against black.
+        own: the method's map of it, against `default_baseline`.
     """
     check_stopped()
-    baseline = np.asarray(baseline_arrays("black", images.card))
+    baseline = default_baseline(images.into)
     explainer = images.explainers[method]
     if what == "sensitivity":
         few = _in_few_passes(explainer)
-        return sensitivity(few, x, target, baseline, images.card.channel_axis)
+        return sensitivity(few, x, target, baseline, images.into.features)
     if what == "dummy":
-        return _dummy(explainer, x, target, baseline, images.card.channel_axis)
+        return _dummy(explainer, x, target, baseline, images.into.features)
     return _invariance(explainer, what, x, target, baseline, own)
 
 
@@ -67,17 +68,19 @@ def _in_few_passes(explainer: Explainer) -> Explainer:
 
 
 def _dummy(
-    explainer: Explainer, x: np.ndarray, target: Any, baseline: np.ndarray, axis: int
+    explainer: Explainer, x: np.ndarray, target: Any, baseline: np.ndarray, features: Features
 ) -> float | None:
+    if not features.spatial_axes:
+        return None
     name = explainer.subject.input.name
-    wide = [(0, 0) if a in (0, axis) else (BORDER, BORDER) for a in range(4)]
+    wide = [(BORDER, BORDER) if a in features.spatial_axes else (0, 0) for a in range(x.ndim)]
     around = np.pad(x, wide, mode="edge")
     black = np.broadcast_to(baseline, x.shape)
     more = against(explainer.method, np.pad(black, wide, mode="edge"))
     more["input"] = f"{name}{WITH_BORDER}"
     try:
-        bordered = explainer.changed(lambda model: framed(model, name, axis), **more)
-        return dummy(bordered, around, target, axis)
+        bordered = explainer.changed(lambda model: framed(model, name, features), **more)
+        return dummy(bordered, around, target, features)
     except OnnxplainError:
         return None
 

@@ -20,7 +20,8 @@ from ..comparing.facts import Agreement, Beside, MethodFacts
 from ..comparing.hiding import Hidden, Tried, tried_by_hiding
 from ..comparing.likeness import by_location, by_region, spearman, top_overlap
 from ..facts import versions
-from ..inputs.image import BASELINE_CHOICES, baseline_arrays, read_image
+from ..inputs import kind_of_model
+from ..inputs.baselines import baseline_arrays, default_baseline
 from ..model import opened
 from ..pictures.captions import target_name
 from ..pictures.panel import PanelRow
@@ -32,7 +33,7 @@ from .axioms import AXIOMS, against, axiom
 from .image_explainer import ImageExplainer
 from .results import Result
 from .shared import one_by_one, panel_row, place_map
-from .sources import find_images
+from .sources import Found, find_images
 
 Progress = Callable[[str, float], None]
 # Of the work the part that is done image by image; the rest is about the model.
@@ -107,22 +108,26 @@ def compare_files(
     """
     tell = progress or (lambda text, done: None)
     found = find_images(images, recursive)
-    tried = tuple(dict.fromkeys(baselines or BASELINE_CHOICES))
     asked = replace(options, baseline=baselines[0] if baselines else None, lenient=True)
     at_once, threads = shared_out(options.provider, options.threads, usable_cores())
     asked = replace(asked, threads=threads)
-    explainer = _with_two_classes(model, asked, lambda text: tell(text, 0.0))
+    explainer = _with_two_classes(model, asked, lambda text: tell(text, 0.0), found)
+    own = kind_of_model(explainer.into).baselines
+    tried = tuple(dict.fromkeys(baselines or own))
     work = _Comparing(explainer, tried, tell, at_once)
     work.failed += one_by_one(found, work.look, tell, _BY_IMAGE, work.keep, at_once)
     return work.comparison()
 
 
 def _with_two_classes(
-    model: str | os.PathLike[str], options: Options, tell: Callable[[str], None]
+    model: str | os.PathLike[str],
+    options: Options,
+    tell: Callable[[str], None],
+    files: Sequence[Found],
 ) -> ImageExplainer:
     """An explainer of the target that was asked for and of another class, where there is one."""
     file = opened(os.fspath(model), options.shapes)
-    explainer = ImageExplainer(model, options, tell, file)
+    explainer = ImageExplainer(model, options, tell, file, files)
     subject = next(iter(explainer.explainers.values())).subject
     if not subject.per_class or subject.classes == 1:
         return explainer
@@ -158,7 +163,7 @@ class _Comparing:
             next(iter(self._explainer.explainers.values())),
             first.tensor,
             {method: own[0].attribution for method, own in results.items()},
-            self._explainer.card.channel_axis,
+            self._explainer.into.features,
             first.record,
         )
         maps = {method: place_map(own[0]) for method, own in results.items()}
@@ -211,13 +216,13 @@ class _Comparing:
         record, found = find_method(method), {}
         if not record.takes("baseline") or record.baselines == "always":
             return found
-        one, card = looked.results[method][0], self._explainer.card
+        one, into = looked.results[method][0], self._explainer.into
         target = asked_again(one.record["target"])
-        image = read_image(looked.path)
+        image = self._explainer.read(looked.path)
         for choice in self._baselines[1:]:
-            baseline = baseline_arrays(choice, card, image)
+            baseline = baseline_arrays(choice, into, image)
             e = self._explainer.explainers[method](one.tensor, target, baseline=baseline)
-            other = by_location(e.attribution[0], _channels(e.attribution, card))
+            other = by_location(e.attribution[0], into.features.in_row(e.attribution.ndim - 1))
             rank = spearman(by_region(looked.maps[method]), by_region(other))
             found[choice] = other.astype(np.float32), rank
         return found
@@ -294,7 +299,7 @@ class _Comparing:
         """Seconds of one explanation, and of one forward pass."""
         check_stopped()
         explainer = self._explainer.explainers[method]
-        more = against(method, np.asarray(baseline_arrays("black", self._explainer.card)))
+        more = against(method, default_baseline(self._explainer.into))
         seconds, e = _seconds(lambda: explainer(x, target, **more))
         return _Timed(seconds, _seconds(lambda: explainer.scores(x, target))[0], e.attribution)
 
@@ -336,10 +341,6 @@ def _hidden(tried: Sequence[Tried], method: str) -> Hidden | None:
 
 def _area(record: Any) -> str:
     return "places of the input" if record.per_location else "every element of the input"
-
-
-def _channels(attribution: np.ndarray, card: Any) -> int | None:
-    return card.channel_axis - 1 if attribution.ndim == 4 else None
 
 
 def _mean(values: Sequence[float]) -> float:

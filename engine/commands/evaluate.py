@@ -20,7 +20,7 @@ from ..evaluating.measuring import Item, Measured, Measurements
 from ..explainer import Explainer
 from ..facts import versions
 from ..files.writing import reason_of
-from ..inputs.image import baseline_arrays, read_image
+from ..inputs.baselines import baseline_arrays
 from ..inputs.regions import Boxes, Regions
 from ..metrics import find_metrics
 from ..model import Model, opened
@@ -263,7 +263,7 @@ def evaluate_files(
     measured = questions.measurements(len(found), regions.told)
     at_once, threads = shared_out(options.provider, options.threads, len(found))
     options = replace(options, threads=threads)
-    explainer = ImageExplainer(model, options, lambda text: tell(text, 0.0))
+    explainer = ImageExplainer(model, options, lambda text: tell(text, 0.0), files=found)
     work = _Work(measured, explainer.explainers, tell, at_once)
 
     def item_of(place: int) -> Item:
@@ -288,7 +288,7 @@ def _item_of_file(
     target = target if isinstance(target, tuple) else np.array([target])
     baseline = None
     if options.baseline is not None:
-        baseline = baseline_arrays(options.baseline, explainer.card, read_image(path))
+        baseline = baseline_arrays(options.baseline, explainer.into, explainer.read(path))
     name = next(iter(explainer.explainers.values())).subject.input.name
     maps = {result.record["method"]: result.attribution for result in results}
     takers = [m for m in maps if find_method(m).takes("baseline") and baseline is not None]

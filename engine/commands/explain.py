@@ -153,7 +153,9 @@ class _Job:
         self._output = output
         self._images = find_images(images, output.recursive)
         directory = writable_folder(folder)
-        self._explainer = ImageExplainer(model, options, lambda text: self._tell(text, 0.0))
+        self._explainer = ImageExplainer(
+            model, options, lambda text: self._tell(text, 0.0), files=self._images
+        )
         tell_of_skipped(self._explainer.skipped)
         if self._explainer.file.quantised:
             tell_assumed(f"quantised model: {QUANTISED_RULE}")

@@ -15,7 +15,7 @@ from ...graph_passes.methods import find_method
 from ...models.text import counted
 from ..facts import versions
 from ..files.writing import reason_of
-from ..inputs.image import image_to_tensor, read_image
+from ..inputs import Input
 from ..pictures.captions import (
     SCALES,
     answer_text,
@@ -25,7 +25,6 @@ from ..pictures.captions import (
     small_part,
     target_name,
 )
-from ..pictures.heatmap import heatmap_of
 from ..reporting.html import MOST_IMAGES
 from ..reporting.page import Bar, Map, Page, Shown, Table, View, one_for_all, without_empty
 from ..reporting.settings import model_table, number_text, options_table, versions_table
@@ -96,7 +95,7 @@ def explain_page(
 
 def _shown(explainer: ImageExplainer, path: str, records: Records, folder: Path) -> Shown:
     """One image, with the maps that its records' arrays hold."""
-    _, photo = image_to_tensor(read_image(path), explainer.card)
+    found = explainer.read(path)
     views: dict[str, list[Mapping[str, Any]]] = {}
     for record in records:
         views.setdefault(key_in(record["target"]), []).append(record)
@@ -107,7 +106,7 @@ def _shown(explainer: ImageExplainer, path: str, records: Records, folder: Path)
             (file,) = (name for name in record["files"] if name.endswith(".npz"))
             with np.load(folder / file, allow_pickle=False) as arrays:
                 attribution, tensor = arrays["attribution"], arrays["input"]
-            maps.append(_map(explainer, record, attribution))
+            maps.append(_map(found, record, attribution))
         more = drawn_score(dict(own[0])).lstrip("· ")
         made.append(View(target_name(dict(own[0])), more, maps))
     assert tensor is not None
@@ -115,7 +114,7 @@ def _shown(explainer: ImageExplainer, path: str, records: Records, folder: Path)
     output = records[0]["target"]["output"]
     return Shown(
         path=path,
-        photo=photo,
+        photo=found.view(),
         views=made,
         answer=answer_text(dict(records[0])),
         bars=_bars(records[0], asked),
@@ -132,9 +131,8 @@ def _margin(top: Sequence[Mapping[str, Any]]) -> float | None:
     return None if len(chances) < 2 or None in chances else chances[0] - chances[1]
 
 
-def _map(explainer: ImageExplainer, record: Mapping[str, Any], attribution: np.ndarray) -> Map:
-    axis = explainer.card.channel_axis - 1 if attribution.ndim == 4 else None
-    heatmap = heatmap_of(attribution[0], record["method"], axis)
+def _map(of: Input, record: Mapping[str, Any], attribution: np.ndarray) -> Map:
+    heatmap = of.kind.draw(attribution[0], of.into, record["method"])
     evidence = evidence_text(dict(record))
     lines = [*([evidence] if evidence else []), *exactness(dict(record), not attribution.any())]
     drawing = "; ".join(heatmap.findings + heatmap.drawing)

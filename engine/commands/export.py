@@ -6,20 +6,19 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import onnx
 
 from ... import InvalidInputError
 from ...graph_passes.methods import find_method
-from ...models.card import ModelCard
 from ...models.labels import labels_of
 from ...models.own_card import changed_card
+from ...models.plain_card import Card
 from ...models.variants import Shapes
 from ..assumed import tell_of_card
 from ..checks import tell_of_others
 from ..explainer import Explainer
 from ..files.model_files import refuse_own_files
-from ..inputs.image import baseline_arrays, is_of_the_image
+from ..inputs.baselines import is_of_each
 from ..inspection import card_or_assumption
 from ..model import Model, opened
 from ..running.settings import asked_methods, for_methods
@@ -70,13 +69,14 @@ def export_file(
     tell("reading the model", 0.0)
     opened_once = opened(model, shapes)
     known = _card_of(opened_once, card, preset, facts, labels)
+    _check_embedded(baseline, known)
     tell(f"building {method}", 0.2)
     explainer = Explainer(
         opened_once,
         method,
-        baseline=None if baseline is None else _embedded(baseline, known),
+        baseline=baseline,
         output=output or (known.output if known is not None else None),
-        card=None if known is None or known.assumed else known,
+        card=known,
         **for_methods([method], options, left_alone=()),
     )
     tell_of_others(explainer.subject)
@@ -93,7 +93,7 @@ def _card_of(
     preset: str | None,
     facts: dict[str, Any],
     labels: str | None,
-) -> ModelCard | None:
+) -> Card | None:
     """The card that was given, found or assumed, with what stands in its place."""
     known, _ = card_or_assumption(model, card)
     if known is None:
@@ -110,14 +110,14 @@ def _check_one_baseline(method: str, embedded: bool, as_input: bool) -> None:
         raise InvalidInputError("a baseline is either embedded or an input of the file, not both")
 
 
-def _embedded(choice: str | list[str], card: ModelCard | None) -> np.ndarray | list[np.ndarray]:
-    """A baseline that can be embedded, or a set."""
-    if is_of_the_image(choice):
+def _check_embedded(choice: str | list[str] | None, card: Card | None) -> None:
+    """Refuse a baseline that cannot be embedded."""
+    if choice is None:
+        return
+    if is_of_each(choice):
         raise InvalidInputError(
             f"baseline {choice!r} depends on each image: "
             "use --baseline-input and feed it, or black, white or a file"
         )
-    if card is None:
-        raise InvalidInputError(f"baseline {choice!r} needs a model card (--card FILE)")
-    tell_of_card(card)
-    return baseline_arrays(choice, card)
+    if card is not None:
+        tell_of_card(card)

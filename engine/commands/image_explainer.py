@@ -12,16 +12,15 @@ import numpy as np
 
 from ... import InvalidInputError, UnsupportedModelError
 from ...graph_passes.methods import default_methods, find_method
-from ...models.card import ModelCard
-from ...models.text import counted
+from ...models.plain_card import Card
 from ..assumed import tell_of_card
 from ..baselines import black_of, tell_of_zeros
-from ..checks import check_inputs, check_label_count, tell_of_others
-from ..evidence import checked_by_hiding
+from ..checks import check_label_count, check_one_at_a_time, tell_of_others
+from ..evidence import checked_by_hiding, what_is
 from ..explainer import Explainer
 from ..explanation import Explanation, each
-from ..inputs.decoding import damage_of
-from ..inputs.image import baseline_arrays, image_to_tensor, is_of_the_image, read_image
+from ..inputs import Input, check_kinds, input_of_path
+from ..inputs.baselines import baseline_arrays, is_of_each
 from ..model import Model, opened
 from ..origin import recorded
 from ..running.session import CPU, resolve_providers
@@ -37,6 +36,7 @@ from .records import (
     question_of,
 )
 from .results import Result
+from .sources import Found
 
 # Whether a target of a question is done already: (image, question, target as asked).
 logger = logging.getLogger("onnxplain")
@@ -67,8 +67,8 @@ class ImageExplainer:
     Raises:
         UnsupportedModelError: the model cannot be read, or not be explained by a method that was
             asked for.
-        InvalidInputError: a wrong option, a model whose input is no image, or labels that are not
-            as many as the classes.
+        InvalidInputError: a wrong option, a model that takes none of `files`, or labels that are
+            not as many as the classes.
     """
 
     def __init__(
@@ -77,6 +77,7 @@ class ImageExplainer:
         options: Options,
         tell: Callable[[str], None] = lambda text: None,
         file: Model | None = None,
+        files: Sequence[Found] = (),
     ):
         tell("reading the model")
         self._asked = options
@@ -84,12 +85,6 @@ class ImageExplainer:
         self.file = file or opened(self.model, options.shapes)
         self.card = card_for(self.file, options)
         self.file = self.file.with_output(self.card.output)
-        self._baseline: Any = None
-        if options.baseline is None:
-            black = black_of(self.card)
-            self._baseline = 0.0 if black is None else black
-        elif not is_of_the_image(options.baseline):
-            self._baseline = baseline_arrays(options.baseline, self.card)
         self.skipped: dict[str, str] = {}
         self.explainers: dict[str, Explainer] = {}
         self._checked: dict[str, UnsupportedModelError | None] = {}
@@ -104,12 +99,21 @@ class ImageExplainer:
             self._add(method)
         if not self.explainers:
             raise UnsupportedModelError("; ".join(dict.fromkeys(self.skipped.values())))
+        first = next(iter(self.explainers.values()))
+        self._subject, self.into = first.subject, first.into
+        check_kinds([one.path for one in files if one.problem is None], self.into)
+        self._baseline: Any = None
+        if options.baseline is None:
+            black = black_of(self.card)
+            self._baseline = 0.0 if black is None else black
+        elif not is_of_each(options.baseline):
+            self._baseline = baseline_arrays(options.baseline, self.into)
         # Who hands a card in has heard of it.
-        if not isinstance(options.card, ModelCard):
+        if not isinstance(options.card, Card):
             tell_of_card(self.card)
         compares = any(find_method(name).takes("baseline") for name in self.explainers)
-        if options.baseline is None and self.card.assumed and compares:
-            tell_of_zeros()
+        if options.baseline is None and black_of(self.card) is None and compares:
+            tell_of_zeros(self.into)
         self.options = {
             name: options_of(name, options.of_method(name, chosen), self.card)
             for name in self.explainers
@@ -117,9 +121,8 @@ class ImageExplainer:
         if options.shapes:
             shapes = {name: list(shape) for name, shape in options.shapes.items()}
             self.options = {name: {**own, "shapes": shapes} for name, own in self.options.items()}
-        self._subject = next(iter(self.explainers.values())).subject
         tell_of_others(self._subject)
-        self._check_card()
+        check_one_at_a_time(self.card, self._subject)
         self.ask(options.targets)
 
     def ask(self, targets: Sequence[str]) -> None:
@@ -146,20 +149,6 @@ class ImageExplainer:
                 raise
             self.skipped[method] = str(error)
 
-    def _check_card(self) -> None:
-        """Refuse a model that cannot take one image, before any image is read."""
-        try:
-            check_inputs(self._subject, np.zeros(self.card.tensor_shape, self.card.dtype))
-        except InvalidInputError as error:
-            raise InvalidInputError(f"the model card does not fit the model: {error}") from error
-        batch = self._subject.batch
-        if isinstance(batch, int) and batch != 1:
-            raise InvalidInputError(
-                f"the model takes exactly {counted(batch)} at a time, and the command line feeds "
-                "one; use the Python API"
-            )
-        check_label_count(self.card.labels, self._subject)
-
     def open_targets(self, path: str, is_done: IsDone) -> dict[str, list[Wanted]]:
         """For each method the targets of an image that are still to be explained; may be empty."""
         found = {}
@@ -177,10 +166,11 @@ class ImageExplainer:
         progress: Callable[[float], None] = lambda done: None,
         targets: dict[str, list[Wanted]] | None = None,
     ) -> Iterator[Result]:
-        """Explain one image file by every method and target, each target once.
+        """Explain one file by every method and target, each target once.
 
         Args:
-            path: an image file.
+            path: of an image, an array, or a file of another kind of input; "-" is what comes on
+                standard input.
             progress: called with the fraction of this image's work that is done.
             targets: for each method to use its targets, of `open_targets`; None: all.
 
@@ -189,28 +179,36 @@ class ImageExplainer:
         """
         with phase("load"):
             stat = image_stat(path)
-            image = read_image(path, strict=self._asked.strict)
-            damage = damage_of(image)
-            if damage is not None:
-                logger.warning(f"image {path}: {damage}; explained as far as it goes")
-            tensor, view = image_to_tensor(image, self.card)
+            found = self.read(path)
+            if found.damage is not None:
+                logger.warning(f"image {path}: {found.damage}; explained as far as it goes")
+            tensor, view = found.tensor(), found.view()
         own = None
-        if self._asked.baseline is not None and is_of_the_image(self._asked.baseline):
-            own = baseline_arrays(self._asked.baseline, self.card, image)
+        if self._asked.baseline is not None and is_of_each(self._asked.baseline):
+            own = baseline_arrays(self._asked.baseline, self.into, found)
         shared: dict[str, Any] = {}
         for one in self.explained(path, tensor, own, progress, targets):
-            record = one.record if damage is None else {**one.record, "damage": damage}
+            record = one.record if found.damage is None else {**one.record, "damage": found.damage}
             yield Result(
                 record,
                 view,
                 tensor,
                 one.attribution,
-                self.card.channel_axis - 1 if one.attribution.ndim == 4 else None,
+                found.kind,
+                self.into,
                 key=key_of(self._question_of(path, record), key_in(record["target"])),
                 asked=one.asked,
                 image_stat=stat,
                 shared=shared,
             )
+
+    def read(self, path: str) -> Input:
+        """A file as its kind reads it, or what comes on standard input.
+
+        Raises:
+            InvalidInputError: it cannot be read.
+        """
+        return input_of_path(path, self.into, self._asked.strict)
 
     def checked_by_hiding(
         self,
@@ -222,8 +220,8 @@ class ImageExplainer:
         """What hiding the strongest places of a map does to its record's target; see `evidence`."""
         # All score alike: one of them does, so that one more session is enough.
         explainer = next(iter(self.explainers.values()))
-        axis = self.card.channel_axis
-        return checked_by_hiding(explainer, tensor, attribution, axis, record, shared)
+        features, what = self.into.features, what_is(self.into)
+        return checked_by_hiding(explainer, tensor, attribution, features, record, shared, what)
 
     def explained(
         self,

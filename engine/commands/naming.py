@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..inputs.image import STDIN
+from ..inputs.stdin import STDIN
 from ..targets.target import key_in
 from .journal import Journal
 from .records import real_path

@@ -14,14 +14,17 @@ from typing import Any
 import numpy as np
 
 from ...graph_passes.methods import find_method
-from ...models.card import ModelCard, card_to_json
-from ..inputs.image import BASELINE_CHOICES, STDIN, stdin_bytes
+from ...models.card import card_to_json
+from ...models.plain_card import Card
+from ..baselines import black_of
+from ..inputs.baselines import is_file
+from ..inputs.stdin import STDIN, stdin_bytes
 from ..targets.target import key_in
 
 FAILED = "failed"
 
 
-def options_of(method: str, asked: Mapping[str, Any], card: ModelCard) -> dict[str, Any]:
+def options_of(method: str, asked: Mapping[str, Any], card: Card) -> dict[str, Any]:
     """What shaped a method's numbers, as it was asked for.
 
     Args:
@@ -36,13 +39,13 @@ def options_of(method: str, asked: Mapping[str, Any], card: ModelCard) -> dict[s
             given = asked.get(option.name)
             options[option.name] = option.default if given is None else given
     if "baseline" in options:
-        options["baseline"] = options["baseline"] or ("zeros" if card.assumed else "black")
+        default = "zeros" if black_of(card) is None else "black"
+        options["baseline"] = options["baseline"] or default
     baseline = options.get("baseline")
-    known = (None, "zeros", *BASELINE_CHOICES)
-    if isinstance(baseline, str) and baseline not in known:
+    if isinstance(baseline, str) and is_file(baseline):
         options["baseline_sha256"] = _digest(Path(baseline).read_bytes())
     elif isinstance(baseline, list):
-        contents = [b"" if one in known else Path(one).read_bytes() for one in baseline]
+        contents = [Path(one).read_bytes() if is_file(one) else b"" for one in baseline]
         options["baseline_sha256"] = [_digest(content) for content in contents]
     content = json.loads(card_to_json(card))
     content.pop("labels", None)

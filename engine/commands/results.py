@@ -7,23 +7,24 @@ import io
 import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..evidence import what_is
 from ..files.writing import Draft, drop, place, write_draft, write_whole
 from ..pictures.captions import (
     delta_text,
-    drawn_answer,
     drawn_score,
     drawn_target,
     evidence_text,
     heading,
-    subtitle_of,
+    texts_of,
 )
 from ..pictures.heatmap import save_png
-from ..pictures.overlay import overlay
+from ..pictures.overlay import framed, scale_words
 from ..pictures.panel import PanelRow, panel
 from ..reporting.html import REPORT_FILE
 from ..targets.target import key_in
@@ -31,7 +32,8 @@ from .journal import Entry, Journal
 from .naming import copied, file_base, make_way
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from ..inputs.kind import InputKind, ModelInput
+    from ..pictures.heatmap import Heatmap, Picture
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,11 @@ class Result:
 
     Attributes:
         record: its entry in results.json.
-        view: what the model saw of the photo.
+        view: what maps are drawn over: what the model saw of the photo.
         tensor: the model's input, [1, ...].
         attribution: [1, H, W] (Grad-CAM) or the tensor's shape.
-        channel_axis: the axis of the channels in `attribution[0]`; None where it has none.
+        kind: of what was explained.
+        into: what the model takes.
         key: what tells its record from all others; see `records.key_of`.
         asked: the targets that led to it, as they were asked for; see `journal.Entry`.
         image_stat: size and time of the image's last change.
@@ -51,14 +54,26 @@ class Result:
     """
 
     record: dict[str, Any]
-    view: Image.Image
+    view: Picture
     tensor: np.ndarray
     attribution: np.ndarray
-    channel_axis: int | None
+    kind: InputKind
+    into: ModelInput
     key: str
     asked: tuple[str, ...] = ()
     image_stat: list[int] | None = None
     shared: dict[str, Any] = field(default_factory=dict)
+
+    def heatmap(self, **how: Any) -> Heatmap:
+        """The map over the view; `how`: see `heatmap_of`."""
+        return self.kind.draw(self.attribution[0], self.into, self.record["method"], **how)
+
+    @property
+    def by_place(self) -> np.ndarray:
+        """The map with one number for each place: its channels summed."""
+        row = self.attribution[0]
+        axis = self.into.features.in_row(row.ndim)
+        return row if axis is None else row.sum(axis=axis)
 
 
 @dataclass(frozen=True)
@@ -104,19 +119,10 @@ def write_result(result: Result, journal: Journal, output: Output, stem: str | N
     drafts: dict[str, Draft] = {}
     try:
         if output.pictures:
-            picture = overlay(
-                result.view,
-                result.attribution[0],
-                method=result.record["method"],
-                title=drawn_target(result.record),
-                keep=drawn_score(result.record),
-                answer=drawn_answer(result.record),
-                evidence=evidence_text(result.record),
-                subtitle=subtitle_of(result.record, not result.attribution.any()),
-                channel_axis=result.channel_axis,
-                smooth=output.smooth,
-                detail=output.detail,
-            )
+            heatmap = result.heatmap(smooth=output.smooth, detail=output.detail)
+            words = scale_words(heatmap, result.record["method"], output.smooth)
+            texts = texts_of(result.record, not result.attribution.any())
+            picture = framed(result.view, heatmap, texts, words)
             drafts[".png"] = write_draft(journal.folder, lambda file: save_png(picture, file))
         arrays = _npz(result)
         drafts[".npz"] = write_draft(journal.folder, lambda file: file.write(arrays))
@@ -212,7 +218,9 @@ def write_panel(results: Sequence[Result], path: Path) -> None:
             view=group[0].view,
             caption=drawn_target(group[0].record),
             keep=drawn_score(group[0].record),
-            attributions={r.record["method"]: _flat(r) for r in group},
+            attributions={r.record["method"]: r.by_place for r in group},
+            draw=partial(drawn_by, group[0].kind, group[0].into),
+            what=what_is(group[0].into).capitalize(),
             notes={r.record["method"]: delta_text(r.record) for r in group},
         )
         for group in rows.values()
@@ -221,12 +229,11 @@ def write_panel(results: Sequence[Result], path: Path) -> None:
     write_whole(path, lambda file: save_png(figure, file))
 
 
-def _flat(result: Result) -> np.ndarray:
-    """The attribution as [H, W], its channels summed."""
-    attribution = result.attribution[0]
-    if result.channel_axis is None:
-        return attribution
-    return attribution.sum(axis=result.channel_axis)
+def drawn_by(
+    kind: InputKind, into: ModelInput, values: np.ndarray, method: str, difference: bool = False
+) -> Heatmap:
+    """A map of places over a view of this kind, as a panel draws it."""
+    return kind.draw(values, into, method, difference=difference)
 
 
 def record_lines(records: Sequence[dict[str, Any]]) -> list[str]:

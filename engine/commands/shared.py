@@ -8,22 +8,22 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from PIL import Image
 
 from ... import InvalidInputError, OnnxplainError
 from ..comparing.likeness import by_location
+from ..evidence import what_is
 from ..files.writing import reason_of
 from ..pictures.captions import delta_text, drawn_score, drawn_target
-from ..pictures.panel import PanelRow
+from ..pictures.panel import PanelRow, small_view
 from ..running.stopping import check_stopped
 from ..running.workers import side_by_side
-from .results import Result
+from .results import Result, drawn_by
 from .sources import Found
 
 Progress = Callable[[str, float], None]
 T = TypeVar("T")
 # Pixels on the longer side of the photos that pictures are drawn from.
-_VIEW = 640
+VIEW = 640
 
 
 def one_by_one(
@@ -73,15 +73,9 @@ def one_by_one(
 
 
 def place_map(result: Result) -> np.ndarray:
-    """A result's map by location, [H, W]."""
-    return by_location(result.attribution[0], result.channel_axis)
-
-
-def small_view(result: Result) -> Image.Image:
-    """What the model saw of the photo, at most so large as figures need it."""
-    view = result.view.copy()
-    view.thumbnail((_VIEW, _VIEW))
-    return view
+    """A result's map by location, [H, W] of a picture."""
+    row = result.attribution[0]
+    return by_location(row, result.into.features.in_row(row.ndim))
 
 
 def panel_row(
@@ -97,9 +91,11 @@ def panel_row(
     one = next(iter(results.values()))
     drawn = maps or {method: place_map(result) for method, result in results.items()}
     return PanelRow(
-        view=small_view(one),
+        view=small_view(one.view, VIEW),
         caption=f"{name}: {drawn_target(one.record)}",
         keep=drawn_score(one.record),
         attributions={method: found.astype(np.float32) for method, found in drawn.items()},
         notes={method: delta_text(r.record) for method, r in results.items()},
+        draw=partial(drawn_by, one.kind, one.into),
+        what=what_is(one.into).capitalize(),
     )

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...graph_passes.methods import methods
-from ..inputs.image import image_extensions
+from ..inputs import files_of_a_kind
 from .journal import JOURNAL_FILE, RESULTS_FILE
 from .records import real_path
 
-# Pictures that onnxplain has written, where a folder has its records.
-_OWN = re.compile(
-    rf".*\.({'|'.join(map(re.escape, methods()))})\.[0-9-]+(\.[0-9a-f]{{6,64}})?\.png|panel\.png"
-)
+# Pictures and arrays that onnxplain has written, where a folder has its records.
+_METHODS = "|".join(map(re.escape, methods()))
+_OWN = re.compile(rf".*\.({_METHODS})\.[0-9-]+(\.[0-9a-f]{{6,64}})?\.(png|npz)|panel\.png")
 
 
 class Found(NamedTuple):
@@ -31,10 +30,10 @@ def find_images(given: Sequence[str], recursive: bool = False) -> list[Found]:
     """The images that are meant, each once, in the order given; those of a folder sorted.
 
     Args:
-        given: for each a file; a folder, which stands for the files in it whose names end as
-            images' do; or a pattern with *, ? or [...], and ** for any folders. Hidden files and
-            the pictures that onnxplain has written are not taken from folders and patterns. What
-            exists is itself, whatever its name; what does not, and fits nothing, is given back.
+        given: for each a file; a folder, which stands for the images in it, or for its arrays where
+            it has no image; or a pattern with *, ? or [...], and ** for any folders. Hidden files
+            and what onnxplain has written are not taken from folders and patterns. What exists is
+            itself, whatever its name; what does not, and fits nothing, is given back.
         recursive: take folders inside folders, too.
     """
     found: dict[str, Found] = {}
@@ -85,15 +84,10 @@ def find_pattern(pattern: str) -> list[str]:
 
 def image_names(folder: str, names: Sequence[str]) -> list[str]:
     """Those of a folder's files that are images by name, sorted, but for hidden and own ones."""
-    ends = image_extensions()
     place = Path(folder)
     own = any((place / name).exists() for name in (JOURNAL_FILE, RESULTS_FILE))
     taken = [
-        name
-        for name in names
-        if not name.startswith(".")
-        and os.path.splitext(name)[1].lower() in ends
-        and not (own and _OWN.fullmatch(name))
+        name for name in names if not name.startswith(".") and not (own and _OWN.fullmatch(name))
     ]
-    paths = [os.path.join(folder, name) for name in sorted(taken)]
+    paths = [os.path.join(folder, name) for name in sorted(files_of_a_kind(taken))]
     return [path for path in paths if os.path.isfile(path)]

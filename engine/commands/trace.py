@@ -20,7 +20,7 @@ from ...models.text import counted, shown
 from ...models.variants import Shapes
 from ..baselines import black_of, checked_baselines, tell_of_zeros
 from ..checks import check_baseline, check_inputs
-from ..inputs.image import image_to_tensor, read_image
+from ..inputs import decided, input_of_path, inputs_of
 from ..inspection import card_or_assumption
 from ..model import Model, opened
 from ..running.session import open_session, run_small
@@ -82,7 +82,7 @@ def trace_delta(
     card = file.card
     wanted = output or (card.output if card else None)
     file = file.with_output(wanted)
-    subject = select(file.graph(), output=wanted)
+    subject = decided(select(file.graph(), output=wanted), card)
     feeds = check_inputs(subject, x)
     source = feeds[subject.input.name]
     about, rows = About(subject, card and card.labels), len(source) if source.ndim else 1
@@ -133,11 +133,10 @@ def trace_image(
         UnsupportedModelError: the model is unreadable, or cannot be explained by DeepLIFT.
     """
     file = opened(model, shapes)
-    card, note = card_or_assumption(file, card_file)
-    if card is None:
-        raise InvalidInputError(note)
-    tensor, _ = image_to_tensor(read_image(image), card)
-    wanted = output if output is not None else card.output
+    card, _ = card_or_assumption(file, card_file)
+    wanted = output if output is not None else card.output if card is not None else None
+    subject = decided(select(file.with_output(wanted).graph(), output=wanted), card)
+    tensor = input_of_path(os.fspath(image), inputs_of(subject, card)).tensor()
     return trace_delta(file, tensor, baseline=black_of(card), output=wanted)
 
 

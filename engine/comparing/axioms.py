@@ -8,6 +8,7 @@ Completeness is an explanation's own `relative_delta`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from onnx import helper, numpy_helper
 
 from ...graph_passes.methods import find_method
 from ...graph_passes.prepare.pipeline import prepare
+from ...graph_passes.select.features import Features
 from ..explainer import Explainer
 from ..metrics.trial import quiet
 from ..running.optimised import optimised
@@ -57,28 +59,28 @@ def sensitivity(
     x: np.ndarray,
     target: Any,
     baseline: np.ndarray,
-    channel_axis: int,
+    features: Features,
     places: int = 4,
 ) -> Kept:
     """Sensitivity (a): a feature in which input and baseline differ counts, if it moves the score.
 
-    For pixels spread over the picture, x' is x with the baseline's values in one of them. Where the
+    For places spread over the input, x' is x with the baseline's values in one of them. Where the
     score of x' is another one, the attribution of x against x' must not be zero in that pixel;
     methods without a baseline are asked for x alone.
 
     Args:
         explainer: of the method.
-        x: [1, C, H, W] or [1, H, W, C].
+        x: of a picture [1, C, H, W] or [1, H, W, C].
         target: as for the explainer.
         baseline: broadcasts to x.
-        channel_axis: of x.
-        places: pixels along each axis.
+        features: where x's channels and positions lie.
+        places: along each axis.
     """
     takes = find_method(explainer.method).takes("baseline")
     own = None if takes else explainer(x, target).attribution
     score = explainer.scores(x, target).score[0]
     held = tried = 0
-    for pixel in _spread(x.shape, channel_axis, places):
+    for pixel in _spread(x.shape, features, places):
         other = x.copy()
         other[pixel] = np.broadcast_to(baseline, x.shape)[pixel]
         change = abs(score - explainer.scores(other, target).score[0])
@@ -86,40 +88,39 @@ def sensitivity(
             continue
         with quiet():
             found = explainer(x, target, baseline=other).attribution if own is None else own
-        here = (
-            pixel if found.ndim == 4 else tuple(p for k, p in enumerate(pixel) if k != channel_axis)
-        )
+        whole = found.ndim == x.ndim
+        here = pixel if whole else tuple(pixel[k] for k in (0, *features.axes))
         tried += 1
         held += bool(np.abs(found[here]).max() > _ZERO * np.abs(found).max())
     return Kept(held, tried)
 
 
-def _spread(shape: tuple[int, ...], channel_axis: int, places: int) -> Iterator[tuple[Any, ...]]:
-    """Indices of pixels with their channels, in the middle of places x places equal cells."""
-    axes = [axis for axis in (1, 2, 3) if axis != channel_axis]
-    middles = [((np.arange(places) + 0.5) * shape[axis] / places).astype(int) for axis in axes]
-    for down in middles[0]:
-        for right in middles[1]:
-            pixel: list[Any] = [0, slice(None), slice(None), slice(None)]
-            pixel[axes[0]], pixel[axes[1]] = int(down), int(right)
-            yield tuple(pixel)
+def _spread(shape: tuple[int, ...], features: Features, places: int) -> Iterator[tuple[Any, ...]]:
+    """Indices of places with their channels, in the middle of equal cells along each axis."""
+    along = [(axis, min(places, shape[axis])) for axis in features.axes]
+    middles = [((np.arange(n) + 0.5) * shape[axis] / n).astype(int) for axis, n in along]
+    for at in product(*middles):
+        pixel: list[Any] = [0, *[slice(None)] * (len(shape) - 1)]
+        for axis, index in zip(features.axes, at, strict=True):
+            pixel[axis] = int(index)
+        yield tuple(pixel)
 
 
-def framed(model: onnx.ModelProto, name: str, channel_axis: int, border: int = BORDER):
-    """The same model for pictures with a border, which it crops away before it looks at them.
+def framed(model: onnx.ModelProto, name: str, features: Features, border: int = BORDER):
+    """The same model for inputs with a border, which it crops away before it looks at them.
 
     Args:
         model: of a file; it is left as it is.
-        name: of the input, [N, C, H, W] or [N, H, W, C].
-        channel_axis: of the input.
-        border: pixels on each side.
+        name: of the input.
+        features: where its channels and positions lie.
+        border: places on each side.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     graph = copy.graph
     (value,) = [value for value in graph.input if value.name == name]
     value.name = f"{name}{WITH_BORDER}"
-    axes = [axis for axis in (1, 2, 3) if axis != channel_axis]
+    axes = list(features.spatial_axes)
     dims = value.type.tensor_type.shape.dim
     for axis in axes:
         if dims[axis].HasField("dim_value"):
@@ -127,7 +128,7 @@ def framed(model: onnx.ModelProto, name: str, channel_axis: int, border: int = B
         else:
             dims[axis].ClearField("dim_param")
     version = next((o.version for o in copy.opset_import if o.domain in ("", "ai.onnx")), 1)
-    starts, ends = [border] * 2, [-border] * 2
+    starts, ends = [border] * len(axes), [-border] * len(axes)
     if version < 10:
         crop = helper.make_node("Slice", [value.name], [name], starts=starts, ends=ends, axes=axes)
     else:
@@ -141,21 +142,24 @@ def framed(model: onnx.ModelProto, name: str, channel_axis: int, border: int = B
     return copy
 
 
-def dummy(explainer: Explainer, x: np.ndarray, target: Any, channel_axis: int) -> float:
+def dummy(explainer: Explainer, x: np.ndarray, target: Any, features: Features) -> float:
     """Sensitivity (b): what the score cannot depend on gets nothing.
 
     Args:
         explainer: of the model that `framed` makes.
-        x: [1, C, H, W] or [1, H, W, C], with the border.
+        x: with the border along its spatial axes.
         target: as for the explainer.
-        channel_axis: of x.
+        features: where its channels and positions lie.
 
     Returns:
         The border's part of all magnitudes: 0 where the axiom holds.
     """
-    found = explainer(x, target).attribution
-    found = np.abs(found[0] if found.ndim == 3 else found[0].sum(axis=channel_axis - 1))
-    inside = found[BORDER:-BORDER, BORDER:-BORDER].sum(dtype=np.float64)
+    found = explainer(x, target).attribution[0]
+    axis = features.in_row(found.ndim)
+    found = np.abs(found if axis is None else found.sum(axis=axis))
+    inner = slice(BORDER, -BORDER)
+    cut = tuple(inner if a in features.spatial_axes else slice(None) for a in features.axes)
+    inside = found[cut].sum(dtype=np.float64)
     total = found.sum(dtype=np.float64)
     return float((total - inside) / total) if total else 0.0
 

@@ -144,7 +144,7 @@ def _baselines(row: PanelRow, beside: Beside, label: str, first: str) -> list[Vi
 
 
 def _row(row: PanelRow, maps: Mapping[str, np.ndarray]) -> PanelRow:
-    return PanelRow(row.view, "", dict(maps), {})
+    return PanelRow(row.view, "", dict(maps), {}, draw=row.draw)
 
 
 def _like(rank: float, what: str) -> list[str]:

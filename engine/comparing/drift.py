@@ -110,11 +110,11 @@ def at_size(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """A map [H, W] at another size: the element of the nearest place."""
     if values.shape == shape:
         return values
-    rows, columns = (
+    places = (
         ((np.arange(n) + 0.5) * old / n).astype(int)
         for n, old in zip(shape, values.shape, strict=True)
     )
-    return values[np.ix_(rows, columns)]
+    return values[np.ix_(*places)]
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..evidence import scores_without
-from ..pictures.heatmap import heatmap_of, smoothed
+from ...graph_passes.select.features import Features
+from ..evidence import scores_without, strength_of
+from ..pictures.heatmap import smoothed
 from ..targets.target import asked_again
 
 # The part of the photo that is hidden, at most.
@@ -51,7 +52,7 @@ def tried_by_hiding(
     explainer: Any,
     x: np.ndarray,
     attributions: Mapping[str, np.ndarray],
-    channel_axis: int,
+    features: Features,
     record: Mapping[str, Any],
 ) -> Tried | None:
     """Hide the strongest places of each method's map of one image, and places at random.
@@ -60,12 +61,15 @@ def tried_by_hiding(
         explainer: any of the model's.
         x: the model's input, [1, ...].
         attributions: by method [1, H, W] or x's shape, of the record's target.
-        channel_axis: of x.
+        features: where its channels and positions lie.
         record: of results.json, of any of the methods.
 
     Returns:
-        None where there is no probability to lose, or what speaks against the target was asked for.
+        None where there is no probability to lose, the input has no neighbours to blur a place
+        with, or what speaks against the target was asked for.
     """
+    if not features.spatial_axes:
+        return None
     before = record["probability"]
     is_chance = before is not None
     before = before if is_chance else record["score"]
@@ -78,15 +82,14 @@ def tried_by_hiding(
         if not hidden.any():
             return 0.0
         target = asked_again(record["target"])
-        found = scores_without(explainer, x, hidden, channel_axis, target, shared)
+        found = scores_without(explainer, x, hidden, features, target, shared)
         after = found.probability if is_chance else found.score
         return float(before - after[0]) / (before if is_chance else 1.0)
 
     by_method = {}
     for method, found in attributions.items():
-        axis = channel_axis - 1 if found.ndim == x.ndim else None
-        by_method[method] = lost(heatmap_of(found[0], method, axis).values)
-    sides = [n for axis, n in enumerate(x.shape) if axis not in (0, channel_axis)]
+        by_method[method] = lost(strength_of(found[0], method, features))
+    sides = list(features.lengths(x.shape))
     chance = float(np.mean([lost(blots(sides, seed)) for seed in range(_DRAWS)]))
     of, size = ("probability", 1.0) if is_chance else ("score", abs(before))
     return Tried(by_method, chance, of, size)
@@ -101,8 +104,8 @@ def strongest_part(strength: np.ndarray, part: float = PART) -> np.ndarray:
 
 
 def blots(sides: list[int], seed: int) -> np.ndarray:
-    """A map of an image's size that knows nothing of it: blurred noise, positive everywhere."""
+    """A map of an input's size that knows nothing of it: blurred noise, positive everywhere."""
     noise = np.random.default_rng(seed).normal(size=sides)
     sigma = max(sides) * _BLOT
-    found = smoothed(noise, (sigma, sigma))
+    found = smoothed(noise, (sigma,) * len(sides))
     return found - found.min() + 1.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import numpy as np
 from scipy import stats
 
@@ -15,27 +17,27 @@ def by_location(attribution: np.ndarray, channel_axis: int | None) -> np.ndarray
     """One map as one number for each location: the signed sum over its channels.
 
     Args:
-        attribution: [H, W], or three axes of which one holds the channels.
+        attribution: of one input, [H, W] of a picture, or with an axis that holds the channels.
         channel_axis: that axis; None: there is none.
 
     Returns:
-        float64 [H, W].
+        float64, [H, W] of a picture.
     """
     found = np.asarray(attribution, np.float64)
-    return found if channel_axis is None or found.ndim < 3 else found.sum(axis=channel_axis)
+    return found if channel_axis is None else found.sum(axis=channel_axis)
 
 
 def by_region(values: np.ndarray, grid: int = GRID) -> np.ndarray:
-    """A map [H, W] as the means of a grid of regions, at most so many along an axis.
+    """A map as the means of a grid of regions, at most so many along an axis.
 
     Maps of single pixels are noise at their own scale: two of them may rank pixels quite otherwise
     and still point to the same things.
     """
-    for axis in (0, 1):
+    for axis in range(values.ndim):
         length = values.shape[axis]
         edges = np.linspace(0, length, min(grid, length) + 1).astype(int)
         sums = np.add.reduceat(values, edges[:-1], axis=axis)
-        values = sums / np.diff(edges).reshape([-1 if a == axis else 1 for a in (0, 1)])
+        values = sums / np.diff(edges).reshape([-1 if a == axis else 1 for a in range(sums.ndim)])
     return values
 
 
@@ -75,15 +77,17 @@ def relative_difference(a: np.ndarray, b: np.ndarray) -> float:
     return gap / size if size else (0.0 if not gap else float("inf"))
 
 
-def centre_of_mass(values: np.ndarray) -> tuple[float, float] | None:
-    """Where the positive part of a map [H, W] lies: (down, right), in parts of height and width."""
+def centre_of_mass(values: np.ndarray) -> tuple[float, ...] | None:
+    """Where the positive part of a map lies, in parts of its axes: of a picture (down, right)."""
     mass = np.maximum(values, 0.0)
     total = float(mass.sum())
     if not total:
         return None
-    rows, columns = (np.arange(n) + 0.5 for n in values.shape)
-    down = float((mass.sum(axis=1) * rows).sum()) / total / values.shape[0]
-    return down, float((mass.sum(axis=0) * columns).sum()) / total / values.shape[1]
+    found = []
+    for axis, length in enumerate(values.shape):
+        along = mass.sum(axis=tuple(other for other in range(values.ndim) if other != axis))
+        found.append(float((along * (np.arange(length) + 0.5)).sum()) / total / length)
+    return tuple(found)
 
 
 def centre_moved(a: np.ndarray, b: np.ndarray) -> float:
@@ -92,4 +96,4 @@ def centre_moved(a: np.ndarray, b: np.ndarray) -> float:
     if first is None or second is None:
         return float("nan")
     gaps = [(q - p) * n for p, q, n in zip(first, second, a.shape, strict=True)]
-    return float(np.hypot(*gaps) / np.hypot(*a.shape))
+    return float(abs(reduce(np.hypot, gaps)) / reduce(np.hypot, a.shape))

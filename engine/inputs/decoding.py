@@ -16,6 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ... import InvalidInputError
 from ...models.text import shown
+from .deep import colours, is_deep, keep_deep
 from .jpeg import MAGIC, Pieces
 
 # What photos come in, and masks; Pillow tells them by their content, whatever the file is called.
@@ -90,6 +91,7 @@ def _pixels(
     pieces = _jpeg(file)
     source = pieces or (io.BytesIO(file) if isinstance(file, bytes) else file)
     with Image.open(source, formats=_readable()) as image:
+        deep = is_deep(image)
         if draft is not None:
             least = draft(image.size)
             image.draft("RGB", (least, least))
@@ -99,7 +101,15 @@ def _pixels(
         else:
             damage = _loaded(image)
         upright = ImageOps.exif_transpose(image)
-        return upright.copy() if as_it_is else to_rgb(upright, image.format), damage
+        if as_it_is:
+            return upright.copy(), damage
+        rgb = to_rgb(upright, image.format)
+        if not deep:
+            return rgb, damage
+        # What libtiff prints it has printed already.
+        with _printed() if image.format == "TIFF" else contextlib.nullcontext():
+            values = colours(file)
+        return keep_deep(Image.fromarray(np.rint(values).astype(np.uint8)), values), damage
 
 
 def _jpeg(file: Path | bytes) -> Pieces | None:
@@ -146,11 +156,15 @@ def _printed() -> Iterator[list[str]]:
 
 
 def to_rgb(image: Image.Image, file_format: str | None = None) -> Image.Image:
-    """Convert any mode to RGB; transparency goes on white."""
+    """Convert any mode to RGB; transparency goes on white.
+
+    Of more than 8 bits the values stay known; see `deep_of`.
+    """
     if image.mode.startswith("I") or image.mode == "F":
         sixteen_bit = image.mode.startswith("I;16") or file_format in ("PNG", "PPM")
-        gray = _to_bytes(np.asarray(image), sixteen_bit=sixteen_bit)
-        return Image.fromarray(gray).convert("RGB")
+        values = _to_bytes(np.asarray(image), sixteen_bit=sixteen_bit)
+        gray = Image.fromarray(np.rint(values).astype(np.uint8))
+        return keep_deep(gray.convert("RGB"), values)
     if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
         # Colours that are multiplied by alpha (La) Pillow divides by it only within the mode's kin.
         straight = image.convert("LA") if image.mode == "La" else image
@@ -161,7 +175,7 @@ def to_rgb(image: Image.Image, file_format: str | None = None) -> Image.Image:
 
 
 def _to_bytes(values: np.ndarray, *, sixteen_bit: bool) -> np.ndarray:
-    """Scale gray values of 16 or 32 bits, or floats, to 0..255, uint8.
+    """Scale gray values of 16 or 32 bits, or floats, to 0..255, float64.
 
     32-bit integers are taken as 8-bit where they fit, else as 16-bit; floats as 0..1, else as
     0..255. Values outside of those are scaled from their own minimum and maximum.
@@ -175,4 +189,4 @@ def _to_bytes(values: np.ndarray, *, sixteen_bit: bool) -> np.ndarray:
     fitting = [top for top in ranges if low >= 0 and high <= top]
     if fitting:
         low, high = 0.0, fitting[0]
-    return np.rint((values - low) * (255 / (high - low or 1.0))).astype(np.uint8)
+    return (values - low) * (255 / (high - low or 1.0))

@@ -2,39 +2,37 @@
 
 import io
 import os
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageFilter, ImageOps
+from PIL import Image, ImageOps
 
 from ... import InvalidInputError
-from ...models.card import ModelCard, black_image, normalise, white_image
+from ...graph_passes.select.features import Features, with_channels
+from ...models.card import ModelCard, assume_card, black_image, white_image
 from ...models.files import check_regular
+from ...models.plain_card import Card
+from ..pictures.heatmap import Heatmap, heatmap_of
 from .decoding import damage_of, decoded, image_extensions, to_rgb
+from .kind import InputKind, ModelInput, Named, Reading, Shape
+from .pixels import (
+    Pixels,
+    blurred_pixels,
+    checked,
+    covering,
+    model_pixels,
+    pixels_to_tensor,
+    placed,
+    view_of,
+)
+from .stdin import STDIN, stdin_bytes
+from .stored import read_numbers
 
 BASELINE_CHOICES = ("black", "white", "mean", "blur")
-BASELINES_OF_THE_IMAGE = ("mean", "blur")
-_LONGEST_VIEW = 4096
-# The name of what comes on standard input, of which at most so many bytes are read.
-STDIN, _MOST_OF_STDIN = "-", 2**30
-_MOST_RESIZED = 2**26
-_INTERPOLATIONS = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
-
-
-@cache
-def stdin_bytes() -> bytes:
-    """All that comes on standard input, read once."""
-    return sys.stdin.buffer.read(_MOST_OF_STDIN)
 
 
 def read_image(
@@ -57,8 +55,9 @@ def read_image_file(
 ) -> Image.Image:
     """Read an image file as 8-bit RGB, turned upright as its EXIF orientation says.
 
-    Transparency is composited on white; 16-bit and floating-point images are scaled to 8 bits
-    (floats by 255 where they lie in 0..1); of an animation the first frame is taken. With
+    Transparency is composited on white; 16-bit and floating-point images are scaled to 0..255
+    (floats by 255 where they lie in 0..1), and `deep_of` has the values behind those 8 bits; of an
+    animation the first frame is taken. With
     `as_it_is` the mode stays the file's own (a mask's ids). What a damaged file has left is taken;
     `decoding.damage_of` says so, and with `strict` it is refused.
 
@@ -95,7 +94,7 @@ def _least(card: ModelCard | None) -> Callable[[tuple[int, int]], int] | None:
     if card is None:
         return None
     # Turned or not: as many pixels along both sides as the longer one needs.
-    return lambda size: max(*_covering(size, card)[:2], *card.size)
+    return lambda size: max(*covering(size, card)[:2], *card.size)
 
 
 def read_photo(photo: Any) -> tuple[Image.Image, str | None]:
@@ -145,19 +144,7 @@ def region_of_input(region: np.ndarray, card: ModelCard) -> np.ndarray:
     """
     pixels = Image.fromarray(np.where(region, 255, 0).astype(np.uint8)).convert("RGB")
     plain = replace(card, interpolation="nearest", labels=None)
-    return np.asarray(model_pixels(pixels, plain).convert("L")) > 127
-
-
-def image_files(paths: Sequence[str]) -> list[str]:
-    """These paths, with each folder replaced by the files in it whose names end as images' do."""
-    ends, found = image_extensions(), []
-    for path in paths:
-        if not os.path.isdir(path):
-            found.append(path)
-            continue
-        names = sorted(n for n in os.listdir(path) if not n.startswith("."))
-        found += [os.path.join(path, n) for n in names if os.path.splitext(n)[1].lower() in ends]
-    return found
+    return np.asarray(placed(pixels, plain).convert("L")) > 127
 
 
 def image_to_tensor(image: Image.Image, card: ModelCard) -> tuple[np.ndarray, Image.Image]:
@@ -168,7 +155,7 @@ def image_to_tensor(image: Image.Image, card: ModelCard) -> tuple[np.ndarray, Im
     photo (so its aspect is the photo's), for "pad" the photo on its black canvas (at most 4096
     pixels a side).
     """
-    image = _checked(image)
+    image = checked(image)
     tensor = pixels_to_tensor(model_pixels(image, card), card)
     return tensor, view_of(image, card)
 
@@ -186,33 +173,9 @@ def baseline_image(choice: str, image: Image.Image, card: ModelCard) -> np.ndarr
         over_space = tuple(axis for axis in (1, 2, 3) if axis != card.channel_axis)
         return tensor.astype(np.float64).mean(axis=over_space, keepdims=True).astype(np.float32)
     if choice == "blur":
-        pixels = model_pixels(_checked(image), card)
-        blurred = pixels.filter(ImageFilter.GaussianBlur(pixels.width / 10))
+        blurred = blurred_pixels(model_pixels(checked(image), card))
         return pixels_to_tensor(blurred, card).astype(np.float32)
     return fixed_baseline(choice, card)
-
-
-def is_of_the_image(choice: str | Sequence[str] | None) -> bool:
-    """Whether a baseline, or one of several, depends on the image that is explained."""
-    return any(one in BASELINES_OF_THE_IMAGE for one in _listed(choice))
-
-
-def baseline_arrays(
-    choice: str | Sequence[str], card: ModelCard, image: Image.Image | None = None
-) -> np.ndarray | list[np.ndarray]:
-    """Make a baseline, as `baseline_image` does, or of several choices a set of them.
-
-    image: needed where `is_of_the_image`.
-    """
-    made = [
-        fixed_baseline(one, card) if image is None else baseline_image(one, image, card)
-        for one in _listed(choice)
-    ]
-    return made[0] if isinstance(choice, str) else made
-
-
-def _listed(choice: str | Sequence[str] | None) -> Sequence[str]:
-    return [] if choice is None else [choice] if isinstance(choice, str) else choice
 
 
 def fixed_baseline(choice: str, card: ModelCard) -> np.ndarray:
@@ -228,132 +191,104 @@ def fixed_baseline(choice: str, card: ModelCard) -> np.ndarray:
     if choice == "white":
         return white_image(card)
     if choice.lower().endswith(".npy"):
-        return _read_array(choice, card)
+        return read_numbers(choice, card.tensor_shape)
     if not Path(choice).exists():
         choices = ", ".join(BASELINE_CHOICES)
         raise InvalidInputError(f"baseline: expected {choices} or a file, got {choice!r}")
     return image_to_tensor(read_image(choice), card)[0].astype(np.float32)
 
 
-def _checked(image: Image.Image) -> Image.Image:
-    """Return the image as RGB, for callers who have opened it themselves."""
-    if 0 in image.size:
-        raise InvalidInputError(f"image: expected pixels, got size {image.size}")
-    return image if image.mode == "RGB" else to_rgb(image, image.format)
+def _card_of(into: ModelInput) -> ModelCard:
+    """The card that says how an image becomes the input.
 
-
-def _covering(size: tuple[int, int], card: ModelCard) -> tuple[int, int, int, int]:
-    """Return (width, height) of the resized photo, and (left, top) of the centre crop in it.
-
-    size: the photo's (width, height).
+    Raises:
+        InvalidInputError: there is none, or it is of another kind of input.
     """
-    width, height = size
-    crop_height, crop_width = card.size
-    covered_height = round(crop_height / card.crop_fraction)
-    covered_width = round(crop_width / card.crop_fraction)
-    resized_width, resized_height = covered_width, covered_height
-    if covered_height * width >= covered_width * height:
-        resized_width = int(covered_height * width / height)
-    else:
-        resized_height = int(covered_width * height / width)
-    left = round((resized_width - crop_width) / 2)
-    top = round((resized_height - crop_height) / 2)
-    return resized_width, resized_height, left, top
-
-
-def _crop_box(size: tuple[int, int], card: ModelCard) -> tuple[float, float, float, float]:
-    """Return the centre crop as (left, top, right, bottom) in the photo's own pixels."""
-    resized_width, resized_height, left, top = _covering(size, card)
-    across, down = size[0] / resized_width, size[1] / resized_height
-    right, bottom = (left + card.size[1]) * across, (top + card.size[0]) * down
-    return left * across, top * down, min(right, size[0]), min(bottom, size[1])
-
-
-def _padded(size: tuple[int, int], card: ModelCard) -> tuple[int, int, int, int]:
-    """Return (left, top, width, height) of the photo on the card's canvas."""
-    height, width = card.size
-    scale = min(width / size[0], height / size[1])
-    inner_width = min(max(round(size[0] * scale), 1), width)
-    inner_height = min(max(round(size[1] * scale), 1), height)
-    return (width - inner_width) // 2, (height - inner_height) // 2, inner_width, inner_height
-
-
-def model_pixels(image: Image.Image, card: ModelCard) -> Image.Image:
-    """Bring an RGB image to the card's size: what `pixels_to_tensor` takes."""
-    height, width = card.size
-    resample = _INTERPOLATIONS[card.interpolation]
-    if card.resize == "crop":
-        resized_width, resized_height, left, top = _covering(image.size, card)
-        if resized_width * resized_height > _MOST_RESIZED:
-            # A very long photo: the same but for rounding, without the parts that are cut off.
-            return image.resize((width, height), resample, box=_crop_box(image.size, card))
-        resized = image.resize((resized_width, resized_height), resample)
-        return resized.crop((left, top, left + width, top + height))
-    if card.resize == "stretch":
-        return image.resize((width, height), resample)
-    left, top, inner_width, inner_height = _padded(image.size, card)
-    canvas = Image.new("RGB", (width, height))
-    canvas.paste(image.resize((inner_width, inner_height), resample), (left, top))
-    return canvas
-
-
-def view_of(image: Image.Image, card: ModelCard) -> Image.Image:
-    """Cut out of the photo what the model sees, at the photo's own resolution."""
-    if card.resize == "stretch":
-        return image.copy()
-    if card.resize == "crop":
-        left, top, right, bottom = (round(edge) for edge in _crop_box(image.size, card))
-        # A photo of a few pixels, or a very long one, may round to nothing.
-        left, top = min(left, image.width - 1), min(top, image.height - 1)
-        return image.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
-    left, top, inner_width, inner_height = _padded(image.size, card)
-    height, width = card.size
-    zoom = max(image.width / inner_width, image.height / inner_height)
-    zoom = max(min(zoom, _LONGEST_VIEW / max(width, height)), 1 / max(width, height))
-    canvas = Image.new("RGB", (max(round(width * zoom), 1), max(round(height * zoom), 1)))
-    inner = max(round(inner_width * zoom), 1), max(round(inner_height * zoom), 1)
-    canvas.paste(
-        image.resize(inner, Image.Resampling.BICUBIC), (round(left * zoom), round(top * zoom))
-    )
-    return canvas
-
-
-def pixels_to_tensor(pixels: Image.Image, card: ModelCard) -> np.ndarray:
-    """Normalise an RGB image of the card's size, and put its axes in the card's order."""
-    if card.channels == "GRAY":
-        values = np.asarray(pixels.convert("L"))[:, :, None]
-    else:
-        values = np.asarray(pixels)[:, :, :: -1 if card.channels == "BGR" else 1]
-    values = normalise(values, card)
-    dtype = np.dtype(card.dtype)
-    if np.issubdtype(dtype, np.integer):
-        limits = np.iinfo(dtype)
-        values = np.clip(np.rint(values), limits.min, limits.max)
-    if card.channel_axis == 1:
-        values = values.transpose(2, 0, 1)
-    return np.ascontiguousarray(values[None], dtype=dtype)
-
-
-def _read_array(path: str, card: ModelCard) -> np.ndarray:
-    """Read a baseline from a `.npy` file."""
-    check_regular(path, "baseline")
-    try:
-        # Mapped: what the file says that it holds is compared with its size, and not allocated.
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-        if not isinstance(array, np.ndarray):
-            raise ValueError("got an archive of arrays")
-    except Exception as error:
-        # What its header says is read as Python's own, which raises nearly anything.
-        reason = " ".join(str(error).split())
-        raise InvalidInputError(f"baseline {path}: expected a .npy array, {reason}") from None
-    shape = card.tensor_shape
-    try:
-        fits = np.broadcast_shapes(array.shape, shape) == shape
-    except ValueError:
-        fits = False
-    if not fits or array.dtype.kind not in "fiub" or not np.isfinite(array).all():
+    if isinstance(into.card, ModelCard):
+        return into.card
+    if into.card is not None and into.card.kind is not None:
         raise InvalidInputError(
-            f"baseline {path}: expected finite numbers broadcastable to {list(shape)}, "
-            f"got {array.dtype} {list(array.shape)}"
+            f"expected a file of kind {into.card.kind!r}, as the model card says, got an image"
         )
-    return np.array(array, np.float32)
+    # What the model takes may be no image at all.
+    assume_card(into.shape, into.dtype)
+    raise InvalidInputError(
+        "no model card says how a picture becomes the input; give card= or preprocess="
+    )
+
+
+def _refuse(into: ModelInput) -> None:
+    _card_of(into)
+
+
+def _read(given: Any, how: Reading, into: ModelInput) -> Image.Image:
+    draft = _card_of(into) if how.fast else None
+    if isinstance(given, str):
+        return read_image_file(given, draft, strict=how.strict)
+    if isinstance(given, bytes):
+        return read_image_bytes(given, how.name, draft, how.strict)
+    if isinstance(given, np.ndarray):
+        return image_of_array(given, how.name)
+    return read_photo(given)[0]
+
+
+def _suffixes() -> frozenset[str]:
+    return image_extensions()
+
+
+def _takes(into: ModelInput) -> bool:
+    return isinstance(into.card, ModelCard)
+
+
+def _fit(image: Image.Image, into: ModelInput) -> Pixels:
+    return model_pixels(checked(image), _card_of(into))
+
+
+def _tensor(pixels: Pixels, into: ModelInput) -> np.ndarray:
+    return pixels_to_tensor(pixels, _card_of(into))
+
+
+def _features(card: Card, shape: Shape) -> Features | None:
+    # An input of other axes beside the image's is none.
+    if not isinstance(card, ModelCard) or len(shape) != 4:
+        return None
+    return with_channels(4, card.channel_axis)
+
+
+def _view(image: Image.Image, into: ModelInput) -> Image.Image:
+    return view_of(checked(image), _card_of(into))
+
+
+def draw(values: np.ndarray, into: ModelInput, method: str, **how: Any) -> Heatmap:
+    """A map of a picture, [H, W] or with channels, over all of it."""
+    return heatmap_of(values, method, into.features.in_row(np.ndim(values)), **how)
+
+
+def _named(choice: str, into: ModelInput, image: Any) -> np.ndarray:
+    card = _card_of(into)
+    return fixed_baseline(choice, card) if image is None else baseline_image(choice, image, card)
+
+
+def _baseline_file(path: str, into: ModelInput) -> np.ndarray:
+    return fixed_baseline(path, _card_of(into))
+
+
+KIND = InputKind(
+    name="image",
+    title="an image",
+    suffixes=_suffixes,
+    takes=_takes,
+    read=_read,
+    fit=_fit,
+    tensor=_tensor,
+    features=_features,
+    view=_view,
+    draw=draw,
+    baselines={
+        name: Named(partial(_named, name), name in ("mean", "blur")) for name in BASELINE_CHOICES
+    },
+    baseline_file=_baseline_file,
+    damage=damage_of,
+    refuse=_refuse,
+    place=10,
+)

@@ -13,6 +13,7 @@ import numpy as np
 from ... import InvalidInputError
 from ...models.card import ModelCard
 from ...models.files import check_regular, parse_json, read_text
+from ...models.plain_card import Card
 from .image import read_image, region_of_input
 
 Boxes = Mapping[str, Sequence[Sequence[float]]]
@@ -52,7 +53,7 @@ class Regions:
             self._boxes = _read(Path(boxes))
         self.told = masks is not None or boxes is not None
 
-    def of(self, path: str, card: ModelCard) -> np.ndarray | None:
+    def of(self, path: str, card: Card | None) -> np.ndarray | None:
         """The region of a photo in the model's input, bool [H, W]; None where nothing was told.
 
         A mask and boxes of one photo are taken together.
@@ -69,6 +70,8 @@ class Regions:
         if found and mask is not None:
             # A folder or a device of that name is no mask that is missing.
             check_regular(mask, "mask")
+        if not isinstance(card, ModelCard):
+            raise InvalidInputError(f"{path}: masks and boxes are for images; arrays take regions")
         width, height = read_image(path).size
         region = np.zeros((height, width), bool)
         if found and mask is not None:

@@ -59,7 +59,7 @@ def insertion(
 
 def blurred(trial: Trial) -> np.ndarray:
     """A picture after the paper's blur, float64 [1, ...]."""
-    axes = tuple(axis for axis in (1, 2, 3) if axis != trial.channel_axis)
+    axes = trial.features.spatial_axes
     wide = trial.x.astype(np.float64)
     found = ndimage.gaussian_filter(wide, _SIGMA, axes=axes, radius=_RADIUS, mode="nearest")
     return np.rint(found) if trial.x.dtype.kind in "iu" else found

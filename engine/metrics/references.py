@@ -18,7 +18,7 @@ def edge_map(x: np.ndarray, channel_axis: int) -> np.ndarray:
 
     Args:
         x: [N, C, H, W] or [N, H, W, C].
-        channel_axis: 1 or 3.
+        channel_axis: of x.
 
     Returns:
         float64 [N, H, W].

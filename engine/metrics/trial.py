@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ... import InvalidInputError
+from ...graph_passes.select.features import Features, with_channels
 from ...models.text import counted
 from ..baselines import black_of
 from ..checks import check_inputs
@@ -21,8 +22,6 @@ from ..scores import Scores
 from ..targets.target import asked_of_all
 
 T = TypeVar("T")
-# Sizes of an axis that holds a picture's channels, where no card says which it is.
-_CHANNELS = (1, 3, 4)
 VALUES = ("probability", "score")
 
 
@@ -40,7 +39,7 @@ class Trial:
         name: of the explained input.
         target: the explained class [1], or an index tuple.
         attribution: the map, [1, ...], float64.
-        channel_axis: of the input; None where a feature is an element.
+        features: where channels and positions lie in the input.
         baseline: what stands for a missing feature; broadcasts to the input.
         seed: of all that is drawn.
         region: where the object is, bool in `lengths`; None: not told.
@@ -56,7 +55,7 @@ class Trial:
     name: str
     target: Any
     attribution: np.ndarray
-    channel_axis: int | None
+    features: Features
     baseline: np.ndarray
     seed: int = 0
     region: np.ndarray | None = None
@@ -72,12 +71,14 @@ class Trial:
         return self.feeds[self.name]
 
     @property
+    def channel_axis(self) -> int | None:
+        """Of the input; None where a feature is an element."""
+        return self.features.channel_axis
+
+    @property
     def lengths(self) -> tuple[int, ...]:
         """How the features lie: [H, W] of a picture, else the input's axes behind the batch."""
-        shape = list(self.x.shape)
-        if self.channel_axis is not None:
-            del shape[self.channel_axis]
-        return tuple(shape[1:])
+        return self.features.lengths(self.x.shape)
 
     @property
     def count(self) -> int:
@@ -87,7 +88,7 @@ class Trial:
     @property
     def is_picture(self) -> bool:
         """Whether the input has channels and two spatial axes."""
-        return self.channel_axis is not None and len(self.lengths) == 2
+        return self.features.is_picture
 
     @property
     def relevance(self) -> np.ndarray:
@@ -177,22 +178,30 @@ class Trial:
         return self.of_map[key]
 
 
-def channel_axis_of(explainer: Explainer, shape: tuple[int, ...], map_ndim: int) -> int | None:
-    """The axis of an input that holds channels, or None where its features are its elements.
+def features_of(features: Features, shape: tuple[int, ...], of_map: tuple[int, ...]) -> Features:
+    """The explained input's features, where a map that has no channels may say which axis they are.
 
-    Of a map without channels the axis that it lacks; else the card's; else of four axes the second
-    or the last, if it is as short as a picture's.
+    Args:
+        features: as the explainer has them.
+        shape: of the input.
+        of_map: of the map.
+
+    Raises:
+        InvalidInputError: several axes may be those that the map lacks.
     """
-    rank = len(shape)
-    card, channels = explainer.card, explainer.subject.sources[0].channels
-    if channels and (rank == 4 or map_ndim == rank - 1):
-        return channels
-    if card is not None and rank == 4:
-        return card.channel_axis
-    if rank == 4 or map_ndim == rank - 1:
-        wanted = [axis for axis in (1, rank - 1) if shape[axis] in _CHANNELS]
-        return wanted[0] if wanted else 1 if map_ndim == rank - 1 else None
-    return None
+    if features.channel_axis is not None or len(of_map) != len(shape) - 1:
+        return features
+    lacking = [
+        axis for axis in range(1, len(shape)) if (*shape[:axis], *shape[axis + 1 :]) == of_map
+    ]
+    if len(lacking) > 1:
+        which = " or ".join(map(str, lacking))
+        raise InvalidInputError(
+            f"explanation: the map {list(of_map)} may lack axis {which} of the input "
+            f"{list(shape)}; say which holds the channels: "
+            "card={'kind': 'array', 'channel_axis': N}"
+        )
+    return with_channels(len(shape), lacking[0]) if lacking else features
 
 
 def trial_of(
@@ -223,7 +232,8 @@ def trial_of(
     feeds = check_inputs(subject, x)
     array = np.asarray(attribution, np.float64)
     shape = feeds[name].shape
-    axis = channel_axis_of(explainer, shape, array.ndim)
+    features = features_of(explainer.into.features, shape, array.shape)
+    axis = features.channel_axis
     less = shape if axis is None else (*shape[:axis], *shape[axis + 1 :])
     if array.shape not in (shape, less):
         wanted = " or ".join(str(list(s)) for s in dict.fromkeys((shape, less)))
@@ -231,7 +241,7 @@ def trial_of(
     if not np.isfinite(array).all():
         raise InvalidInputError("explanation: expected finite numbers, got NaN or infinity")
     if baseline is None:
-        black = black_of(explainer.card) if len(shape) == 4 else None
+        black = black_of(explainer.card) if features.is_picture else None
         baseline = 0.0 if black is None else black
     base = np.asarray(baseline, np.float64)
     try:
@@ -242,7 +252,7 @@ def trial_of(
         raise InvalidInputError(
             f"baseline of shape {list(base.shape)} does not broadcast to {list(shape)}"
         )
-    return Trial(explainer, feeds, name, target, array, axis, base, **more)
+    return Trial(explainer, feeds, name, target, array, features, base, **more)
 
 
 def over_rows(

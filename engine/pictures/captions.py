@@ -10,6 +10,7 @@ from ..running.answers import MODEL, SIGMOID, SOFTMAX, percent
 from ..running.settings import DOUBTFUL
 from ..targets.target import key_in
 from .lettering import drawable
+from .overlay import Texts
 
 # A space at which no line is broken.
 _HELD = "\N{NO-BREAK SPACE}"
@@ -100,16 +101,17 @@ def evidence_text(record: dict[str, Any]) -> str:
         for k in ("before", "after")
     )
     name = short_name(target_name(record))
-    where = f"Hiding the strongest {100 * found['part']:.0f} %"
+    what = found.get("what", "photo")
+    where = f"Hiding the strongest {100 * found['part']:.0f} % of the {what}"
     change = f"{name}: from {before} to {after}"
     if found["after"] >= found["before"]:
-        return f"{where} of the photo does not lower {change}"
+        return f"{where} does not lower {change}"
     if not is_chance:
-        return f"{where} of the photo lowers {change}"
+        return f"{where} lowers {change}"
     if found["after"] < found["before"] / 2:
-        return f"{where} of the photo drops {name} from {before} to {after}"
+        return f"{where} drops {name} from {before} to {after}"
     much = "hardly lowers" if found["after"] > 0.9 * found["before"] else "lowers"
-    return f"{where} of the photo {much} {change}"
+    return f"{where} {much} {change}"
 
 
 def class_answer(one: dict[str, Any]) -> str:
@@ -137,6 +139,17 @@ def subtitle_of(record: dict[str, Any], empty: bool = False) -> str:
         empty: whether the attribution is 0 everywhere.
     """
     return " · ".join([find_method(record["method"]).title, *exactness(record, empty)])
+
+
+def texts_of(record: dict[str, Any], empty: bool = False) -> Texts:
+    """All that stands around a record's picture; `empty`: see `subtitle_of`."""
+    return Texts(
+        title=drawn_target(record),
+        subtitle=subtitle_of(record, empty),
+        keep=drawn_score(record),
+        answer=drawn_answer(record),
+        evidence=evidence_text(record),
+    )
 
 
 def exactness(record: dict[str, Any], empty: bool = False) -> list[str]:

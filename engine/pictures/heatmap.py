@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
 import numpy as np
 from cmap import Colormap
@@ -32,6 +32,9 @@ _LINE = 0.4
 _SCRIBBLE = 0.02
 # Second differences of what is drawn between cells, of the largest value; and the least cell.
 _STRAIGHT, _LEAST_CELL = 1e-4, 3.0
+
+# A picture in memory, which only pictures/ and inputs/ look into.
+Picture: TypeAlias = Image.Image
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def heatmap_of(
     detail: of methods with a number for each element: "regions", whose net evidence is drawn, or
     "pixels".
     """
-    values, findings = _finite(_summed(attribution, channel_axis))
+    values, findings = finite(_summed(attribution, channel_axis))
     if smooth is not None:
         return _blob(values, smooth, tuple(findings))
     found = find_method(method)
@@ -120,7 +123,7 @@ def _summed(attribution: np.ndarray, channel_axis: int | None) -> np.ndarray:
         return values.sum(axis=channel_axis)
 
 
-def _finite(values: np.ndarray) -> tuple[np.ndarray, list[str]]:
+def finite(values: np.ndarray) -> tuple[np.ndarray, list[str]]:
     """Values with 0 for what is not finite, and a word on that."""
     finite = np.isfinite(values)
     if finite.all():
@@ -186,12 +189,17 @@ def _blob(values: np.ndarray, sigma: float, findings: tuple[str, ...]) -> Heatma
 
 
 def smoothed(values: np.ndarray, sigmas: tuple[float, ...]) -> np.ndarray:
-    """Blur [H, W] with a Gaussian along each axis; mirrored at the edge, so that sums are kept."""
+    """Blur values with a Gaussian along each axis; mirrored at the edge, so that sums are kept.
+
+    sigmas: one for each axis; 0 leaves it as it is.
+    """
     for axis, sigma in enumerate(sigmas):
+        if sigma == 0:
+            continue
         radius = int(np.ceil(3 * sigma))
         weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
         weights /= weights.sum()
-        padding = [(radius, radius) if axis == padded else (0, 0) for padded in (0, 1)]
+        padding = [(radius, radius) if axis == k else (0, 0) for k in range(values.ndim)]
         windows = np.lib.stride_tricks.sliding_window_view(
             np.pad(values, padding, mode="symmetric"), len(weights), axis=axis
         )

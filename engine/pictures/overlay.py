@@ -1,5 +1,7 @@
 """One picture: an attribution over the photo, with its scale and what it says."""
 
+from typing import NamedTuple
+
 import numpy as np
 from PIL import Image, ImageDraw
 
@@ -40,6 +42,30 @@ def overlay(
     Raises InvalidInputError when the attribution's shape is none of these.
     """
     heatmap = heatmap_of(attribution, method, channel_axis, smooth=smooth, detail=detail)
+    words = scale_words(heatmap, method, smooth)
+    texts = Texts(title, subtitle, keep, answer, evidence)
+    return framed(view, heatmap, texts, words)
+
+
+class Texts(NamedTuple):
+    """What stands around a picture; see `overlay`."""
+
+    title: str
+    subtitle: str
+    keep: str = ""
+    answer: str = ""
+    evidence: str = ""
+
+
+def framed(
+    view: Image.Image, heatmap: Heatmap, texts: Texts, words: tuple[str, str]
+) -> Image.Image:
+    """Draw a map over its ground, with title, subtitle and colour bar; see `overlay`.
+
+    view: photo, or the ground that a kind of input draws.
+    words: what the two ends of the colours mean.
+    """
+    title, subtitle, keep, answer, evidence = texts
     picture = blend(view, heatmap, fit(view.size, _PICTURE_WIDTH, _PICTURE_HEIGHT))
     title_lines = wrap(title, 25, _PICTURE_WIDTH, 2, keep)
     answer_lines = wrap(answer, 17, _PICTURE_WIDTH, 2) if answer else []
@@ -56,15 +82,16 @@ def overlay(
     top = write_lines(draw, (MARGIN, top), subtitle_lines, 15, FAINT, 20) + 10
     canvas.paste(picture, (MARGIN + (_PICTURE_WIDTH - picture.width) // 2, top))
     top += picture.height + 14
-    words = _MAP_WORDS if smooth is not None else scale_words(heatmap, method)
     colour_bar(canvas, (MARGIN, top), (_PICTURE_WIDTH, 14), heatmap, 15, words)
     top = write_lines(draw, (MARGIN, top + 45), test_lines, 15, INK, 20)
     write_lines(draw, (MARGIN, top), note_lines, 13, FAINT, 17)
     return canvas
 
 
-def scale_words(heatmap: Heatmap, method: str) -> tuple[str, str]:
+def scale_words(heatmap: Heatmap, method: str, smooth: float | None = None) -> tuple[str, str]:
     """What the two ends of a map's colours mean."""
+    if smooth is not None:
+        return _MAP_WORDS
     found = find_method(method)
     if heatmap.signed:
         return found.sign

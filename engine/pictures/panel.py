@@ -1,7 +1,8 @@
 """A figure of several images and methods: for each image its maps side by side."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -15,6 +16,9 @@ _SIGNED = "red {}, striped blue {}"
 _UNSIGNED = "bright is most evidence, the line is around half of it and more"
 _CELL_WIDTH, _CELL_HEIGHT, _GAP = 264, 320, 16
 
+# Lays (map, method, whether it is a difference) over a view.
+Draw = Callable[[np.ndarray, str, bool], Heatmap]
+
 
 @dataclass(frozen=True)
 class PanelRow:
@@ -22,9 +26,11 @@ class PanelRow:
 
     - view: what the model sees of the photo, as `image_to_tensor` returns it.
     - caption: the line above the row, such as the label and the score.
-    - attributions: for each method its map, [H, W], or with channels.
+    - attributions: for each method its map, [H, W] of a photo, or with channels.
     - notes: for each method a short line under its map, such as its delta; may lack any.
-    - channel_axis: the axis of the channels in maps of three axes.
+    - channel_axis: the axis of the channels in maps of three axes, over a photo.
+    - what: the view shows, in a word.
+    - draw: lays (a map, a method, whether it is a difference) over the view; None: over a photo.
     - keep: the caption's end, which is always there in full.
     - difference: whether the maps are differences between two, drawn around zero.
     """
@@ -36,6 +42,8 @@ class PanelRow:
     channel_axis: int | None = None
     keep: str = ""
     difference: bool = False
+    draw: Draw | None = None
+    what: str = "Photo"
 
 
 def panel(rows: Sequence[PanelRow]) -> Image.Image:
@@ -50,7 +58,7 @@ def panel(rows: Sequence[PanelRow]) -> Image.Image:
     width = (1 + len(columns)) * (_CELL_WIDTH + _GAP) - _GAP
     heading = Image.new("RGB", (width, 34), PAPER)
     draw = ImageDraw.Draw(heading)
-    for column, name in enumerate(["Photo", *(find_method(m).title for m in columns)]):
+    for column, name in enumerate([rows[0].what, *(find_method(m).title for m in columns)]):
         middle = column * (_CELL_WIDTH + _GAP) + _CELL_WIDTH // 2
         text = (wrap(name, 19, _CELL_WIDTH, 1) or [""])[0]
         write(draw, (middle, 0), text, 19, INK, 0.5)
@@ -86,8 +94,21 @@ def columns_of(rows: Sequence[PanelRow]) -> list[str]:
 
 def heatmaps_of(row: PanelRow) -> dict[str, Heatmap]:
     """A row's maps, ready to be drawn, by method."""
-    how = row.channel_axis, row.difference
-    return {m: heatmap_of(values, m, *how) for m, values in row.attributions.items()}
+    draw = row.draw or partial(_over_a_photo, row.channel_axis)
+    return {m: draw(values, m, row.difference) for m, values in row.attributions.items()}
+
+
+def _over_a_photo(
+    channel_axis: int | None, values: np.ndarray, method: str, difference: bool
+) -> Heatmap:
+    return heatmap_of(values, method, channel_axis, difference)
+
+
+def small_view(view: Image.Image, side: int) -> Image.Image:
+    """A copy of a view with at most so many pixels on its longer side."""
+    small = view.copy()
+    small.thumbnail((side, side))
+    return small
 
 
 def meaning_of(columns: Sequence[str], drawing: Mapping[str, Sequence[str]]) -> str:

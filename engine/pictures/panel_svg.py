@@ -32,7 +32,7 @@ def panel_svg(rows: Sequence[PanelRow]) -> str:
     columns = columns_of(rows)
     width = (1 + len(columns)) * (_CELL_WIDTH + _GAP) - _GAP
     parts, drawing = [], dict[str, Sequence[str]]()
-    for place, name in enumerate(["Photo", *(find_method(m).title for m in columns)]):
+    for place, name in enumerate([rows[0].what, *(find_method(m).title for m in columns)]):
         middle = place * (_CELL_WIDTH + _GAP) + _CELL_WIDTH / 2
         parts.append(_text(middle, 20, name, "head mid"))
     top = 44.0

@@ -12,7 +12,7 @@ from ..pictures.overlay import scale_words
 from .words import found_in_map, title_of
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from ..pictures.heatmap import Picture
 
 
 # Maps side by side, at most.
@@ -192,7 +192,7 @@ class Shown:
     """
 
     path: str
-    photo: Image.Image
+    photo: Picture
     views: Sequence[View]
     answer: str = ""
     bars: Sequence[Bar] = ()

@@ -13,7 +13,7 @@ from ...graph_passes.graph.tensors import producer_of
 from ...graph_passes.select.ending import AFFINE, TAIL, ending_of, varying_operand
 from ...graph_passes.select.rows.places import Place
 from ...graph_passes.select.subject import Subject
-from ...models.card import ModelCard
+from ...models.plain_card import Card
 
 _ONE = 1e-3
 # The file gives probabilities itself; else they are made of its scores, and are named after how.
@@ -64,7 +64,7 @@ class Reading(NamedTuple):
     given: str | None = None
 
 
-def reading_of(subject: Subject, card: ModelCard | None) -> Reading:
+def reading_of(subject: Subject, card: Card | None) -> Reading:
     """How a subject's output is read."""
     ending = ending_of(subject.output)
     moved = not all(has(node, Fact.COPIES) for node in ending.nodes)

@@ -171,7 +171,7 @@ _ROWS = (
     row("GridSample", F.BY_IMAGE, F.BY_INDEX, F.FOLDED),
     row("LpPool", _IMAGES, F.POOLS),
     row("MaxPool", _IMAGES, F.POOLS, F.TOTAL),
-    row("MaxRoiPool"),
+    row("MaxRoiPool", F.CHANNELS_SECOND),
     row("RoiAlign", F.BY_INDEX),
     row("Upsample", F.FOLDED),
     # Normalisations.

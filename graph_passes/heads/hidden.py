@@ -21,7 +21,6 @@ from .asking import add_baseline_input
 
 # The windows, or masks, of one run.
 NUMBERS = f"{RESERVED}numbers"
-_CHANNELS = (1, 3, 4)
 
 # (emitter, lengths of the explained axes as int64 [1] each, numbers [K]) -> how much of each place
 # is seen, from 0 to 1, [K, lengths...].
@@ -31,20 +30,10 @@ Seen = Callable[[Emitter, Sequence[gs.Tensor], gs.Tensor], gs.Tensor]
 def places_of(source: Source) -> list[int]:
     """The axes that places lie along: those that are no batch and no channels.
 
-    Of token ids those of the ids. Where no layer says which axis holds channels, they are the two
-    of a picture for four axes (channels come last where only the last axis has 1, 3 or 4 of them),
-    else all behind the batch.
+    Of token ids those of the ids: a token is hidden as a whole. Where nobody knows which axis holds
+    channels, every element is a place.
     """
-    shape = source.start.shape
-    if source.embedded:
-        # A token is hidden as a whole.
-        return list(range(1, len(shape) - 1))
-    if source.channels:
-        return [axis for axis in range(1, len(shape)) if axis != source.channels]
-    if len(shape) != 4:
-        return list(range(1, len(shape)))
-    last = shape[3] in _CHANNELS and shape[1] not in _CHANNELS
-    return [1, 2] if last else [2, 3]
+    return [*source.features.axes]
 
 
 def lengths_of(subject: Subject) -> list[int]:

@@ -74,8 +74,8 @@ def choice(name: str, help: str, choices: tuple[str, ...], default: str) -> Opti
 
 BASELINE = Option(
     "baseline",
-    "black, white, mean, blur, or a file (an image or .npy); repeatable for methods that take a "
-    "set.  [default: black; without a model card, zeros]",
+    "black, white, mean, blur, or a file (an image or .npy); for arrays zeros, a number or a .npy "
+    "file; repeatable for methods that take a set.  [default: black; without a model card, zeros]",
     as_given,
     metavar="BASELINE",
     several=True,

@@ -152,7 +152,9 @@ def _seen(subject: Subject, batch: int) -> _Sight:
     path = find_reach(graph, [start], [end])
     dims = {dim for tensor in subject.graph.inputs for dim in tensor.shape or [None]}
     fixed = all(isinstance(dim, int) or dim == subject.batch for dim in dims)
-    channels = channels_behind(start, products=len(start.shape) == 3)
+    channels = subject.sources[0].features.channel_axis
+    if channels is None:
+        channels = channels_behind(start, products=len(start.shape) == 3)
     return _Sight(subject, start, end, follow(path, start, end, batch), fixed, channels)
 
 

@@ -10,8 +10,6 @@ import numpy as np
 from ..graph.dims import Shape
 from .positions.positions import Grid, Grids, Places
 
-_COLOURS = (1, 3, 4)
-
 
 class Layout(NamedTuple):
     """The axes of a tensor that holds one vector for each place of a grid.
@@ -59,13 +57,7 @@ def picture_axes(
             return tuple(a for a in every if a != gone[0])
         if rank < 4 and not gone and len(ones) != 1:
             return tuple(every)
-    if not 3 <= rank <= 5:
-        return None
-    channels = 1
-    if shape[1] not in _COLOURS:
-        others = [rank - 1] if rank < 5 else [rank - 1, 2]
-        channels = next((a for a in others if shape[a] in _COLOURS), 1)
-    return tuple(a for a in every if a != channels)
+    return None
 
 
 def layout_of(

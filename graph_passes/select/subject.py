@@ -4,72 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import onnx_graphsurgeon as gs
 
-from ... import InvalidInputError, UnsupportedModelError
-from ..graph.dims import Dim, is_static
-from ..graph.emitter import Emitter
-from ..graph.limits import hold
+from ... import InvalidInputError
+from ..graph.dims import Dim
 from ..graph.ordering import sort_nodes
-from ..graph.tensors import is_float, numpy_type
 from ..prepare.training import refuse_batch_statistics, refuse_randomness
-from .channels import channels_behind
 from .class_axis import channel_axis, two_readings
 from .detector import Detector, detector_of, mixed
+from .features import Features
 from .logits import batch_first, one_after_the_other, scores_of
-from .lookups import float_readers, joined, looked_up_floats, lookups
-from .outputs import choose_output, may_be_alike
+from .outputs import choose_output
 from .raw_scores import maps_ahead
 from .rows.follow import follow_rows
 from .rows.places import Lost, Place, Rows
+from .sources import Source, choose_sources
 from .squeezed import with_rows
-
-
-class Source(NamedTuple):
-    """An input that is explained.
-
-    Attributes:
-        input: the graph input.
-        start: the first float tensor behind it, which attributions are computed for (mostly `input`
-            itself).
-        embedded: whether `start` holds an embedding's row for each token of `input`; attributions
-            are then summed over the rows.
-        channels: the axis of `start` that the first layer takes for channels; None: not known.
-    """
-
-    input: gs.Variable
-    start: gs.Variable
-    embedded: bool = False
-    channels: int | None = None
-
-    @property
-    def table(self) -> np.ndarray | None:
-        """The rows of the one embedding that `input`'s ids are looked up in, or None."""
-        made = self.start.inputs[0] if self.embedded else None
-        if made is None or made.op != "Gather" or not isinstance(made.inputs[0], gs.Constant):
-            return None
-        return made.inputs[0].values
-
-    @property
-    def straight(self) -> bool:
-        """Whether `start`'s shape follows from the input's: the same, and an embedding's row."""
-        shape, start = self.input.shape, self.start.shape
-        if shape is None or start is None or len(start) != len(shape) + self.embedded:
-            return False
-        tensor = self.start
-        while tensor is not self.input:
-            node = tensor.inputs[0]
-            if node.op in ("Concat", "Unsqueeze"):
-                break  # made by `joined`
-            if node.op == "Transpose":
-                return False
-            tensor = node.inputs[1 if node.op == "Gather" else 0]
-        ahead = zip(shape, start, strict=False)
-        other = any(p != q and isinstance(p, int) and isinstance(q, int) for p, q in ahead)
-        return not other and is_static(start[len(shape) :])
 
 
 # Two are never the same: what is found of one may be kept for it.
@@ -126,6 +78,11 @@ class Subject:
         )
         own = {k: tensors[getattr(self, k).name] for k in ("output", "logits", "decided")}
         return replace(self, graph=graph, sources=sources, **own)
+
+    def with_features(self, features: Iterable[Features]) -> Subject:
+        """The same with what else is known of each source's axes."""
+        pairs = zip(self.sources, features, strict=True)
+        return replace(self, sources=tuple(s._replace(features=own) for s, own in pairs))
 
     @property
     def input(self) -> gs.Variable:
@@ -199,7 +156,7 @@ def select(
     """
     if score not in ("logit", "output"):
         raise InvalidInputError(f"score must be 'logit' or 'output', got {score!r}")
-    sources = _choose_sources(graph, input)
+    sources = choose_sources(graph, input)
     refuse_batch_statistics(graph)
     inputs, starts = [s.input for s in sources], [s.start for s in sources]
     detector = detector_of(graph, inputs)
@@ -245,22 +202,6 @@ def _class_axis(logits: gs.Variable, axis: int | None) -> int:
     return axis if axis and rank > 2 else min(1, rank - 1)
 
 
-def _choose_sources(graph: gs.Graph, input: str | Sequence[str] | None) -> tuple[Source, ...]:
-    """The inputs named, or the one that is found, each with where it becomes float."""
-    names = [*input] if isinstance(input, Iterable) and not isinstance(input, str) else [input]
-    if not names or len(set(names)) < len(names):
-        raise InvalidInputError(f"input must be a name or several different ones, got {input!r}")
-    sources = tuple(first_float(graph, choose_input(graph, name)) for name in names)
-    for source in sources:
-        if source.start.shape is None:
-            raise UnsupportedModelError(
-                f"the file does not say how many axes the input {source.input.name!r} has"
-            )
-        if len(source.start.shape) > 1 and isinstance(source.start.shape[0], int):
-            hold("batch", f"batch of the input {source.input.name!r}", source.start.shape[0])
-    return tuple(source._replace(channels=channels_behind(source.start)) for source in sources)
-
-
 def _row_starts(graph: gs.Graph, sources: Sequence[Source]) -> dict[str, Place]:
     """The inputs that have a row for each row of the explained ones, and on which axis."""
     explained = {source.input.name for source in sources}
@@ -273,102 +214,3 @@ def _row_starts(graph: gs.Graph, sources: Sequence[Source]) -> dict[str, Place]:
         if isinstance(batch, str) or shape[0] == batch:
             found[tensor.name] = Place(shape.index(batch))
     return found
-
-
-def choose_input(graph: gs.Graph, name: str | None = None) -> gs.Variable:
-    """The input named, or the first float input with three axes or more, or the first float one.
-
-    States that the model hands back come after all else.
-    """
-    if name is not None:
-        for tensor in graph.inputs:
-            if tensor.name == name:
-                return tensor
-        known = ", ".join(repr(t.name) for t in graph.inputs)
-        raise InvalidInputError(f"the model has no input {name!r}; it has {known}")
-    floats = [t for t in graph.inputs if t.dtype is not None and is_float(t)]
-    fresh = [t for t in floats if not _is_state(graph, t)]
-    # A picture is no state of something smaller, though the model may hand it back, too.
-    enough = 4 if any(len(t.shape or []) >= 4 for t in floats) else 2
-    if any(t.shape is None or len(t.shape) >= enough for t in fresh):
-        floats = fresh
-    images = [t for t in floats if t.shape is not None and len(t.shape) >= 3]
-    integers = [t for t in graph.inputs if (_is_number(t) and float_readers(t)) or _is_looked_up(t)]
-    candidates = images or floats or integers
-    if not candidates:
-        found = ", ".join(f"{t.name!r} ({t.dtype})" for t in graph.inputs) or "none"
-        raise UnsupportedModelError(
-            "the model has no float input to attribute to, nor one that becomes float by a Cast or "
-            f"an embedding; its inputs: {found}"
-        )
-    return candidates[0]
-
-
-def _is_state(graph: gs.Graph, tensor: gs.Variable) -> bool:
-    """True where an output behind the first may have the tensor's shape: the state's next value."""
-    return any(may_be_alike(tensor.shape, output.shape) for output in graph.outputs[1:])
-
-
-def _is_number(tensor: gs.Variable) -> bool:
-    return tensor.dtype is not None and numpy_type(tensor.dtype).kind in "iub"
-
-
-def first_float(graph: gs.Graph, source: gs.Variable) -> Source:
-    """The float tensor that stands for an input, and whether it is an embedding of it.
-
-    That is the input itself, what a Cast makes of integers or half precision, or the rows that a
-    Gather looks up for token ids (attributions are then summed over each row), also where several
-    do, or where ids are handed over as float.
-
-    Raises:
-        UnsupportedModelError: integers become float in no such way, or in several.
-    """
-    if source.dtype in (np.float32, np.float64):
-        node = looked_up_floats(source)
-        return Source(source, source) if node is None else Source(source, node.outputs[0], True)
-    readers = float_readers(source)
-    several = lookups(source) if len(readers) != 1 else None
-    start = joined(graph, source, several) if several else None
-    if start is not None:
-        return Source(source, start, embedded=True)
-    if len(readers) != 1:
-        raise UnsupportedModelError(
-            f"input {source.name!r} ({source.dtype}) becomes float in {len(readers)} places; "
-            "expected one Cast or one embedding that all of the model reads"
-        )
-    reader = readers[0]
-    # A table of numbers has no rows to sum over.
-    rows = reader.op == "Gather" and len(reader.inputs[0].shape) > 1
-    if reader.op == "Cast":
-        return Source(source, _cast_first(graph, source, reader))
-    return Source(source, reader.outputs[0], embedded=rows)
-
-
-def _is_looked_up(source: gs.Variable) -> bool:
-    return lookups(source) is not None
-
-
-def _cast_first(graph: gs.Graph, source: gs.Variable, cast: gs.Node) -> gs.Variable:
-    """The input cast to float at once, so that attribution and baseline have its own axes.
-
-    Where it is moved before (bytes of a picture, channels last, are transposed, say), the floats
-    are moved instead.
-    """
-    moves, tensor = [], cast.inputs[0]
-    while tensor is not source:
-        moves.append(tensor.inputs[0])
-        tensor = tensor.inputs[0].inputs[0]
-    if all(node.op in ("Cast", "Identity") for node in moves):
-        return cast.outputs[0]
-    emit = Emitter(graph, "first")
-    start = emit.Cast(source, to=cast.attrs["to"])
-    start.shape = source.shape
-    moved = start
-    for node in reversed(moves):
-        if node.op != "Cast":
-            shape = node.outputs[0].shape
-            moved = emit(node.op, moved, *node.inputs[1:], **node.attrs)
-            moved.shape = shape
-    cast.op, cast.attrs, cast.inputs = "Identity", {}, [moved]
-    sort_nodes(graph)
-    return start

@@ -11,6 +11,9 @@ from support.small import small, value
 import onnxplain
 from onnxplain.engine.evidence import checked_by_hiding, strongest
 from onnxplain.engine.pictures.captions import evidence_text
+from onnxplain.graph_passes.select.features import with_channels
+
+PICTURE = with_channels(4, 1)
 
 
 def record(target, score, probability, method="saliency"):
@@ -46,14 +49,16 @@ def test_it_is_what_the_model_does_without_the_place():
     x[..., 3, 3] = 4
     e = explainer(x, 0)
     found = checked_by_hiding(
-        explainer, x, e.attribution, 1, record(0, float(e.score[0]), e.probability)
+        explainer, x, e.attribution, PICTURE, record(0, float(e.score[0]), e.probability)
     )
     assert found["before"] == pytest.approx(e.probability) and found["of"] == "probability"
     assert found["after"] < 0.8 * found["before"]
     # Where nothing is, nothing is lost.
     elsewhere = np.zeros((1, 16, 16), np.float32)
     elsewhere[0, 12:, 12:] = 1
-    same = checked_by_hiding(explainer, x, elsewhere, 1, record(0, 1.0, e.probability, "grad-cam"))
+    same = checked_by_hiding(
+        explainer, x, elsewhere, PICTURE, record(0, 1.0, e.probability, "grad-cam")
+    )
     assert same["after"] == pytest.approx(same["before"], rel=1e-2)
     assert "lower" in evidence_text({**record(0, 1, 1), "evidence": same})
 
@@ -61,7 +66,9 @@ def test_it_is_what_the_model_does_without_the_place():
 def test_a_map_of_nothing_says_nothing():
     explainer = onnxplain.Explainer(corner_counter(), "input-x-gradient")
     x = np.ones((1, 1, 16, 16), np.float32)
-    assert checked_by_hiding(explainer, x, np.zeros((1, 16, 16)), 1, record(0, 1.0, 0.5)) is None
+    assert (
+        checked_by_hiding(explainer, x, np.zeros((1, 16, 16)), PICTURE, record(0, 1.0, 0.5)) is None
+    )
     assert evidence_text({**record(0, 1, 1), "evidence": None}) == ""
 
 

@@ -62,9 +62,9 @@ def background(e, monkeypatch):
     from onnxplain.engine.pictures import overlay
 
     seen = []
-    real = overlay.overlay
+    real = overlay.framed
     monkeypatch.setattr(
-        overlay, "overlay", lambda view, *a, **k: seen.append(view) or real(view, *a, **k)
+        overlay, "framed", lambda view, *a, **k: seen.append(view) or real(view, *a, **k)
     )
     e.picture(photo())
     return seen[0]

@@ -62,7 +62,7 @@ def test_one_that_fails_fails_alone(tmp_path, model):
     photos = sorted(write_photos(tmp_path / "photos", 3).rglob("*.png"))
     explaining, question = explaining_of(model, ("top1",))
     decoded = [decode(Item(k, str(p), str(p)), question) for k, p in enumerate(photos)]
-    small = decoded[1]._replace(pixels=decoded[1].pixels.resize((7, 8)))
+    small = decoded[1]._replace(fitted=decoded[1].fitted.resize((7, 8)))
     answers = explaining.together([decoded[0], small, decoded[2]])
     errors = [{row["error"] is None for row in answer.rows} for answer in answers]
     assert errors == [{True}, {False}, {True}]

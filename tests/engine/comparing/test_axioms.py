@@ -18,8 +18,10 @@ from onnxplain.engine.comparing.axioms import (
     framed,
     sensitivity,
 )
+from onnxplain.graph_passes.select.features import with_channels
 
 X = pictures(1)
+PICTURE = with_channels(4, 1)
 BLACK = np.zeros((1, 1, SIDE, SIDE), np.float32)
 
 
@@ -45,7 +47,7 @@ def saturated() -> onnx.ModelProto:
 
 def test_sensitivity_holds_for_integrated_gradients() -> None:
     e = explainer(convolutional(), "integrated-gradients", steps=4)
-    held, tried = sensitivity(e, X, 1, BLACK, 1)
+    held, tried = sensitivity(e, X, 1, BLACK, PICTURE)
     assert held == tried and tried > 10
 
 
@@ -54,15 +56,15 @@ def test_sensitivity_is_broken_by_a_gradient_that_saturates() -> None:
     x = np.zeros((1, 1, SIDE, SIDE), np.float32)
     x[0, 0, 1, 1] = 5
     model = saturated()
-    assert sensitivity(explainer(model, "saliency"), x, 0, BLACK, 1).held == 0
-    assert sensitivity(explainer(model, "saliency"), x, 0, BLACK, 1).tried == 1
-    assert sensitivity(explainer(model, "deeplift"), x, 0, BLACK, 1) == (1, 1)
-    assert sensitivity(explainer(model, "integrated-gradients"), x, 0, BLACK, 1) == (1, 1)
+    assert sensitivity(explainer(model, "saliency"), x, 0, BLACK, PICTURE).held == 0
+    assert sensitivity(explainer(model, "saliency"), x, 0, BLACK, PICTURE).tried == 1
+    assert sensitivity(explainer(model, "deeplift"), x, 0, BLACK, PICTURE) == (1, 1)
+    assert sensitivity(explainer(model, "integrated-gradients"), x, 0, BLACK, PICTURE) == (1, 1)
 
 
 def test_pixels_that_move_nothing_are_not_tried() -> None:
     x = np.full((1, 1, SIDE, SIDE), 5, np.float32)
-    assert sensitivity(explainer(saturated(), "saliency"), x, 0, BLACK, 1) == (0, 0)
+    assert sensitivity(explainer(saturated(), "saliency"), x, 0, BLACK, PICTURE) == (0, 0)
 
 
 @pytest.mark.parametrize("opset", [9, 17])
@@ -74,7 +76,7 @@ def test_a_frame_is_cropped_away(opset: int, last: bool) -> None:
     x = X.transpose(0, 2, 3, 1).copy() if last else X
     wide = [(0, 0) if a in (0, axis) else (BORDER, BORDER) for a in range(4)]
     around = np.pad(x, wide, constant_values=7.0)
-    found = ask(framed(model, "x", axis), **{f"x{WITH_BORDER}": around})["y"]
+    found = ask(framed(model, "x", with_channels(4, axis)), **{f"x{WITH_BORDER}": around})["y"]
     np.testing.assert_array_equal(found, ask(model, x=x)["y"])
     assert found.shape == (1, CLASSES)
 
@@ -92,12 +94,12 @@ def test_a_frame_is_cropped_away(opset: int, last: bool) -> None:
 )
 def test_dummy(method: str, holds: bool) -> None:
     """Maps that are resized to the input reach into the border, which the model never sees."""
-    model = framed(convolutional(), "x", 1)
+    model = framed(convolutional(), "x", PICTURE)
     around = np.pad(X, [(0, 0), (0, 0), (BORDER, BORDER), (BORDER, BORDER)])
     options = {"samples": 30} if method == "rise" else {}
     if onnxplain.methods()[method].takes("baseline"):
         options["baseline"] = np.zeros_like(around)
-    part = dummy(explainer(model, method, **options), around, 1, 1)
+    part = dummy(explainer(model, method, **options), around, 1, PICTURE)
     assert part == 0 if holds else part > 0.1
 
 

@@ -53,7 +53,9 @@ def test_a_perfect_map_of_a_linear_model(shape, baseline):
 
 def test_a_random_map_gains_nothing_on_average():
     model, _ = linear((1, 8, 8))
-    explainer = onnxplain.Explainer(model, "input-x-gradient")
+    # Nothing in its graph tells channels from positions.
+    card = {"kind": "array", "channel_axis": 1}
+    explainer = onnxplain.Explainer(model, "input-x-gradient", card=card)
     x = np.random.default_rng(1).normal(size=(40, 1, 8, 8)).astype(np.float32)
     a = np.random.default_rng(2).random(x.shape)
     random = metrics.srg(explainer, x, a, target=0, value="score")

@@ -54,7 +54,7 @@ FIRST = {
 def test_channels_last(name, method):
     shape, perm, kernel = LAST[name]
     model = network(shape, perm, kernel)
-    assert select(prepare(model)).sources[0].channels == len(shape)
+    assert select(prepare(model)).sources[0].features.channel_axis == len(shape)
     x = np.zeros((1, *shape), np.float32)
     spot = tuple(size * 3 // 4 for size in shape[:-1])
     x[(0, *spot)] = 1
@@ -68,7 +68,7 @@ def test_channels_last(name, method):
 def test_channels_first(name):
     shape, perm, kernel = FIRST[name]
     model = network(shape, perm, kernel)
-    assert select(prepare(model)).sources[0].channels == 1
+    assert select(prepare(model)).sources[0].features.channel_axis == 1
     x = RANDOM.normal(size=(1, *shape)).astype(np.float32)
     e = onnxplain.Explainer(model, "occlusion")(x, 0)
     assert e.attribution.shape == (1, *shape[1:])
@@ -77,7 +77,7 @@ def test_channels_first(name):
 def test_the_graph_says_more_than_a_short_axis():
     """3 rows of 12 columns with 13 bands last: the rows are no channels."""
     model = network((3, 12, 13), [0, 3, 1, 2])
-    assert select(prepare(model)).sources[0].channels == 3
+    assert select(prepare(model)).sources[0].features.channel_axis == 3
     e = onnxplain.Explainer(model, "occlusion")(np.ones((1, 3, 12, 13), np.float32), 0)
     assert e.attribution.shape == (1, 3, 12)
 
@@ -93,4 +93,4 @@ def test_one_axis_more_on_the_way():
     ]
     weights = {"one": np.array([1]), "K": np.ones((4, 9, 1, 3), np.float32)}
     model = small(nodes, [value("x", ["N", 32, 9])], [value("y", ["N", 4])], weights)
-    assert select(prepare(model)).sources[0].channels == 2
+    assert select(prepare(model)).sources[0].features.channel_axis == 2
