@@ -129,9 +129,19 @@ def _sigmoid(values: np.ndarray) -> np.ndarray:
 
 
 def _sides(about: About, answer: Answer) -> tuple[int, int]:
-    """Height and width of the model's input."""
-    first, second = (1, 2) if answer.of_all.shape[0] in (1, 3) else (0, 1)  # TODO features
-    return answer.of_all.shape[first], answer.of_all.shape[second]
+    """Height and width of the model's input.
+
+    Raises:
+        InvalidInputError: nobody knows which axes they are.
+    """
+    axes = about.subject.sources[0].features.spatial_axes
+    if len(axes) != 2:
+        raise InvalidInputError(
+            "boxes: it is not known which axes of the input are height and width; "
+            "a card's layout says it"
+        )
+    first, second = (answer.of_all.shape[axis - 1] for axis in axes)
+    return first, second
 
 
 def _corners(middles: np.ndarray) -> np.ndarray:

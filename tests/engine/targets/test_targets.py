@@ -10,7 +10,6 @@ from onnxplain.engine.targets.asking import asked_for, kinds, one_wanted, wanted
 from onnxplain.engine.targets.target import About, asked_again, fed, key_in
 from onnxplain.graph_passes.select.score import PLACE_WEIGHTS, PLACES
 
-RANDOM = np.random.default_rng(5)
 LABELS = ("tabby cat", "tiger - cat", "not a cat", "dog", "3, 4")
 SHAPES = {
     "rows": ("y[N, 5]", "y = Gemm(r, w)", (4, 5)),
@@ -130,7 +129,10 @@ def test_score_and_gradient_are_those_of_the_weighted_sum(shape, asked):
     (target,) = e.targets
     assert e.score[0] == pytest.approx(score_by_hand(explainer, x, target), rel=1e-5, abs=1e-6)
     assert explainer.scores(x, asked).score[0] == pytest.approx(e.score[0], rel=1e-5, abs=1e-6)
-    direction, h = RANDOM.normal(size=x.shape).astype(np.float32), np.float32(1e-2)
+    direction, h = (
+        np.random.default_rng(5).normal(size=x.shape).astype(np.float32),
+        np.float32(1e-2),
+    )
     ahead, behind = (score_by_hand(explainer, x + step * direction, target) for step in (h, -h))
     slope = float((e.attribution * direction).sum())
     assert slope == pytest.approx((ahead - behind) / (2 * h), rel=1e-2, abs=2e-3)
