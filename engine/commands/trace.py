@@ -79,21 +79,21 @@ def trace_delta(
     if rule not in RULES:
         raise InvalidInputError(f"rule must be one of {', '.join(RULES)}; got {rule!r}")
     card = (file := opened(model)).card
-    wanted = output if output is not None else (card.output if card else None)
+    wanted = output or (card.output if card else None)
     file = file.with_output(wanted)
     subject = decided(select(file.graph(), output=wanted), card)
     feeds = check_inputs(subject, x)
     source = feeds[subject.input.name]
-    about = About(subject, None if card is None else card.labels)
-    asked = asked_for(target, about, len(source) if source.ndim else 1)
+    about, rows = About(subject, card and card.labels), len(source) if source.ndim else 1
+    asked = asked_for(target, about, rows)
     answer = open_session(answering(subject), providers, threads).run(feeds)
     answers = Answers(answer[finish.DECIDED], answer, source.shape[1:], run_small)
     targets = asked.answered(len(asked), answers)
     if baseline is None and card is None:
         tell_of_zeros()
     named = {"baseline": subject.input.name}
-    baseline = checked_baselines(subject, card, named, baseline)["baseline"]
-    own = {"baseline": check_baseline(subject.sources[0], baseline, source)}
+    chosen = checked_baselines(subject, card, named, baseline)["baseline"]
+    own = {"baseline": check_baseline(subject.sources[0], chosen, source)}
     feeds |= own | fed(subject, targets)
     ledger = Ledger()
     traced = deeplift(subject, RULES[rule], ledger)
@@ -104,8 +104,12 @@ def trace_delta(
         NodeDelta(name, operator, float(loss), float(loss / gap) if gap else float("nan"))
         for (name, operator), loss in zip(named, results[LOSSES], strict=True)
     ]
-    # A NaN is the worst of all.
-    return sorted(found, key=lambda n: -abs(n.loss) if np.isfinite(n.loss) else -np.inf)
+    return sorted(found, key=_worst_first)
+
+
+def _worst_first(node: NodeDelta) -> float:
+    """Of a node's loss; a NaN is the worst of all."""
+    return -abs(node.loss) if np.isfinite(node.loss) else -np.inf
 
 
 def total_loss(found: Sequence[NodeDelta]) -> float:

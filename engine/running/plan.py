@@ -13,6 +13,7 @@ from ...graph_passes import finish
 from ...graph_passes.finish.split import split
 from ...graph_passes.finish.target_input import with_target
 from ...graph_passes.graph.lowering import lowered_for
+from ...graph_passes.graph.operators import Fact, has
 from ...graph_passes.heads.along import points_at_once
 from ...graph_passes.select.score import PLACE_WEIGHTS, PLACES
 from ...graph_passes.select.subject import Subject
@@ -297,7 +298,7 @@ def _is_light(model: onnx.ModelProto) -> bool:
     Grad-CAM's targets, from the logits to a feature map that no convolution follows, take less in
     one thread than in two, which must be woken for each operator.
     """
-    return not any(node.op_type in ("Conv", "ConvTranspose") for node in model.graph.node)
+    return not any(has(node.op_type, Fact.CONVOLVES) for node in model.graph.node)
 
 
 def _length(dim: onnx.TensorShapeProto.Dimension) -> int | None:

@@ -20,9 +20,10 @@ from ..finish import SEED, working_copy
 from ..graph.dims import same_shape
 from ..graph.emitter import Emitter
 from ..graph.names import RESERVED
+from ..graph.operators import Fact, has
 from ..graph.ordering import sort_nodes
 from ..graph.reach import Reach, find_reach
-from ..graph.tensors import is_constant
+from ..graph.tensors import Value, is_constant
 from ..graph.twins import sizes_and_values_of
 from ..rules.table import GRADIENT, gradient_rules
 from ..select.score import score_of, where_to_begin
@@ -249,7 +250,7 @@ def _end_of_linear(path: Reach, tensor: gs.Tensor) -> gs.Tensor:
         others = [t for t in node.inputs if t is not tensor and t.name]
         made = node.outputs[0]
         affine = node.op == "Conv" or (
-            node.op in ("Add", "Sub", "Mul", "Div") and same_shape(made.shape, tensor.shape)
+            has(node, Fact.ARITHMETIC) and same_shape(made.shape, tensor.shape)
         )
         if not affine or node.inputs[0] is not tensor or not all(map(is_constant, others)):
             return tensor
@@ -257,7 +258,7 @@ def _end_of_linear(path: Reach, tensor: gs.Tensor) -> gs.Tensor:
 
 
 def summed(
-    emit: Emitter, slope: gs.Tensor, weights: gs.Tensor, at: gs.Tensor, start: gs.Tensor
+    emit: Emitter, slope: Value, weights: gs.Tensor, at: gs.Tensor, start: gs.Tensor
 ) -> gs.Tensor:
     """sum_k weights_k slope_k, [N, ...] of slopes [K N, ...].
 

@@ -30,7 +30,7 @@ class Walk(NamedTuple):
     made: Made | None = None
     shares_score: bool = False
 
-    def seeds(self, end: Term, weights: gs.Tensor) -> Term | gs.Tensor:
+    def seeds(self, end: Term, weights: gs.Tensor) -> Any:
         """What the walk begins with at `end`, of which the score has these weights."""
         return end * weights if self.shares_score else weights
 

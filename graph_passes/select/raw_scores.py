@@ -12,13 +12,9 @@ from typing import NamedTuple
 import onnx_graphsurgeon as gs
 
 from ..graph.emitter import Emitter
+from ..graph.operators import Fact, has
 from ..graph.tensors import is_constant, producer_of
 
-# What only moves, repeats or picks the elements of its first input.
-_MOVES = {
-    "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Gather",
-    "GatherElements", "GatherND", "Dropout", "Expand", "Split",
-}  # fmt: skip
 # No file has so many moves behind each other.
 _DEEPEST = 200
 
@@ -64,9 +60,15 @@ def maps_ahead(leaves: Sequence[gs.Tensor]) -> tuple[str, ...]:
             while (before := producer_of(tensor)) is not None and before.op == "Conv":
                 tensor = before.inputs[0]
             found += [] if is_constant(tensor) else [tensor.name]
-        elif node.op == "Concat" or node.op in _MOVES:
+        elif node.op == "Concat" or _moves(node):
             ahead += node.inputs[: None if node.op == "Concat" else 1]
     return tuple(dict.fromkeys(found))
+
+
+def _moves(node: gs.Node) -> bool:
+    """Whether a node only moves, repeats or picks the elements of its first input."""
+    filled = has(node.op, Fact.FILLS) or node.op in ("Neg", "Where")
+    return has(node.op, Fact.MOVES) and not filled and node.op != "Concat"
 
 
 class _Walk:
@@ -91,7 +93,7 @@ class _Walk:
         if node.op == "Sigmoid":
             self.leaves.append(node.inputs[0])
             return node.inputs[0]
-        if node.op in _MOVES:
+        if _moves(node):
             return self._moved(tensor, node, depth)
         if node.op == "Concat":
             parts = [self.raw(t, depth + 1) for t in node.inputs]
