@@ -109,7 +109,8 @@ def _resolve(value: Any, about: About, answer: Answer) -> list[Target]:
         best = int(np.argmax(parts))
         if parts[best] == 0:
             raise InvalidInputError(
-                f"target {_text(value)}: none of {counted(len(found), 'box')} overlaps it"
+                f"target {_text(value)}: expected a box there, got {counted(len(found), 'box')} "
+                "elsewhere"
             )
         return [_target(about, found, best)]
     own = [k for k, box in enumerate(found) if value.label in (None, box.label)]
