@@ -78,13 +78,18 @@ def boxes_in(about: About, answer: Answer) -> list[Found]:
         kept = _suppressed(candidates, kept, answer)
     return [
         Found(
-            tuple(map(float, candidates.corners[a])),
+            _four(candidates.corners[a]),
             c if labels is None else int(labels[a]),
             float(chances[a, c]),
             candidates.place(a, c),
         )
         for a, c in kept
     ]
+
+
+def _four(corners: np.ndarray) -> tuple[float, float, float, float]:
+    x0, y0, x1, y1 = map(float, corners)
+    return x0, y0, x1, y1
 
 
 def _suppressed(
