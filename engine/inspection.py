@@ -22,7 +22,8 @@ from ..graph_passes.graph.tensors import numpy_type, operator_name
 from ..graph_passes.methods import default_methods, methods
 from ..graph_passes.select.feature_map import find_feature_map
 from ..graph_passes.select.subject import Subject, select
-from ..models.card import ModelCard, assume_card, locate_card, read_card
+from ..models.assumed_card import assume_card
+from ..models.card import ModelCard, locate_card, read_card
 from ..models.plain_card import Card
 from ..models.text import counted, shown
 from ..models.variants import Shapes
