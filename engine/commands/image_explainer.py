@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,12 +23,13 @@ from ..explainer import Explainer
 from ..explanation import Explanation, each
 from ..inputs import Input, check_kinds, input_of_path
 from ..inputs.baselines import baseline_arrays, is_of_each
+from ..inputs.kind import Box
 from ..model import Model, opened
 from ..origin import recorded
 from ..running.session import CPU, resolve_providers
 from ..running.settings import for_methods
 from ..running.stopwatch import phase
-from ..targets.asking import all_wanted, usual
+from ..targets.asking import all_wanted, moved, usual
 from ..targets.target import About, Wanted, key_in
 from .asked import Options, card_for
 from .records import (
@@ -197,7 +199,14 @@ class ImageExplainer:
         if self._asked.baseline is not None and is_of_each(self._asked.baseline):
             own = baseline_arrays(self._asked.baseline, self.into, found)
         shared: dict[str, Any] = {}
-        for one in self.explained(path, tensor, own, progress, targets):
+        if targets is None:
+            targets = dict.fromkeys(self.explainers, self._targets)
+        asked = {
+            method: moved(wanted, self.about, found.box_in_input)
+            for method, wanted in targets.items()
+        }
+        place = found.pixel_in_thing()
+        for one in self.explained(path, tensor, own, progress, asked, place):
             record = one.record if found.damage is None else {**one.record, "damage": found.damage}
             yield Result(
                 record,
@@ -239,7 +248,8 @@ class ImageExplainer:
         tensor: np.ndarray,
         baseline: Any = None,
         progress: Callable[[float], None] = lambda done: None,
-        targets: dict[str, list[Wanted]] | None = None,
+        targets: Mapping[str, Any] | None = None,
+        in_photo: Box | None = None,
     ) -> Iterator[Explained]:
         """Explain one input by every method and target, each target once.
 
@@ -249,6 +259,7 @@ class ImageExplainer:
             baseline: this image's own, where the options ask for such; see `baseline_arrays`.
             progress: called with the fraction of this image's work that is done.
             targets: for each method to use its targets; None: all.
+            in_photo: see `Origin`.
 
         Raises:
             InvalidInputError: the image does not fit.
@@ -271,7 +282,8 @@ class ImageExplainer:
                 # "top1" and the class that it turns out to be are one target.
                 names = asked.pop(one.targets[0].key, None)
                 if names is not None:
-                    record = self._record(name, explainer, one, seconds)
+                    origin = one.origin and replace(one.origin, in_photo=in_photo)
+                    record = self._record(name, explainer, replace(one, origin=origin), seconds)
                     yield Explained(record, one.attribution, tuple(names))
 
     def explained_together(
