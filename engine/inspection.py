@@ -341,6 +341,8 @@ def _score_text(subject: Subject) -> str:
     doubt = ""
     if subject.readings is not None:
         doubt = f"; it may hold {' or '.join(subject.readings)}: name a score by its index tuple"
+    if subject.detector is not None:
+        doubt = f"; the score of a box in {', '.join(map(repr, subject.detector.boxes))}"
     if not left_out:
         return f"{subject.output.name} {shape}, as the model returns it{doubt}"
     return f"{subject.output.name} before {' and '.join(left_out)}, {shape}{doubt}"

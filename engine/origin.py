@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,8 @@ class Origin:
         doubt: why a map may lie elsewhere than it is drawn; None: it does not.
         damage: what is wrong with the image file, which had some pixels all the same; or None.
         explainer: what explained a photo, for `Explanation.evidence`; a pickle goes without it.
+        in_photo: x0, y0, x1, y1 of the first pixel of the model's input in the photo's own pixels;
+            None: there is no photo.
         tested: what `Explanation.evidence` has found, by target.
     """
 
@@ -52,6 +55,7 @@ class Origin:
     doubt: str | None = None
     damage: str | None = None
     explainer: Any = None
+    in_photo: tuple[float, float, float, float] | None = None
     tested: dict[str, Any] = field(default_factory=dict)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -107,8 +111,25 @@ def target_record(e: Any, row: int) -> dict[str, Any]:
     if target.name is not None:
         found["name"] = target.name
     if target.box is not None:
-        found["box"] = [round(number, 1) for number in target.box]
+        found["box"] = _in_photo(known_origin(e), target.box)
+        found["box_in_view"] = _in_view(known_origin(e), target.box)
     return {k: list(v) if isinstance(v, tuple) else v for k, v in found.items()}
+
+
+def _in_photo(origin: Origin, box: Sequence[float]) -> list[float]:
+    """A box of the model's input in the photo's own pixels."""
+    left, top, right, bottom = origin.in_photo or (0.0, 0.0, 1.0, 1.0)
+    sizes, shifts = [right - left, bottom - top] * 2, [left, top] * 2
+    parts = zip(box, sizes, shifts, strict=True)
+    return [round(number * size + shift, 1) for number, size, shift in parts]
+
+
+def _in_view(origin: Origin, box: Sequence[float]) -> list[float]:
+    """A box of the model's input as parts of its width and height."""
+    name, x = next(iter(origin.inputs.items()))
+    down, across = origin.into[name].features.spatial_axes
+    sides = [x.shape[across], x.shape[down]]
+    return [round(number / side, 5) for number, side in zip(box, sides * 2, strict=True)]
 
 
 def label_of(origin: Origin, index: int) -> str | None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ... import InvalidInputError, UnsupportedModelError
 from ...graph_passes.methods import default_methods, find_method
+from ...graph_passes.select.subject import select
 from ...models.plain_card import Card
 from ..assumed import tell_of_card
 from ..baselines import black_of, tell_of_zeros
@@ -21,12 +23,13 @@ from ..explainer import Explainer
 from ..explanation import Explanation, each
 from ..inputs import Input, check_kinds, input_of_path
 from ..inputs.baselines import baseline_arrays, is_of_each
+from ..inputs.kind import Box
 from ..model import Model, opened
 from ..origin import recorded
 from ..running.session import CPU, resolve_providers
 from ..running.settings import for_methods
 from ..running.stopwatch import phase
-from ..targets.asking import all_wanted
+from ..targets.asking import all_wanted, moved, usual
 from ..targets.target import About, Wanted, key_in
 from .asked import Options, card_for
 from .records import (
@@ -88,7 +91,7 @@ class ImageExplainer:
         self.skipped: dict[str, str] = {}
         self.explainers: dict[str, Explainer] = {}
         self._checked: dict[str, UnsupportedModelError | None] = {}
-        self._chosen = chosen = list(dict.fromkeys(options.methods or default_methods()))
+        self._chosen = chosen = list(dict.fromkeys(options.methods or self._usual_methods()))
         for_methods(chosen, options.more)
         for method in chosen:
             one = find_method(method).baselines == "never" and find_method(method).takes("baseline")
@@ -123,11 +126,20 @@ class ImageExplainer:
             self.options = {name: {**own, "shapes": shapes} for name, own in self.options.items()}
         tell_of_others(self._subject)
         check_one_at_a_time(self.card, self._subject)
-        self.ask(options.targets)
+        self.ask(options.targets or usual(self.about))
 
     def ask(self, targets: Sequence[str]) -> None:
         """Explain these targets from now on, as the command line names them."""
         self._targets = all_wanted(targets, self.about)
+
+    def _usual_methods(self) -> list[str]:
+        """The methods where nobody chose: of a detector those that suit one place's score."""
+        outputs = self.file.proto.graph.output
+        ranks = [len(value.type.tensor_type.shape.dim) for value in outputs]
+        if len(ranks) == 1 and ranks[0] != 3:
+            return default_methods()
+        detector = select(self.file.graph(), output=self.card.output).detector
+        return default_methods(of_places=detector is not None)
 
     @property
     def about(self) -> About:
@@ -187,7 +199,14 @@ class ImageExplainer:
         if self._asked.baseline is not None and is_of_each(self._asked.baseline):
             own = baseline_arrays(self._asked.baseline, self.into, found)
         shared: dict[str, Any] = {}
-        for one in self.explained(path, tensor, own, progress, targets):
+        if targets is None:
+            targets = dict.fromkeys(self.explainers, self._targets)
+        asked = {
+            method: moved(wanted, self.about, found.box_in_input)
+            for method, wanted in targets.items()
+        }
+        place = found.pixel_in_thing()
+        for one in self.explained(path, tensor, own, progress, asked, place):
             record = one.record if found.damage is None else {**one.record, "damage": found.damage}
             yield Result(
                 record,
@@ -229,7 +248,8 @@ class ImageExplainer:
         tensor: np.ndarray,
         baseline: Any = None,
         progress: Callable[[float], None] = lambda done: None,
-        targets: dict[str, list[Wanted]] | None = None,
+        targets: Mapping[str, Any] | None = None,
+        in_photo: Box | None = None,
     ) -> Iterator[Explained]:
         """Explain one input by every method and target, each target once.
 
@@ -239,6 +259,7 @@ class ImageExplainer:
             baseline: this image's own, where the options ask for such; see `baseline_arrays`.
             progress: called with the fraction of this image's work that is done.
             targets: for each method to use its targets; None: all.
+            in_photo: see `Origin`.
 
         Raises:
             InvalidInputError: the image does not fit.
@@ -261,7 +282,8 @@ class ImageExplainer:
                 # "top1" and the class that it turns out to be are one target.
                 names = asked.pop(one.targets[0].key, None)
                 if names is not None:
-                    record = self._record(name, explainer, one, seconds)
+                    origin = one.origin and replace(one.origin, in_photo=in_photo)
+                    record = self._record(name, explainer, replace(one, origin=origin), seconds)
                     yield Explained(record, one.attribution, tuple(names))
 
     def explained_together(

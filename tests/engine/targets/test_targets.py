@@ -135,7 +135,7 @@ def test_score_and_gradient_are_those_of_the_weighted_sum(shape, asked):
     )
     ahead, behind = (score_by_hand(explainer, x + step * direction, target) for step in (h, -h))
     slope = float((e.attribution * direction).sum())
-    assert slope == pytest.approx((ahead - behind) / (2 * h), rel=1e-2, abs=2e-3)
+    assert slope == pytest.approx((ahead - behind) / (2 * h), rel=1e-2, abs=5e-3)
     # What is written of it asks for the same again.
     record = {"index": target.index, "minus": target.minus, "against": target.against}
     again = explainer(x, asked_again(record))
