@@ -320,9 +320,13 @@ class ImageExplainer:
                         yield place, Explained(record, one.attribution, (target.text,))
 
     @property
-    def on_device(self) -> bool:
-        """Whether it computes on something else than the CPU."""
-        return resolve_providers(self._asked.provider)[0] != CPU
+    def together(self) -> bool:
+        """Whether several inputs are explained at once, as a device wants it.
+
+        Where the answer tells how many targets there are, as boxes, each input goes alone.
+        """
+        alone = self._subject.detector is not None
+        return resolve_providers(self._asked.provider)[0] != CPU and not alone
 
     def targets_of(self, method: str) -> dict[str, list[Wanted]]:
         """All targets, of one method alone, as `explained` takes them."""
