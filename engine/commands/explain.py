@@ -13,12 +13,12 @@ from ... import OnnxplainError
 from ..assumed import tell_assumed, tell_of_skipped
 from ..files.writing import is_full, reason_of, sweep, writable_folder
 from ..inspection import QUANTISED_RULE
-from ..reporting.html import REPORT_FILE, write_report
+from ..reporting.html import MOST_IMAGES, REPORT_FILE, write_report
 from ..running.stopping import check_stopped
 from ..running.stopwatch import measured, phase
 from ..targets.target import key_in
 from .asked import Options
-from .explain_page import explain_page
+from .explain_page import Seen, explain_page, seen
 from .image_explainer import ImageExplainer
 from .journal import Entry, Journal, JournalError
 from .naming import names_of
@@ -169,6 +169,8 @@ class _Job:
         self._names = names_of([image.path for image in self._images])
         self._records: Records = []
         self._for_panel: list[Result] = []
+        # What the report shows of images, which are read once.
+        self._seen: dict[str, Seen] = {}
         # What was there before, where that is left out: the report shows it, too.
         self._on_record: Records = []
         self._resumed = 0 if output.resume else None
@@ -208,7 +210,8 @@ class _Job:
             places = {real_path(image.path): place for place, image in enumerate(self._images)}
             records.sort(key=lambda record: places.get(real_path(record["image"]), len(places)))
             notes = [f"{method}: {why}" for method, why in self._explainer.skipped.items()]
-            write_report(explain_page(self._explainer, records, folder, notes), folder)
+            page = explain_page(self._explainer, records, folder, notes, self._seen)
+            write_report(page, folder)
 
     def close(self) -> None:
         """Write results.json; where nothing could be written any more, as far as that goes."""
@@ -242,8 +245,7 @@ class _Job:
                 with phase("draw"):
                     write_result(result, self._journal, self._output, self._names[path])
                 self._records.append(result.record)
-                if self._output.panel is not None:
-                    self._for_panel.append(result)
+                self._keep(path, result)
         except OnnxplainError as error:
             self._fail(path, str(error))
         except JournalError:
@@ -255,6 +257,14 @@ class _Job:
             self._fail(path, reason_of(error))
         else:
             self._forget_failure(path)
+
+    def _keep(self, path: str, result: Result) -> None:
+        """Keep what is shown of all images together in the end."""
+        if self._output.panel is not None:
+            self._for_panel.append(result)
+        path = real_path(path)
+        if self._output.report and path not in self._seen and len(self._seen) < MOST_IMAGES:
+            self._seen[path] = seen(result.kind, result.view)
 
     def _is_done(self, path: str, question: str, asked: str) -> bool:
         """Whether a target of an image is on record, its files are there and the image is the same.

@@ -6,7 +6,7 @@ import hashlib
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -15,7 +15,8 @@ from ...graph_passes.methods import find_method
 from ...models.text import counted
 from ..facts import versions
 from ..files.writing import reason_of
-from ..inputs import Input
+from ..inputs.kind import InputKind
+from ..inputs.stdin import STDIN, stdin_bytes
 from ..pictures.captions import (
     SCALES,
     answer_text,
@@ -25,6 +26,7 @@ from ..pictures.captions import (
     small_part,
     target_name,
 )
+from ..pictures.panel import small_view
 from ..reporting.html import MOST_IMAGES
 from ..reporting.page import Bar, Map, Page, Shown, Table, View, one_for_all, without_empty
 from ..reporting.settings import model_table, number_text, options_table, versions_table
@@ -33,10 +35,31 @@ from ..running.stopping import check_stopped
 from ..targets.target import key_in
 from .image_explainer import ImageExplainer
 from .records import real_path
+from .shared import VIEW
+
+if TYPE_CHECKING:
+    from ..pictures.heatmap import Heatmap, Picture
 
 Records = Sequence[Mapping[str, Any]]
 # What reading a photo that has gone, or another run's damaged arrays, may raise.
 _UNREADABLE = (OnnxplainError, OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+
+
+class Seen(NamedTuple):
+    """What a page shows of an image that was read.
+
+    Attributes:
+        kind: of it.
+        view: what maps of it are drawn over, as large as a page has it.
+    """
+
+    kind: InputKind
+    view: Picture
+
+
+def seen(kind: InputKind, view: Picture) -> Seen:
+    """What is kept of an image for its page."""
+    return Seen(kind, small_view(view, VIEW))
 
 
 def explain_page(
@@ -44,6 +67,7 @@ def explain_page(
     records: Records,
     folder: Path,
     notes: Sequence[str] = (),
+    read: Mapping[str, Seen] | None = None,
     step: Callable[[], None] = check_stopped,
 ) -> Page:
     """The page of some records of results.json.
@@ -53,6 +77,7 @@ def explain_page(
         records: those of failures among them; each is shown once.
         folder: where their files are.
         notes: what there is to say beside them.
+        read: images that were read already, by their real paths; others are read here.
         step: called before each image.
     """
     # One photo may be on record by several paths.
@@ -68,7 +93,11 @@ def explain_page(
         step()
         path = own[0]["image"]
         try:
-            shown.append(_shown(explainer, path, own, folder))
+            before = (read or {}).get(real_path(path))
+            if before is None:
+                found = explainer.read(path)
+                before = seen(found.kind, found.view())
+            shown.append(_shown(explainer, path, before, own, folder))
         except _UNREADABLE as error:
             reason = reason_of(error) if isinstance(error, OSError) else str(error)
             missing.append(f"{path}, its maps: {reason}")
@@ -93,28 +122,27 @@ def explain_page(
     )
 
 
-def _shown(explainer: ImageExplainer, path: str, records: Records, folder: Path) -> Shown:
+def _shown(explainer: ImageExplainer, path: str, of: Seen, records: Records, folder: Path) -> Shown:
     """One image, with the maps that its records' arrays hold."""
-    found = explainer.read(path)
     views: dict[str, list[Mapping[str, Any]]] = {}
     for record in records:
         views.setdefault(key_in(record["target"]), []).append(record)
-    tensor, made = None, []
+    made = []
     for own in views.values():
         maps = []
         for record in own:
             (file,) = (name for name in record["files"] if name.endswith(".npz"))
             with np.load(folder / file, allow_pickle=False) as arrays:
-                attribution, tensor = arrays["attribution"], arrays["input"]
-            maps.append(_map(found, record, attribution))
+                attribution = arrays["attribution"]
+            heatmap = of.kind.draw(attribution[0], explainer.into, record["method"])
+            maps.append(_map(heatmap, record, not attribution.any()))
         more = drawn_score(dict(own[0])).lstrip("· ")
         made.append(View(target_name(dict(own[0])), more, maps))
-    assert tensor is not None
     asked = [record["target"]["index"] for record in records]
     output = records[0]["target"]["output"]
     return Shown(
         path=path,
-        photo=found.view(),
+        photo=of.view,
         views=made,
         answer=answer_text(dict(records[0])),
         bars=_bars(records[0], asked),
@@ -131,10 +159,9 @@ def _margin(top: Sequence[Mapping[str, Any]]) -> float | None:
     return None if len(chances) < 2 or None in chances else chances[0] - chances[1]
 
 
-def _map(of: Input, record: Mapping[str, Any], attribution: np.ndarray) -> Map:
-    heatmap = of.kind.draw(attribution[0], of.into, record["method"])
+def _map(heatmap: Heatmap, record: Mapping[str, Any], empty: bool) -> Map:
     evidence = evidence_text(dict(record))
-    lines = [*([evidence] if evidence else []), *exactness(dict(record), not attribution.any())]
+    lines = [*([evidence] if evidence else []), *exactness(dict(record), empty)]
     drawing = "; ".join(heatmap.findings + heatmap.drawing)
     lines += [drawing] if drawing else []
     return Map(record["method"], heatmap, f"for '{target_name(dict(record))}'", lines)
@@ -158,7 +185,8 @@ def _bars(record: Mapping[str, Any], asked: Sequence[Any]) -> list[Bar]:
 
 
 def _sha256(path: str) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    content = stdin_bytes() if path == STDIN else Path(path).read_bytes()
+    return hashlib.sha256(content).hexdigest()
 
 
 def _scores(records: Records) -> Table:

@@ -85,6 +85,8 @@ class ImageExplainer:
         self.file = file or opened(self.model, options.shapes)
         self.card = card_for(self.file, options)
         self.file = self.file.with_output(self.card.output)
+        # The check of every method's outputs takes one run of the file.
+        self.file.remember()
         self.skipped: dict[str, str] = {}
         self.explainers: dict[str, Explainer] = {}
         self._checked: dict[str, UnsupportedModelError | None] = {}
