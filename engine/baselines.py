@@ -11,7 +11,8 @@ import numpy as np
 from .. import InvalidInputError
 from ..graph_passes.methods.method import Method
 from ..graph_passes.select.subject import Source, Subject
-from ..models.card import ModelCard, assume_card, black_image
+from ..models.assumed_card import assume_card
+from ..models.card import ModelCard, black_image
 from ..models.plain_card import Card
 from .assumed import tell_assumed
 from .checks import check_baseline, check_baseline_values

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,13 @@ from ..models.text import counted
 from .assumed import tell_assumed
 from .sizes import check_sizes
 from .targets.target import out_of_range
+
+# Inputs that say how large the picture is: (height, width) -> one row.
+_SIZES: dict[str, Callable[[int, int], tuple[float, float]]] = {
+    "orig_target_sizes": lambda height, width: (width, height),
+    "im_shape": lambda height, width: (height, width),
+    "scale_factor": lambda height, width: (1, 1),
+}
 
 
 def check_inputs(subject: Subject, x: Any) -> dict[str, np.ndarray]:
@@ -39,6 +46,7 @@ def check_inputs(subject: Subject, x: Any) -> dict[str, np.ndarray]:
         raise InvalidInputError(
             f"the model has no input {unknown[0]!r}; it has {', '.join(inputs)}"
         )
+    named = {**sizes_of_picture(subject, named, inputs), **named}
     missing = [name for name in inputs if name not in named]
     if missing:
         raise InvalidInputError(
@@ -48,6 +56,30 @@ def check_inputs(subject: Subject, x: Any) -> dict[str, np.ndarray]:
     arrays = {name: _check_array(name, named[name], inputs[name]) for name in inputs}
     check_sizes(subject, arrays)
     return arrays
+
+
+def sizes_of_picture(
+    subject: Subject, given: Mapping[str, Any], inputs: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+    """What detectors want to know of a picture's size, by the names that exporters give it.
+
+    RT-DETR's, D-FINE's and DEIM's `orig_target_sizes` (width, height), Paddle's `im_shape` (height,
+    width) and `scale_factor`: such that boxes are in the pixels of the model's input.
+    """
+    missing = [name for name in inputs if name not in given and name in _SIZES]
+    source = subject.sources[0]
+    axes = source.features.spatial_axes
+    picture = given.get(source.input.name)
+    if not missing or len(axes) != 2 or picture is None or np.ndim(picture) != source.features.rank:
+        return {}
+    height, width = (np.shape(picture)[axis] for axis in axes)
+    rows = np.shape(picture)[0]
+    return {
+        name: np.tile(np.asarray(_SIZES[name](height, width)), (rows, 1)).astype(
+            numpy_type(inputs[name].dtype)
+        )
+        for name in missing
+    }
 
 
 def _check_array(name: str, value: Any, declared) -> np.ndarray:

@@ -22,7 +22,8 @@ from ..graph_passes.graph.tensors import numpy_type, operator_name
 from ..graph_passes.methods import default_methods, methods
 from ..graph_passes.select.feature_map import find_feature_map
 from ..graph_passes.select.subject import Subject, select
-from ..models.card import ModelCard, assume_card, locate_card, read_card
+from ..models.assumed_card import assume_card
+from ..models.card import ModelCard, locate_card, read_card
 from ..models.plain_card import Card
 from ..models.text import counted, shown
 from ..models.variants import Shapes
@@ -310,6 +311,8 @@ def _score_text(subject: Subject) -> str:
     doubt = ""
     if subject.readings is not None:
         doubt = f"; it may hold {' or '.join(subject.readings)}: name a score by its index tuple"
+    if subject.detector is not None:
+        doubt = f"; the score of a box in {', '.join(map(repr, subject.detector.boxes))}"
     if not left_out:
         return f"{subject.output.name} {shape}, as the model returns it{doubt}"
     return f"{subject.output.name} before {' and '.join(left_out)}, {shape}{doubt}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -108,7 +109,16 @@ def target_record(e: Any, row: int) -> dict[str, Any]:
         found["name"] = target.name
     if target.box is not None:
         found["box"] = [round(number, 1) for number in target.box]
+        found["box_in_view"] = _in_view(known_origin(e), target.box)
     return {k: list(v) if isinstance(v, tuple) else v for k, v in found.items()}
+
+
+def _in_view(origin: Origin, box: Sequence[float]) -> list[float]:
+    """A box of the model's input as parts of its width and height."""
+    name, x = next(iter(origin.inputs.items()))
+    down, across = origin.into[name].features.spatial_axes
+    sides = [x.shape[across], x.shape[down]]
+    return [round(number / side, 5) for number, side in zip(box, sides * 2, strict=True)]
 
 
 def label_of(origin: Origin, index: int) -> str | None:

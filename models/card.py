@@ -7,7 +7,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -19,17 +19,18 @@ from .. import InvalidInputError
 from .files import beside, parse_json, read_text
 from .labels import read_labels
 from .plain_card import COMMON, IMAGE, Card, fail, plain_card, sequence, short
-from .text import counted, shown_json
+from .text import shown_json
 
 METADATA_KEY = "onnxplain.card"
-DEFAULT_SIDE = 224
 MOST_PIXELS = 2**24
 _LEAST_CROP = 0.01
-_CHOICES = {
+CHOICES = {
     "resize": ("crop", "stretch", "pad"),
     "interpolation": ("nearest", "bilinear", "bicubic", "lanczos"),
     "layout": ("NCHW", "NHWC"),
     "channels": ("RGB", "BGR", "GRAY"),
+    "pad_position": ("center", "top-left"),
+    "rounding": (None, "nearest", "down"),
     "dtype": (
         *("float16", "float32", "float64"),
         *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
@@ -48,8 +49,13 @@ class ModelCard(Card):
     - size: (height, width) in pixels, as the model takes it.
     - resize: "crop": the image is scaled until it just covers `round(size / crop_fraction)` (for a
       square size: until its shorter side is that long), and the centre is cut out. "stretch": both
-      sides are scaled on their own. "pad": the image is scaled until it fits, centred on black.
+      sides are scaled on their own. "pad": the image is scaled until it fits, and the rest is
+      filled (letterbox).
     - crop_fraction: in (0, 1]; for "crop" only.
+    - pad_color: what "pad" fills with: one number from 0 to 255, or [red, green, blue]; black.
+    - pad_position: where "pad" puts the image: "center" or "top-left".
+    - rounding: how "crop" and "pad" make whole pixels of the size to which the image is scaled:
+      "nearest" or "down". None: "down" for "crop", as torchvision does, "nearest" for "pad".
     - interpolation: "nearest", "bilinear", "bicubic" or "lanczos", smoothing where it shrinks.
     - scale, mean, std: one number, or one for each channel in the order of `channels`; kept as
       tuples.
@@ -58,6 +64,8 @@ class ModelCard(Card):
       that exclude each other), "sigmoid" (of classes that do not) or "none". None: by softmax where
       there are several.
     - output: the name of the output that is explained by default, or None for the model's first.
+    - task: what the model does: "classification", "detection", "segmentation", "sequence",
+      "embedding" or "regression"; None: its outputs tell.
     - assumed: one short sentence for each thing that was guessed; empty for a card that was read.
 
     Raises InvalidInputError that names the key, what was expected and what was received.
@@ -80,14 +88,18 @@ class ModelCard(Card):
     crop_fraction: float = 1.0
     interpolation: str = "bilinear"
     dtype: str = "float32"
+    pad_color: float | tuple[float, ...] = 0.0
+    pad_position: str = "center"
+    rounding: str | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in (None, IMAGE):
             fail("kind", f"{IMAGE!r}", self.kind)
         object.__setattr__(self, "kind", IMAGE)
-        for key, choices in _CHOICES.items():
+        for key, choices in CHOICES.items():
             if getattr(self, key) not in choices:
-                fail(key, f"one of {', '.join(choices)}", getattr(self, key))
+                expected = ", ".join(choice for choice in choices if choice is not None)
+                fail(key, f"one of {expected}", getattr(self, key))
         height_and_width = sequence(self.size)
         if len(height_and_width) != 2 or not all(map(_is_positive_int, height_and_width)):
             fail("size", "[height, width], two positive integers", self.size)
@@ -99,6 +111,7 @@ class ModelCard(Card):
             fail("crop_fraction", expected, self.crop_fraction)
         for key in ("scale", "mean", "std"):
             object.__setattr__(self, key, self._per_channel(key))
+        object.__setattr__(self, "pad_color", _color(self.pad_color))
         self._check_range()
         super().__post_init__()
 
@@ -209,12 +222,14 @@ def card_to_json(card: Card) -> str:
     """Write the card as the JSON text that `read_card` reads; what was assumed is not in it."""
     keys = _card_keys() if isinstance(card, ModelCard) else COMMON
     content: dict[str, Any] = {name: getattr(card, name) for name in keys}
-    for name in ("scale", "mean", "std"):
+    for name in ("scale", "mean", "std", "pad_color"):
         if len(content.get(name, ())) == 1:
             content[name] = content[name][0]
     if card.kind == IMAGE:
         # A card that does not say so is an image's, as those before there were others.
         del content["kind"]
+    if content.get("resize") != "pad":
+        content = {key: v for key, v in content.items() if not key.startswith("pad_")}
     content = {**{k: v for k, v in content.items() if v is not None}, **card.settings}
     return shown_json(json.dumps(content, indent=2, ensure_ascii=False)) + "\n"
 
@@ -246,68 +261,6 @@ def locate_card(
             place = f"in metadata {METADATA_KEY!r}"
             return _parse_card(entry.value, f"model card {place}", None), place
     return None
-
-
-def assume_card(
-    shape: Sequence[int | str | None] | None,
-    dtype_name: str,
-    labels: Sequence[str] | None = None,
-) -> ModelCard:
-    """Guess the card of a model that has none; `card.assumed` says what was guessed.
-
-    shape: the input's declared shape; a str, None or a number below 1 is a size that is not known.
-    dtype_name: the input's element type as numpy names it ("float32", "uint8" ...).
-
-    Raises InvalidInputError when the input is no image: rank other than 4, or not 1 or 3 channels.
-    """
-    dims = [d if isinstance(d, int) and d > 0 else None for d in shape or ()]
-    layout = ""
-    if len(dims) == 4:
-        layout = "NCHW" if dims[1] in (1, 3) else "NHWC" if dims[3] in (1, 3) else ""
-    if not layout or dtype_name not in _CHOICES["dtype"]:
-        described = "unknown" if shape is None else f"[{', '.join(map(_dim_text, shape))}]"
-        raise InvalidInputError(
-            "expected a model with an image input, [N, 1 or 3, H, W] or [N, H, W, 1 or 3], but its "
-            f"shape is {described} ({dtype_name}); arrays can be explained from .npy files, or "
-            "through the Python API"
-        )
-    height, width = dims[layout.index("H")], dims[layout.index("W")]
-    count = dims[layout.index("C")]
-    channels = "RGB" if count == 3 else "GRAY"
-    assumed = [f"layout {layout} with {counted(count, 'channel')} ({channels})"]
-    if height is None or width is None:
-        text = f"{height or DEFAULT_SIDE} x {width or DEFAULT_SIDE}"
-        assumed.append(f"size {text} (height x width), because the model does not fix it")
-    is_float = dtype_name.startswith("float")
-    resize, crop_fraction = "stretch", 1.0
-    scale, mean, std = (1.0,), (0.0,), (1.0,)
-    if is_float and channels == "RGB" and layout == "NCHW":
-        resize, crop_fraction = "crop", 0.875
-        scale, mean, std = (1 / 255,), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-        assumed.append("pixels / 255, then ImageNet mean and standard deviation")
-    elif is_float:
-        scale = (1 / 255,)
-        assumed.append("pixels / 255")
-    elif dtype_name == "int8":
-        mean = (128.0,)
-        assumed.append("pixels - 128")
-    else:
-        assumed.append("pixels 0 to 255 as they are")
-    cut = "centre crop 0.875" if resize == "crop" else "the whole image stretched to the size"
-    assumed.append(f"{cut}, bilinear")
-    return ModelCard(
-        size=(height or DEFAULT_SIDE, width or DEFAULT_SIDE),
-        resize=resize,
-        layout=layout,
-        channels=channels,
-        scale=scale,
-        mean=mean,
-        std=std,
-        crop_fraction=crop_fraction,
-        dtype=dtype_name,
-        labels=None if labels is None else tuple(labels),
-        assumed=tuple(assumed),
-    )
 
 
 def _parse_card(text: str, source: str, folder: Path | None) -> Card:
@@ -366,6 +319,14 @@ def _has_card_keys(text: str) -> bool:
     return isinstance(content, dict) and bool(set(content) & set(_card_keys()))
 
 
+def _color(given: Any) -> tuple[float, ...]:
+    """One number for red, green and blue alike, or three."""
+    values = (given,) if _is_number(given) else sequence(given)
+    if len(values) not in (1, 3) or not all(_is_number(v) and 0 <= v <= 255 for v in values):
+        fail("pad_color", "a number from 0 to 255, or [red, green, blue]", given)
+    return tuple(float(value) for value in values)
+
+
 def _is_number(value: Any) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         return False
@@ -374,7 +335,3 @@ def _is_number(value: Any) -> bool:
 
 def _is_positive_int(value: Any) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool) and int(value) > 0
-
-
-def _dim_text(dim: int | str | None) -> str:
-    return "?" if dim is None or dim == "" or (isinstance(dim, int) and dim < 0) else str(dim)

@@ -12,6 +12,7 @@ from .. import InvalidInputError
 
 IMAGE = "image"
 _PROBABILITIES = ("softmax", "sigmoid", "none")
+TASKS = ("classification", "detection", "segmentation", "sequence", "embedding", "regression")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,8 @@ class Card:
       that exclude each other), "sigmoid" (of classes that do not) or "none". None: by softmax where
       there are several.
     - output: the name of the output that is explained by default, or None for the model's first.
+    - task: what the model does: "classification", "detection", "segmentation", "sequence",
+      "embedding" or "regression"; None: its outputs tell.
     - assumed: one short sentence for each thing that was guessed; empty for a card that was read.
 
     Raises InvalidInputError that names the key, what was expected and what was received.
@@ -35,6 +38,7 @@ class Card:
     labels: tuple[str, ...] | None = None
     output: str | None = None
     probability: str | None = None
+    task: str | None = None
     assumed: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
@@ -43,6 +47,8 @@ class Card:
             object.__setattr__(self, "labels", _names("labels", self.labels))
         if self.probability not in (None, *_PROBABILITIES):
             fail("probability", f"one of {', '.join(_PROBABILITIES)}", self.probability)
+        if self.task not in (None, *TASKS):
+            fail("task", f"one of {', '.join(TASKS)}", self.task)
         if self.output is not None and not (isinstance(self.output, str) and self.output):
             fail("output", "the name of one of the model's outputs", self.output)
         object.__setattr__(self, "assumed", _names("assumed", self.assumed))

@@ -15,7 +15,7 @@ from ...graph_passes.graph.limits import Limits, in_force
 from ...graph_passes.methods import find_method
 from ...models.plain_card import Card
 from ..assumed import assumed_card, tell_of_skipped
-from ..commands.asked import Options
+from ..commands.asked import TOP, Options
 from ..commands.image_explainer import ImageExplainer
 from ..inputs.kind import ModelInput, one_input
 from ..running.session import cuda_problem
@@ -58,6 +58,7 @@ class Question:
         limits: what the model may cost.
         shapes: method -> shape of a stored attribution; None: each has its own.
         facts: what tells this question from others, as JSON holds it.
+        tuples: whether a target's index is a list.
     """
 
     model: str
@@ -69,11 +70,7 @@ class Question:
     limits: Limits
     shapes: Mapping[str, tuple[int, ...] | None]
     facts: Mapping[str, Any]
-
-    @property
-    def tuples(self) -> bool:
-        """Whether index tuples are asked for, so that a target's index is a list."""
-        return any("," in target for target in self.options.targets)
+    tuples: bool
 
 
 def parse_grid(text: str) -> tuple[int, int]:
@@ -114,7 +111,7 @@ def question_for(model: str, options: Options, form: Form) -> tuple[Question, li
         "onnxplain": __version__,
         "model_sha256": explainer.file.sha256,
         "methods": explainer.options,
-        "targets": list(options.targets),
+        "targets": list(options.targets or (TOP,)),
         "output": subject.output.name,
         "provider": provider,
         "labels_sha256": hashlib.sha256(labels).hexdigest(),
@@ -137,6 +134,7 @@ def question_for(model: str, options: Options, form: Form) -> tuple[Question, li
         in_force(),
         shapes,
         facts,
+        any("," in text for text in options.targets) or subject.detector is not None,
     )
     return question, notes
 

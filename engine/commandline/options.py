@@ -126,12 +126,11 @@ TARGETS = click.option(
     "--target",
     "targets",
     multiple=True,
-    default=("top1",),
-    show_default=True,
     metavar="TARGET",
     help="Class index, label, top5 (the five best classes), rank2 (the second best), index:1,20,30 "
-    "(one score by its place); 'cat - dog': the difference; 'not cat': what speaks against it; "
-    "repeatable.",
+    "(one score by its place); 'cat - dog': the difference; 'not cat': what speaks against it; of "
+    "a detector box2, person, person#2, box:X0,Y0,X1,Y1 (in the photo's pixels), all; repeatable.  "
+    "[default: top1; of a detector the three strongest boxes]",
 )
 
 

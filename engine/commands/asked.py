@@ -15,6 +15,8 @@ from ..inspection import card_or_assumption
 from ..model import Model
 from ..running.settings import asked_methods, for_methods, own_options
 
+# The target where nobody said, of classes.
+TOP = "top1"
 # The card's keys that the command line takes one by one.
 FACTS = ("size", "resize", "layout", "channels", "scale", "mean", "std")
 
@@ -31,7 +33,7 @@ class Options:
     """
 
     methods: tuple[str, ...] = ()
-    targets: tuple[str, ...] = ("top1",)
+    targets: tuple[str, ...] = ()
     layer: str | Sequence[str] | None = None
     baseline: str | Sequence[str] | None = None
     steps: int | None = None

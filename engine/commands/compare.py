@@ -28,7 +28,7 @@ from ..pictures.panel import PanelRow
 from ..running.stopping import check_stopped
 from ..running.workers import shared_out, side_by_side, usable_cores
 from ..targets.target import asked_again
-from .asked import Options
+from .asked import TOP, Options
 from .axioms import AXIOMS, against, axiom
 from .image_explainer import ImageExplainer
 from .results import Result
@@ -131,8 +131,8 @@ def _with_two_classes(
     subject = next(iter(explainer.explainers.values())).subject
     if not subject.per_class or subject.classes == 1:
         return explainer
-    asked = options.targets[0]
-    explainer.ask((asked, "rank2" if asked == "top1" else "top1"))
+    asked = options.targets[0] if options.targets else TOP
+    explainer.ask((asked, "rank2" if asked == TOP else TOP))
     return explainer
 
 

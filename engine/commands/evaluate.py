@@ -29,7 +29,7 @@ from ..running.settings import asked_methods, for_methods, own_options
 from ..running.stopping import check_stopped
 from ..running.workers import shared_out, side_by_side, usable_cores
 from ..targets.target import asked_again, asked_of_all
-from .asked import Options
+from .asked import TOP, Options
 from .image_explainer import ImageExplainer
 from .sources import find_images
 
@@ -274,7 +274,10 @@ def evaluate_files(
         return _item_of_file(explainer, image.path, place, options, region)
 
     work.run([image.path for image in found], item_of)
-    settings = {"target": options.targets[0], "baseline": options.baseline}
+    settings = {
+        "target": options.targets[0] if options.targets else TOP,
+        "baseline": options.baseline,
+    }
     settings["methods"] = {name: explainer.options[name] for name in explainer.explainers}
     return work.evaluation(explainer.file, settings, explainer.skipped)
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from ... import InvalidInputError, UnsupportedModelError
 from ...graph_passes.methods import default_methods, find_method
+from ...graph_passes.select.subject import select
 from ...models.plain_card import Card
 from ..assumed import tell_of_card
 from ..baselines import black_of, tell_of_zeros
@@ -26,7 +27,7 @@ from ..origin import recorded
 from ..running.session import CPU, resolve_providers
 from ..running.settings import for_methods
 from ..running.stopwatch import phase
-from ..targets.asking import all_wanted
+from ..targets.asking import all_wanted, usual
 from ..targets.target import About, Wanted, key_in
 from .asked import Options, card_for
 from .records import (
@@ -90,7 +91,7 @@ class ImageExplainer:
         self.skipped: dict[str, str] = {}
         self.explainers: dict[str, Explainer] = {}
         self._checked: dict[str, UnsupportedModelError | None] = {}
-        self._chosen = chosen = list(dict.fromkeys(options.methods or default_methods()))
+        self._chosen = chosen = list(dict.fromkeys(options.methods or self._usual_methods()))
         for_methods(chosen, options.more)
         for method in chosen:
             one = find_method(method).baselines == "never" and find_method(method).takes("baseline")
@@ -125,11 +126,20 @@ class ImageExplainer:
             self.options = {name: {**own, "shapes": shapes} for name, own in self.options.items()}
         tell_of_others(self._subject)
         check_one_at_a_time(self.card, self._subject)
-        self.ask(options.targets)
+        self.ask(options.targets or usual(self.about))
 
     def ask(self, targets: Sequence[str]) -> None:
         """Explain these targets from now on, as the command line names them."""
         self._targets = all_wanted(targets, self.about)
+
+    def _usual_methods(self) -> list[str]:
+        """The methods where nobody chose: of a detector those that suit one place's score."""
+        outputs = self.file.proto.graph.output
+        ranks = [len(value.type.tensor_type.shape.dim) for value in outputs]
+        if len(ranks) == 1 and ranks[0] != 3:
+            return default_methods()
+        detector = select(self.file.graph(), output=self.card.output).detector
+        return default_methods(of_places=detector is not None)
 
     @property
     def about(self) -> About:

@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,8 @@ from PIL import Image, ImageOps
 
 from ... import InvalidInputError
 from ...graph_passes.select.features import Features, with_channels
-from ...models.card import ModelCard, assume_card, black_image, white_image
+from ...models.assumed_card import assume_card
+from ...models.card import ModelCard, black_image, white_image
 from ...models.files import check_regular
 from ...models.plain_card import Card
 from ..pictures.heatmap import Heatmap, heatmap_of
@@ -27,11 +28,13 @@ from .pixels import (
     model_pixels,
     pixels_to_tensor,
     placed,
+    scales_and_shifts,
     view_of,
 )
 from .stdin import STDIN, stdin_bytes
 from .stored import read_numbers
 
+Box = tuple[float, float, float, float]
 BASELINE_CHOICES = ("black", "white", "mean", "blur")
 
 
@@ -143,8 +146,28 @@ def region_of_input(region: np.ndarray, card: ModelCard) -> np.ndarray:
     region: bool [height, width] in the photo's pixels, upright.
     """
     pixels = Image.fromarray(np.where(region, 255, 0).astype(np.uint8)).convert("RGB")
-    plain = replace(card, interpolation="nearest", labels=None)
+    plain = replace(card, interpolation="nearest", labels=None, pad_color=0)
     return np.asarray(placed(pixels, plain).convert("L")) > 127
+
+
+def to_input(box: Sequence[float], card: ModelCard, photo_size: tuple[int, int]) -> Box:
+    """Corners x0, y0, x1, y1 in a photo's own pixels -> in the model's input.
+
+    Both count from the top left corner of the first pixel. What the card crops away leads outside
+    of the input; nothing is cut off.
+
+    photo_size: (width, height), upright.
+    """
+    (a, b), (c, d) = scales_and_shifts(photo_size, card)
+    x0, y0, x1, y1 = box
+    return x0 * a + b, y0 * c + d, x1 * a + b, y1 * c + d
+
+
+def to_photo(box: Sequence[float], card: ModelCard, photo_size: tuple[int, int]) -> Box:
+    """Corners in the model's input -> in the photo's own pixels: the inverse of `to_input`."""
+    (a, b), (c, d) = scales_and_shifts(photo_size, card)
+    x0, y0, x1, y1 = box
+    return (x0 - b) / a, (y0 - d) / c, (x1 - b) / a, (y1 - d) / c
 
 
 def image_to_tensor(image: Image.Image, card: ModelCard) -> tuple[np.ndarray, Image.Image]:
@@ -152,7 +175,7 @@ def image_to_tensor(image: Image.Image, card: ModelCard) -> tuple[np.ndarray, Im
 
     Returns the tensor, `card.tensor_shape` in `card.dtype`, and the *view*: what lies under the
     tensor, at the photo's own resolution. For "crop" it is the centre, for "stretch" the whole
-    photo (so its aspect is the photo's), for "pad" the photo on its black canvas (at most 4096
+    photo (so its aspect is the photo's), for "pad" the photo on its canvas (at most 4096
     pixels a side).
     """
     image = checked(image)

@@ -45,11 +45,12 @@ def covering(size: tuple[int, int], card: ModelCard) -> tuple[int, int, int, int
     crop_height, crop_width = card.size
     covered_height = round(crop_height / card.crop_fraction)
     covered_width = round(crop_width / card.crop_fraction)
+    whole = round if card.rounding == "nearest" else int
     resized_width, resized_height = covered_width, covered_height
     if covered_height * width >= covered_width * height:
-        resized_width = int(covered_height * width / height)
+        resized_width = whole(covered_height * width / height)
     else:
-        resized_height = int(covered_width * height / width)
+        resized_height = whole(covered_width * height / width)
     left = round((resized_width - crop_width) / 2)
     top = round((resized_height - crop_height) / 2)
     return resized_width, resized_height, left, top
@@ -67,9 +68,27 @@ def _padded(size: tuple[int, int], card: ModelCard) -> tuple[int, int, int, int]
     """Return (left, top, width, height) of the photo on the card's canvas."""
     height, width = card.size
     scale = min(width / size[0], height / size[1])
-    inner_width = min(max(round(size[0] * scale), 1), width)
-    inner_height = min(max(round(size[1] * scale), 1), height)
+    whole = int if card.rounding == "down" else round
+    inner_width = min(max(whole(size[0] * scale), 1), width)
+    inner_height = min(max(whole(size[1] * scale), 1), height)
+    if card.pad_position == "top-left":
+        return 0, 0, inner_width, inner_height
     return (width - inner_width) // 2, (height - inner_height) // 2, inner_width, inner_height
+
+
+def scales_and_shifts(size: tuple[int, int], card: ModelCard) -> tuple[tuple[float, float], ...]:
+    """For x and for y (a, b): input = a * photo + b, in pixels that count from the top left corner.
+
+    size: the photo's (width, height).
+    """
+    height, width = card.size
+    if card.resize == "stretch":
+        return (width / size[0], 0.0), (height / size[1], 0.0)
+    if card.resize == "crop":
+        resized_width, resized_height, left, top = covering(size, card)
+        return (resized_width / size[0], float(-left)), (resized_height / size[1], float(-top))
+    left, top, inner_width, inner_height = _padded(size, card)
+    return (inner_width / size[0], float(left)), (inner_height / size[1], float(top))
 
 
 def model_pixels(image: Image.Image, card: ModelCard) -> Pixels:
@@ -81,12 +100,32 @@ def model_pixels(image: Image.Image, card: ModelCard) -> Pixels:
     if deep is None:
         return placed(image, card)
     bands = [Image.fromarray(np.ascontiguousarray(band)) for band in np.moveaxis(deep, 2, 0)]
+    colors = filling(card) if len(bands) == 3 else (_luma(filling(card)),)
+    resized = [np.asarray(placed(b, card, color)) for b, color in zip(bands, colors, strict=True)]
     # Interpolation may overshoot, which 8 bits cannot.
-    return np.clip(np.stack([np.asarray(placed(b, card)) for b in bands], axis=2), 0, 255)
+    return np.clip(np.stack(resized, axis=2), 0, 255)
 
 
-def placed(image: Image.Image, card: ModelCard) -> Image.Image:
-    """Crop, stretch or pad an image of any mode to the card's size."""
+def filling(card: ModelCard) -> tuple[float, float, float]:
+    """Red, green and blue, 0 to 255, of what "pad" fills with."""
+    color = np.ravel(card.pad_color)
+    return float(color[0]), float(color[color.size // 2]), float(color[-1])
+
+
+def _luma(color: tuple[float, float, float]) -> float:
+    return sum(part * weight for part, weight in zip(color, _LUMA, strict=True))
+
+
+def _whole_color(card: ModelCard) -> tuple[int, ...]:
+    return tuple(round(part) for part in filling(card))
+
+
+def placed(image: Image.Image, card: ModelCard, color: float | None = None) -> Image.Image:
+    """Crop, stretch or pad an RGB image to the card's size; or one of one band, padded with color.
+
+    The size to which it is scaled, (height, width) -> (h, w): for "crop" and "pad" the one ratio
+    that covers, or fits, made whole by the card's rounding.
+    """
     height, width = card.size
     resample = _INTERPOLATIONS[card.interpolation]
     if card.resize == "crop":
@@ -99,7 +138,8 @@ def placed(image: Image.Image, card: ModelCard) -> Image.Image:
     if card.resize == "stretch":
         return image.resize((width, height), resample)
     left, top, inner_width, inner_height = _padded(image.size, card)
-    canvas = Image.new(image.mode, (width, height))
+    fill = _whole_color(card) if color is None else color
+    canvas = Image.new(image.mode, (width, height), fill)
     canvas.paste(image.resize((inner_width, inner_height), resample), (left, top))
     return canvas
 
@@ -125,7 +165,8 @@ def view_of(image: Image.Image, card: ModelCard) -> Image.Image:
     height, width = card.size
     zoom = max(image.width / inner_width, image.height / inner_height)
     zoom = max(min(zoom, _LONGEST_VIEW / max(width, height)), 1 / max(width, height))
-    canvas = Image.new("RGB", (max(round(width * zoom), 1), max(round(height * zoom), 1)))
+    extent = max(round(width * zoom), 1), max(round(height * zoom), 1)
+    canvas = Image.new("RGB", extent, _whole_color(card))
     inner = max(round(inner_width * zoom), 1), max(round(inner_height * zoom), 1)
     canvas.paste(
         image.resize(inner, Image.Resampling.BICUBIC), (round(left * zoom), round(top * zoom))

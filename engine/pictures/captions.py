@@ -82,12 +82,24 @@ def heading(record: dict[str, Any]) -> str:
     score = f"score {number_text(record['score'], '.3f')}"
     answer, top = answer_text(record), record.get("top") or []
     if not answer:
-        return f"{target_name(record)}, {score}"
+        return f"{target_name(record)}{_chance_text(record)}{box_text(record)}, {score}"
     if _is_best(record, top[0]) and len(top) > 1:
         return f"{answer}, {score}"
+    return f"{answer}; explained: {target_name(record)}{_chance_text(record)}, {score}"
+
+
+def _chance_text(record: dict[str, Any]) -> str:
     chance = record.get("probability")
-    shown = "" if chance is None else f" {percent(chance)}"
-    return f"{answer}; explained: {target_name(record)}{shown}, {score}"
+    return "" if chance is None else f" {percent(chance)}"
+
+
+def box_text(record: dict[str, Any]) -> str:
+    """Where a box is, in words: its corners in the photo's pixels; empty where there is none."""
+    box = record["target"].get("box")
+    if not box:
+        return ""
+    corners = ", ".join(f"{number:.0f}" for number in box)
+    return f" at {corners} ({record['target']['name']})"
 
 
 def evidence_text(record: dict[str, Any]) -> str:
@@ -138,7 +150,9 @@ def subtitle_of(record: dict[str, Any], empty: bool = False) -> str:
         record: of results.json.
         empty: whether the attribution is 0 everywhere.
     """
-    return " · ".join([find_method(record["method"]).title, *exactness(record, empty)])
+    box = box_text(record).strip()
+    where = [f"box{box.removeprefix('at')}"] if box else []
+    return " · ".join([find_method(record["method"]).title, *where, *exactness(record, empty)])
 
 
 def texts_of(record: dict[str, Any], empty: bool = False) -> Texts:
@@ -149,6 +163,7 @@ def texts_of(record: dict[str, Any], empty: bool = False) -> Texts:
         keep=drawn_score(record),
         answer=drawn_answer(record),
         evidence=evidence_text(record),
+        box=record["target"].get("box_in_view"),
     )
 
 

@@ -1,11 +1,13 @@
 """One picture: an attribution over the photo, with its scale and what it says."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from ...graph_passes.methods import find_method
+from .boxes import with_box
 from .heatmap import FAINT, INK, MARGIN, PAPER, REGIONS, Heatmap, blend, colour_bar, fit, heatmap_of
 from .lettering import wrap, write_lines
 
@@ -48,13 +50,14 @@ def overlay(
 
 
 class Texts(NamedTuple):
-    """What stands around a picture; see `overlay`."""
+    """What stands around a picture, and the box that is framed in it; see `overlay`."""
 
     title: str
     subtitle: str
     keep: str = ""
     answer: str = ""
     evidence: str = ""
+    box: Sequence[float] | None = None
 
 
 def framed(
@@ -65,8 +68,9 @@ def framed(
     view: photo, or the ground that a kind of input draws.
     words: what the two ends of the colours mean.
     """
-    title, subtitle, keep, answer, evidence = texts
+    title, subtitle, keep, answer, evidence, box = texts
     picture = blend(view, heatmap, fit(view.size, _PICTURE_WIDTH, _PICTURE_HEIGHT))
+    picture = picture if box is None else with_box(picture, box)
     title_lines = wrap(title, 25, _PICTURE_WIDTH, 2, keep)
     answer_lines = wrap(answer, 17, _PICTURE_WIDTH, 2) if answer else []
     subtitle_lines = wrap(subtitle, 15, _PICTURE_WIDTH, 2)

@@ -53,6 +53,11 @@ def wanted_of(value: Any, about: About) -> list[Wanted]:
     raise InvalidInputError(f"target must be {described(about)}; got {value!r}")
 
 
+def usual(about: About) -> list[str]:
+    """What is explained where nobody said, as texts."""
+    return next((kind.usual for kind in kinds().values() if kind.best(about) is not None), ["top1"])
+
+
 def one_wanted(text: str, about: About) -> Wanted:
     """What a text that stands for one target asks for.
 

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper
 from ... import InvalidInputError
 from ...graph_passes.finish import IR_VERSION
 from ...graph_passes.select.detector import Detector
+from ...models.text import counted
 from .target import About, Answer
 
 # What counts as found, and how much boxes of one class may overlap (Ultralytics' own numbers).
@@ -21,7 +22,8 @@ CONFIDENCE, OVERLAP = 0.25, 0.45
 _MOST = 1000
 # Coordinates of which nine in ten are up to this are parts of the input's sides.
 _PARTS = 1.5
-_STRIDES = (8, 16, 32, 64, 4)
+# Of the scales of detectors, the usual ones first.
+_STRIDES = ((8, 16, 32), (8, 16, 32, 64), (16, 32), (4, 8, 16, 32), (8,), (16,), (4,))
 _DFL = 4
 
 
@@ -76,13 +78,18 @@ def boxes_in(about: About, answer: Answer) -> list[Found]:
         kept = _suppressed(candidates, kept, answer)
     return [
         Found(
-            tuple(map(float, candidates.corners[a])),
+            _four(candidates.corners[a]),
             c if labels is None else int(labels[a]),
             float(chances[a, c]),
             candidates.place(a, c),
         )
         for a, c in kept
     ]
+
+
+def _four(corners: np.ndarray) -> tuple[float, float, float, float]:
+    x0, y0, x1, y1 = map(float, corners)
+    return x0, y0, x1, y1
 
 
 def _suppressed(
@@ -171,7 +178,7 @@ def _grid(about: About, answer: Answer, count: int) -> tuple[np.ndarray, np.ndar
         InvalidInputError: no strides give as many places.
     """
     height, width = _sides(about, answer)
-    for strides in ((8, 16, 32), (8, 16, 32, 64), (16, 32), (4, 8, 16, 32), (8,), (16,), (4,)):
+    for strides in _STRIDES:
         cells, sizes = [], []
         for stride in strides:
             y, x = np.mgrid[: -(-height // stride), : -(-width // stride)]
@@ -182,7 +189,8 @@ def _grid(about: About, answer: Answer, count: int) -> tuple[np.ndarray, np.ndar
             each = count // len(whole)
             return np.repeat(whole, each, axis=0), np.repeat(np.concatenate(sizes), each, axis=0)
     raise InvalidInputError(
-        f"{count} places of an input of {height} x {width} fit no strides that detectors have; "
+        f"{counted(count, 'place')} of an input of {height} x {width}: no strides that detectors "
+        "have give so many; "
         "name one score by its index tuple"
     )
 

@@ -18,8 +18,6 @@ _TOP = re.compile(r"top([0-9]{1,4})")
 _NUMBER = r"\s*(-?[0-9]+(?:\.[0-9]*)?)\s*"
 _AT = re.compile(rf"box:{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}")
 _OF_CLASS = re.compile(r"(.+?)(?:#([0-9]{1,6}))?", re.DOTALL)
-# What is explained where nobody said.
-USUAL = 3
 
 
 class Strongest(NamedTuple):
@@ -32,7 +30,7 @@ class Strongest(NamedTuple):
 class Several(NamedTuple):
     """The strongest boxes; None: all."""
 
-    count: int | None
+    most: int | None
 
 
 class Over(NamedTuple):
@@ -91,7 +89,7 @@ def _text(value: Any) -> str:
     if isinstance(value, Strongest):
         return f"box{value.place}" if value.label is None else f"class{value.label}-{value.place}"
     if isinstance(value, Several):
-        return "boxes" if value.count is None else f"top{value.count}"
+        return "boxes" if value.most is None else f"top{value.most}"
     return "box-" + "-".join(f"{number:g}" for number in value.corners)
 
 
@@ -102,14 +100,15 @@ def _known(value: Any, about: About) -> Target | None:
 def _resolve(value: Any, about: About, answer: Answer) -> list[Target]:
     found = boxes_in(about, answer)
     if isinstance(value, Several):
-        return [_target(about, found, k) for k in range(len(found))[: value.count]]
+        return [_target(about, found, k) for k in range(len(found))[: value.most]]
     if isinstance(value, Over):
         given = np.array(value.corners)
         parts = [overlap(np.array(box.corners), given) for box in found]
         best = int(np.argmax(parts))
         if parts[best] == 0:
             raise InvalidInputError(
-                f"target {_text(value)}: none of {counted(len(found), 'box')} overlaps it"
+                f"target {_text(value)}: expected a box there, got {counted(len(found), 'box')} "
+                "elsewhere"
             )
         return [_target(about, found, best)]
     own = [k for k, box in enumerate(found) if value.label in (None, box.label)]
@@ -149,4 +148,4 @@ def _words(about: About) -> str | None:
     return 'a box ("box2", "person", "person#2", "box:x0,y0,x1,y1", "all") or an index tuple'
 
 
-KIND = TargetKind("box", _parse, _known, _resolve, _best, _words, place=2)
+KIND = TargetKind("box", _parse, _known, _resolve, _best, _words, ["top3"], place=2)

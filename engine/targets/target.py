@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -192,6 +192,7 @@ class TargetKind:
         known: (value, about) -> the target, where no answer is needed for it; else None.
         resolve: (value, about, the answer) -> the targets that it comes to.
         best: (about) -> what is asked for where nobody said; None: this is not for such scores.
+        usual: the texts of what a command explains where nobody said.
         words: (about) -> what such a target can be, in words; None: this is not for such scores.
         place: those of a lower one are tried first.
     """
@@ -202,6 +203,7 @@ class TargetKind:
     resolve: Callable[[Any, About, Answer], list[Target]]
     best: Callable[[About], Wanted | None] = lambda about: None
     words: Callable[[About], str | None] = lambda about: None
+    usual: list[str] = field(default_factory=lambda: ["top1"])
     place: int = 100
 
 

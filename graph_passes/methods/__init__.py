@@ -30,9 +30,16 @@ def methods() -> dict[str, Method]:
     return dict(_registry())
 
 
-def default_methods() -> list[str]:
-    """The names of those that run where nobody chose."""
-    return [name for name, method in _registry().items() if method.default]
+def default_methods(of_places: bool = False) -> list[str]:
+    """The names of those that run where nobody chose.
+
+    Args:
+        of_places: whether the score is that of one place of the picture, as a detector's is.
+    """
+    found = _registry()
+    names = [name for name, method in found.items() if method.default]
+    better = {m.of_places: name for name, m in found.items() if m.of_places}
+    return [better.get(name, name) if of_places else name for name in names]
 
 
 def find_method(name: str) -> Method:

@@ -347,6 +347,7 @@ METHODS = (
         "Jiang et al. 2021",
         "The feature map times its positive gradient, which also serves early layers.",
         place=20,
+        of_places="grad-cam",
     ),
     _method(
         "xgrad-cam",

@@ -120,6 +120,7 @@ class Method:
         unsupported: (subject, options) -> every reason why it cannot run; emits no backward pass.
         place: where it stands among the others; those of one place by name.
         default: whether it is one of those that run where nobody chose.
+        of_places: the default method that it stands for where a score is that of one place.
         signed: whether its numbers may be negative.
         per_location: whether there is one number for a location, and not for an element.
         sums_to: what its numbers sum to, in words; None: nothing.
@@ -147,6 +148,7 @@ class Method:
     whole: Callable[[Subject, Chosen], onnx.ModelProto] | None = None
     place: int = 100
     default: bool = False
+    of_places: str | None = None
     signed: bool = True
     per_location: bool = False
     sums_to: str | None = None

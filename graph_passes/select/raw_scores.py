@@ -7,7 +7,7 @@ Sigmoid's somewhere ahead. Moved in the same way, what goes into that Sigmoid is
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import onnx_graphsurgeon as gs
 
@@ -80,13 +80,13 @@ class _Walk:
         self._emit = Emitter(graph, "raw")
         self._found: dict[str, gs.Variable] = {}
 
-    def raw(self, tensor: gs.Tensor, depth: int) -> gs.Variable:
+    def raw(self, tensor: gs.Tensor, depth: int) -> Any:
         """The tensor before its Sigmoids; itself where there are none."""
         if tensor.name not in self._found:
             self._found[tensor.name] = self._raw(tensor, depth)
         return self._found[tensor.name]
 
-    def _raw(self, tensor: gs.Tensor, depth: int) -> gs.Variable:
+    def _raw(self, tensor: gs.Tensor, depth: int) -> Any:
         node = producer_of(tensor)
         if node is None or depth > _DEEPEST:
             return self._other(tensor, "" if node is None else node.op)
@@ -105,14 +105,14 @@ class _Walk:
             return self._product(tensor, node, factor, depth)
         return self._other(tensor, node.op)
 
-    def _other(self, tensor: gs.Tensor, op: str) -> gs.Variable:
+    def _other(self, tensor: gs.Tensor, op: str) -> Any:
         self.others.append(op)
         return tensor
 
-    def _moved(self, tensor: gs.Tensor, node: gs.Node, depth: int) -> gs.Variable:
+    def _moved(self, tensor: gs.Tensor, node: gs.Node, depth: int) -> Any:
         return self._again(tensor, node, [self.raw(node.inputs[0], depth + 1)], node.inputs[1:])
 
-    def _again(self, tensor, node: gs.Node, parts: list, more=()) -> gs.Variable:
+    def _again(self, tensor, node: gs.Node, parts: list, more=()) -> Any:
         """The node once more, with other inputs."""
         if all(own is t for own, t in zip(parts, node.inputs, strict=False)):
             return tensor
@@ -121,7 +121,7 @@ class _Walk:
             own.shape = other.shape
         return made[next(k for k, t in enumerate(node.outputs) if t is tensor)]
 
-    def _picked(self, tensor: gs.Tensor, node: gs.Node, depth: int) -> gs.Variable:
+    def _picked(self, tensor: gs.Tensor, node: gs.Node, depth: int) -> Any:
         """What TopK picks, by the places that it says: a Sigmoid keeps the order."""
         whole = self.raw(node.inputs[0], depth + 1)
         if whole is node.inputs[0]:
@@ -131,7 +131,7 @@ class _Walk:
         picked.shape = tensor.shape
         return picked
 
-    def _product(self, tensor, node: gs.Node, factor: int, depth: int) -> gs.Variable:
+    def _product(self, tensor, node: gs.Node, factor: int, depth: int) -> Any:
         """Of objectness times class the class: its logit, in the product's shape."""
         own = self.raw(node.inputs[factor], depth + 1)
         return tensor if own is node.inputs[factor] else own

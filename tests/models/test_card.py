@@ -7,10 +7,10 @@ import onnx
 import pytest
 
 from onnxplain import InvalidInputError
+from onnxplain.models.assumed_card import assume_card
 from onnxplain.models.card import (
     METADATA_KEY,
     ModelCard,
-    assume_card,
     black_image,
     card_to_json,
     find_card,

@@ -15,6 +15,7 @@ from support.folders import ROOT
 
 from onnxplain import Explainer, __version__
 from onnxplain.engine.running import session
+from onnxplain.engine.running.process import warn_once
 from onnxplain.models.shipped import demo_model, demo_photos
 
 METHODS = ("grad-cam", "integrated-gradients", "deeplift")
@@ -180,7 +181,7 @@ def test_cuda_without_cuda_says_so_and_runs_on_the_cpu(
     command, tmp_path, model, seven, monkeypatch
 ):
     monkeypatch.setattr(session, "_cuda_devices", lambda: 0)
-    monkeypatch.setattr(session, "_warned", set())
+    warn_once.cache_clear()
     options = ["--provider", "cuda", "--json", "-o", tmp_path]
     status, out, err = command("explain", model, seven, *options)
     assert status == 0

@@ -10,7 +10,8 @@ from PIL import Image
 
 from onnxplain import InvalidInputError
 from onnxplain.engine.inputs.image import baseline_image, image_to_tensor, read_image
-from onnxplain.models.card import ModelCard, assume_card, find_card
+from onnxplain.models.assumed_card import assume_card
+from onnxplain.models.card import ModelCard, find_card
 from onnxplain.models.shipped import demo_model, demo_photos
 
 
@@ -339,17 +340,16 @@ def test_images_opened_by_the_caller_are_converted():
 
 def test_baselines():
     image = Image.fromarray(noise(80, 60))
-    normal = assume_card([1, 3, 40, 50], "float32")
+    normal, choices = assume_card([1, 3, 40, 50], "float32"), ("black", "white", "mean", "blur")
     tensor, _ = image_to_tensor(image, normal)
-    choices = ("black", "white", "mean", "blur")
     black, white, mean, blur = (baseline_image(choice, image, normal) for choice in choices)
     assert black.shape == white.shape == mean.shape == (1, 3, 1, 1) and blur.shape == tensor.shape
     assert {black.dtype, white.dtype, mean.dtype, blur.dtype} == {np.dtype(np.float32)}
     np.testing.assert_allclose(mean, tensor.mean(axis=(2, 3), keepdims=True), rtol=1e-4, atol=1e-5)
     assert (black < tensor.min(axis=(2, 3), keepdims=True) + 1e-6).all()
     assert blur.std(axis=(2, 3)).max() < 0.25 * tensor.std(axis=(2, 3)).min()
-    channels_last = assume_card([1, 40, 50, 3], "float32")
-    assert baseline_image("mean", image, channels_last).shape == (1, 1, 1, 3)
+    last = baseline_image("mean", image, assume_card([1, 40, 50, 3], "float32"))
+    assert last.shape == (1, 1, 1, 3)
 
 
 def test_blur_has_the_sigma_it_says():

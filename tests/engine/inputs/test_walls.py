@@ -12,7 +12,7 @@ from onnxplain.engine.inputs import kinds
 # Files that tell axes of an input or an output from the graph, or say that they assume them.
 _MAY = (
     *("engine/inputs/", "engine/pictures/", "engine/targets/"),
-    *("graph_passes/select/", "models/card.py"),
+    *("graph_passes/select/", "models/card.py", "models/assumed_card.py"),
 )
 _BY_RANK = [
     # A rank that stands for "picture", and the axes of one.

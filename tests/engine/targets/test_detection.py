@@ -127,7 +127,7 @@ def test_ways_to_name_a_box():
         ("wolf", "no label is 'wolf'"),
         ("dog#77", "of class dog"),
         ("box:5,5,1,1", "x0 < x1"),
-        ("box:9000,9000,9001,9001", "overlaps"),
+        ("box:9000,9000,9001,9001", "elsewhere"),
     ],
 )
 def test_what_is_not_there_is_said(asked, words):
