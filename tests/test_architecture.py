@@ -58,6 +58,7 @@ ORDER = (
     "engine/files",
     "engine/targets",
     "engine/running",
+    "engine/records",
     "engine/pictures",
     "engine/inputs",
     "engine",

@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,19 +24,16 @@ from ..explanation import Explanation, each
 from ..inputs import Input, check_kinds, input_of_path
 from ..inputs.baselines import baseline_arrays, is_of_each
 from ..model import Model, opened
-from ..origin import recorded
+from ..origin import Shared, recorded
+from ..records.keys import question_of
+from ..records.record import Evidence, Failure, Outcome, Record
 from ..running.session import CPU, resolve_providers
 from ..running.settings import for_methods
 from ..running.stopwatch import phase
 from ..targets.asking import all_wanted, usual
-from ..targets.target import About, Wanted, key_in
+from ..targets.target import About, Wanted
 from .asked import Options, card_for
-from .records import (
-    image_stat,
-    key_of,
-    options_of,
-    question_of,
-)
+from .records import image_stat, options_of
 from .results import Result
 from .sources import Found
 
@@ -53,7 +51,7 @@ class Explained(NamedTuple):
         asked: the targets that led to it, as they were asked for; see `journal.Entry`.
     """
 
-    record: dict[str, Any]
+    record: Record
     attribution: np.ndarray
     asked: tuple[str, ...]
 
@@ -198,17 +196,15 @@ class ImageExplainer:
         own = None
         if self._asked.baseline is not None and is_of_each(self._asked.baseline):
             own = baseline_arrays(self._asked.baseline, self.into, found)
-        shared: dict[str, Any] = {}
+        shared = Shared()
         for one in self.explained(path, tensor, own, progress, targets):
-            record = one.record if found.damage is None else {**one.record, "damage": found.damage}
             yield Result(
-                record,
+                replace(one.record, damage=found.damage),
                 view,
                 tensor,
                 one.attribution,
                 found.kind,
                 self.into,
-                key=key_of(self._question_of(path, record), key_in(record["target"])),
                 asked=one.asked,
                 image_stat=stat,
                 shared=shared,
@@ -226,9 +222,9 @@ class ImageExplainer:
         self,
         tensor: np.ndarray,
         attribution: np.ndarray,
-        record: dict[str, Any],
-        shared: dict[str, Any] | None = None,
-    ) -> dict[str, Any] | None:
+        record: Outcome,
+        shared: Shared | None = None,
+    ) -> Evidence | None:
         """What hiding the strongest places of a map does to its record's target; see `evidence`."""
         # All score alike: one of them does, so that one more session is enough.
         explainer = next(iter(self.explainers.values()))
@@ -299,7 +295,7 @@ class ImageExplainer:
                 seconds = (time.perf_counter() - began) / len(rows)
                 for place, (name, one) in enumerate(zip(names, rows, strict=True)):
                     record = self._record(name, explainer, one, seconds)
-                    key = place, key_in(record["target"])
+                    key = place, record.target.key
                     if key not in seen:
                         seen.add(key)
                         yield place, Explained(record, one.attribution, (target.text,))
@@ -354,23 +350,17 @@ class ImageExplainer:
         output = self.explainers[method].subject.output.name
         return question_of(path, self.file.sha256, method, output, self.options[method])
 
-    def _question_of(self, path: str, record: dict[str, Any]) -> str:
-        method, output = record["method"], record["target"]["output"]
-        return question_of(path, self.file.sha256, method, output, record["options"])
-
-    def failure(self, path: str, error: str) -> dict[str, Any]:
+    def failure(self, path: str, error: str) -> Failure:
         """The record of an image that could not be explained."""
-        return {"image": os.fspath(path), "model": self.model, "error": error}
+        return Failure(os.fspath(path), self.model, error)
 
-    def _record(
-        self, path: str, explainer: Explainer, e: Explanation, seconds: float
-    ) -> dict[str, Any]:
-        about = {
-            "image": os.fspath(path),
-            "model": self.model,
-            "model_sha256": self.file.sha256,
-            "method": e.method,
-            "options": self.options[e.method],
-        }
-        made = {"provider": e.provider, "seconds": round(seconds, 4), "files": []}
-        return {**about, **recorded(e, 0), **made}
+    def _record(self, path: str, explainer: Explainer, e: Explanation, seconds: float) -> Record:
+        return Record(
+            **vars(recorded(e, 0)),
+            image=os.fspath(path),
+            model=self.model,
+            model_sha256=self.file.sha256,
+            options=self.options[e.method],
+            provider=e.provider,
+            seconds=round(seconds, 4),
+        )
