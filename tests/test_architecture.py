@@ -60,6 +60,7 @@ ORDER = (
     "engine/files",
     "engine/targets",
     "engine/running",
+    "engine/records",
     "engine/pictures",
     "engine/inputs",
     "engine",

@@ -18,8 +18,8 @@ from ... import InvalidInputError
 from ...models.files import MOST_TEXT, check_regular, parse_json
 from ...models.text import counted
 from ..files.writing import to_json, write_whole
+from ..records.row import NUMBERS, Row
 from .question import Question
-from .rows import Row
 
 # Readers of folders of Parquet files pass over names that begin so.
 MANIFEST = "_manifest.json"
@@ -123,13 +123,12 @@ def failures_in(path: Path) -> int:
 def schema_of(question: Question, facts: Mapping[str, Any]) -> pa.Schema:
     """The columns of a batch's rows; the metadata hold `facts`."""
     index = pa.list_(pa.int64()) if question.tuples else pa.int64()
-    numbers = "score", "probability", "baseline_score", "delta", "relative_delta", "map_error"
     fields = [
         pa.field("image", pa.string(), nullable=False),
         pa.field("method", pa.string()),
         pa.field("target_index", index),
         pa.field("target_label", pa.string()),
-        *(pa.field(name, pa.float64()) for name in numbers),
+        *(pa.field(name, pa.float64()) for name in NUMBERS),
         pa.field("steps", pa.int64()),
     ]
     if question.form.attributions:
@@ -152,7 +151,7 @@ def table_of(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
     """Rows as a table."""
     columns = []
     for field in schema:
-        values = [row.get(field.name) for row in rows]
+        values = [getattr(row, field.name) for row in rows]
         if field.name == "attribution":
             columns.append(_attributions(values, field.type))
             continue
@@ -210,8 +209,7 @@ def _groups(rows: Iterable[Row]) -> Iterator[list[Row]]:
     size = 0
     for row in rows:
         group.append(row)
-        attribution = row.get("attribution")
-        size += 0 if attribution is None else attribution.nbytes
+        size += 0 if row.attribution is None else row.attribution.nbytes
         if size >= _MOST_BYTES or len(group) >= _MOST_ROWS:
             yield group
             group, size = [], 0
