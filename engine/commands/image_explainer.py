@@ -32,6 +32,7 @@ from ..running.stopwatch import phase
 from ..targets.asking import all_wanted, moved, usual
 from ..targets.target import About, Wanted, key_in
 from .asked import Options, card_for
+from .cards import tell_of_doubts
 from .records import (
     image_stat,
     key_of,
@@ -114,6 +115,7 @@ class ImageExplainer:
         # Who hands a card in has heard of it.
         if not isinstance(options.card, Card):
             tell_of_card(self.card)
+            tell_of_doubts(self.file, self.card, self._subject, options, files)
         compares = any(find_method(name).takes("baseline") for name in self.explainers)
         if options.baseline is None and black_of(self.card) is None and compares:
             tell_of_zeros(self.into)
