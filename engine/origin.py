@@ -132,6 +132,12 @@ def _in_view(origin: Origin, box: Sequence[float]) -> list[float]:
     return [round(number / side, 5) for number, side in zip(box, sides * 2, strict=True)]
 
 
+def region_of(e: Any, row: int) -> np.ndarray | None:
+    """The positions that one row's target sums over, where these are some of a picture."""
+    region = e.targets[row].region if e.targets else None
+    return None if region is None or region.all() else region
+
+
 def label_of(origin: Origin, index: int) -> str | None:
     """A class's name; None: not known."""
     return origin.labels[index] if origin.labels and index < len(origin.labels) else None

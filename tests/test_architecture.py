@@ -89,7 +89,8 @@ HOMES = {
     "jinja2": {"engine/reporting/html.py"},
     "markupsafe": {"engine/reporting/html.py"},
     "rich": {"engine/commandline/terminal.py"},
-    "scipy": {name for name in NAMES if name.startswith(("engine/metrics/", "engine/comparing/"))},
+    "scipy": {name for name in NAMES if name.startswith(("engine/metrics/", "engine/comparing/"))}
+    | {"engine/targets/dense.py", "engine/pictures/outlines.py"},
     "quantus": set(),
     "torch": set(),
     "captum": set(),

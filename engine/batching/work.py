@@ -203,7 +203,8 @@ class Explaining:
         draw = find_kind(decoded.kind).draw
         heatmap = draw(attribution[0], self._question.into, record["method"])
         texts = texts_of(record, not attribution.any())
-        picture = framed(decoded.view, heatmap, texts, scale_words(heatmap, record["method"]))
+        words = scale_words(heatmap, record["method"])
+        picture = framed(decoded.view, heatmap, texts, words, one.region)
         target = key_in(record["target"])
         name = f"{decoded.number:08}.{record['method']}.{target}.png"
         folder = Path(self._folder)

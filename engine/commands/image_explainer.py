@@ -25,11 +25,12 @@ from ..inputs import Input, check_kinds, input_of_path
 from ..inputs.baselines import baseline_arrays, is_of_each
 from ..inputs.kind import Box
 from ..model import Model, opened
-from ..origin import recorded
+from ..origin import recorded, region_of
 from ..running.session import CPU, resolve_providers
 from ..running.settings import for_methods
 from ..running.stopwatch import phase
 from ..targets.asking import all_wanted, moved, usual
+from ..targets.dense import is_dense
 from ..targets.target import About, Wanted, key_in
 from .asked import Options, card_for
 from .cards import tell_of_doubts
@@ -54,11 +55,13 @@ class Explained(NamedTuple):
         record: as in results.json, without files.
         attribution: [1, H, W] or the tensor's shape.
         asked: the targets that led to it, as they were asked for; see `journal.Entry`.
+        region: bool [H, W], the places that the target is summed over, where it is; see `framed`.
     """
 
     record: dict[str, Any]
     attribution: np.ndarray
     asked: tuple[str, ...]
+    region: np.ndarray | None = None
 
 
 class ImageExplainer:
@@ -138,10 +141,11 @@ class ImageExplainer:
         """The methods where nobody chose: of a detector those that suit one place's score."""
         outputs = self.file.proto.graph.output
         ranks = [len(value.type.tensor_type.shape.dim) for value in outputs]
-        if len(ranks) == 1 and ranks[0] != 3:
+        if len(ranks) == 1 and ranks[0] not in (3, 4):
             return default_methods()
-        detector = select(self.file.graph(), output=self.card.output).detector
-        return default_methods(of_places=detector is not None)
+        subject = select(self.file.graph(), output=self.card.output)
+        about = About(subject, self.card.labels)
+        return default_methods(of_places=subject.detector is not None or is_dense(about))
 
     @property
     def about(self) -> About:
@@ -221,6 +225,7 @@ class ImageExplainer:
                 asked=one.asked,
                 image_stat=stat,
                 shared=shared,
+                region=one.region,
             )
 
     def read(self, path: str) -> Input:
@@ -286,7 +291,7 @@ class ImageExplainer:
                 if names is not None:
                     origin = one.origin and replace(one.origin, in_photo=in_photo)
                     record = self._record(name, explainer, replace(one, origin=origin), seconds)
-                    yield Explained(record, one.attribution, tuple(names))
+                    yield Explained(record, one.attribution, tuple(names), region_of(one, 0))
 
     def explained_together(
         self, names: Sequence[str], tensor: np.ndarray, targets: dict[str, list[Wanted]]

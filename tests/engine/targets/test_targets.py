@@ -265,7 +265,7 @@ def test_every_kind_has_cases():
     for shape, several in ASKED.items():
         where = about(explained(shape))
         seen |= {wanted.kind for one in several for wanted in asked_for(one, where, 1).wanted}
-    # Boxes have their own: test_detection.
-    assert seen | {"box"} == set(kinds())
+    # Boxes and sequences have their own: test_detection, test_sequence.
+    assert seen | {"box", "sequence"} == set(kinds())
     with pytest.raises(onnxplain.InvalidInputError, match="rank5 is the last"):
         one_wanted("top5", about(explained("rows")))
