@@ -35,6 +35,7 @@ from ..targets.asking import all_wanted, moved, usual
 from ..targets.dense import is_dense
 from ..targets.target import About, Wanted
 from .asked import Options, card_for
+from .cards import tell_of_doubts
 from .records import image_stat, options_of
 from .results import Result
 from .sources import Found
@@ -116,6 +117,7 @@ class ImageExplainer:
         # Who hands a card in has heard of it.
         if not isinstance(options.card, Card):
             tell_of_card(self.card)
+            tell_of_doubts(self.file, self.card, self._subject, options, files)
         compares = any(find_method(name).takes("baseline") for name in self.explainers)
         if options.baseline is None and black_of(self.card) is None and compares:
             tell_of_zeros(self.into)
