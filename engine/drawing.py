@@ -14,7 +14,7 @@ from .evidence import tested
 from .files.writing import write_whole
 from .inputs import kind_of_arrays, read_array
 from .inputs.shown import ground_of
-from .origin import Origin, known_origin
+from .origin import Origin, known_origin, region_of
 from .pictures.heatmap import Picture
 
 
@@ -41,7 +41,7 @@ def drawn(
     heatmap = kind.draw(values, into, e.method, smooth=smooth, detail=detail)
     texts = texts_of(record, not values.any())
     words = scale_words(heatmap, e.method, smooth)
-    return framed(_view(origin, image, row, name), heatmap, texts, words)
+    return framed(_view(origin, image, row, name), heatmap, texts, words, region_of(e, row))
 
 
 def saved(e: Any, path: str | os.PathLike[str], image: Any, row: int) -> None:

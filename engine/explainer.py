@@ -174,7 +174,7 @@ class Explainer(OfPhotos, Verifying):
         self._reading = reading_of(self.subject, self.card)
         # It does not know this explainer, which is gone once it is let go.
         self._run_file = file.runner(self._settings.providers, self._settings.threads)
-        self._scorer = Scorer(self._about, self._settings, self._reading, self._run_file)
+        self._scorer = Scorer(self.about, self._settings, self._reading, self._run_file)
         self._untold = baseline is None and self._compares and black_of(self.card) is None
         if not isinstance(model, Model):
             tell_of_others(self.subject)
@@ -280,7 +280,7 @@ class Explainer(OfPhotos, Verifying):
         rows = len(source) if source.ndim else 1
         check_rows(self.subject, feeds, rows)
         count = samples_in(self.subject, feeds, rows, self._run_file)
-        asked = asked_for(target, self._about, count)
+        asked = asked_for(target, self.about, count)
         baseline = self._in_arrays(baseline) if self._compares else None
         several = self._several if baseline is None else is_set(self._settings.method, baseline)
         plan = self._plan(several)
@@ -301,7 +301,8 @@ class Explainer(OfPhotos, Verifying):
         return e
 
     @property
-    def _about(self) -> About:
+    def about(self) -> About:
+        """What targets are of."""
         return About(self.subject, self._labels)
 
     def scores(self, x: Any, target: Any = None) -> Scores:

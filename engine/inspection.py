@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from html import escape
 from typing import Any
@@ -22,11 +22,13 @@ from ..graph_passes.graph.tensors import numpy_type, operator_name
 from ..graph_passes.methods import default_methods, methods
 from ..graph_passes.select.feature_map import find_feature_map
 from ..graph_passes.select.subject import Subject, select
-from ..models.assumed_card import assume_card
 from ..models.card import ModelCard, locate_card, read_card
 from ..models.plain_card import Card
+from ..models.sources.gathering import ASSUMED, FILE, Known, known_of
 from ..models.text import counted, shown
 from ..models.variants import Shapes
+from .assumed import tell_assumed
+from .checks import check_label_count
 from .inputs import decided
 from .model import Model, opened
 from .running.given import blamed_on_file
@@ -252,16 +254,44 @@ def card_or_assumption(
     """The model's card and where it comes from; without one, what its input's shape suggests."""
     if card_file is not None:
         return read_card(card_file), str(card_file)
-    located = locate_card(model.proto, model.path)
-    if located is not None:
-        return located
-    graph = model.graph()
     try:
-        source = select(graph).input
-        card = assume_card(source.shape, str(numpy_type(source.dtype)))
-        return card, "assumed from the input's type and shape"
-    except (InvalidInputError, UnsupportedModelError) as error:
+        known = known_card(model)
+    except UnsupportedModelError as error:
         return None, str(error)
+    if known.own is not None:
+        return known.card, known.own
+    said = [name for name in known.sources.values() if name not in (ASSUMED, FILE)]
+    if said:
+        return known.card, ", ".join(dict.fromkeys(said))
+    if known.card is None:
+        return None, known.reason or "nothing is known"
+    return known.card, "assumed from the input's type and shape"
+
+
+def known_card(model: Model) -> Known:
+    """What is known of a model, its labels only if they are as many as its classes.
+
+    Raises:
+        UnsupportedModelError: none of its inputs can be explained.
+        InvalidInputError: somebody wrote a card for it, and it is wrong.
+    """
+    if locate_card(model.proto, model.path) is not None:
+        known = known_of(model.proto, model.path)
+        if known.sources.get("labels") in (None, known.own):
+            return known
+        subject = select(model.graph())
+    else:
+        subject = select(model.graph())
+        dtype = str(numpy_type(subject.input.dtype))
+        known = known_of(model.proto, model.path, subject.input.shape, dtype)
+    try:
+        check_label_count(known.card.labels if known.card else None, subject)
+    except InvalidInputError as error:
+        assert known.card is not None
+        tell_assumed(f"passed over: labels of {known.sources['labels']}: {error}")
+        sources = {key: name for key, name in known.sources.items() if key != "labels"}
+        return known._replace(card=replace(known.card, labels=None), sources=sources)
+    return known
 
 
 def unsupported_by_method(

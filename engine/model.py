@@ -14,9 +14,9 @@ import onnx_graphsurgeon as gs
 from .. import InvalidInputError
 from ..graph_passes import finish
 from ..graph_passes.prepare.decompositions.quantisation import QUANTISED
-from ..models.card import find_card
 from ..models.load import load, load_with_sha256
 from ..models.plain_card import Card
+from ..models.sources.gathering import known_of
 from ..models.variants import Shapes, all_known, with_output, with_shapes, without_zipmaps
 from .running.given import problem_in_runtime
 from .running.once import Once
@@ -70,12 +70,12 @@ class Model:
 
     @cached_property
     def card(self) -> Card | None:
-        """Beside the file or in its metadata, or None.
+        """What its metadata, its neighbours and its graph say, without assumptions, or None.
 
         Raises:
-            InvalidInputError: there is one, and it is wrong.
+            InvalidInputError: somebody wrote a card for it, and it is wrong.
         """
-        return find_card(self.proto, self.path)
+        return known_of(self.proto, self.path).stated
 
     @property
     def proto(self) -> onnx.ModelProto:

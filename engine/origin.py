@@ -55,6 +55,8 @@ class Origin:
         doubt: why a map may lie elsewhere than it is drawn; None: it does not.
         damage: what is wrong with the image file, which had some pixels all the same; or None.
         explainer: what explained a photo, for `Explanation.evidence`; a pickle goes without it.
+        in_photo: x0, y0, x1, y1 of the first pixel of the model's input in the photo's own pixels;
+            None: there is no photo.
         tested: what `Explanation.evidence` has found, by target.
         shared: what all tests of its input have in common.
     """
@@ -71,6 +73,7 @@ class Origin:
     doubt: str | None = None
     damage: str | None = None
     explainer: Explainer | None = None
+    in_photo: tuple[float, float, float, float] | None = None
     tested: dict[str, Evidence | None] = field(default_factory=dict)
     shared: Shared = field(default_factory=Shared)
 
@@ -137,7 +140,7 @@ def target_record(e: Explanation, row: int) -> TargetRecord:
     target, origin = e.targets[row], known_origin(e)
     in_box: dict[str, tuple[float, ...]] = {}
     if target.box is not None:
-        in_box["box"] = tuple(round(number, 1) for number in target.box)
+        in_box["box"] = _in_photo(origin, target.box)
         in_box["box_in_view"] = _in_view(origin, target.box)
     return TargetRecord(
         index=target.index,
@@ -150,12 +153,26 @@ def target_record(e: Explanation, row: int) -> TargetRecord:
     )
 
 
+def _in_photo(origin: Origin, box: Sequence[float]) -> tuple[float, ...]:
+    """A box of the model's input in the photo's own pixels."""
+    left, top, right, bottom = origin.in_photo or (0.0, 0.0, 1.0, 1.0)
+    sizes, shifts = [right - left, bottom - top] * 2, [left, top] * 2
+    parts = zip(box, sizes, shifts, strict=True)
+    return tuple(round(number * size + shift, 1) for number, size, shift in parts)
+
+
 def _in_view(origin: Origin, box: Sequence[float]) -> tuple[float, ...]:
     """A box of the model's input as parts of its width and height."""
     name, x = next(iter(origin.inputs.items()))
     down, across = origin.into[name].features.spatial_axes
     sides = [x.shape[across], x.shape[down]]
     return tuple(round(number / side, 5) for number, side in zip(box, sides * 2, strict=True))
+
+
+def region_of(e: Explanation, row: int) -> np.ndarray | None:
+    """The positions that one row's target sums over, where these are some of a picture."""
+    region = e.targets[row].region if e.targets else None
+    return None if region is None or region.all() else region
 
 
 def label_of(origin: Origin, index: int) -> str | None:

@@ -19,6 +19,7 @@ from .explanation import Explanation
 from .inputs import Input, files_in, inputs_of, kind_of_arrays, read_input
 from .inputs.kind import ModelInput
 from .running.adaptive import Progress
+from .targets.asking import moved
 
 if TYPE_CHECKING:
     from .pictures.heatmap import Picture
@@ -73,11 +74,12 @@ class OfPhotos:
             logger.warning(f"image {where}: {found.damage}; explained as far as it goes")
         x, view = self._input_of(found)
         chosen = self._named_baseline if baseline is None else baseline
-        e = self(x, target, baseline=self._in_arrays(chosen, found))
+        own = moved(target, self.about, found.box_in_input) if view is not None else target
+        e = self(x, own, baseline=self._in_arrays(chosen, found))
         assert e.origin is not None
         about = {"image": found.name, "view": view, "damage": found.damage, "explainer": self}
         if view is not None:
-            about["kind"] = found.kind
+            about |= {"kind": found.kind, "in_photo": found.pixel_in_thing()}
         return replace(e, origin=replace(e.origin, **about))
 
     def preprocess(self, photo: Any) -> np.ndarray:

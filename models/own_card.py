@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -66,11 +66,12 @@ def changed_card(card: Card, preset: str | None, facts: Mapping[str, Any]) -> Ca
             f"layout {given['layout']}: the input's shape says {card.layout}; a card that says "
             "otherwise needs its size, too"
         )
-    assumed = [text for text in card.assumed if not _is_answered(text, given)]
+    assumed = [text for text in card.assumed if not is_answered(text, given)]
     return replace(card, **{**given, "assumed": tuple(assumed)})
 
 
-def _is_answered(text: str, given: Mapping[str, Any]) -> bool:
+def is_answered(text: str, given: Collection[str]) -> bool:
+    """Whether an assumption is none any more, once these facts are given."""
     keys = next((keys for start, keys in _ANSWERED.items() if text.startswith(start)), None)
     # An assumption of no known kind stays said.
     return keys is not None and bool(keys & set(given))

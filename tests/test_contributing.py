@@ -17,6 +17,7 @@ from support.small import node, small, value
 
 import onnxplain
 from onnxplain.engine import inputs
+from onnxplain.engine.targets import asking
 from onnxplain.graph_passes import methods
 from onnxplain.graph_passes.prepare.decompositions.registry import ALWAYS
 from onnxplain.graph_passes.rules import elementwise
@@ -82,8 +83,24 @@ def test_a_kind_of_input(tmp_path: Path, monkeypatch, command) -> None:
         explainer.explain(tmp_path / "bad.wav")
 
 
+def test_a_kind_of_target(tmp_path: Path, monkeypatch, command) -> None:
+    scope: dict = {"__name__": "mean"}
+    exec(BLOCKS[4], scope)
+    # Before those that take any text for a label.
+    known = {"mean": scope["KIND"], **asking.kinds()}
+    monkeypatch.setattr(asking, "kinds", lambda: known)
+    model = write_model(tmp_path)
+    explainer = onnxplain.Explainer(model, "input-x-gradient")
+    e = explainer(digit(7), "mean:1,2,5")
+    parts = explainer(digit(7), [1, 2, 5])
+    assert e.score[0] == pytest.approx(parts.score.mean(), rel=1e-5)
+    right = parts.attribution.mean(axis=0)
+    np.testing.assert_allclose(e.attribution[0], right, rtol=1e-4, atol=1e-6)
+    assert e.targets[0].key == "mean-1-2-5"
+
+
 def test_every_block_is_run() -> None:
-    assert len(BLOCKS) == 4
+    assert len(BLOCKS) == 5
 
 
 def test_the_tour(tmp_path: Path, monkeypatch) -> None:

@@ -204,7 +204,8 @@ class Explaining:
         draw = find_kind(decoded.kind).draw
         heatmap = draw(attribution[0], self._question.into, record.method)
         texts = texts_of(record, not attribution.any())
-        picture = framed(decoded.view, heatmap, texts, scale_words(heatmap, record.method))
+        words = scale_words(heatmap, record.method)
+        picture = framed(decoded.view, heatmap, texts, words, one.region)
         name = f"{decoded.number:08}.{record.method}.{record.target.key}.png"
         folder = Path(self._folder)
         place(write_draft(folder, lambda file: save_png(picture, file)), folder / name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -23,14 +23,16 @@ from ..explainer import Explainer
 from ..explanation import Explanation, each
 from ..inputs import Input, check_kinds, input_of_path
 from ..inputs.baselines import baseline_arrays, is_of_each
+from ..inputs.kind import Box
 from ..model import Model, opened
-from ..origin import Shared, recorded
+from ..origin import Shared, recorded, region_of
 from ..records.keys import question_of
 from ..records.record import Evidence, Failure, Outcome, Record
 from ..running.session import CPU, resolve_providers
 from ..running.settings import for_methods
 from ..running.stopwatch import phase
-from ..targets.asking import all_wanted, usual
+from ..targets.asking import all_wanted, moved, usual
+from ..targets.dense import is_dense
 from ..targets.target import About, Wanted
 from .asked import Options, card_for
 from .records import image_stat, options_of
@@ -49,11 +51,13 @@ class Explained(NamedTuple):
         record: as in results.json, without files.
         attribution: [1, H, W] or the tensor's shape.
         asked: the targets that led to it, as they were asked for; see `journal.Entry`.
+        region: bool [H, W], the places that the target is summed over, where it is; see `framed`.
     """
 
     record: Record
     attribution: np.ndarray
     asked: tuple[str, ...]
+    region: np.ndarray | None = None
 
 
 class ImageExplainer:
@@ -134,10 +138,11 @@ class ImageExplainer:
         """The methods where nobody chose: of a detector those that suit one place's score."""
         outputs = self.file.proto.graph.output
         ranks = [len(value.type.tensor_type.shape.dim) for value in outputs]
-        if len(ranks) == 1 and ranks[0] != 3:
+        if len(ranks) == 1 and ranks[0] not in (3, 4):
             return default_methods()
-        detector = select(self.file.graph(), output=self.card.output).detector
-        return default_methods(of_places=detector is not None)
+        subject = select(self.file.graph(), output=self.card.output)
+        about = About(subject, self.card.labels)
+        return default_methods(of_places=subject.detector is not None or is_dense(about))
 
     @property
     def about(self) -> About:
@@ -197,7 +202,14 @@ class ImageExplainer:
         if self._asked.baseline is not None and is_of_each(self._asked.baseline):
             own = baseline_arrays(self._asked.baseline, self.into, found)
         shared = Shared()
-        for one in self.explained(path, tensor, own, progress, targets):
+        if targets is None:
+            targets = dict.fromkeys(self.explainers, self._targets)
+        asked = {
+            method: moved(wanted, self.about, found.box_in_input)
+            for method, wanted in targets.items()
+        }
+        place = found.pixel_in_thing()
+        for one in self.explained(path, tensor, own, progress, asked, place):
             yield Result(
                 replace(one.record, damage=found.damage),
                 view,
@@ -208,6 +220,7 @@ class ImageExplainer:
                 asked=one.asked,
                 image_stat=stat,
                 shared=shared,
+                region=one.region,
             )
 
     def read(self, path: str) -> Input:
@@ -237,7 +250,8 @@ class ImageExplainer:
         tensor: np.ndarray,
         baseline: Any = None,
         progress: Callable[[float], None] = lambda done: None,
-        targets: dict[str, list[Wanted]] | None = None,
+        targets: Mapping[str, Any] | None = None,
+        in_photo: Box | None = None,
     ) -> Iterator[Explained]:
         """Explain one input by every method and target, each target once.
 
@@ -247,6 +261,7 @@ class ImageExplainer:
             baseline: this image's own, where the options ask for such; see `baseline_arrays`.
             progress: called with the fraction of this image's work that is done.
             targets: for each method to use its targets; None: all.
+            in_photo: see `Origin`.
 
         Raises:
             InvalidInputError: the image does not fit.
@@ -269,8 +284,9 @@ class ImageExplainer:
                 # "top1" and the class that it turns out to be are one target.
                 names = asked.pop(one.targets[0].key, None)
                 if names is not None:
-                    record = self._record(name, explainer, one, seconds)
-                    yield Explained(record, one.attribution, tuple(names))
+                    origin = one.origin and replace(one.origin, in_photo=in_photo)
+                    record = self._record(name, explainer, replace(one, origin=origin), seconds)
+                    yield Explained(record, one.attribution, tuple(names), region_of(one, 0))
 
     def explained_together(
         self, names: Sequence[str], tensor: np.ndarray, targets: dict[str, list[Wanted]]

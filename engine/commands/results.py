@@ -50,6 +50,7 @@ class Result:
         into: what the model takes.
         asked: the targets that led to it, as they were asked for; see `journal.Entry`.
         image_stat: size and time of the image's last change.
+        region: see `framed`.
         shared: what all results of an image have in common, made when it is first needed.
     """
 
@@ -62,6 +63,7 @@ class Result:
     asked: tuple[str, ...] = ()
     image_stat: list[int] | None = None
     shared: Shared = field(default_factory=Shared)
+    region: np.ndarray | None = None
 
     def heatmap(self, **how: Any) -> Heatmap:
         """The map over the view; `how`: see `heatmap_of`."""
@@ -121,7 +123,7 @@ def write_result(result: Result, journal: Journal, output: Output, stem: str | N
             heatmap = result.heatmap(smooth=output.smooth, detail=output.detail)
             words = scale_words(heatmap, result.record.method, output.smooth)
             texts = texts_of(result.record, not result.attribution.any())
-            picture = framed(result.view, heatmap, texts, words)
+            picture = framed(result.view, heatmap, texts, words, result.region)
             drafts[".png"] = write_draft(journal.folder, lambda file: save_png(picture, file))
         arrays = _npz(result)
         drafts[".npz"] = write_draft(journal.folder, lambda file: file.write(arrays))

@@ -17,7 +17,7 @@ from ...graph_passes.methods.method import nearest
 from ...graph_passes.select.features import Features
 from ...graph_passes.select.subject import Source, Subject
 from ...models.plain_card import Card
-from .kind import InputKind, ModelInput, Reading, model_input
+from .kind import Box, InputKind, ModelInput, Reading, model_input
 from .stdin import STDIN, stdin_bytes
 
 if TYPE_CHECKING:
@@ -146,6 +146,18 @@ class Input:
     def view(self) -> Picture:
         """The ground that maps of it are drawn over."""
         return self.kind.view(self.thing, self.into)
+
+    def box_in_thing(self, box: Box) -> Box:
+        """Corners in the model's input as those in its own pixels."""
+        return self.kind.box_in_thing(box, self.thing, self.into)
+
+    def pixel_in_thing(self) -> Box:
+        """Where the first pixel of the model's input lies in its own pixels."""
+        return self.box_in_thing((0.0, 0.0, 1.0, 1.0))
+
+    def box_in_input(self, box: Box) -> Box:
+        """Corners in its own pixels as those in the model's input."""
+        return self.kind.box_in_input(box, self.thing, self.into)
 
     @property
     def damage(self) -> str | None:

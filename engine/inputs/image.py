@@ -19,7 +19,7 @@ from ...models.files import check_regular
 from ...models.plain_card import Card
 from ..pictures.heatmap import Heatmap, heatmap_of
 from .decoding import damage_of, decoded, image_extensions, to_rgb
-from .kind import InputKind, ModelInput, Named, Reading, Shape
+from .kind import Box, InputKind, ModelInput, Named, Reading, Shape
 from .pixels import (
     Pixels,
     blurred_pixels,
@@ -34,7 +34,6 @@ from .pixels import (
 from .stdin import STDIN, stdin_bytes
 from .stored import read_numbers
 
-Box = tuple[float, float, float, float]
 BASELINE_CHOICES = ("black", "white", "mean", "blur")
 
 
@@ -296,6 +295,14 @@ def _baseline_file(path: str, into: ModelInput) -> np.ndarray:
     return fixed_baseline(path, _card_of(into))
 
 
+def _box_in_photo(box: Box, image: Image.Image, into: ModelInput) -> Box:
+    return to_photo(box, _card_of(into), image.size)
+
+
+def _box_in_input(box: Box, image: Image.Image, into: ModelInput) -> Box:
+    return to_input(box, _card_of(into), image.size)
+
+
 KIND = InputKind(
     name="image",
     title="an image",
@@ -312,6 +319,8 @@ KIND = InputKind(
     },
     baseline_file=_baseline_file,
     damage=damage_of,
+    box_in_thing=_box_in_photo,
+    box_in_input=_box_in_input,
     refuse=_refuse,
     place=10,
 )

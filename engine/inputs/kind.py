@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ..pictures.heatmap import Heatmap, Picture
 
 Shape = tuple[int | str | None, ...]
+# x0, y0, x1, y1.
+Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,11 @@ def _refuse(into: ModelInput) -> None:
     raise InvalidInputError(f"the model's input {into.name!r} is of another kind")
 
 
+def _as_it_is(box: Box, thing: Any, into: ModelInput) -> Box:
+    del thing, into
+    return box
+
+
 def _undamaged(thing: Any) -> str | None:
     del thing
     return None
@@ -114,6 +121,9 @@ class InputKind:
         baselines: by name.
         baseline_file: a baseline in a file that is no `.npy`, as `baselines` make them; None: there
             are no such files.
+        box_in_thing: (corners in the model's input, thing, what the model takes) -> in the thing's
+            own pixels; as they are where it has no other.
+        box_in_input: the other way round.
         damage: what is wrong with a thing's file, of which something could be read; or None.
         refuse: raises what there is to say of an input that it does not take.
         place: kinds are asked in this order.
@@ -133,5 +143,7 @@ class InputKind:
     baseline_file: Callable[[str, ModelInput], np.ndarray] | None = None
     begins: tuple[bytes, ...] = ()
     damage: Callable[[Any], str | None] = _undamaged
+    box_in_thing: Callable[[Box, Any, ModelInput], Box] = _as_it_is
+    box_in_input: Callable[[Box, Any, ModelInput], Box] = _as_it_is
     refuse: Callable[[ModelInput], None] = _refuse
     place: int = 50

@@ -7,9 +7,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ...graph_passes.methods import find_method
-from .boxes import with_box
 from .heatmap import FAINT, INK, MARGIN, PAPER, REGIONS, Heatmap, blend, colour_bar, fit, heatmap_of
 from .lettering import wrap, write_lines
+from .outlines import with_box, with_region
 
 _PICTURE_WIDTH, _PICTURE_HEIGHT = 580, 640
 _MAP_WORDS, _ELEMENT_WORDS = ("no evidence", "most evidence"), ("no influence", "most influence")
@@ -61,16 +61,22 @@ class Texts(NamedTuple):
 
 
 def framed(
-    view: Image.Image, heatmap: Heatmap, texts: Texts, words: tuple[str, str]
+    view: Image.Image,
+    heatmap: Heatmap,
+    texts: Texts,
+    words: tuple[str, str],
+    region: np.ndarray | None = None,
 ) -> Image.Image:
     """Draw a map over its ground, with title, subtitle and colour bar; see `overlay`.
 
     view: photo, or the ground that a kind of input draws.
     words: what the two ends of the colours mean.
+    region: bool [H, W] over all of the view, whose outline is drawn.
     """
     title, subtitle, keep, answer, evidence, box = texts
     picture = blend(view, heatmap, fit(view.size, _PICTURE_WIDTH, _PICTURE_HEIGHT))
     picture = picture if box is None else with_box(picture, box)
+    picture = picture if region is None else with_region(picture, region)
     title_lines = wrap(title, 25, _PICTURE_WIDTH, 2, keep)
     answer_lines = wrap(answer, 17, _PICTURE_WIDTH, 2) if answer else []
     subtitle_lines = wrap(subtitle, 15, _PICTURE_WIDTH, 2)

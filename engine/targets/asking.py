@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
@@ -51,6 +51,27 @@ def wanted_of(value: Any, about: About) -> list[Wanted]:
         if found is not None:
             return found
     raise InvalidInputError(f"target must be {described(about)}; got {value!r}")
+
+
+def moved(target: Any, about: About, to_input: Callable[[Any], Any]) -> Any:
+    """A target with positions in a photo's own pixels as one in the model's input.
+
+    Args:
+        target: as a caller hands it in.
+        about: what it is of.
+        to_input: (x0, y0, x1, y1) -> the same.
+    """
+    if isinstance(target, list):
+        return [moved(one, about, to_input) for one in target]
+    if not isinstance(target, str | Wanted):
+        return [target] if isinstance(target, Target) else target
+    return [moved_one(wanted, to_input) for wanted in wanted_of(target, about)]
+
+
+def moved_one(wanted: Wanted, to_input: Callable[[Any], Any]) -> Wanted:
+    """See `moved`."""
+    kind = kinds().get(wanted.kind)
+    return wanted if kind is None else wanted._replace(value=kind.moved(wanted.value, to_input))
 
 
 def usual(about: About) -> list[str]:
@@ -191,4 +212,11 @@ def asked_for(target: Any, about: About, count: int) -> Asked:
 def _each(target: Any, about: About) -> list[Wanted]:
     if isinstance(target, np.ndarray) and (target.ndim > 1 or target.dtype.kind not in "iuOU"):
         raise InvalidInputError(f"target must be {described(about)}; got {target!r}")
-    return [wanted for one in target for wanted in wanted_of(one, about)]
+    return [wanted for one in target for wanted in _all_of(one, about)]
+
+
+def _all_of(one: Any, about: About) -> list[Wanted]:
+    """What one entry of a list asks for; a list in it has what a text stood for."""
+    if isinstance(one, list):
+        return [wanted for part in one for wanted in wanted_of(part, about)]
+    return wanted_of(one, about)

@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from ... import InvalidInputError
-from .asking import known, one_wanted, resolve, wanted_of
+from .asking import known, moved_one, one_wanted, resolve, wanted_of
 from .target import About, Answer, Target, TargetKind, Wanted, difference, negative
 
 _NOT = re.compile(r"not\s+(.+)", re.DOTALL)
@@ -83,4 +84,9 @@ def _less(a: Any, b: Any) -> Target:
     return difference(a, b)
 
 
-KIND = TargetKind(_NAME, _parse, _known, _resolve, place=0)
+def _moved(value: Any, to_input: Callable[[Any], Any]) -> Any:
+    """Each of the targets that it is made of."""
+    return tuple(moved_one(one, to_input) for one in value)
+
+
+KIND = TargetKind(_NAME, _parse, _known, _resolve, moved=_moved, place=0)

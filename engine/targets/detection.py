@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -148,4 +149,8 @@ def _words(about: About) -> str | None:
     return 'a box ("box2", "person", "person#2", "box:x0,y0,x1,y1", "all") or an index tuple'
 
 
-KIND = TargetKind("box", _parse, _known, _resolve, _best, _words, ["top3"], place=2)
+def _moved(value: Any, to_input: Callable[[Any], Any]) -> Any:
+    return Over(to_input(value.corners)) if isinstance(value, Over) else value
+
+
+KIND = TargetKind("box", _parse, _known, _resolve, _best, _words, _moved, ["top3"], place=2)

@@ -180,6 +180,7 @@ class TargetKind:
         known: (value, about) -> the target, where no answer is needed for it; else None.
         resolve: (value, about, the answer) -> the targets that it comes to.
         best: (about) -> what is asked for where nobody said; None: this is not for such scores.
+        moved: (value, from a thing's own pixels to the model's input) -> the value there.
         usual: the texts of what a command explains where nobody said.
         words: (about) -> what such a target can be, in words; None: this is not for such scores.
         place: those of a lower one are tried first.
@@ -191,6 +192,7 @@ class TargetKind:
     resolve: Callable[[Any, About, Answer], list[Target]]
     best: Callable[[About], Wanted | None] = lambda about: None
     words: Callable[[About], str | None] = lambda about: None
+    moved: Callable[[Any, Callable[[Any], Any]], Hashable] = lambda value, to_input: value
     usual: list[str] = field(default_factory=lambda: ["top1"])
     place: int = 100
 

@@ -84,7 +84,7 @@ def stages_of(explainer: onnxplain.Explainer, feeds: Mapping[str, np.ndarray]):
     inputs = dict(feeds)
     name = explainer.subject.input.name
     baselines = {b: np.zeros_like(inputs[i]) for b, i in plan.baseline_names.items()}
-    asked = asked_for(0, explainer._about, len(inputs[name]))
+    asked = asked_for(0, explainer.about, len(inputs[name]))
     assert asked.known is not None
     given = {**inputs, **baselines, **fed(explainer.subject, asked.known)}
     graphs = {}

@@ -13,6 +13,7 @@ from onnxplain.engine.inputs import kinds
 _MAY = (
     *("engine/inputs/", "engine/pictures/", "engine/targets/"),
     *("graph_passes/select/", "models/card.py", "models/assumed_card.py"),
+    "models/sources/",
 )
 _BY_RANK = [
     # A rank that stands for "picture", and the axes of one.

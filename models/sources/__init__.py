@@ -1,0 +1,1 @@
+"""Where a model's card comes from when nobody wrote one: metadata, neighbours, the graph."""
