@@ -169,7 +169,7 @@ def _in_view(origin: Origin, box: Sequence[float]) -> tuple[float, ...]:
     return tuple(round(number / side, 5) for number, side in zip(box, sides * 2, strict=True))
 
 
-def region_of(e: Any, row: int) -> np.ndarray | None:
+def region_of(e: Explanation, row: int) -> np.ndarray | None:
     """The positions that one row's target sums over, where these are some of a picture."""
     region = e.targets[row].region if e.targets else None
     return None if region is None or region.all() else region

@@ -81,7 +81,7 @@ HOMES = {
         "engine/running/session.py",
     },
     "PIL": {n for n in NAMES if n.startswith(("engine/inputs/", "engine/pictures/"))},
-    "filelock": {"engine/commands/journal.py", "engine/batching/shards.py"},
+    "filelock": {"engine/records/lock.py"},
     "pyarrow": {"engine/batching/tables.py", "engine/batching/shards.py", "engine/batching/ray.py"},
     "ray": {"engine/batching/ray.py"},
     "yaml": {"models/sources/place.py"},

@@ -13,6 +13,7 @@ from pathlib import Path
 from ...models.text import counted
 from ..commands.asked import Options
 from ..files.writing import reason_of, sweep, writable_folder, write_whole
+from ..records.manifest import agree, locked, shard_path
 from ..records.row import Row
 from ..running.stopping import check_stopped
 from ..running.workers import usable_cores
@@ -20,7 +21,7 @@ from .finding import find_source
 from .items import Source, SourceLostError
 from .pipeline import ProcessesEndedError, answers
 from .question import Form, Question, question_for
-from .shards import agree, failures_in, locked, schema_of, shard_path, write_shard
+from .shards import failures_in, schema_of, write_shard
 from .work import PICTURES, Answer
 
 IMAGES_OF_A_SHARD = 512

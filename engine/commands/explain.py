@@ -12,6 +12,7 @@ from ... import OnnxplainError
 from ..assumed import tell_assumed, tell_of_skipped
 from ..files.writing import is_full, reason_of, sweep, writable_folder
 from ..inspection import QUANTISED_RULE
+from ..records.journal import Entry, Journal, JournalError
 from ..records.keys import failure_key, key_of, real_path
 from ..records.record import Failure, Json, Record, record_of_json
 from ..reporting.html import MOST_IMAGES, REPORT_FILE, write_report
@@ -20,7 +21,6 @@ from ..running.stopwatch import measured, phase
 from .asked import Options
 from .explain_page import Seen, explain_page, seen
 from .image_explainer import ImageExplainer
-from .journal import Entry, Journal, JournalError
 from .naming import names_of
 from .records import image_stat
 from .results import Output, Result, write_panel, write_result

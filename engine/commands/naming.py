@@ -15,9 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..inputs.stdin import STDIN
+from ..records.journal import Journal
 from ..records.keys import real_path
 from ..records.record import Record
-from .journal import Journal
 
 # File systems take 255 bytes, less what may be added: a hash and the kind.
 _LONGEST_NAME = 180

@@ -27,9 +27,9 @@ from ..pictures.captions import (
 from ..pictures.heatmap import save_png
 from ..pictures.overlay import framed, scale_words
 from ..pictures.panel import PanelRow, panel
+from ..records.journal import Entry, Journal
 from ..records.record import Record
 from ..reporting.html import REPORT_FILE
-from .journal import Entry, Journal
 from .naming import copied, file_base, make_way
 
 if TYPE_CHECKING:

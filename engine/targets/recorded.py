@@ -18,8 +18,8 @@ class TargetRecord:
         label: its name; None: not known.
         output: name of the output that its scores are of.
         minus, against, name: as `Target` has them.
-        box: x0, y0, x1, y1 of what it is the score of, in the model's input; None: of no box.
-        box_in_view: the same as parts of the input's sides.
+        box: x0, y0, x1, y1 of what it is the score of, in the photo's own pixels; None: of no box.
+        box_in_view: the same as parts of the model's input.
     """
 
     index: Index

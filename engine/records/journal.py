@@ -18,18 +18,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from ... import InvalidInputError
 from ...models.files import parse_json
 from ..files.writing import to_json, write_whole
-from ..records.keys import key_of_json, question_in, short_hash
-from ..records.record import Json
 from ..running.stopping import uninterrupted
+from .keys import key_of_json, question_in, short_hash
+from .lock import LOCK_FILE, LockedError, folder_lock, taken
+from .record import Json
 
 JOURNAL_FILE = "results.jsonl"
 RESULTS_FILE = "results.json"
-LOCK_FILE = ".onnxplain.lock"
 # Others hold the lock for as long as it takes to write a line, or results.json.
 _PATIENCE = 60.0
 # The part of a run's time that may go into writing results.json before the end.
@@ -67,7 +65,7 @@ class Journal:
     def __init__(self, folder: Path):
         self.folder = folder
         self._path = folder / JOURNAL_FILE
-        self._lock = FileLock(folder / LOCK_FILE, timeout=_PATIENCE)
+        self._lock = folder_lock(folder, _PATIENCE)
         self._entries: dict[str, Entry] = {}
         self._owners: dict[str, str] = {}
         self._answers: dict[tuple[str, str], str] = {}
@@ -87,14 +85,14 @@ class Journal:
         """
         with uninterrupted():
             try:
-                self._lock.acquire()
-            except Timeout:
+                taken(self._lock)
+            except LockedError:
                 raise JournalError(
                     errno.EAGAIN,
                     f"locked by another process for {_PATIENCE:.0f} s",
                     os.fspath(self.folder / LOCK_FILE),
                 ) from None
-            except (OSError, NotImplementedError) as error:
+            except OSError as error:
                 raise self._error(error) from error
             try:
                 self._catch_up()
