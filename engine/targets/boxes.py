@@ -246,8 +246,8 @@ def _check_columns(about: About, count: int, first: int, last: int) -> None:
     if last == first or not (first >= _SIDES or in_bins):
         raise InvalidInputError(
             f"output {about.subject.output.name!r}: expected boxes and scores side by side, got "
-            f"{counted(last - first, 'score')} behind {first} of {counted(count, 'number')}; name one by "
-            "its index tuple"
+            f"{counted(last - first, 'score')} behind {first} of {counted(count, 'number')}; name "
+            "one by its index tuple"
         )
 
 
