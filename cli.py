@@ -30,7 +30,7 @@ import click
 from . import OnnxplainError, __version__
 from .engine.commandline.batching import batch
 from .engine.commandline.explaining import demo, explain, export
-from .engine.commandline.looking import completion, doctor, inspect, methods
+from .engine.commandline.looking import card, completion, doctor, inspect, methods
 from .engine.commandline.measuring import compare, evaluate
 from .engine.commandline.options import examples, read_from_environment
 from .engine.commandline.terminal import complain, log_to_stderr, say
@@ -61,7 +61,19 @@ def cli() -> None:
     """Hold the commands."""
 
 
-_COMMANDS = (explain, compare, evaluate, inspect, methods, export, batch, demo, doctor, completion)
+_COMMANDS = (
+    explain,
+    compare,
+    evaluate,
+    inspect,
+    card,
+    methods,
+    export,
+    batch,
+    demo,
+    doctor,
+    completion,
+)
 for _command in _COMMANDS:
     read_from_environment(_command.params)
     cli.add_command(_command)

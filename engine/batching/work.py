@@ -158,7 +158,7 @@ class Explaining:
 
         On a CPU each goes by itself, so that a shard's bytes depend on its images alone.
         """
-        if self._explainer.on_device:
+        if self._explainer.together:
             return self.together(decoded)
         return [self(one) for one in decoded]
 

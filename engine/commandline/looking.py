@@ -13,6 +13,7 @@ from .options import (
     LIMIT,
     MODEL,
     OUTPUT,
+    PREPROCESSING,
     SHAPE,
     examples,
 )
@@ -87,6 +88,56 @@ def inspect(
         print_json(record)
     else:
         print_table(rows)
+    return 0
+
+
+@click.command(
+    short_help="Say how a photo becomes the input, and where each fact is from.",
+    epilog=examples(
+        "onnxplain card model.onnx",
+        "onnxplain card model.onnx --try photo.jpg",
+        "onnxplain card model.onnx --try photo.jpg --label espresso",
+        "onnxplain card model.onnx --preset half -o model.json",
+    ),
+)
+@MODEL
+@click.option(
+    "--try",
+    "photo",
+    metavar="PHOTO",
+    help="Run the model on this photo under each plausible preprocessing; most confident first.",
+)
+@click.option(
+    "--label",
+    metavar="CLASS",
+    help="With --try: what the photo shows, a label or a class's number; its probability counts.",
+)
+@click.option("-o", "--out", metavar="FILE", help="Write the card to this file, as JSON.")
+@PREPROCESSING
+@OUTPUT
+@SHAPE
+@LIMIT
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def card(model: str, photo: str | None, label: str | None, out: str | None, **chosen: Any) -> int:
+    """Print MODEL's card: how a photo becomes the input, what the classes are called.
+
+    Each fact has its source: a card beside MODEL, MODEL's metadata, other files beside it, its
+    graph, or an assumption.
+    """
+    from ..commands.asked import options_from
+    from ..commands.cards import card_of_model, write_card
+
+    as_json = chosen.pop("as_json")
+    if label is not None and photo is None:
+        raise click.UsageError("--label needs --try PHOTO")
+    with progress_bar(wait=WAIT) as tell:
+        found = card_of_model(model, options_from(chosen), photo, label, tell)
+    if out is not None:
+        write_card(found.card, out)
+    if as_json:
+        print_json(found.record)
+    else:
+        print_table(found.rows)
     return 0
 
 

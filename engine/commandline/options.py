@@ -32,7 +32,7 @@ CARD = click.option(
     "--card",
     metavar="FILE",
     help="Model card (JSON): how an image becomes the input, or what an array's axes are. Default: "
-    "MODEL's name with .json, or its metadata.",
+    "MODEL's name with .json, its metadata, or other files beside it; see onnxplain card.",
 )
 
 

@@ -35,6 +35,7 @@ from ..targets.asking import all_wanted, moved, usual
 from ..targets.dense import is_dense
 from ..targets.target import About, Wanted
 from .asked import Options, card_for
+from .cards import tell_of_doubts
 from .records import image_stat, options_of
 from .results import Result
 from .sources import Found
@@ -116,6 +117,7 @@ class ImageExplainer:
         # Who hands a card in has heard of it.
         if not isinstance(options.card, Card):
             tell_of_card(self.card)
+            tell_of_doubts(self.file, self.card, self._subject, options, files)
         compares = any(find_method(name).takes("baseline") for name in self.explainers)
         if options.baseline is None and black_of(self.card) is None and compares:
             tell_of_zeros(self.into)
@@ -317,9 +319,13 @@ class ImageExplainer:
                         yield place, Explained(record, one.attribution, (target.text,))
 
     @property
-    def on_device(self) -> bool:
-        """Whether it computes on something else than the CPU."""
-        return resolve_providers(self._asked.provider)[0] != CPU
+    def together(self) -> bool:
+        """Whether several inputs are explained at once, as a device wants it.
+
+        Where the answer tells how many targets there are, as boxes, each input goes alone.
+        """
+        alone = self._subject.detector is not None
+        return resolve_providers(self._asked.provider)[0] != CPU and not alone
 
     def targets_of(self, method: str) -> dict[str, list[Wanted]]:
         """All targets, of one method alone, as `explained` takes them."""

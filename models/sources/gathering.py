@@ -172,7 +172,7 @@ def _add(
     found = dict(found)
     if "labels" in found and (classes := _other_count(len(found["labels"]), place)) is not None:
         own = counted(len(found.pop("labels")), "label")
-        notes.append(f"passed over: {name} has {own}, and the model {classes} classes")
+        notes.append(f"passed over: {name} has {own}, and the model {counted(classes, 'class')}")
     if "channels" in facts and facts["channels"][0] == found.get("channels", "")[::-1]:
         # Numbers in the order of other channels than those that are known.
         for key in _GROUPS[0]:

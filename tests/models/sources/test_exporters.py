@@ -3,8 +3,10 @@
 import pytest
 from onnx import TensorProto
 from support.cards import BOXES, IMAGENET, LABELS, LETTERBOX, NAMES, UNIT, check, known, model
+from support.folders import ROOT
 
 from onnxplain.models.card import ModelCard
+from onnxplain.models.sources.gathering import SOURCES
 
 ULTRALYTICS = {
     "description": "Ultralytics YOLO11n model trained on coco.yaml",
@@ -157,3 +159,12 @@ def test_names_of_a_tables_columns(tmp_path):
         made = model(shape=(1, 2), metadata={"feature_names": text})
         found = known(tmp_path, made)
         assert found.card.kind == "array" and found.card.settings == {"names": ["age", "income"]}
+
+
+def test_the_page_on_cards_names_every_source():
+    def plain(text):
+        return text.replace("'", "").replace("`", "").removesuffix("*")
+
+    page = plain((ROOT / "docs" / "cards.md").read_text(encoding="utf-8"))
+    names = [plain(source.name.split(":")[0].split(" (")[0]) for source in SOURCES]
+    assert len(names) > 20 and not [name for name in names if name not in page]
