@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from ..models.text import counted
 from .assumed import tell_assumed
 from .sizes import check_sizes
 from .targets.target import out_of_range
+
+if TYPE_CHECKING:
+    from .explanation import Explanation
 
 # Inputs that say how large the picture is: (height, width) -> one row.
 _SIZES: dict[str, Callable[[int, int], tuple[float, float]]] = {
@@ -263,7 +266,9 @@ def check_one_at_a_time(card: Card, subject: Subject) -> None:
     check_label_count(card.labels, subject)
 
 
-def check_label_count(labels: Sequence[str] | None, subject: Subject, e: Any = None) -> None:
+def check_label_count(
+    labels: Sequence[str] | None, subject: Subject, e: Explanation | None = None
+) -> None:
     """Refuse labels that are not as many as the classes: some score would have a wrong name.
 
     Args:

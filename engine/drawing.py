@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,9 +18,12 @@ from .inputs.shown import ground_of
 from .origin import Origin, known_origin, region_of
 from .pictures.heatmap import Picture
 
+if TYPE_CHECKING:
+    from .explanation import Explanation
+
 
 def drawn(
-    e: Any,
+    e: Explanation,
     image: Any,
     row: int,
     input: str | None,
@@ -44,7 +48,7 @@ def drawn(
     return framed(_view(origin, image, row, name), heatmap, texts, words, region_of(e, row))
 
 
-def saved(e: Any, path: str | os.PathLike[str], image: Any, row: int) -> None:
+def saved(e: Explanation, path: str | os.PathLike[str], image: Any, row: int) -> None:
     """See `Explanation.save`."""
     from .pictures.heatmap import save_png
 
@@ -59,7 +63,7 @@ def saved(e: Any, path: str | os.PathLike[str], image: Any, row: int) -> None:
         raise InvalidInputError(f"save: expected a name that ends in .png or .npz, got {path}")
 
 
-def as_png(e: Any) -> bytes | None:
+def as_png(e: Explanation) -> bytes | None:
     """See `Explanation._repr_png_`."""
     from .pictures.heatmap import save_png
 
@@ -72,9 +76,9 @@ def as_png(e: Any) -> bytes | None:
     return file.getvalue()
 
 
-def _of_input(attribution: Any, name: str | None) -> np.ndarray:
+def _of_input(attribution: np.ndarray | Mapping[str, np.ndarray], name: str | None) -> np.ndarray:
     """One attribution of several inputs', or the only one."""
-    if not isinstance(attribution, dict):
+    if isinstance(attribution, np.ndarray):
         return attribution
     if name is not None and name not in attribution:
         raise InvalidInputError(f"no input {name!r} is explained: {', '.join(attribution)}")
@@ -94,7 +98,7 @@ def _view(origin: Origin, image: Any, row: int, name: str) -> Picture:
     return own if image is None else ground_of(image, into, own)
 
 
-def _arrays(e: Any) -> dict[str, np.ndarray]:
+def _arrays(e: Explanation) -> dict[str, np.ndarray]:
     inputs = {} if e.origin is None else e.origin.inputs
     if isinstance(e.attribution, dict):
         found = {f"attribution_{name}": values for name, values in e.attribution.items()}

@@ -15,6 +15,7 @@ from .question import Question
 from .rows import failed_row
 from .work import (
     Answer,
+    Decoded,
     Explaining,
     begin,
     decode,
@@ -137,7 +138,7 @@ class _Pools:
             return self._workers.submit(chunk)
         answered: Future[list[Answer]] = Future()
 
-        def explain(decoded: Any) -> None:
+        def explain(decoded: list[Decoded]) -> None:
             explaining = self._workers.submit(decoded)
             explaining.add_done_callback(lambda done: _then(done, answered.set_result, answered))
 

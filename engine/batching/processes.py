@@ -19,6 +19,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 # Seconds for a killed process to be gone: more than enough, unless its disk is.
@@ -127,7 +128,7 @@ class Pool:
             if self._closed:
                 raise ProcessEndedError("no task is wanted any more")
 
-    def _end(self, process: Any, pipe: Connection | None) -> None:
+    def _end(self, process: BaseProcess | None, pipe: Connection | None) -> None:
         if pipe is not None:
             pipe.close()
         if process is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +18,9 @@ from .options import (
     examples,
 )
 from .terminal import WAIT, complain, print_json, print_script, print_table, progress_bar
+
+if TYPE_CHECKING:
+    from ...graph_passes.methods.method import Method
 
 
 @click.command(
@@ -196,7 +199,7 @@ def methods(name: str | None, as_json: bool) -> int:
     return 0
 
 
-def _facts_of(method: Any) -> dict[str, Any]:
+def _facts_of(method: Method) -> dict[str, Any]:
     options = [
         {"name": one.name, "default": one.default, "choices": list(one.choices), "help": one.help}
         for one in method.options
@@ -207,7 +210,7 @@ def _facts_of(method: Any) -> dict[str, Any]:
     }
 
 
-def _about(method: Any) -> list[tuple[str, str]]:
+def _about(method: Method) -> list[tuple[str, str]]:
     """What people are told of one method."""
     of = "a place (each location of the photo)" if method.per_location else "each input element"
     sign = "for (+) and against (-) the target" if method.signed else "never negative"

@@ -14,6 +14,7 @@ from ..comparing.axioms import (
     WITH_BORDER,
     WRITTEN_OTHERWISE,
     Alike,
+    Kept,
     alike,
     dummy,
     framed,
@@ -22,14 +23,20 @@ from ..comparing.axioms import (
 from ..explainer import Explainer
 from ..inputs.baselines import default_baseline
 from ..running.stopping import check_stopped
+from ..targets.target import Index
 from .image_explainer import ImageExplainer
 
 AXIOMS = ("sensitivity", "dummy", *WRITTEN_OTHERWISE)
 
 
 def axiom(
-    images: ImageExplainer, method: str, what: str, x: np.ndarray, target: Any, own: np.ndarray
-) -> Any:
+    images: ImageExplainer,
+    method: str,
+    what: str,
+    x: np.ndarray,
+    target: Index | str,
+    own: np.ndarray,
+) -> Kept | float | Alike | None:
     """What one of `AXIOMS` comes to for one method; from any thread.
 
     Args:
@@ -68,7 +75,11 @@ def _in_few_passes(explainer: Explainer) -> Explainer:
 
 
 def _dummy(
-    explainer: Explainer, x: np.ndarray, target: Any, baseline: np.ndarray, features: Features
+    explainer: Explainer,
+    x: np.ndarray,
+    target: Index | str,
+    baseline: np.ndarray,
+    features: Features,
 ) -> float | None:
     if not features.spatial_axes:
         return None
@@ -89,7 +100,7 @@ def _invariance(
     explainer: Explainer,
     written: str,
     x: np.ndarray,
-    target: Any,
+    target: Index | str,
     baseline: np.ndarray,
     own: np.ndarray,
 ) -> Alike:

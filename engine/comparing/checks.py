@@ -5,11 +5,14 @@ from __future__ import annotations
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ...models.text import counted, shown
+
+if TYPE_CHECKING:
+    from .drift import Drift, MapDrift
 
 # What is judged where no method was named.
 JUDGED = ("grad-cam",)
@@ -35,7 +38,7 @@ class Check(NamedTuple):
 
 
 def checks_of(
-    found: Any,
+    found: Drift,
     fail_under: float | None = None,
     fail_on_flip: bool = False,
     methods: Sequence[str] | None = None,
@@ -62,7 +65,7 @@ def checks_of(
     return checks
 
 
-def agreement_of(one: Any) -> float:
+def agreement_of(one: MapDrift) -> float:
     """Spearman's correlation of two maps; where it is not defined, 1 for equal ones and else 0.
 
     It is not defined where a map is the same everywhere, as an empty one is.
@@ -72,7 +75,7 @@ def agreement_of(one: Any) -> float:
     return 1.0 if one.relative_difference == 0 else 0.0
 
 
-def _method(found: Any, model: str, method: str, limit: float | None) -> Check:
+def _method(found: Drift, model: str, method: str, limit: float | None) -> Check:
     values = [agreement_of(m) for m in found.maps if (m.model, m.method) == (model, method)]
     if not values:
         return Check(model, method, False, f"not compared: {found.left_out.get(method, 'no map')}")
@@ -93,7 +96,7 @@ def apart(a: float, b: float) -> tuple[str, str]:
     return repr(a), repr(b)
 
 
-def _flips(found: Any, model: str, judged: bool) -> Check:
+def _flips(found: Drift, model: str, judged: bool) -> Check:
     flips = [one for one in found.flips if one.model == model]
     of = sum(one.model == model for one in found.scores)
     text = f"the top class changed for {len(flips)} of {counted(of)}"

@@ -9,7 +9,6 @@ from typing import Any
 
 from ...models.text import counted
 from .claims import claims_of
-from .comparison_page import comparison_page
 from .facts import Measured
 from .saved import plain, write_all
 from .tables import failures, markdown_of, measured_lines
@@ -120,6 +119,8 @@ class Comparison(Measured):
             >>> comparison.save("out")
             [...'report.html'...]
         """
+        from .comparison_page import comparison_page
+
         names = [image["image"] for image in self.images]
         data = self.to_dict()
         page = comparison_page(self, data)

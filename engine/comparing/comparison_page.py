@@ -15,12 +15,13 @@ from ..pictures.panel import PanelRow, heatmaps_of
 from ..reporting.html import MOST_IMAGES
 from ..reporting.page import Bar, Figure, Map, Page, Shown, Table, View
 from ..reporting.settings import model_table, options_table, versions_table
+from .comparison import Comparison
 from .facts import Beside
 from .saved import failed_pairs
 from .tables import agreement, literature, titles_of
 
 
-def comparison_page(found: Any, data: dict[str, Any]) -> Page:
+def comparison_page(found: Comparison, data: dict[str, Any]) -> Page:
     """The page of a `Comparison`: verdict, reasons, maps, agreement, the literature's table."""
     applying = [one.method for one in found.facts if one.applies]
     both = found.agreement
@@ -65,7 +66,7 @@ def comparison_page(found: Any, data: dict[str, Any]) -> Page:
     )
 
 
-def _notes(found: Any) -> list[str]:
+def _notes(found: Comparison) -> list[str]:
     """What does not apply, and of which images there are no more maps than the first ones."""
     notes = [f"{o.title} does not apply: {o.reason}" for o in found.facts if not o.applies]
     parts = {

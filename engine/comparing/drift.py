@@ -19,7 +19,6 @@ from ..running.answers import Top
 from ..targets.target import Index
 from .checks import Check, check_lines, checks_of, junit_xml
 from .claims import likeness_in_words
-from .drift_page import drift_page
 from .drift_tables import NUMBERS, markdown_of
 from .likeness import centre_moved, relative_difference, spearman, top_overlap
 from .saved import plain, write_all
@@ -360,10 +359,11 @@ class Drift:
             >>> drift.save("out")
             [...'report.html'...]
         """
+        from .drift_page import drift_page
+
         rows = [row for _, own in self.panels for row in own]
         names = [image for image, own in self.panels for _ in own]
-        page = drift_page(self)
-        return write_all(folder, markdown_of(self), self.to_dict(), rows, names, page)
+        return write_all(folder, markdown_of(self), self.to_dict(), rows, names, drift_page(self))
 
     def to_dict(self) -> dict[str, Any]:
         """All of it but the pictures, as JSON knows it; NaN is None.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ...models.text import counted, few
 from ..pictures.captions import class_value
@@ -14,6 +13,7 @@ from ..reporting.page import Bar, Map, Page, Shown, Table, View
 from ..reporting.settings import model_table, options_table, versions_table
 from ..running.answers import Top
 from ..targets.target import Index
+from .drift import Drift, ScoreDrift
 from .drift_tables import tables_of
 from .saved import failed_pairs
 
@@ -21,10 +21,10 @@ from .saved import failed_pairs
 _MOST_FLIPS = 5
 
 
-def drift_page(found: Any) -> Page:
+def drift_page(found: Drift) -> Page:
     """The page of a drift: each image by each model, and their differences."""
     own, others = Path(found.model).name, [Path(other).name for other in found.others]
-    scores: dict[str, list[Any]] = {}
+    scores: dict[str, list[ScoreDrift]] = {}
     for one in found.scores:
         scores.setdefault(one.image, []).append(one)
     shown = found.panels[:MOST_IMAGES]
@@ -54,7 +54,7 @@ def drift_page(found: Any) -> Page:
     )
 
 
-def _verdict(found: Any) -> list[str]:
+def _verdict(found: Drift) -> list[str]:
     """Changed top classes first, then how far scores and maps moved; the table has all of them."""
     flips = found.flip_lines[:_MOST_FLIPS]
     more = len(found.flip_lines) - len(flips)
@@ -63,7 +63,11 @@ def _verdict(found: Any) -> list[str]:
 
 
 def _shown(
-    path: str, rows: Sequence[PanelRow], scores: Sequence[Any], own: str, models: Sequence[str]
+    path: str,
+    rows: Sequence[PanelRow],
+    scores: Sequence[ScoreDrift],
+    own: str,
+    models: Sequence[str],
 ) -> Shown:
     """One image: its rows are the first model's, then for each other one its own and the gap."""
     others = [Path(model).name for model in models]

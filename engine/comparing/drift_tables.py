@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from .tables import table
+
+if TYPE_CHECKING:
+    from .drift import Drift, ScoreDrift
 
 # Of the numbers of a `MapDrift`: as they stand in tables.
 NUMBERS = {
@@ -16,7 +20,7 @@ NUMBERS = {
 }
 
 
-def markdown_of(found: Any) -> str:
+def markdown_of(found: Drift) -> str:
     """Summary, findings, and all maps, worst first."""
     parts = [
         f"# {found.model} against {', '.join(found.others)}",
@@ -29,7 +33,7 @@ def markdown_of(found: Any) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def tables_of(found: Any) -> list[tuple[str, list[str], list[list[str]]]]:
+def tables_of(found: Drift) -> list[tuple[str, list[str], list[list[str]]]]:
     """Means, maps and scores: for each a heading, heads and rows."""
     heads = ["other model", "method", *NUMBERS.values()]
     summary = [
@@ -61,15 +65,15 @@ def tables_of(found: Any) -> list[tuple[str, list[str], list[list[str]]]]:
     ]
 
 
-def _answers(one: Any) -> list[str]:
+def _answers(one: ScoreDrift) -> list[str]:
     return [one.answer or one.top, one.other_answer or one.other_top]
 
 
-def _numbers(one: Any) -> list[str]:
+def _numbers(one: ScoreDrift) -> list[str]:
     return [f"{one.score:.3f}", f"{one.other_score:.3f}"]
 
 
-def _with_interval(found: Any) -> str:
+def _with_interval(found: Mapping[str, float] | None) -> str:
     if not found:
         return "-"
     return f"{found['mean']:.3f} ({found['low']:.3f} to {found['high']:.3f})"

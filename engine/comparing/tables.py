@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from .axioms import Kept
 from .claims import ALIKE, DIFFERENT
 from .facts import Measured, MethodFacts
 from .verdict import much
+
+if TYPE_CHECKING:
+    from .comparison import Comparison
 
 # What each row of the table says of a method.
 ROWS: dict[str, Callable[[MethodFacts], str]] = {
@@ -37,7 +40,7 @@ ROWS: dict[str, Callable[[MethodFacts], str]] = {
 }
 
 
-def markdown_of(found: Any) -> str:
+def markdown_of(found: Comparison) -> str:
     """Of a `Comparison`: the verdict and its reasons, agreement, and the literature last."""
     parts = [f"# {found.model}: methods on {counted(len(found.images))}", found.verdict]
     parts += ["\n".join(f"- {reason}" for reason in found.reasons)]

@@ -15,7 +15,6 @@ from ...models.text import counted
 from ..files.writing import to_json, utf8, writable_folder, write_whole
 from ..pictures.curves_svg import drawn_curves
 from ..reporting.html import REPORT_FILE, write_report
-from .evaluation_page import evaluation_page
 from .findings import found_in
 from .verdict import verdict_of
 
@@ -131,6 +130,8 @@ class Evaluation:
         Examples:
             >>> evaluation.save("out")
         """
+        from .evaluation_page import evaluation_page
+
         directory = writable_folder(folder)
         content = to_json(self.to_dict(), indent=2) + b"\n"
         write_whole(directory / JSON_FILE, lambda file: file.write(content))

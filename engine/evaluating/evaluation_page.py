@@ -21,6 +21,7 @@ from ..reporting.settings import (
     value_text,
     versions_table,
 )
+from .evaluation import Evaluation
 from .verdict import FAIR, GOOD, POOR, levels_of, titled
 
 _REFERENCES = {RANDOM: "Random map", EDGES: "Edge detector"}
@@ -34,7 +35,7 @@ _SAID = {
 _RESULT = ("method", "metric", "mean", "low", "high", "images", "higher_is_better")
 
 
-def evaluation_page(found: Any) -> Page:
+def evaluation_page(found: Evaluation) -> Page:
     """The page of an evaluation: table, findings, curves, each image's own numbers."""
     rows = [row["method"] for row in found.table()]
     own = [name for name in rows if name not in _REFERENCES]
@@ -66,7 +67,7 @@ def _name(method: str) -> str:
     return _REFERENCES.get(method) or titled(method)
 
 
-def _means(found: Any) -> Table:
+def _means(found: Evaluation) -> Table:
     """Each method's mean by each metric, with its interval, coloured by what it beats."""
     higher = {r["metric"]: r["higher_is_better"] for r in found.records}
     heads = [
@@ -131,7 +132,7 @@ def _title(name: str) -> str:
     return metric.title if metric else name
 
 
-def _explained(found: Any, name: str) -> str:
+def _explained(found: Evaluation, name: str) -> str:
     """A metric in a sentence, and on how many images it was measured."""
     metric = metrics().get(name)
     counts = sorted({r["images"] for r in found.records if r["metric"] == name})
@@ -147,7 +148,7 @@ def _explained(found: Any, name: str) -> str:
     return f"{_title(name)}:{what}; {way}; measured on {many}."
 
 
-def _each_image(found: Any) -> list[Table]:
+def _each_image(found: Evaluation) -> list[Table]:
     """A table for each metric: images by methods."""
     tables = []
     left = len(found.images) - MOST_IMAGES
@@ -164,7 +165,7 @@ def _each_image(found: Any) -> list[Table]:
     return tables
 
 
-def _curves_in_words(found: Any) -> str:
+def _curves_in_words(found: Evaluation) -> str:
     """The mean height of each line."""
     parts = []
     for name, of in found.curves.items():
@@ -179,7 +180,7 @@ def _curves_in_words(found: Any) -> str:
     return f"Mean heights of the lines. {'; '.join(parts)}."
 
 
-def _settings(found: Any) -> list[Table]:
+def _settings(found: Evaluation) -> list[Table]:
     of_metrics = {
         r["metric"]: {k: v for k, v in r.items() if k not in _RESULT} for r in found.records
     }

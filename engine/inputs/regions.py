@@ -6,7 +6,7 @@ import os
 import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from ...models.card import ModelCard
 from ...models.files import check_regular, parse_json, read_text
 from ...models.plain_card import Card
 from .image import read_image, region_of_input
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Boxes = Mapping[str, Sequence[Sequence[float]]]
 
@@ -101,7 +104,7 @@ def _mask(mask: Path, size: tuple[int, int], path: str, ids: Sequence[int]) -> n
     return region
 
 
-def _not_black(image: Any) -> np.ndarray:
+def _not_black(image: Image.Image) -> np.ndarray:
     """Pixels that are seen and not black; of a silhouette, black on nothing, all that are seen."""
     see_through = "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "La", "RGBa")
     if not see_through:
@@ -115,7 +118,7 @@ def _not_black(image: Any) -> np.ndarray:
     return coloured if coloured.any() or seen.all() else seen
 
 
-def _with_ids(image: Any, mask: Path, ids: Sequence[int]) -> np.ndarray:
+def _with_ids(image: Image.Image, mask: Path, ids: Sequence[int]) -> np.ndarray:
     """Pixels of these ids: grey values, or places in a palette."""
     if len(image.getbands()) != 1:
         raise InvalidInputError(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ... import InvalidInputError
 from ...graph_passes.select.features import Features, with_channels
@@ -107,7 +108,7 @@ class Trial:
         relevance = self.relevance[shuffled]
         return shuffled[np.argsort(-relevance, kind="stable")]
 
-    def replaced(self, features: np.ndarray, source: Any, into: Any) -> np.ndarray:
+    def replaced(self, features: np.ndarray, source: ArrayLike, into: ArrayLike) -> np.ndarray:
         """Inputs [K, ...] that are `into` at some features and `source` elsewhere.
 
         Args:

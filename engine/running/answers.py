@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -95,7 +95,7 @@ def _is_bounded(tensor: gs.Tensor) -> bool:
     return False
 
 
-def rows_of(reading: Reading, output: Any) -> np.ndarray | None:
+def rows_of(reading: Reading, output: np.ndarray) -> np.ndarray | None:
     """An output [N, ...] as N rows of one number for each class, float64; None: it is none."""
     values = np.asarray(output)
     # Whole numbers are a quantiser's steps, or an index: no scores.
@@ -159,7 +159,7 @@ class Answer(NamedTuple):
         return _number(self.chances, target) if known else None
 
 
-def answer(reading: Reading, output: Any, row: int) -> Answer:
+def answer(reading: Reading, output: np.ndarray, row: int) -> Answer:
     """What the model says of one row of an output [N, ...], or of one row for all."""
     values = np.asarray(output)
     alone = values.ndim > 1 and len(values) > 1
@@ -171,7 +171,9 @@ def answer(reading: Reading, output: Any, row: int) -> Answer:
     return Answer(own[0], None if chances is None else chances[0], how)
 
 
-def chance_at(reading: Reading, output: Any, index: tuple[int, ...], row: int) -> float | None:
+def chance_at(
+    reading: Reading, output: np.ndarray, index: tuple[int, ...], row: int
+) -> float | None:
     """The probability of an index tuple, where the file gives it in its place."""
     values = np.asarray(output)
     whole = reading.in_place and reading.activation is not None

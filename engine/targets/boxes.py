@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -347,7 +347,7 @@ _READERS: dict[str, Callable[[Detector, About, Answer], Candidates]] = {
 }
 
 
-def overlap(a: Any, b: Any) -> float:
+def overlap(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -> float:
     """The part of two boxes' union that both have."""
     ends, begins = np.minimum(a[2:], b[2:]), np.maximum(a[:2], b[:2])
     both = float(np.prod(np.maximum(ends - begins, 0)))

@@ -58,9 +58,10 @@ def _known(value: Any, about: About) -> Target | None:
     found = [known(one, about) for one in value]
     if len(found) == 1:
         return None if found[0] is None else negative(found[0])
-    if any(one is None or one.is_open for one in found):
+    a, b = found
+    if a is None or b is None or a.is_open or b.is_open:
         return None
-    return _less(*found)
+    return _less(a, b)
 
 
 def _resolve(value: Any, about: About, answer: Answer) -> list[Target]:
@@ -73,7 +74,7 @@ def _resolve(value: Any, about: About, answer: Answer) -> list[Target]:
     return [_less(found[0][0], found[1][0])]
 
 
-def _less(a: Any, b: Any) -> Target:
+def _less(a: Target, b: Target) -> Target:
     for target in (a, b):
         if target.minus is not None or target.against:
             raise InvalidInputError(

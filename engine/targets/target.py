@@ -76,12 +76,12 @@ class Target:
         return f"not {name or index_text(self.index)}" if self.against else name
 
 
-def index_text(index: Any) -> str:
+def index_text(index: Index | str) -> str:
     """A class or an index tuple as files are named after it: "281", "1-20-30"."""
-    return "-".join(map(str, index)) if isinstance(index, list | tuple) else str(index)
+    return "-".join(map(str, index)) if isinstance(index, tuple) else str(index)
 
 
-def key_of_target(index: Any, minus: Any = None, against: Any = False) -> str:
+def key_of_target(index: Index | str, minus: Index | None = None, against: bool = False) -> str:
     """See `Target.key`."""
     text = index_text(index) + ("" if minus is None else f"-minus-{index_text(minus)}")
     return f"not-{text}" if against else text
@@ -96,7 +96,7 @@ def asked_again(index: Index, minus: Index | None = None, against: bool = False)
     return ("not " if against else "") + " - ".join(texts)
 
 
-def asked_of_all(targets: Sequence[Target]) -> Any:
+def asked_of_all(targets: Sequence[Target]) -> tuple[int, ...] | np.ndarray:
     """N targets as an explainer takes them: the index tuple of all, or an array [N]."""
     found = [asked_again(t.index, t.minus, t.against) for t in targets]
     if isinstance(found[0], tuple) and all(one == found[0] for one in found):
@@ -269,7 +269,7 @@ def settled(subject: Subject, targets: Sequence[Target], places: np.ndarray) -> 
     return found
 
 
-def indices_of(targets: Sequence[Target]) -> Any:
+def indices_of(targets: Sequence[Target]) -> tuple[int, ...] | np.ndarray:
     """What an explanation calls its targets: int64 [N] classes, or the index tuple.
 
     Where there are several tuples, or tuples and classes, an array [N] of objects.
@@ -277,7 +277,7 @@ def indices_of(targets: Sequence[Target]) -> Any:
     found = [target.index for target in targets]
     if all(isinstance(index, int) for index in found):
         return np.asarray(found, np.int64)
-    if all(index == found[0] for index in found):
+    if isinstance(found[0], tuple) and all(index == found[0] for index in found):
         return found[0]
     array = np.empty(len(found), object)
     array[:] = found
