@@ -14,7 +14,7 @@ from .evidence import tested
 from .files.writing import write_whole
 from .inputs import kind_of_arrays, read_array
 from .inputs.shown import ground_of
-from .origin import Origin, known_origin, recorded, region_of
+from .origin import Origin, known_origin, region_of
 from .pictures.heatmap import Picture
 
 
@@ -35,7 +35,7 @@ def drawn(
     if not -len(attribution) <= row < len(attribution):
         raise InvalidInputError(f"row {row}: there are {len(attribution)}")
     row %= len(attribution)
-    record, values = tested(e, row, recorded(e, row)), attribution[row]
+    record, values = tested(e, row), attribution[row]
     into = origin.into[name]
     kind = origin.kind or kind_of_arrays(into)
     heatmap = kind.draw(values, into, e.method, smooth=smooth, detail=detail)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -10,9 +11,14 @@ from .. import InvalidInputError
 from ..graph_passes.select.features import Features
 from .inputs import kind_of_model
 from .inputs.kind import ModelInput
-from .origin import known_origin, recorded
+from .origin import Shared, known_origin, recorded
 from .pictures.heatmap import heatmap_of, smoothed
-from .targets.target import asked_again, key_in
+from .records.record import Evidence, Outcome
+from .targets.target import Index
+
+if TYPE_CHECKING:
+    from .explanation import Explanation
+    from .scores import Scores
 
 # The strongest places that together hold this part of all that speaks for the target ...
 _EVIDENCE = 0.5
@@ -25,20 +31,28 @@ _BLUR, _MOST_BLUR = 12, 256.0
 PHOTO, INPUT = "photo", "input"
 
 
+class Scoring(Protocol):
+    """What says the scores of inputs, as explainers do."""
+
+    def scores(self, x: Any, target: Any = None) -> Scores:
+        """See `Explainer.scores`."""
+        ...
+
+
 def what_is(into: ModelInput) -> str:
     """What a model takes, in words: a photo, or an input of another kind."""
     return INPUT if kind_of_model(into).baseline_file is None else PHOTO
 
 
 def checked_by_hiding(
-    explainer: Any,
+    explainer: Scoring,
     x: np.ndarray,
     attribution: np.ndarray,
     features: Features,
-    record: dict,
-    shared: dict[str, Any] | None = None,
+    record: Outcome,
+    shared: Shared | None = None,
     what: str = PHOTO,
-) -> dict[str, Any] | None:
+) -> Evidence | None:
     """What hiding a map's strongest places does to its target; one more pass of the model.
 
     The places are those of the map as it is drawn. They are hidden by a blur, which leaves no edges
@@ -49,44 +63,36 @@ def checked_by_hiding(
         x: the model's input, [1, ...].
         attribution: [1, H, W], or x's shape.
         features: where its channels and positions lie.
-        record: of results.json: its method, target, score and probability.
+        record: what came out: its method, target, score and probability.
         shared: what all maps of x have in common; gains the blurred x, of which each takes 21 ms.
         what: x is, in words.
 
     Returns:
-        `part` (that was hidden), `what` (of, where it is no photo), `of` ("probability" or
-        "score"), `before`, `after`; None where nothing speaks for the target, what speaks against
-        it was asked for, or the input has no neighbours to blur a place with.
+        None where nothing speaks for the target, what speaks against it was asked for, or the input
+        has no neighbours to blur a place with.
     """
     if not features.spatial_axes:
         return None
-    strength = np.maximum(strength_of(attribution[0], record["method"], features), 0.0)
-    if not strength.any() or record["target"].get("against"):
+    strength = np.maximum(strength_of(attribution[0], record.method, features), 0.0)
+    if not strength.any() or record.target.against:
         return None
     hidden = strongest(strength)
-    target = asked_again(record["target"])
-    found = scores_without(explainer, x, hidden, features, target, shared)
-    before = record["probability"]
-    chance = None if before is None else found.probability
-    after = found.score if chance is None else chance
-    said = {} if what == PHOTO else {"what": what}
-    return {
-        **said,
-        "part": round(float(hidden.mean()), 4),
-        "of": "score" if chance is None else "probability",
-        "before": record["score"] if chance is None else before,
-        "after": float(after[0]),
-    }
+    found = scores_without(explainer, x, hidden, features, record.target.again, shared)
+    chance = None if record.probability is None else found.probability
+    part = round(float(hidden.mean()), 4)
+    if chance is None:
+        return Evidence(part, "score", record.score, float(found.score[0]), what)
+    return Evidence(part, "probability", record.probability, float(chance[0]), what)
 
 
 def scores_without(
-    explainer: Any,
+    explainer: Scoring,
     x: np.ndarray,
     hidden: np.ndarray,
     features: Features,
-    target: Any,
-    shared: dict[str, Any] | None = None,
-) -> Any:
+    target: Index | str,
+    shared: Shared | None = None,
+) -> Scores:
     """What the model says of x with some places blurred: as `Explainer.scores`.
 
     Args:
@@ -99,13 +105,13 @@ def scores_without(
     """
     axis = features.in_row(x.ndim - 1)
     rows = (x[0][None] if axis is None else np.moveaxis(x[0], axis, 0)).astype(np.float64)
-    shared = {} if shared is None else shared
-    if "blurred" not in shared:
+    shared = Shared() if shared is None else shared
+    if shared.blurred is None:
         sigma = max(rows.shape[1:]) / _BLUR
         sigma = sigma if features.is_picture else min(sigma, _MOST_BLUR)
         sigmas = tuple(sigma if a in features.spatial_axes else 0.0 for a in features.axes)
-        shared["blurred"] = np.stack([smoothed(channel, sigmas) for channel in rows])
-    changed = np.where(hidden, shared["blurred"], rows)
+        shared.blurred = np.stack([smoothed(channel, sigmas) for channel in rows])
+    changed = np.where(hidden, shared.blurred, rows)
     changed = (changed[0] if axis is None else np.moveaxis(changed, 0, axis))[None]
     return explainer.scores(_as_type(changed, x.dtype), target)
 
@@ -125,10 +131,10 @@ def strength_of(row: np.ndarray, method: str, features: Features) -> np.ndarray:
     return wide if axis is None else wide.sum(axis=axis)
 
 
-def evidence_of(e: Any, row: int = 0) -> dict[str, Any] | None:
+def evidence_of(e: Explanation, row: int = 0) -> Evidence | None:
     """See `Explanation.evidence`: the test of one row, made once."""
     origin, record = known_origin(e), recorded(e, row)
-    key = key_in(record["target"])
+    key = record.target.key
     if key not in origin.tested:
         if origin.explainer is None:
             raise InvalidInputError(
@@ -139,19 +145,16 @@ def evidence_of(e: Any, row: int = 0) -> dict[str, Any] | None:
         (into,) = origin.into.values()
         if not into.features.spatial_axes:
             raise InvalidInputError(f"evidence: expected a picture, got an input {list(x.shape)}")
-        shared = origin.tested.setdefault("shared", {})
         part = e.attribution[row : row + 1]
-        found = checked_by_hiding(
-            origin.explainer, x, part, into.features, record, shared, what_is(into)
-        )
-        origin.tested[key] = found
+        how = into.features, record, origin.shared, what_is(into)
+        origin.tested[key] = checked_by_hiding(origin.explainer, x, part, *how)
     return origin.tested[key]
 
 
-def tested(e: Any, row: int, record: dict[str, Any]) -> dict[str, Any]:
-    """A row's record with what the test of its map has found, where there was one."""
-    key = key_in(record["target"])
-    return {**record, "evidence": known_origin(e).tested.get(key)}
+def tested(e: Explanation, row: int) -> Outcome:
+    """What came out for a row, with what the test of its map has found, where there was one."""
+    record = recorded(e, row)
+    return replace(record, evidence=known_origin(e).tested.get(record.target.key))
 
 
 def strongest(strength: np.ndarray) -> np.ndarray:
@@ -165,5 +168,5 @@ def strongest(strength: np.ndarray) -> np.ndarray:
     return chosen.reshape(strength.shape)
 
 
-def _as_type(values: np.ndarray, kind: Any) -> np.ndarray:
-    return (np.rint(values) if np.dtype(kind).kind in "iu" else values).astype(kind)
+def _as_type(values: np.ndarray, kind: np.dtype) -> np.ndarray:
+    return (np.rint(values) if kind.kind in "iu" else values).astype(kind)

@@ -129,7 +129,7 @@ class Explanation:
         """
         from .origin import recorded
 
-        return recorded(self._alone("label"), 0)["target"]["label"]
+        return recorded(self._alone("label"), 0).target.label
 
     @property
     def probability(self) -> float | None:
@@ -145,7 +145,7 @@ class Explanation:
         """
         from .origin import answer_of
 
-        return answer_of(self._alone("probability"), 0, 1)["probability"]
+        return answer_of(self._alone("probability"), 0, 1).probability
 
     def top(self, k: int = 5) -> list[Top]:
         """The model's k best classes for the input of one explanation, the best first.
@@ -158,10 +158,8 @@ class Explanation:
             [Top(index=967, label='espresso', score=11.4, probability=0.9), ...]
         """
         from .origin import answer_of
-        from .running.answers import Top
 
-        found = answer_of(self._alone("top"), 0, k)["top"]
-        return [Top(**one) for one in found]
+        return list(answer_of(self._alone("top"), 0, k).top)
 
     def evidence(self, row: int = 0) -> str:
         """What hiding the map's strongest places does to the model's answer, in words.
@@ -182,7 +180,6 @@ class Explanation:
             'Hiding the strongest 12 % of the photo drops tabby from 93 % to 8 %'
         """
         from .evidence import evidence_of, tested
-        from .origin import recorded
         from .pictures.captions import evidence_text
 
         row = operator.index(row)
@@ -190,7 +187,7 @@ class Explanation:
             raise InvalidInputError(f"row {row}: there are {len(self)}")
         row %= len(self)
         evidence_of(self, row)
-        return evidence_text(tested(self, row, recorded(self, row)))
+        return evidence_text(tested(self, row))
 
     def _alone(self, what: str) -> Explanation:
         if len(self) != 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TypeAlias
 
@@ -19,6 +19,7 @@ from ..models.plain_card import Card
 from ..models.sources.gathering import known_of
 from ..models.variants import Shapes, all_known, with_output, with_shapes, without_zipmaps
 from .running.given import problem_in_runtime
+from .running.once import Once
 from .running.prepared import prepared
 from .running.process import BUILDING
 from .running.session import Session, open_session
@@ -65,6 +66,7 @@ class Model:
         self.quantised = sorted(names & set(QUANTISED))
         self.precision = precision_of(proto, bool(self.quantised))
         self._sessions: dict[tuple[str, int | None], Session] = {}
+        self._once: Once | None = None
 
     @cached_property
     def card(self) -> Card | None:
@@ -119,6 +121,8 @@ class Model:
     def let_go(self) -> None:
         """Keep the weights no longer, which sessions and prepared graphs have of their own."""
         self._proto = None
+        if self._once is not None:
+            self._once = Once()
         for variant in self._variants.values():
             variant.let_go()
 
@@ -144,7 +148,23 @@ class Model:
         self, providers: str | Sequence[str] | None = None, threads: int | None = None
     ) -> Callable[..., dict[str, np.ndarray]]:
         """What runs the file as it was given: called with feeds and, if any, names of outputs."""
-        return lambda feeds, names=None: self.session(providers, threads).run(feeds, names)
+
+        def run(
+            feeds: Mapping[str, np.ndarray], names: Sequence[str] | None = None
+        ) -> dict[str, np.ndarray]:
+            if self._once is None:
+                return self.session(providers, threads).run(feeds, names)
+            key = repr(providers), threads
+            return self._once.run(key, self.session(providers, threads).run, feeds, names)
+
+        return run
+
+    def remember(self) -> None:
+        """From now on, run the file once for all that is asked of one input after the other.
+
+        Only for callers whose arrays nobody changes in place.
+        """
+        self._once = self._once or Once()
 
     def runnable(self) -> onnx.ModelProto:
         """The model, of a version that ONNX Runtime knows, whatever it uses of a newer one."""

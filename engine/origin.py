@@ -5,20 +5,37 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from .. import InvalidInputError
 from ..models.plain_card import Card
-from .running.answers import MODEL, Reading, answer, best, chance_at, is_close
+from .records.record import Evidence, Outcome
+from .running.answers import MODEL, Reading, Top, answer, best, chance_at, is_close
+from .targets.recorded import TargetRecord
 
 if TYPE_CHECKING:
+    from .explainer import Explainer
+    from .explanation import Explanation
     from .inputs.kind import InputKind, ModelInput
     from .pictures.heatmap import Picture
 
 # Classes that a record tells of.
 TOP = 5
+
+
+@dataclass
+class Shared:
+    """What all results of one input have in common, made when it is first needed.
+
+    Attributes:
+        blurred: the input without what is in any place of it; see `evidence`.
+        packed: the input as a file has it, deflated.
+    """
+
+    blurred: np.ndarray | None = None
+    packed: bytes = b""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +58,7 @@ class Origin:
         in_photo: x0, y0, x1, y1 of the first pixel of the model's input in the photo's own pixels;
             None: there is no photo.
         tested: what `Explanation.evidence` has found, by target.
+        shared: what all tests of its input have in common.
     """
 
     card: Card | None
@@ -54,15 +72,16 @@ class Origin:
     labels: tuple[str, ...] | None = None
     doubt: str | None = None
     damage: str | None = None
-    explainer: Any = None
+    explainer: Explainer | None = None
     in_photo: tuple[float, float, float, float] | None = None
-    tested: dict[str, Any] = field(default_factory=dict)
+    tested: dict[str, Evidence | None] = field(default_factory=dict)
+    shared: Shared = field(default_factory=Shared)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "explainer": None}
 
 
-def known_origin(e: Any) -> Origin:
+def known_origin(e: Explanation) -> Origin:
     """What an explanation is of.
 
     Raises:
@@ -73,8 +92,24 @@ def known_origin(e: Any) -> Origin:
     return e.origin
 
 
-def recorded(e: Any, row: int) -> dict[str, Any]:
-    """What is written beside a picture of one row, as results.json names it.
+class Answered(NamedTuple):
+    """What the model answered to one input.
+
+    Attributes:
+        probability: of the target; None: not known.
+        probability_from: "model", "softmax", "sigmoid" or None.
+        close_call: whether the first two classes are near each other.
+        top: the best classes, the best first.
+    """
+
+    probability: float | None = None
+    probability_from: str | None = None
+    close_call: bool = False
+    top: tuple[Top, ...] = ()
+
+
+def recorded(e: Explanation, row: int) -> Outcome:
+    """What is said beside a picture of one row.
 
     Raises:
         InvalidInputError: it does not know what it is of.
@@ -84,55 +119,57 @@ def recorded(e: Any, row: int) -> dict[str, Any]:
     def number(values: np.ndarray | None) -> float | None:
         return None if values is None or not math.isfinite(values[row]) else float(values[row])
 
-    said = {"doubt": origin.doubt, "damage": origin.damage}
-    return {
-        "method": e.method,
-        "target": {**target_record(e, row), "output": origin.reading.output},
-        "score": number(e.score),
-        **answer_of(e, row),
-        "baseline_score": number(e.baseline_score),
-        "delta": number(e.delta),
-        "relative_delta": number(e.relative_delta),
-        "map_error": number(e.map_error),
-        "steps": e.steps,
-        "feature_map": e.feature_map,
-        **{name: text for name, text in said.items() if text is not None},
-    }
+    return Outcome(
+        method=e.method,
+        target=target_record(e, row),
+        score=number(e.score),
+        **answer_of(e, row)._asdict(),
+        baseline_score=number(e.baseline_score),
+        delta=number(e.delta),
+        relative_delta=number(e.relative_delta),
+        map_error=number(e.map_error),
+        steps=e.steps,
+        feature_map=e.feature_map,
+        doubt=origin.doubt,
+        damage=origin.damage,
+    )
 
 
-def target_record(e: Any, row: int) -> dict[str, Any]:
-    """What a record says of one row's target: index and label; "minus", "against"."""
-    target, labels = e.targets[row], known_origin(e).labels
-    found = {"index": target.index, "label": target.named(labels)}
-    if target.minus is not None:
-        found["minus"] = target.minus
-    if target.against:
-        found["against"] = True
-    if target.name is not None:
-        found["name"] = target.name
+def target_record(e: Explanation, row: int) -> TargetRecord:
+    """What a record says of one row's target."""
+    target, origin = e.targets[row], known_origin(e)
+    in_box: dict[str, tuple[float, ...]] = {}
     if target.box is not None:
-        found["box"] = _in_photo(known_origin(e), target.box)
-        found["box_in_view"] = _in_view(known_origin(e), target.box)
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in found.items()}
+        in_box["box"] = _in_photo(origin, target.box)
+        in_box["box_in_view"] = _in_view(origin, target.box)
+    return TargetRecord(
+        index=target.index,
+        label=target.named(origin.labels),
+        output=origin.reading.output,
+        minus=target.minus,
+        against=target.against,
+        name=target.name,
+        **in_box,
+    )
 
 
-def _in_photo(origin: Origin, box: Sequence[float]) -> list[float]:
+def _in_photo(origin: Origin, box: Sequence[float]) -> tuple[float, ...]:
     """A box of the model's input in the photo's own pixels."""
     left, top, right, bottom = origin.in_photo or (0.0, 0.0, 1.0, 1.0)
     sizes, shifts = [right - left, bottom - top] * 2, [left, top] * 2
     parts = zip(box, sizes, shifts, strict=True)
-    return [round(number * size + shift, 1) for number, size, shift in parts]
+    return tuple(round(number * size + shift, 1) for number, size, shift in parts)
 
 
-def _in_view(origin: Origin, box: Sequence[float]) -> list[float]:
+def _in_view(origin: Origin, box: Sequence[float]) -> tuple[float, ...]:
     """A box of the model's input as parts of its width and height."""
     name, x = next(iter(origin.inputs.items()))
     down, across = origin.into[name].features.spatial_axes
     sides = [x.shape[across], x.shape[down]]
-    return [round(number / side, 5) for number, side in zip(box, sides * 2, strict=True)]
+    return tuple(round(number / side, 5) for number, side in zip(box, sides * 2, strict=True))
 
 
-def region_of(e: Any, row: int) -> np.ndarray | None:
+def region_of(e: Explanation, row: int) -> np.ndarray | None:
     """The positions that one row's target sums over, where these are some of a picture."""
     region = e.targets[row].region if e.targets else None
     return None if region is None or region.all() else region
@@ -143,17 +180,15 @@ def label_of(origin: Origin, index: int) -> str | None:
     return origin.labels[index] if origin.labels and index < len(origin.labels) else None
 
 
-def answer_of(e: Any, row: int, k: int = TOP) -> dict[str, Any]:
+def answer_of(e: Explanation, row: int, k: int = TOP) -> Answered:
     """What the model answered to one input: the target's probability, and the best classes.
 
-    Returns:
-        `probability`, `probability_from` ("model", "softmax", "sigmoid" or None), `close_call` and
-        `top`, of k classes each with index, label, score and probability.
+    Of `k` classes.
     """
     origin = known_origin(e)
     reading, output = origin.reading, e.outputs.get(origin.reading.output)
     if output is None:
-        return {"probability": None, "probability_from": None, "close_call": False, "top": []}
+        return Answered()
     found, target = answer(reading, output, row), e.targets[row]
     how, anchor = found.how, None
     if isinstance(target.index, tuple):
@@ -165,11 +200,8 @@ def answer_of(e: Any, row: int, k: int = TOP) -> dict[str, Any]:
         chance = found.chance(target.index)
         if chance and target.minus is None:
             anchor = float(e.score[row]) * (-1 if target.against else 1) - math.log(chance)
-    top = [one._asdict() for one in best(reading, found, origin.labels, k, anchor)]
-    return {
-        # What speaks against a class has none, nor has a difference.
-        "probability": None if target.against or target.minus is not None else chance,
-        "probability_from": how,
-        "close_call": is_close(top, how, reading.activation),
-        "top": top,
-    }
+    top = best(reading, found, origin.labels, k, anchor)
+    # What speaks against a class has none, nor has a difference.
+    none = target.against or target.minus is not None
+    close = is_close(top, how, reading.activation)
+    return Answered(None if none else chance, how, close, tuple(top))

@@ -20,6 +20,7 @@ from .inputs import Input, files_in, inputs_of, kind_of_arrays, read_input
 from .inputs.kind import ModelInput
 from .running.adaptive import Progress
 from .targets.asking import moved
+from .targets.target import About
 
 if TYPE_CHECKING:
     from .pictures.heatmap import Picture
@@ -39,6 +40,7 @@ class OfPhotos:
     _rank: int | None
     _named_baseline: Any
     _compares: bool
+    _labels: Sequence[str] | None
     __call__: Callable[..., Explanation]
 
     @cached_property
@@ -74,13 +76,14 @@ class OfPhotos:
             logger.warning(f"image {where}: {found.damage}; explained as far as it goes")
         x, view = self._input_of(found)
         chosen = self._named_baseline if baseline is None else baseline
-        own = moved(target, self.about, found.box_in_input) if view is not None else target
+        about = About(self.subject, self._labels)
+        own = moved(target, about, found.box_in_input) if view is not None else target
         e = self(x, own, baseline=self._in_arrays(chosen, found))
         assert e.origin is not None
-        about = {"image": found.name, "view": view, "damage": found.damage, "explainer": self}
+        known = {"image": found.name, "view": view, "damage": found.damage, "explainer": self}
         if view is not None:
-            about |= {"kind": found.kind, "in_photo": found.pixel_in_thing()}
-        return replace(e, origin=replace(e.origin, **about))
+            known |= {"kind": found.kind, "in_photo": found.pixel_in_thing()}
+        return replace(e, origin=replace(e.origin, **known))
 
     def preprocess(self, photo: Any) -> np.ndarray:
         """What `explain` makes of a photo: the model's input, [1, ...].

@@ -13,14 +13,15 @@ from pathlib import Path
 from ...models.text import counted
 from ..commands.asked import Options
 from ..files.writing import reason_of, sweep, writable_folder, write_whole
+from ..records.manifest import agree, locked, shard_path
+from ..records.row import Row
 from ..running.stopping import check_stopped
 from ..running.workers import usable_cores
 from .finding import find_source
 from .items import Source, SourceLostError
 from .pipeline import ProcessesEndedError, answers
 from .question import Form, Question, question_for
-from .rows import Row
-from .shards import agree, failures_in, locked, schema_of, shard_path, write_shard
+from .shards import failures_in, schema_of, write_shard
 from .work import PICTURES, Answer
 
 IMAGES_OF_A_SHARD = 512
@@ -192,8 +193,8 @@ class _Job:
 
         def counted() -> Iterator[Row]:
             for row in chain.from_iterable(images):
-                if row["error"] is not None:
-                    failed.append(row["error"])
+                if row.error is not None:
+                    failed.append(row.error)
                 yield row
 
         path = shard_path(self._folder, number)
@@ -224,7 +225,7 @@ class _Job:
     def _note_damage(self, answer: Answer) -> None:
         self.report.damages += 1
         if len(self.report.damaged) < _MOST_TOLD:
-            name = answer.rows[0]["image"] if answer.rows else ""
+            name = answer.rows[0].image if answer.rows else ""
             self.report.damaged.append(
                 f"image {name}: {answer.damage}; explained as far as it goes (--strict refuses it)"
             )

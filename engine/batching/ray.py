@@ -29,12 +29,13 @@ from ...models.plain_card import Card
 from ..commands.asked import Options, options_from
 from ..files.writing import sweep, writable_folder
 from ..model import Model
+from ..records.manifest import agree, locked
 from ..running.settings import asked_methods, for_methods
 from .batch import Report
 from .finding import find_source
 from .items import TABLES, Item, Source
 from .question import Form, Question, question_for
-from .shards import agree, failures_in, locked, parquet_options, schema_of, table_of
+from .shards import failures_in, parquet_options, schema_of, table_of
 from .tables import cells, column_of, field_of, too_large
 from .work import Explaining, decode
 

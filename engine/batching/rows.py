@@ -2,57 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
-from typing import Any
 
 import numpy as np
 
 from ... import InvalidInputError
+from ..records.record import Record
+from ..records.row import Row
 from .question import Question
 
-Row = dict[str, Any]
 # Below it float16 has fewer than its 11 bits, down to none.
 _LEAST_FLOAT16 = float(np.finfo(np.float16).smallest_normal)
 
 
-def row_of(record: dict[str, Any], attribution: np.ndarray, question: Question) -> Row:
+def row_of(record: Record, attribution: np.ndarray, question: Question) -> Row:
     """The row of an explained target.
 
     Args:
-        record: as in results.json.
+        record: what came out.
         attribution: [1, H, W], or the input's shape.
         question: what was asked.
 
     Raises:
         InvalidInputError: the attribution does not fit the type in which it is stored.
     """
-    target = record["target"]
-    index = target["index"]
-    if question.tuples and not isinstance(index, list):
-        index = [index]
-    names = (
-        "score",
-        "probability",
-        "baseline_score",
-        "delta",
-        "relative_delta",
-        "map_error",
-        "steps",
-    )
-    return {
-        "image": record["image"],
-        "method": record["method"],
-        "target_index": index,
-        "target_label": target["label"],
-        **{name: record[name] for name in names},
-        "attribution": _stored(attribution[0], record["method"], question),
-        "error": None,
-    }
+    stored = _stored(attribution[0], record.method, question)
+    return replace(record.row(question.tuples), attribution=stored)
 
 
 def failed_row(image: str, error: str, method: str | None = None) -> Row:
     """The row of an image, or of an image and a method, that could not be explained."""
-    return {"image": image, "method": method, "error": error}
+    return Row(image, method, error=error)
 
 
 def _stored(attribution: np.ndarray, method: str, question: Question) -> np.ndarray | None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,97 +10,15 @@ from typing import Any, BinaryIO
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
 
 from ... import InvalidInputError
-from ...models.files import MOST_TEXT, check_regular, parse_json
-from ...models.text import counted
-from ..files.writing import to_json, write_whole
+from ..files.writing import to_json
+from ..records.row import NUMBERS, Row
 from .question import Question
-from .rows import Row
 
-# Readers of folders of Parquet files pass over names that begin so.
-MANIFEST = "_manifest.json"
-LOCK = ".onnxplain.lock"
 METADATA_KEY = "onnxplain"
 # What a file is written in at once: so much memory do rows take until they are written.
 _MOST_BYTES, _MOST_ROWS = 2**23, 4096
-
-
-def shard_path(folder: Path, number: int) -> Path:
-    """Where a shard is."""
-    return folder / f"part-{number:05}.parquet"
-
-
-def locked(folder: Path) -> FileLock:
-    """A lock on the folder, taken.
-
-    Raises:
-        InvalidInputError: another process has it.
-    """
-    lock = FileLock(folder / LOCK, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise InvalidInputError(f"{folder}: another process is writing to it") from None
-    except (OSError, NotImplementedError) as error:
-        raise InvalidInputError(f"{folder}: cannot be locked, {error}") from error
-    return lock
-
-
-def agree(folder: Path, facts: Mapping[str, Any], resume: bool) -> int:
-    """Say in the folder's manifest what its shards are of, or find that it says the same.
-
-    Args:
-        folder: of the shards.
-        facts: what is asked, of what; JSON.
-        resume: whether shards may be there.
-
-    Returns:
-        How many shards are there.
-
-    Raises:
-        InvalidInputError: shards of another question or source, or any, and `resume` is False.
-        OSError: the manifest cannot be written.
-    """
-    path = folder / MANIFEST
-    wanted = json.loads(to_json(facts))
-    found = _manifest(path)
-    shards = {shard.name for shard in folder.glob("part-*.parquet")}
-    if found is None and shards:
-        raise InvalidInputError(f"{folder} holds Parquet files of something else: give another -o")
-    if found is not None:
-        names = sorted({*found, *wanted})
-        other = [name for name in names if found.get(name) != wanted.get(name)]
-        if other and (shards or resume):
-            raise InvalidInputError(
-                f"{folder} holds shards of another question ({', '.join(other)} differ): give "
-                "another folder (-o)"
-            )
-        if shards and not resume:
-            raise InvalidInputError(
-                f"{folder} holds {counted(len(shards), 'shard')} of this question: "
-                "add --resume, or give another folder (-o)"
-            )
-    if found is None or not resume:
-        write_whole(path, lambda file: file.write(to_json(wanted, indent=2) + b"\n"))
-    done = 0
-    while shard_path(folder, done).name in shards:
-        done += 1
-    return done
-
-
-def _manifest(path: Path) -> dict[str, Any] | None:
-    if not os.path.lexists(path):
-        return None
-    try:
-        check_regular(path, "manifest", MOST_TEXT)
-        found = parse_json(path.read_bytes(), "manifest")
-    except (InvalidInputError, OSError):
-        found = None
-    if not isinstance(found, dict):
-        raise InvalidInputError(f"{path} is not onnxplain's, or damaged: give another folder (-o)")
-    return found
 
 
 def failures_in(path: Path) -> int:
@@ -123,13 +39,12 @@ def failures_in(path: Path) -> int:
 def schema_of(question: Question, facts: Mapping[str, Any]) -> pa.Schema:
     """The columns of a batch's rows; the metadata hold `facts`."""
     index = pa.list_(pa.int64()) if question.tuples else pa.int64()
-    numbers = "score", "probability", "baseline_score", "delta", "relative_delta", "map_error"
     fields = [
         pa.field("image", pa.string(), nullable=False),
         pa.field("method", pa.string()),
         pa.field("target_index", index),
         pa.field("target_label", pa.string()),
-        *(pa.field(name, pa.float64()) for name in numbers),
+        *(pa.field(name, pa.float64()) for name in NUMBERS),
         pa.field("steps", pa.int64()),
     ]
     if question.form.attributions:
@@ -152,7 +67,7 @@ def table_of(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
     """Rows as a table."""
     columns = []
     for field in schema:
-        values = [row.get(field.name) for row in rows]
+        values = [getattr(row, field.name) for row in rows]
         if field.name == "attribution":
             columns.append(_attributions(values, field.type))
             continue
@@ -210,8 +125,7 @@ def _groups(rows: Iterable[Row]) -> Iterator[list[Row]]:
     size = 0
     for row in rows:
         group.append(row)
-        attribution = row.get("attribution")
-        size += 0 if attribution is None else attribution.nbytes
+        size += 0 if row.attribution is None else row.attribution.nbytes
         if size >= _MOST_BYTES or len(group) >= _MOST_ROWS:
             yield group
             group, size = [], 0

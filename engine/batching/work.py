@@ -7,6 +7,7 @@ import os
 import signal
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,10 +24,10 @@ from ..model import Model
 from ..pictures.captions import texts_of
 from ..pictures.heatmap import save_png
 from ..pictures.overlay import framed, scale_words
-from ..targets.target import key_in
+from ..records.row import Row
 from .items import Item
 from .question import Question
-from .rows import Row, failed_row, row_of
+from .rows import failed_row, row_of
 
 if TYPE_CHECKING:
     from ..pictures.heatmap import Picture
@@ -157,7 +158,7 @@ class Explaining:
 
         On a CPU each goes by itself, so that a shard's bytes depend on its images alone.
         """
-        if self._explainer.on_device:
+        if self._explainer.together:
             return self.together(decoded)
         return [self(one) for one in decoded]
 
@@ -199,14 +200,13 @@ class Explaining:
         assert decoded.view is not None and self._folder is not None
         attribution = one.attribution
         evidence = self._explainer.checked_by_hiding(tensor, attribution, one.record)
-        record = {**one.record, "evidence": evidence}
+        record = replace(one.record, evidence=evidence)
         draw = find_kind(decoded.kind).draw
-        heatmap = draw(attribution[0], self._question.into, record["method"])
+        heatmap = draw(attribution[0], self._question.into, record.method)
         texts = texts_of(record, not attribution.any())
-        words = scale_words(heatmap, record["method"])
+        words = scale_words(heatmap, record.method)
         picture = framed(decoded.view, heatmap, texts, words, one.region)
-        target = key_in(record["target"])
-        name = f"{decoded.number:08}.{record['method']}.{target}.png"
+        name = f"{decoded.number:08}.{record.method}.{record.target.key}.png"
         folder = Path(self._folder)
         place(write_draft(folder, lambda file: save_png(picture, file)), folder / name)
 

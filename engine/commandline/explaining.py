@@ -113,10 +113,15 @@ def _explain(
     from ..commands.asked import options_from
     from ..commands.explain import Output, explain_files
     from ..commands.results import closing_line, record_lines
+    from ..records.record import Failure, Record
     from ..running.stopwatch import profile_rows
 
-    def show(records: list[dict[str, Any]]) -> None:
-        print_lines(record_lines(records), folder, [f for r in records for f in r.get("files", [])])
+    def files_of(results: Sequence[Record | Failure]) -> list[str]:
+        return [name for one in results if isinstance(one, Record) for name in one.files]
+
+    def show(results: Sequence[Record | Failure]) -> None:
+        records = [one for one in results if isinstance(one, Record)]
+        print_lines(record_lines(records), folder, files_of(results))
 
     # Where nobody sees a bar, each image's lines are there as soon as it is done.
     at_once = not as_json and not quiet and not sys.stdout.isatty()
@@ -131,9 +136,9 @@ def _explain(
         print_json(done.records)
     elif (done.done or (report and done.resumed)) and not quiet:
         if not at_once:
-            show(done.records)
+            show(done.results)
         say(closing_line(folder, output))
-    pictures = [panel] if panel else [f for r in done.records for f in r.get("files", [])]
+    pictures = [panel] if panel else files_of(done.results)
     shown_first = next((f for f in pictures if f.endswith(".png")), None)
     if open_it and shown_first is not None:
         click.launch(os.path.join(folder, shown_first))

@@ -29,7 +29,6 @@ from ..pictures.captions import answer_text, target_name
 from ..pictures.lettering import drawable
 from ..pictures.panel import PanelRow, small_view
 from ..targets.asking import wanted_of
-from ..targets.target import asked_again
 from .asked import Options
 from .image_explainer import ImageExplainer
 from .results import Result, drawn_by
@@ -111,15 +110,15 @@ class _Drifting:
 
     def add(self, path: str) -> None:
         """Explain one image by all models."""
-        own = {r.record["method"]: r for r in self._first.explain(path)}
+        own = {r.record.method: r for r in self._first.explain(path)}
         rows = [_row(self._first, path, own)]
         maps, scores = [], []
         for name, explainer in self._others.items():
             shared = [m for m in own if m in explainer.explainers]
-            target = asked_again(own[shared[0]].record["target"])
+            target = own[shared[0]].record.target.again
             asked = wanted_of(target, explainer.about)
             theirs = {
-                r.record["method"]: r
+                r.record.method: r
                 for r in explainer.explain(path, targets={m: list(asked) for m in shared})
             }
             maps += [
@@ -137,14 +136,14 @@ class _Drifting:
         return ScoreDrift(
             path,
             name,
-            target=record["target"]["index"],
+            target=record.target.index,
             label=target_name(record),
-            score=record["score"],
-            other_score=theirs["score"],
+            score=_number(record.score),
+            other_score=_number(theirs.score),
             top=_top_class(self._first, own),
             other_top=_top_class(self._others[name], other),
-            best=(record.get("top") or [])[:3],
-            other_best=(theirs.get("top") or [])[:3],
+            best=record.top[:3],
+            other_best=theirs.top[:3],
             answer=answer_text(record),
             other_answer=answer_text(theirs),
         )
@@ -196,11 +195,15 @@ def _matched_input(first: ImageExplainer, other: ImageExplainer) -> str:
     return f"input {own!r} is {theirs!r} there, by order"
 
 
+def _number(score: float | None) -> float:
+    return float("nan") if score is None else score
+
+
 def _top_class(explainer: ImageExplainer, result: Result) -> str:
     """The top class in words: on record already, where there is a score for each class."""
-    for one in (result.record.get("top") or [])[:1]:
-        return one["label"] or f"class {one['index']}"
-    return explainer.top_class(result.tensor, result.record["method"])
+    for one in result.record.top[:1]:
+        return one.words
+    return explainer.top_class(result.tensor, result.record.method)
 
 
 def _row(explainer: ImageExplainer, path: str, results: dict[str, Result]) -> PanelRow:

@@ -14,6 +14,7 @@ import numpy as np
 
 from ... import InvalidInputError
 from ...graph_passes.methods import find_method
+from ...graph_passes.methods.method import Method
 from ..comparing.axioms import WRITTEN_OTHERWISE
 from ..comparing.comparison import Comparison
 from ..comparing.facts import Agreement, Beside, MethodFacts
@@ -27,7 +28,6 @@ from ..pictures.captions import target_name
 from ..pictures.panel import PanelRow
 from ..running.stopping import check_stopped
 from ..running.workers import shared_out, side_by_side, usable_cores
-from ..targets.target import asked_again
 from .asked import TOP, Options
 from .axioms import AXIOMS, against, axiom
 from .image_explainer import ImageExplainer
@@ -157,7 +157,7 @@ class _Comparing:
         """Explain one image; from any thread."""
         results: dict[str, list[Result]] = {}
         for result in self._explainer.explain(path):
-            results.setdefault(result.record["method"], []).append(result)
+            results.setdefault(result.record.method, []).append(result)
         first = next(iter(results.values()))[0]
         hidden = tried_by_hiding(
             next(iter(self._explainer.explainers.values())),
@@ -195,16 +195,21 @@ class _Comparing:
             ranks = {m: spearman(by_region(maps[m]), by_region(second[m])) for m in second}
             self.beside.append(Beside(small, ranks))
         if self._first is None:
-            self._first = one[0].tensor, asked_again(one[0].record["target"])
+            self._first = one[0].tensor, one[0].record.target.again
 
     def _keep(self, method: str, own: Sequence[Result], found: np.ndarray) -> None:
         seen, record = self._seen, own[0].record
         size = float(np.abs(own[0].attribution).sum())
         below = float(np.minimum(own[0].attribution, 0).sum())
         seen.negative.setdefault(method, []).append(-below / size if size else 0.0)
-        for name in ("relative_delta", "map_error", "steps"):
-            if record[name] is not None:
-                seen.numbers.setdefault((method, name), []).append(record[name])
+        numbers = {
+            "relative_delta": record.relative_delta,
+            "map_error": record.map_error,
+            "steps": record.steps,
+        }
+        for name, number in numbers.items():
+            if number is not None:
+                seen.numbers.setdefault((method, name), []).append(number)
         if len(own) > 1:
             other = place_map(own[1])
             pair = spearman(by_region(found), by_region(other)), top_overlap(found, other)
@@ -217,7 +222,7 @@ class _Comparing:
         if not record.takes("baseline") or record.baselines == "always":
             return found
         one, into = looked.results[method][0], self._explainer.into
-        target = asked_again(one.record["target"])
+        target = one.record.target.again
         image = self._explainer.read(looked.path)
         for choice in self._baselines[1:]:
             baseline = baseline_arrays(choice, into, image)
@@ -339,7 +344,7 @@ def _hidden(tried: Sequence[Tried], method: str) -> Hidden | None:
     return Hidden(lost, [one.chance for one in tried], tried[0].of, size)
 
 
-def _area(record: Any) -> str:
+def _area(record: Method) -> str:
     return "places of the input" if record.per_location else "every element of the input"
 
 
@@ -363,10 +368,10 @@ def _described(path: str, results: Sequence[Result]) -> dict[str, Any]:
     """What is said of one image."""
     targets = [
         {
-            "index": r.record["target"]["index"],
+            "index": r.record.target.index,
             "label": target_name(r.record),
-            "score": r.record["score"],
-            "probability": r.record["probability"],
+            "score": r.record.score,
+            "probability": r.record.probability,
         }
         for r in results
     ]

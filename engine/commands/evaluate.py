@@ -28,7 +28,7 @@ from ..running.process import Lock
 from ..running.settings import asked_methods, for_methods, own_options
 from ..running.stopping import check_stopped
 from ..running.workers import shared_out, side_by_side, usable_cores
-from ..targets.target import asked_again, asked_of_all
+from ..targets.target import asked_of_all
 from .asked import TOP, Options
 from .image_explainer import ImageExplainer
 from .sources import find_images
@@ -287,13 +287,13 @@ def _item_of_file(
 ) -> Item:
     results = list(explainer.explain(path))
     tensor = results[0].tensor
-    target = asked_again(results[0].record["target"])
+    target = results[0].record.target.again
     target = target if isinstance(target, tuple) else np.array([target])
     baseline = None
     if options.baseline is not None:
         baseline = baseline_arrays(options.baseline, explainer.into, explainer.read(path))
     name = next(iter(explainer.explainers.values())).subject.input.name
-    maps = {result.record["method"]: result.attribution for result in results}
+    maps = {result.record.method: result.attribution for result in results}
     takers = [m for m in maps if find_method(m).takes("baseline") and baseline is not None]
     how = {method: {"baseline": baseline} for method in takers}
     first = baseline[0] if isinstance(baseline, list) else baseline

@@ -7,29 +7,29 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from ... import OnnxplainError
 from ..assumed import tell_assumed, tell_of_skipped
 from ..files.writing import is_full, reason_of, sweep, writable_folder
 from ..inspection import QUANTISED_RULE
-from ..reporting.html import REPORT_FILE, write_report
+from ..records.journal import Entry, Journal, JournalError
+from ..records.keys import failure_key, key_of, real_path
+from ..records.record import Failure, Json, Record, record_of_json
+from ..reporting.html import MOST_IMAGES, REPORT_FILE, write_report
 from ..running.stopping import check_stopped
 from ..running.stopwatch import measured, phase
-from ..targets.target import key_in
 from .asked import Options
-from .explain_page import explain_page
+from .explain_page import Seen, explain_page, seen
 from .image_explainer import ImageExplainer
-from .journal import Entry, Journal, JournalError
 from .naming import names_of
-from .records import failure_key, image_stat, key_of, real_path
+from .records import image_stat
 from .results import Output, Result, write_panel, write_result
 from .sources import find_images
 
 __all__ = ["Options", "Output", "Report", "explain_files"]
 
 Progress = Callable[[str, float], None]
-Records = list[dict[str, Any]]
+Done = Record | Failure
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Report:
     """What a job did.
 
     Attributes:
-        records: what it put on record: for each image, method and target, and one with the key
-            "error" for each image that failed.
+        results: what it put on record: for each image, method and target, and for each image that
+            failed.
         skipped: method -> why it was left out, where none was asked for in particular.
         resumed: how many images were on record already, with all that was asked for; None: it was
             not asked to leave them out.
@@ -46,21 +46,31 @@ class Report:
         seconds: where the time went: seconds for each of `stopwatch.PHASES`, and OTHER.
     """
 
-    records: Records
+    results: list[Done]
     skipped: dict[str, str]
     resumed: int | None = None
     stopped: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
-    def failed(self) -> Records:
-        """The records of the images that failed."""
-        return [record for record in self.records if "error" in record]
+    def records(self) -> list[Json]:
+        """The results as results.json has them; those of images that failed have an "error"."""
+        return [one.to_json() for one in self.results]
+
+    @property
+    def explained(self) -> list[Record]:
+        """The results but for failures."""
+        return [one for one in self.results if isinstance(one, Record)]
+
+    @property
+    def failed(self) -> list[Failure]:
+        """The images that failed."""
+        return [one for one in self.results if isinstance(one, Failure)]
 
     @property
     def done(self) -> bool:
         """Whether anything was explained."""
-        return len(self.records) > len(self.failed)
+        return bool(self.explained)
 
     @property
     def status(self) -> int:
@@ -83,10 +93,7 @@ class Report:
     @property
     def problems(self) -> list[str]:
         """What went wrong, for people to read."""
-        lines = []
-        for record in self.failed:
-            path, error = record["image"], record["error"]
-            lines.append(error if path in error else f"{path}: {error}")
+        lines = [one.line for one in self.failed]
         return [*lines, *([] if self.stopped is None else [self.stopped])]
 
 
@@ -97,7 +104,7 @@ def explain_files(
     options: Options,
     progress: Progress | None = None,
     output: Output | None = None,
-    on_image: Callable[[Records], None] | None = None,
+    on_image: Callable[[list[Done]], None] | None = None,
 ) -> Report:
     """Explain every image and write pictures, arrays and results.json; a bad image stops no other.
 
@@ -113,7 +120,7 @@ def explain_files(
         options: methods, targets and so on.
         progress: called with a text and the fraction of the whole work that is done.
         output: what is written and what is left out.
-        on_image: called with the records of each image when it is done.
+        on_image: called with the results of each image when it is done.
 
     Raises:
         UnsupportedModelError: the model cannot be read, or not be explained by a method that was
@@ -146,10 +153,10 @@ class _Job:
         options: Options,
         progress: Progress | None,
         output: Output,
-        on_image: Callable[[Records], None] | None,
+        on_image: Callable[[list[Done]], None] | None,
     ):
         self._tell = progress or (lambda text, done: None)
-        self._on_image = on_image or (lambda records: None)
+        self._on_image = on_image or (lambda results: None)
         self._output = output
         self._images = find_images(images, output.recursive)
         directory = writable_folder(folder)
@@ -167,28 +174,30 @@ class _Job:
             if Path(real_path(image.path)).parent == Path(real_path(str(directory))):
                 self._journal.reserve(Path(image.path).stem)
         self._names = names_of([image.path for image in self._images])
-        self._records: Records = []
+        self._results: list[Done] = []
         self._for_panel: list[Result] = []
+        # What the report shows of images, which are read once.
+        self._seen: dict[str, Seen] = {}
         # What was there before, where that is left out: the report shows it, too.
-        self._on_record: Records = []
+        self._on_record: list[Record] = []
         self._resumed = 0 if output.resume else None
         self._stopped: str | None = None
 
     def run(self) -> None:
         for number, image in enumerate(self._images):
             check_stopped()
-            before = len(self._records)
+            before = len(self._results)
             try:
                 if image.problem is None:
                     self._explain(number, image.path)
                 else:
                     self._fail(image.path, image.problem)
-                if len(self._records) > before:
+                if len(self._results) > before:
                     self._journal.write_results_if_cheap()
             except JournalError as error:
                 self._stop(error)
-            if len(self._records) > before:
-                self._on_image(self._records[before:])
+            if len(self._results) > before:
+                self._on_image(self._results[before:])
             if self._stopped is not None:
                 return
         try:
@@ -204,11 +213,12 @@ class _Job:
             write_panel(self._for_panel, folder / self._output.panel)
         if self._output.report:
             self._tell(REPORT_FILE, 1.0)
-            records = [*self._on_record, *self._records]
+            results = [*self._on_record, *self._results]
             places = {real_path(image.path): place for place, image in enumerate(self._images)}
-            records.sort(key=lambda record: places.get(real_path(record["image"]), len(places)))
+            results.sort(key=lambda one: places.get(real_path(one.image), len(places)))
             notes = [f"{method}: {why}" for method, why in self._explainer.skipped.items()]
-            write_report(explain_page(self._explainer, records, folder, notes), folder)
+            page = explain_page(self._explainer, results, folder, notes, self._seen)
+            write_report(page, folder)
 
     def close(self) -> None:
         """Write results.json; where nothing could be written any more, as far as that goes."""
@@ -219,7 +229,7 @@ class _Job:
                 raise
 
     def report(self) -> Report:
-        return Report(self._records, self._explainer.skipped, self._resumed, self._stopped)
+        return Report(self._results, self._explainer.skipped, self._resumed, self._stopped)
 
     def _explain(self, number: int, path: str) -> None:
         """Explain one image, and put it or its failure on record."""
@@ -236,14 +246,13 @@ class _Job:
                 return
         try:
             for result in self._explainer.explain(path, step, targets):
-                result.record["evidence"] = self._explainer.checked_by_hiding(
-                    result.tensor, result.attribution, result.record, result.shared
-                )
+                what = result.tensor, result.attribution, result.record, result.shared
+                evidence = self._explainer.checked_by_hiding(*what)
+                result = replace(result, record=replace(result.record, evidence=evidence))
                 with phase("draw"):
                     write_result(result, self._journal, self._output, self._names[path])
-                self._records.append(result.record)
-                if self._output.panel is not None:
-                    self._for_panel.append(result)
+                self._results.append(result.record)
+                self._keep(path, result)
         except OnnxplainError as error:
             self._fail(path, str(error))
         except JournalError:
@@ -256,36 +265,45 @@ class _Job:
         else:
             self._forget_failure(path)
 
+    def _keep(self, path: str, result: Result) -> None:
+        """Keep what is shown of all images together in the end."""
+        if self._output.panel is not None:
+            self._for_panel.append(result)
+        path = real_path(path)
+        if self._output.report and path not in self._seen and len(self._seen) < MOST_IMAGES:
+            self._seen[path] = seen(result.kind, result.view)
+
     def _is_done(self, path: str, question: str, asked: str) -> bool:
         """Whether a target of an image is on record, its files are there and the image is the same.
 
         Args:
             path: the image.
-            question: see `records.question_of`.
+            question: see `keys.question_of`.
             asked: the target, as `Entry.asked` has it.
         """
         # Whatever it was asked for as: a class is the same.
         entry = self._journal.answer(question, asked) or self._journal.entry(
             key_of(question, asked)
         )
-        if entry is None or entry.record is None or entry.image_stat != image_stat(path):
+        found = None if entry is None or entry.record is None else record_of_json(entry.record)
+        if entry is None or found is None or entry.image_stat != image_stat(path):
             return False
-        files = entry.record["files"]
-        kinds = {Path(name).suffix for name in files}
+        kinds = {Path(name).suffix for name in found.files}
         wanted = {".png", ".npz"} if self._output.pictures else {".npz"}
-        done = wanted <= kinds and all((self._journal.folder / name).is_file() for name in files)
+        done = wanted <= kinds and all((self._journal.folder / n).is_file() for n in found.files)
         if done:
-            self._journal.keep(key_of(question, key_in(entry.record["target"])))
+            self._journal.keep(key_of(question, found.target.key))
         # Whatever they were asked for as, two targets may have come to one record.
-        if done and self._output.report and entry.record not in self._on_record:
-            self._on_record.append(entry.record)
+        if done and self._output.report and found not in self._on_record:
+            self._on_record.append(found)
         return done
 
     def _fail(self, path: str, error: str) -> None:
-        record = self._explainer.failure(path, error)
+        failure = self._explainer.failure(path, error)
         with self._journal.locked():
-            self._journal.append(failure_key(path, self._explainer.file.sha256), Entry(record))
-        self._records.append(record)
+            key = failure.key(self._explainer.file.sha256)
+            self._journal.append(key, Entry(failure.to_json()))
+        self._results.append(failure)
 
     def _forget_failure(self, path: str) -> None:
         """Take an earlier run's failure away: the image is done."""
@@ -296,7 +314,7 @@ class _Job:
                     self._journal.append(key, Entry(None))
 
     def _stop(self, error: OSError) -> None:
-        done = sum("error" not in record for record in self._records)
+        done = sum(isinstance(one, Record) for one in self._results)
         self._stopped = (
             f"cannot write {reason_of(error)}; stopped, with {done} of this run's results on record"
         )

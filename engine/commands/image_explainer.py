@@ -25,21 +25,18 @@ from ..inputs import Input, check_kinds, input_of_path
 from ..inputs.baselines import baseline_arrays, is_of_each
 from ..inputs.kind import Box
 from ..model import Model, opened
-from ..origin import recorded, region_of
+from ..origin import Shared, recorded, region_of
+from ..records.keys import question_of
+from ..records.record import Evidence, Failure, Outcome, Record
 from ..running.session import CPU, resolve_providers
 from ..running.settings import for_methods
 from ..running.stopwatch import phase
 from ..targets.asking import all_wanted, moved, usual
 from ..targets.dense import is_dense
-from ..targets.target import About, Wanted, key_in
+from ..targets.target import About, Wanted
 from .asked import Options, card_for
 from .cards import tell_of_doubts
-from .records import (
-    image_stat,
-    key_of,
-    options_of,
-    question_of,
-)
+from .records import image_stat, options_of
 from .results import Result
 from .sources import Found
 
@@ -58,7 +55,7 @@ class Explained(NamedTuple):
         region: bool [H, W], the places that the target is summed over, where it is; see `framed`.
     """
 
-    record: dict[str, Any]
+    record: Record
     attribution: np.ndarray
     asked: tuple[str, ...]
     region: np.ndarray | None = None
@@ -92,6 +89,8 @@ class ImageExplainer:
         self.file = file or opened(self.model, options.shapes)
         self.card = card_for(self.file, options)
         self.file = self.file.with_output(self.card.output)
+        # The check of every method's outputs takes one run of the file.
+        self.file.remember()
         self.skipped: dict[str, str] = {}
         self.explainers: dict[str, Explainer] = {}
         self._checked: dict[str, UnsupportedModelError | None] = {}
@@ -204,7 +203,7 @@ class ImageExplainer:
         own = None
         if self._asked.baseline is not None and is_of_each(self._asked.baseline):
             own = baseline_arrays(self._asked.baseline, self.into, found)
-        shared: dict[str, Any] = {}
+        shared = Shared()
         if targets is None:
             targets = dict.fromkeys(self.explainers, self._targets)
         asked = {
@@ -213,15 +212,13 @@ class ImageExplainer:
         }
         place = found.pixel_in_thing()
         for one in self.explained(path, tensor, own, progress, asked, place):
-            record = one.record if found.damage is None else {**one.record, "damage": found.damage}
             yield Result(
-                record,
+                replace(one.record, damage=found.damage),
                 view,
                 tensor,
                 one.attribution,
                 found.kind,
                 self.into,
-                key=key_of(self._question_of(path, record), key_in(record["target"])),
                 asked=one.asked,
                 image_stat=stat,
                 shared=shared,
@@ -240,9 +237,9 @@ class ImageExplainer:
         self,
         tensor: np.ndarray,
         attribution: np.ndarray,
-        record: dict[str, Any],
-        shared: dict[str, Any] | None = None,
-    ) -> dict[str, Any] | None:
+        record: Outcome,
+        shared: Shared | None = None,
+    ) -> Evidence | None:
         """What hiding the strongest places of a map does to its record's target; see `evidence`."""
         # All score alike: one of them does, so that one more session is enough.
         explainer = next(iter(self.explainers.values()))
@@ -316,15 +313,19 @@ class ImageExplainer:
                 seconds = (time.perf_counter() - began) / len(rows)
                 for place, (name, one) in enumerate(zip(names, rows, strict=True)):
                     record = self._record(name, explainer, one, seconds)
-                    key = place, key_in(record["target"])
+                    key = place, record.target.key
                     if key not in seen:
                         seen.add(key)
                         yield place, Explained(record, one.attribution, (target.text,))
 
     @property
-    def on_device(self) -> bool:
-        """Whether it computes on something else than the CPU."""
-        return resolve_providers(self._asked.provider)[0] != CPU
+    def together(self) -> bool:
+        """Whether several inputs are explained at once, as a device wants it.
+
+        Where the answer tells how many targets there are, as boxes, each input goes alone.
+        """
+        alone = self._subject.detector is not None
+        return resolve_providers(self._asked.provider)[0] != CPU and not alone
 
     def targets_of(self, method: str) -> dict[str, list[Wanted]]:
         """All targets, of one method alone, as `explained` takes them."""
@@ -371,23 +372,17 @@ class ImageExplainer:
         output = self.explainers[method].subject.output.name
         return question_of(path, self.file.sha256, method, output, self.options[method])
 
-    def _question_of(self, path: str, record: dict[str, Any]) -> str:
-        method, output = record["method"], record["target"]["output"]
-        return question_of(path, self.file.sha256, method, output, record["options"])
-
-    def failure(self, path: str, error: str) -> dict[str, Any]:
+    def failure(self, path: str, error: str) -> Failure:
         """The record of an image that could not be explained."""
-        return {"image": os.fspath(path), "model": self.model, "error": error}
+        return Failure(os.fspath(path), self.model, error)
 
-    def _record(
-        self, path: str, explainer: Explainer, e: Explanation, seconds: float
-    ) -> dict[str, Any]:
-        about = {
-            "image": os.fspath(path),
-            "model": self.model,
-            "model_sha256": self.file.sha256,
-            "method": e.method,
-            "options": self.options[e.method],
-        }
-        made = {"provider": e.provider, "seconds": round(seconds, 4), "files": []}
-        return {**about, **recorded(e, 0), **made}
+    def _record(self, path: str, explainer: Explainer, e: Explanation, seconds: float) -> Record:
+        return Record(
+            **vars(recorded(e, 0)),
+            image=os.fspath(path),
+            model=self.model,
+            model_sha256=self.file.sha256,
+            options=self.options[e.method],
+            provider=e.provider,
+            seconds=round(seconds, 4),
+        )

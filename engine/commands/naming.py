@@ -10,15 +10,14 @@ import contextlib
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ..inputs.stdin import STDIN
-from ..targets.target import key_in
-from .journal import Journal
-from .records import real_path
+from ..records.journal import Journal
+from ..records.keys import real_path
+from ..records.record import Record
 
 # File systems take 255 bytes, less what may be added: a hash and the kind.
 _LONGEST_NAME = 180
@@ -42,15 +41,15 @@ def names_of(images: Sequence[str]) -> dict[str, str]:
     return {image: same[real_path(image)] for image in images}
 
 
-def file_base(record: dict[str, Any], stem: str | None = None) -> str:
+def file_base(record: Record, stem: str | None = None) -> str:
     """What the record's files are called: `<image>.<method>.<target>`.
 
     Args:
-        record: of results.json.
+        record: whose files they are.
         stem: what stands for the image, as `names_of` gives it.
     """
-    end = f".{record['method']}.{key_in(record['target'])}"
-    stem = _stem(record["image"]) if stem is None else stem
+    end = f".{record.method}.{record.target.key}"
+    stem = _stem(record.image) if stem is None else stem
     room = _LONGEST_NAME - len(os.fsencode(end))
     while len(os.fsencode(stem)) > room:
         stem = stem[:-1]
@@ -135,10 +134,10 @@ _NAMES: tuple[Callable[[str], str], ...] = (
 )
 
 
-def _tells(name: Callable[[str], str], images: Any, others: Any) -> bool:
+def _tells(name: Callable[[str], str], images: Collection[str], others: Collection[str]) -> bool:
     """Whether names tell these images apart, and from all others."""
     found = {name(image).casefold() for image in images}
-    return len(found) == len(images) and not found & others
+    return len(found) == len(images) and found.isdisjoint(others)
 
 
 def _is_of(base: str, name: str) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..evidence import what_is
 from ..files.writing import Draft, drop, place, write_draft, write_whole
+from ..origin import Shared
 from ..pictures.captions import (
     delta_text,
     drawn_score,
@@ -26,9 +27,9 @@ from ..pictures.captions import (
 from ..pictures.heatmap import save_png
 from ..pictures.overlay import framed, scale_words
 from ..pictures.panel import PanelRow, panel
+from ..records.journal import Entry, Journal
+from ..records.record import Record
 from ..reporting.html import REPORT_FILE
-from ..targets.target import key_in
-from .journal import Entry, Journal
 from .naming import copied, file_base, make_way
 
 if TYPE_CHECKING:
@@ -47,28 +48,26 @@ class Result:
         attribution: [1, H, W] (Grad-CAM) or the tensor's shape.
         kind: of what was explained.
         into: what the model takes.
-        key: what tells its record from all others; see `records.key_of`.
         asked: the targets that led to it, as they were asked for; see `journal.Entry`.
         image_stat: size and time of the image's last change.
         region: see `framed`.
         shared: what all results of an image have in common, made when it is first needed.
     """
 
-    record: dict[str, Any]
+    record: Record
     view: Picture
     tensor: np.ndarray
     attribution: np.ndarray
     kind: InputKind
     into: ModelInput
-    key: str
     asked: tuple[str, ...] = ()
     image_stat: list[int] | None = None
-    shared: dict[str, Any] = field(default_factory=dict)
+    shared: Shared = field(default_factory=Shared)
     region: np.ndarray | None = None
 
     def heatmap(self, **how: Any) -> Heatmap:
         """The map over the view; `how`: see `heatmap_of`."""
-        return self.kind.draw(self.attribution[0], self.into, self.record["method"], **how)
+        return self.kind.draw(self.attribution[0], self.into, self.record.method, **how)
 
     @property
     def by_place(self) -> np.ndarray:
@@ -122,7 +121,7 @@ def write_result(result: Result, journal: Journal, output: Output, stem: str | N
     try:
         if output.pictures:
             heatmap = result.heatmap(smooth=output.smooth, detail=output.detail)
-            words = scale_words(heatmap, result.record["method"], output.smooth)
+            words = scale_words(heatmap, result.record.method, output.smooth)
             texts = texts_of(result.record, not result.attribution.any())
             picture = framed(result.view, heatmap, texts, words, result.region)
             drafts[".png"] = write_draft(journal.folder, lambda file: save_png(picture, file))
@@ -137,10 +136,11 @@ def write_result(result: Result, journal: Journal, output: Output, stem: str | N
 
 def _put_on_record(result: Result, journal: Journal, drafts: dict[str, Draft], base: str) -> None:
     """Name the drafts, put them in their places, and write the journal's line."""
-    old = journal.entry(result.key)
+    key = result.record.key
+    old = journal.entry(key)
     before = _files_of(old)
-    base = journal.name(result.key, base)
-    make_way(journal, result.key, base)
+    base = journal.name(key, base)
+    make_way(journal, key, base)
     placed = []
     try:
         for name in _still_good(result, old, journal.folder):
@@ -152,13 +152,13 @@ def _put_on_record(result: Result, journal: Journal, drafts: dict[str, Draft], b
         for kind in list(drafts):
             place(drafts.pop(kind), journal.folder / (base + kind))
             placed.append(base + kind)
-        result.record["files"] = sorted(placed, key=_pictures_first)
-        journal.append(result.key, Entry(result.record, result.asked, result.image_stat))
+        result.record.files[:] = sorted(placed, key=_pictures_first)
+        journal.append(key, Entry(result.record.to_json(), result.asked, result.image_stat))
     except BaseException:
         # What no record speaks of would only be in the way; what an older one has, it keeps.
         _remove(journal.folder, set(placed) - set(before))
         raise
-    journal.keep(result.key)
+    journal.keep(key)
     _remove(journal.folder, set(before) - set(placed))
 
 
@@ -192,9 +192,9 @@ def _npz(result: Result) -> bytes:
     level 4, 37 to 51 ms and 153 to 183 kB at numpy's level 6. Attributions hardly shrink at any
     level: Grad-CAM's to 131 kB in 4 ms at level 1, to 129 in 5 at level 6.
     """
-    if "packed" not in result.shared:
-        result.shared["packed"] = _with_array(b"", "input", result.tensor, 4)
-    return _with_array(result.shared["packed"], "attribution", result.attribution, 1)
+    if not result.shared.packed:
+        result.shared.packed = _with_array(b"", "input", result.tensor, 4)
+    return _with_array(result.shared.packed, "attribution", result.attribution, 1)
 
 
 def _with_array(archive: bytes, name: str, array: np.ndarray, level: int) -> bytes:
@@ -213,17 +213,17 @@ def write_panel(results: Sequence[Result], path: Path) -> None:
     """One figure: a row for each image and target, its maps by method side by side."""
     rows: dict[tuple, list[Result]] = {}
     for result in results:
-        key = (result.record["image"], key_in(result.record["target"]))
+        key = (result.record.image, result.record.target.key)
         rows.setdefault(key, []).append(result)
     drawn = [
         PanelRow(
             view=group[0].view,
             caption=drawn_target(group[0].record),
             keep=drawn_score(group[0].record),
-            attributions={r.record["method"]: r.by_place for r in group},
+            attributions={r.record.method: r.by_place for r in group},
             draw=partial(drawn_by, group[0].kind, group[0].into),
             what=what_is(group[0].into).capitalize(),
-            notes={r.record["method"]: delta_text(r.record) for r in group},
+            notes={r.record.method: delta_text(r.record) for r in group},
         )
         for group in rows.values()
     ]
@@ -238,24 +238,22 @@ def drawn_by(
     return kind.draw(values, into, method, difference=difference)
 
 
-def record_lines(records: Sequence[dict[str, Any]]) -> list[str]:
+def record_lines(records: Sequence[Record]) -> list[str]:
     """What was done, for people to read: a line for each image and target, and one for each file.
 
     Args:
-        records: of results.json; failures are left out.
+        records: that were written.
     """
-    width = max([len("integrated-gradients"), *(len(r.get("method", "")) for r in records)])
+    width = max([len("integrated-gradients"), *(len(record.method) for record in records)])
     lines, last = [], None
     for record in records:
-        if "error" in record:
-            continue
-        found = f"{Path(record['image']).name}: {heading(record)}"
+        found = f"{Path(record.image).name}: {heading(record)}"
         if found != last:
             lines.append(found)
             last = found
         delta = delta_text(record)
         evidence = evidence_text(record)
-        line = f"  {record['method']:{width}}  {record['seconds']:6.2f} s  {record['files'][0]}"
+        line = f"  {record.method:{width}}  {record.seconds:6.2f} s  {record.files[0]}"
         lines.append(f"{line}  {delta}" if delta else line)
         lines += [f"  {'':{width}}            {evidence}"] if evidence else []
     return lines

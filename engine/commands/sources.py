@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from ...graph_passes.methods import methods
 from ..inputs import files_of_a_kind
-from .journal import JOURNAL_FILE, RESULTS_FILE
-from .records import real_path
+from ..records.journal import JOURNAL_FILE, RESULTS_FILE
+from ..records.keys import real_path
 
 # Pictures and arrays that onnxplain has written, where a folder has its records.
 _METHODS = "|".join(map(re.escape, methods()))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...models.text import counted
-from ..pictures.captions import class_value
+from ..pictures.captions import class_value, score_text
 from ..pictures.matrix_svg import matrix_svg
 from ..pictures.panel import PanelRow, heatmaps_of
 from ..reporting.html import MOST_IMAGES
@@ -86,7 +86,7 @@ def _shown(image: Mapping[str, Any], row: PanelRow, beside: Beside | None, first
         Map(m, h, f"for '{label}'", [*filter(None, [row.notes.get(m)]), *h.findings, *h.drawing])
         for m, h in heatmaps_of(row).items()
     ]
-    views = [View(label, row.keep.lstrip("· \N{NO-BREAK SPACE}"), maps)]
+    views = [View(label, score_text(targets[0]["probability"], targets[0]["score"]), maps)]
     if beside is not None:
         views += _second(row, beside, targets) + _baselines(row, beside, label, first)
     known = [one for one in targets if one["score"] is not None]
@@ -99,7 +99,7 @@ def _shown(image: Mapping[str, Any], row: PanelRow, beside: Beside | None, first
         bars=[
             Bar(
                 one["label"],
-                class_value(one),
+                class_value(one["probability"], one["score"]),
                 one["probability"] if chances else max(one["score"], 0.0) / most,
                 False,
             )
@@ -127,7 +127,8 @@ def _second(row: PanelRow, beside: Beside, targets: list[dict[str, Any]]) -> lis
         Map(method, heatmap, f"for '{label}'", _like(beside.second_rank[method], f"for '{own}'"))
         for method, heatmap in heatmaps_of(_row(row, beside.second)).items()
     ]
-    return [View(label, f"{class_value(targets[1])}, the other class", maps)]
+    value = class_value(targets[1]["probability"], targets[1]["score"])
+    return [View(label, f"{value}, the other class", maps)]
 
 
 def _baselines(row: PanelRow, beside: Beside, label: str, first: str) -> list[View]:

@@ -15,6 +15,8 @@ from ...models.text import counted
 from ..files.writing import write_whole
 from ..metrics.intervals import interval
 from ..pictures.captions import class_answer
+from ..running.answers import Top
+from ..targets.target import Index
 from .checks import Check, check_lines, checks_of, junit_xml
 from .claims import likeness_in_words
 from .drift_page import drift_page
@@ -67,14 +69,14 @@ class ScoreDrift:
 
     image: str
     model: str
-    target: Any
+    target: Index
     label: str
     score: float
     other_score: float
     top: str
     other_top: str
-    best: list[dict[str, Any]] = field(default_factory=list)
-    other_best: list[dict[str, Any]] = field(default_factory=list)
+    best: Sequence[Top] = ()
+    other_best: Sequence[Top] = ()
     answer: str = ""
     other_answer: str = ""
 
@@ -82,7 +84,7 @@ class ScoreDrift:
     def changed(self) -> bool:
         """Whether the top class is another one; several classes may have one name."""
         if self.best and self.other_best:
-            return self.best[0]["index"] != self.other_best[0]["index"]
+            return self.best[0].index != self.other_best[0].index
         return self.top != self.other_top
 
     @property
@@ -92,9 +94,9 @@ class ScoreDrift:
             return f"{self.top} -> {self.other_top}"
         first, second = self.best[0], self.other_best[0]
         texts = class_answer(first), class_answer(second)
-        if first["label"] and first["label"] == second["label"]:
+        if first.label and first.label == second.label:
             pairs = zip(texts, (first, second), strict=True)
-            texts = tuple(f"{text} (class {one['index']})" for text, one in pairs)
+            texts = tuple(f"{text} (class {one.index})" for text, one in pairs)
         return " -> ".join(texts)
 
 

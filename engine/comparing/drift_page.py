@@ -12,6 +12,8 @@ from ..pictures.panel import PanelRow, heatmaps_of
 from ..reporting.html import MOST_IMAGES
 from ..reporting.page import Bar, Map, Page, Shown, Table, View
 from ..reporting.settings import model_table, options_table, versions_table
+from ..running.answers import Top
+from ..targets.target import Index
 from .drift_tables import tables_of
 from .saved import failed_pairs
 
@@ -89,14 +91,14 @@ def _shown(
     )
 
 
-def _bars(best: Sequence[dict[str, Any]], target: Any) -> list[Bar]:
+def _bars(best: Sequence[Top], target: Index | None) -> list[Bar]:
     """A file's best three classes; without probabilities there is nothing to draw."""
     return [
         Bar(
-            one["label"] or f"class {one['index']}",
-            class_value(one),
-            one["probability"] or 0.0,
-            one["index"] == target,
+            one.words,
+            class_value(one.probability, one.score),
+            one.probability or 0.0,
+            one.index == target,
         )
         for one in best
     ]

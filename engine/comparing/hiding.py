@@ -7,14 +7,16 @@ places that are drawn at random.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from ...graph_passes.select.features import Features
-from ..evidence import scores_without, strength_of
+from ..evidence import Scoring, scores_without, strength_of
+from ..origin import Shared
 from ..pictures.heatmap import smoothed
-from ..targets.target import asked_again
+from ..records.record import Outcome
+from ..scores import Scores
 
 # The part of the photo that is hidden, at most.
 PART = 0.1
@@ -49,11 +51,11 @@ class Tried(NamedTuple):
 
 
 def tried_by_hiding(
-    explainer: Any,
+    explainer: Scoring,
     x: np.ndarray,
     attributions: Mapping[str, np.ndarray],
     features: Features,
-    record: Mapping[str, Any],
+    record: Outcome,
 ) -> Tried | None:
     """Hide the strongest places of each method's map of one image, and places at random.
 
@@ -62,7 +64,7 @@ def tried_by_hiding(
         x: the model's input, [1, ...].
         attributions: by method [1, H, W] or x's shape, of the record's target.
         features: where its channels and positions lie.
-        record: of results.json, of any of the methods.
+        record: what came out, of any of the methods.
 
     Returns:
         None where there is no probability to lose, the input has no neighbours to blur a place
@@ -70,29 +72,36 @@ def tried_by_hiding(
     """
     if not features.spatial_axes:
         return None
-    before = record["probability"]
-    is_chance = before is not None
-    before = before if is_chance else record["score"]
-    if before is None or (is_chance and not before) or record["target"].get("against"):
+    if record.target.against or record.score is None:
         return None
-    shared: dict[str, Any] = {}
+    shared = Shared()
 
-    def lost(strength: np.ndarray) -> float:
+    def without(strength: np.ndarray) -> Scores | None:
+        """What the model says without a map's strongest places; None: it has none."""
         hidden = strongest_part(strength)
         if not hidden.any():
+            return None
+        return scores_without(explainer, x, hidden, features, record.target.again, shared)
+
+    maps = {m: without(strength_of(found[0], m, features)) for m, found in attributions.items()}
+    sides = list(features.lengths(x.shape))
+    draws = [without(blots(sides, seed)) for seed in range(_DRAWS)]
+    tried = [found for found in [*maps.values(), *draws] if found is not None]
+    # Of an index tuple the file tells a probability, and `scores` none.
+    is_chance = record.probability is not None and all(f.probability is not None for f in tried)
+    before = record.probability if is_chance else record.score
+    if before is None or (is_chance and not before):
+        return None
+
+    def lost(found: Scores | None) -> float:
+        if found is None:
             return 0.0
-        target = asked_again(record["target"])
-        found = scores_without(explainer, x, hidden, features, target, shared)
-        after = found.probability if is_chance else found.score
+        after = found.score if found.probability is None or not is_chance else found.probability
         return float(before - after[0]) / (before if is_chance else 1.0)
 
-    by_method = {}
-    for method, found in attributions.items():
-        by_method[method] = lost(strength_of(found[0], method, features))
-    sides = list(features.lengths(x.shape))
-    chance = float(np.mean([lost(blots(sides, seed)) for seed in range(_DRAWS)]))
     of, size = ("probability", 1.0) if is_chance else ("score", abs(before))
-    return Tried(by_method, chance, of, size)
+    chance = float(np.mean([lost(found) for found in draws]))
+    return Tried({m: lost(found) for m, found in maps.items()}, chance, of, size)
 
 
 def strongest_part(strength: np.ndarray, part: float = PART) -> np.ndarray:

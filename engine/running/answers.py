@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,6 +38,11 @@ class Top(NamedTuple):
     label: str | None
     score: float | None
     probability: float | None
+
+    @property
+    def words(self) -> str:
+        """Its name, or its index."""
+        return self.label or f"class {self.index}"
 
 
 class Reading(NamedTuple):
@@ -228,13 +233,11 @@ def _scores(reading: Reading, row: np.ndarray, constant: float | None) -> np.nda
     return row
 
 
-def is_close(top: Sequence[Mapping[str, Any]], how: str | None, activation: str | None) -> bool:
+def is_close(top: Sequence[Top], how: str | None, activation: str | None) -> bool:
     """Whether the first two classes are near each other, of classes that exclude each other."""
     apart = how == SIGMOID or activation == "Sigmoid"
-    chances = [one["probability"] for one in top[:2]]
-    if apart or len(chances) < 2 or None in chances:
-        return False
-    return chances[1] >= _CLOSE * chances[0]
+    chances = [one.probability for one in top[:2] if one.probability is not None]
+    return not apart and len(chances) == 2 and chances[1] >= _CLOSE * chances[0]
 
 
 def percent(probability: float) -> str:

@@ -24,7 +24,8 @@ _MOST = 1000
 _PARTS = 1.5
 # Of the scales of detectors, the usual ones first.
 _STRIDES = ((8, 16, 32), (8, 16, 32, 64), (16, 32), (4, 8, 16, 32), (8,), (16,), (4,))
-_DFL = 4
+# Sides of a box.
+_SIDES = 4
 
 
 class Found(NamedTuple):
@@ -214,6 +215,7 @@ def _mixed(detector: Detector, about: About, answer: Answer) -> Candidates:
         return (scores_from + c, a) if turned else (a, scores_from + c)
 
     scores_from = first
+    _check_columns(about, whole.shape[1], first, last)
     if last - first == 1 and whole.shape[1] > last and _are_numbers(whole[:, last]) and not turned:
         ahead = whole[:, first - 4 : first]
         corners, labels = _in_pixels(ahead, _sides(about, answer)), whole[:, last].astype(int)
@@ -230,6 +232,23 @@ def _mixed(detector: Detector, about: About, answer: Answer) -> Candidates:
         boxes = np.concatenate([middles, sizes], axis=1)
     boxes = _in_pixels(boxes, _sides(about, answer))
     return Candidates(_corners(boxes), chances, None, place)
+
+
+def _check_columns(about: About, count: int, first: int, last: int) -> None:
+    """Refuse an output whose numbers are no boxes and scores.
+
+    Raises:
+        InvalidInputError: there is no room for four corners ahead of the scores, nor for bins
+            behind them.
+    """
+    bins = count - last
+    in_bins = first == 0 and bins >= 2 * _SIDES and bins % _SIDES == 0
+    if last == first or not (first >= _SIDES or in_bins):
+        raise InvalidInputError(
+            f"output {about.subject.output.name!r}: expected boxes and scores side by side, got "
+            f"{counted(last - first, 'score')} at {first} of {count} numbers; name one score by "
+            "its index tuple"
+        )
 
 
 def _same_in(changed: np.ndarray, axis: int) -> bool:
@@ -255,8 +274,8 @@ def _has_objectness(about: About, count: int, turned: bool) -> bool:
 
 def _from_bins(bins: np.ndarray, about: About, answer: Answer) -> np.ndarray:
     """NanoDet's: distances to the four sides, each the expectation over bins, in strides."""
-    count = bins.shape[1] // _DFL
-    parts = np.exp(bins.reshape(len(bins), _DFL, count) - bins.max())
+    count = bins.shape[1] // _SIDES
+    parts = np.exp(bins.reshape(len(bins), _SIDES, count) - bins.max())
     distances = (parts * np.arange(count)).sum(axis=2) / parts.sum(axis=2)
     cells, strides = _grid(about, answer, len(bins))
     middle = cells * strides

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -139,7 +139,7 @@ def _part_of(region: np.ndarray, label: int, place: int) -> np.ndarray:
     """One connected region; pixels that meet at a corner are connected."""
     from scipy import ndimage  # 50 ms, which only this needs
 
-    found, count = ndimage.label(region, np.ones((3, 3)))
+    found, count = cast(tuple[np.ndarray, int], ndimage.label(region, np.ones((3, 3))))
     if place > count:
         raise InvalidInputError(
             f"target {label}#{place}: the model predicts {counted(count, 'region')} of it"

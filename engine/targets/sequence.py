@@ -93,10 +93,14 @@ def str_of(value: One) -> str:
 
 
 def blank_of(scores: np.ndarray, about: About) -> int | None:
-    """The class that stands for no character: the first or the last, if there is one at all."""
-    classes, known = scores.shape[1], len(about.labels or ())
+    """The class that stands for no character: the one called so, else the first or the last.
+
+    None where each class has a label, and none is called so.
+    """
+    labels = about.labels or ()
+    classes, known = scores.shape[1], len(labels)
     if classes == known:
-        return None
+        return next((k for k in (0, known - 1) if labels[k].strip("<>[]").lower() == "blank"), None)
     best = np.argmax(scores, axis=1)
     return 0 if (best == 0).sum() >= (best == classes - 1).sum() else classes - 1
 
@@ -120,7 +124,8 @@ def read(scores: np.ndarray, about: About) -> list[Character]:
 def letter(label: int, scores: np.ndarray, about: About) -> str:
     """A class as a text: its label; the one behind all labels is a space."""
     labels = about.labels or ()
-    place = label - (1 if blank_of(scores, about) == 0 else 0)
+    without_blank = len(labels) < scores.shape[1]
+    place = label - (1 if without_blank and blank_of(scores, about) == 0 else 0)
     return labels[place] if 0 <= place < len(labels) else " "
 
 

@@ -87,30 +87,18 @@ def key_of_target(index: Any, minus: Any = None, against: Any = False) -> str:
     return f"not-{text}" if against else text
 
 
-def key_in(record: Mapping[str, Any]) -> str:
-    """The key of a record's target, as files are named after it; see `Target.key`."""
-    if record.get("name"):
-        return key_of_target(record["name"], None, record.get("against"))
-    return key_of_target(record.get("index"), record.get("minus"), record.get("against"))
-
-
-def asked_again(record: Mapping[str, Any]) -> Any:
-    """A record's target as an explainer takes it: a class, an index tuple or a text."""
-    index, minus, against = (record.get(name) for name in ("index", "minus", "against"))
+def asked_again(index: Index, minus: Index | None = None, against: bool = False) -> Index | str:
+    """What an explainer is asked for the same target: a class, an index tuple or a text."""
     if minus is None and not against:
-        return tuple(index) if isinstance(index, list | tuple) else index
+        return index
     sides = [index] if minus is None else [index, minus]
-    texts = [
-        f"index:{','.join(map(str, s))}" if isinstance(s, list | tuple) else str(s) for s in sides
-    ]
+    texts = [f"index:{','.join(map(str, s))}" if isinstance(s, tuple) else str(s) for s in sides]
     return ("not " if against else "") + " - ".join(texts)
 
 
 def asked_of_all(targets: Sequence[Target]) -> Any:
     """N targets as an explainer takes them: the index tuple of all, or an array [N]."""
-    found = [
-        asked_again({"index": t.index, "minus": t.minus, "against": t.against}) for t in targets
-    ]
+    found = [asked_again(t.index, t.minus, t.against) for t in targets]
     if isinstance(found[0], tuple) and all(one == found[0] for one in found):
         return found[0]
     if not any(isinstance(one, tuple) for one in found):

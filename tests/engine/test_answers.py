@@ -15,7 +15,9 @@ from onnxplain.engine.checks import check_label_count
 from onnxplain.engine.commands.explain import Options, explain_files
 from onnxplain.engine.commands.results import record_lines
 from onnxplain.engine.pictures.captions import answer_text, drawn_score
-from onnxplain.engine.running.answers import is_close, percent
+from onnxplain.engine.records.record import Outcome, outcome_of_json, record_of_json
+from onnxplain.engine.running.answers import Top, is_close, percent
+from onnxplain.engine.targets.recorded import TargetRecord
 from onnxplain.models.shipped import demo_model, demo_photos
 
 
@@ -77,8 +79,8 @@ def test_the_probability_is_the_files_own(tmp_path, tail, shape, expected):
         assert record["probability_from"] == "model"
         check_top(record, values, expected(values))
         text = percent(record["probability"])
-        assert text in drawn_score(record).replace("\N{NO-BREAK SPACE}", " ")
-        assert text in record_lines([record])[0]
+        assert text in drawn_score(outcome_of_json(record)).replace("\N{NO-BREAK SPACE}", " ")
+        assert text in record_lines([record_of_json(record)])[0]
 
 
 def check_top(record, values, chances):
@@ -99,7 +101,9 @@ def test_of_plain_scores_it_is_their_softmax_and_said_so(tmp_path):
         values = logits(tmp_path, weight, record)
         index = record["target"]["index"]
         assert record["probability"] == pytest.approx(softmax(values)[index], rel=1e-3)
-        assert record["probability_from"] == "softmax" and "(softmax)" in answer_text(record)
+        assert record["probability_from"] == "softmax" and "(softmax)" in answer_text(
+            outcome_of_json(record)
+        )
         check_top(record, values, softmax(values))
 
 
@@ -112,7 +116,7 @@ def test_the_card_says_how_scores_become_probabilities(tmp_path, how):
         check_top(record, values, None if made is None else made(values))
         assert record["probability_from"] == (None if how == "none" else how)
         if how == "none":
-            assert record["probability"] is None and "score" in drawn_score(record)
+            assert record["probability"] is None and "score" in drawn_score(outcome_of_json(record))
 
 
 def test_what_may_be_probabilities_already_is_not_made_some_again(tmp_path):
@@ -127,7 +131,7 @@ def test_one_raw_number_may_be_anything(tmp_path):
     model, _ = classifier(tmp_path, classes=1, shape=("N", 1))
     (record,) = records(tmp_path, model)
     assert record["probability"] is None and len(record["top"]) == 1
-    assert "score" in record_lines([record])[0]
+    assert "score" in record_lines([record_of_json(record)])[0]
 
 
 def test_python_says_the_same(tmp_path):
@@ -210,11 +214,9 @@ def test_percent(probability, text):
 
 def test_a_close_call_is_said():
     def record(first, second, how="softmax"):
-        top = [
-            {"index": k, "label": None, "score": 0, "probability": p}
-            for k, p in enumerate((first, second))
-        ]
-        return {"close_call": is_close(top, how, None), "top": top, "probability_from": how}
+        top = tuple(Top(k, None, 0.0, p) for k, p in enumerate((first, second)))
+        said = {"close_call": is_close(top, how, None), "top": top, "probability_from": how}
+        return Outcome(method="x", target=TargetRecord(index=0), **said)
 
     assert "close call" in answer_text(record(0.5, 0.3))
     assert "close call" not in answer_text(record(0.6, 0.1))

@@ -1,6 +1,7 @@
 """A map put to the test on the spot: the sentence is what the model does."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,19 +12,16 @@ from support.small import small, value
 import onnxplain
 from onnxplain.engine.evidence import checked_by_hiding, strongest
 from onnxplain.engine.pictures.captions import evidence_text
+from onnxplain.engine.records.record import Evidence, Outcome, outcome_of_json
+from onnxplain.engine.targets.recorded import TargetRecord
 from onnxplain.graph_passes.select.features import with_channels
 
 PICTURE = with_channels(4, 1)
 
 
 def record(target, score, probability, method="saliency"):
-    return {
-        "method": method,
-        "options": {},
-        "target": {"index": target, "label": "seven", "output": "y"},
-        "score": score,
-        "probability": probability,
-    }
+    asked = TargetRecord(index=target, label="seven", output="y")
+    return Outcome(method=method, target=asked, score=score, probability=probability)
 
 
 def corner_counter():
@@ -51,16 +49,16 @@ def test_it_is_what_the_model_does_without_the_place():
     found = checked_by_hiding(
         explainer, x, e.attribution, PICTURE, record(0, float(e.score[0]), e.probability)
     )
-    assert found["before"] == pytest.approx(e.probability) and found["of"] == "probability"
-    assert found["after"] < 0.8 * found["before"]
+    assert found.before == pytest.approx(e.probability) and found.of == "probability"
+    assert found.after < 0.8 * found.before
     # Where nothing is, nothing is lost.
     elsewhere = np.zeros((1, 16, 16), np.float32)
     elsewhere[0, 12:, 12:] = 1
     same = checked_by_hiding(
         explainer, x, elsewhere, PICTURE, record(0, 1.0, e.probability, "grad-cam")
     )
-    assert same["after"] == pytest.approx(same["before"], rel=1e-2)
-    assert "lower" in evidence_text({**record(0, 1, 1), "evidence": same})
+    assert same.after == pytest.approx(same.before, rel=1e-2)
+    assert "lower" in evidence_text(replace(record(0, 1, 1), evidence=same))
 
 
 def test_a_map_of_nothing_says_nothing():
@@ -69,7 +67,7 @@ def test_a_map_of_nothing_says_nothing():
     assert (
         checked_by_hiding(explainer, x, np.zeros((1, 16, 16)), PICTURE, record(0, 1.0, 0.5)) is None
     )
-    assert evidence_text({**record(0, 1, 1), "evidence": None}) == ""
+    assert evidence_text(record(0, 1, 1)) == ""
 
 
 @pytest.mark.parametrize(
@@ -92,8 +90,8 @@ def test_half_of_the_evidence_within_bounds(values, part):
     ],
 )
 def test_sentences(before, after, of, text):
-    evidence = {"part": 0.12, "of": of, "before": before, "after": after}
-    said = evidence_text({**record(7, 1, 1), "evidence": evidence})
+    evidence = Evidence(0.12, of, before, after)
+    said = evidence_text(replace(record(7, 1, 1), evidence=evidence))
     assert said.startswith("Hiding the strongest 12 %") and text in said
 
 
@@ -107,4 +105,4 @@ def test_every_record_has_one(command, tmp_path):
     for one in found:
         against = "not" in one["target"]["label"]
         assert (one["evidence"] is None) == against
-        assert against or evidence_text(one) in out
+        assert against or evidence_text(outcome_of_json(one)) in out

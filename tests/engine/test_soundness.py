@@ -287,7 +287,7 @@ def test_another_model_than_the_files_is_found(tmp_path, monkeypatch):
     report = explain_files(
         tmp_path / "m.onnx", photos, tmp_path / "out", Options(methods=("deeplift",))
     )
-    assert len(report.failed) == 2 and "please report" in report.failed[1]["error"]
+    assert len(report.failed) == 2 and "please report" in report.failed[1].error
     assert not list((tmp_path / "out").glob("*.png"))
 
 

@@ -261,8 +261,10 @@ def detector(form: str, seed: int = 0) -> Detector:
     """A small detector of a form, whose raw maps are further outputs `raw_...`."""
     net = _Net(seed)
     objectness, softmax = FORMS[form](net)
-    names = {k: v for k, v in enumerate(NAMES)}
-    model = net.model(task="detect", names=repr(names), stride="32")
+    names = repr(dict(enumerate(NAMES)))
+    theirs = {"author": "Ultralytics", "imgsz": "[64, 64]", "task": "detect", "stride": "32"}
+    metadata = {"names": names, **theirs} if form in ("yolov8", "end_to_end") else {}
+    model = net.model(**metadata)
     return Detector(model, 1 if form == "yunet" else CLASSES, objectness, softmax)
 
 

@@ -235,7 +235,7 @@ def test_an_image_that_ends_its_process_is_an_error(tmp_path, model):
     question, _ = question_for(str(model), options, Form())
     items = [Item(k, f"i{k}", Deadly() if k == 9 else path) for k in range(20)]
     found = list(answers(items, question, None, 1, 0))
-    errors = [answer.rows[0]["error"] for answer in found]
+    errors = [answer.rows[0].error for answer in found]
     assert [k for k, error in enumerate(errors) if error is not None] == [9] and len(found) == 20
     assert "image i9: the process that explained it ended by itself" in errors[9]
     deadly = [Item(k, f"i{k}", Deadly()) for k in range(6)]

@@ -29,7 +29,7 @@ def explaining_of(model, targets, baseline=None):
 
 def keyed(answers):
     return {
-        (row["image"], row["method"], str(row.get("target_index"))): row
+        (row.image, row.method, str(row.target_index)): row
         for answer in answers
         for row in answer.rows
     }
@@ -47,14 +47,12 @@ def test_together_is_one_by_one(tmp_path, model, targets, baseline):
     assert alone.keys() == together.keys() and len(alone) > 4 * len(METHODS)
     for key, row in alone.items():
         other = together[key]
-        assert row.get("target_label") == other.get("target_label")
-        assert row["error"] == other["error"]
-        if row["error"] is None:
-            np.testing.assert_allclose(row["score"], other["score"], rtol=1e-5)
-            size = np.abs(row["attribution"]).max()
-            np.testing.assert_allclose(
-                row["attribution"], other["attribution"], atol=1e-5 * size + 1e-12
-            )
+        assert row.target_label == other.target_label
+        assert row.error == other.error
+        if row.error is None:
+            np.testing.assert_allclose(row.score, other.score, rtol=1e-5)
+            size = np.abs(row.attribution).max()
+            np.testing.assert_allclose(row.attribution, other.attribution, atol=1e-5 * size + 1e-12)
 
 
 def test_one_that_fails_fails_alone(tmp_path, model):
@@ -64,7 +62,7 @@ def test_one_that_fails_fails_alone(tmp_path, model):
     decoded = [decode(Item(k, str(p), str(p)), question) for k, p in enumerate(photos)]
     small = decoded[1]._replace(fitted=decoded[1].fitted.resize((7, 8)))
     answers = explaining.together([decoded[0], small, decoded[2]])
-    errors = [{row["error"] is None for row in answer.rows} for answer in answers]
+    errors = [{row.error is None for row in answer.rows} for answer in answers]
     assert errors == [{True}, {False}, {True}]
 
 

@@ -163,7 +163,7 @@ def test_a_bad_image_stops_no_other(tmp_path, model, seven):
     for record, name in ((missing, "missing.png"), (empty, "empty.png")):
         assert set(record) == {"image", "model", "error"}
         assert record["image"] == str(tmp_path / name) and name in record["error"]
-    assert report.failed == [missing, empty]
+    assert [one.to_json() for one in report.failed] == [missing, empty]
 
 
 def test_an_unwritable_file_is_a_failure_of_its_image(tmp_path, model, seven):
@@ -171,7 +171,7 @@ def test_an_unwritable_file_is_a_failure_of_its_image(tmp_path, model, seven):
     eight = write_photo(tmp_path / "eight.png", 8)
     report = run(model, [seven, eight], tmp_path, methods=("grad-cam",))
     (failed,) = report.failed
-    assert failed["image"] == str(seven) and "seven.grad-cam.7.png" in failed["error"]
+    assert failed.image == str(seven) and "seven.grad-cam.7.png" in failed.error
     assert (tmp_path / "eight.grad-cam.8.png").is_file()
 
 
@@ -210,7 +210,7 @@ def test_methods_that_do_not_serve_the_model_are_skipped(tmp_path, seven):
 def test_scores_that_are_not_finite_are_failures_that_name_the_tensor(tmp_path, seven):
     report = run(flat_model(tmp_path, scale=3e38), [seven], tmp_path, methods=("deeplift",))
     (record,) = report.failed
-    assert "score" in record["error"] and "'y' (made by Gemm)" in record["error"]
+    assert "score" in record.error and "'y' (made by Gemm)" in record.error
     assert ": NaN" not in (tmp_path / "results.json").read_text(encoding="utf-8")
 
 

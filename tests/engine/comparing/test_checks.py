@@ -9,21 +9,17 @@ import pytest
 from onnxplain import Drift
 from onnxplain.engine.comparing.checks import apart
 from onnxplain.engine.comparing.drift import MapDrift, ScoreDrift, flips_first, worst_first
+from onnxplain.engine.running.answers import Top
 
 NAN = float("nan")
 
 
 def best(*pairs, start=0):
-    return [
-        {"index": start + k, "label": label, "score": 1.0, "probability": chance}
-        for k, (label, chance) in enumerate(pairs)
-    ]
+    return [Top(start + k, label, 1.0, chance) for k, (label, chance) in enumerate(pairs)]
 
 
 def score(image, own, other, model="int8.onnx"):
-    return ScoreDrift(
-        image, model, 0, "x", 1.0, 0.9, own[0]["label"], other[0]["label"], own, other
-    )
+    return ScoreDrift(image, model, 0, "x", 1.0, 0.9, own[0].label, other[0].label, own, other)
 
 
 def one_map(image, method, spearman, gap=0.1, model="int8.onnx"):

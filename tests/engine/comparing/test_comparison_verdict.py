@@ -11,6 +11,8 @@ import pytest
 from onnxplain import Comparison
 from onnxplain.engine.comparing.facts import Agreement, MethodFacts
 from onnxplain.engine.comparing.hiding import Hidden, blots, strongest_part, tried_by_hiding
+from onnxplain.engine.records.record import Outcome
+from onnxplain.engine.targets.recorded import TargetRecord
 from onnxplain.graph_passes.select.features import with_channels
 from onnxplain.models.text import part_text
 
@@ -186,14 +188,15 @@ def test_hiding_takes_what_the_score_rests_on():
     right[0, 2:6, 2:6], wrong[0, 11:15, 11:15] = 1, 1
     maps = {"grad-cam": right, "layer-cam": wrong, "hires-cam": np.zeros_like(right)}
     score = float(x[0, 0, :8, :8].mean())
-    record = {"target": {"index": 0}, "score": score, "probability": score / 10, "options": {}}
+    target = TargetRecord(index=0)
+    record = Outcome(method="x", target=target, score=score, probability=score / 10)
     found = tried_by_hiding(Bright(), x, maps, PICTURE, record)
     assert found is not None and found.of == "probability"
     assert found.lost["grad-cam"] > 0.2 > abs(found.lost["layer-cam"]) + 0.15
     assert found.lost["hires-cam"] == 0 and found.chance < found.lost["grad-cam"]
-    plain = tried_by_hiding(Bright(), x, maps, PICTURE, {**record, "probability": None})
+    plain = tried_by_hiding(Bright(), x, maps, PICTURE, replace(record, probability=None))
     assert plain is not None and plain.of == "score" and plain.size == pytest.approx(score)
     assert plain.lost == pytest.approx({m: part * score for m, part in found.lost.items()})
-    against = {**record, "target": {"index": 0, "against": True}}
+    against = replace(record, target=TargetRecord(index=0, against=True))
     assert tried_by_hiding(Bright(), x, maps, PICTURE, against) is None
-    assert tried_by_hiding(Bright(), x, maps, PICTURE, {**record, "probability": 0.0}) is None
+    assert tried_by_hiding(Bright(), x, maps, PICTURE, replace(record, probability=0.0)) is None

@@ -181,6 +181,7 @@ def damaged(tmp_path):
 
 def test_it_is_in_the_record_and_on_the_picture(tmp_path, damaged, command):
     from onnxplain.engine.pictures.captions import subtitle_of
+    from onnxplain.engine.records.record import outcome_of_json
 
     model, out = write_model(tmp_path), tmp_path / "out"
     whole = write_photo(tmp_path / "whole.png", 7)
@@ -189,7 +190,8 @@ def test_it_is_in_the_record_and_on_the_picture(tmp_path, damaged, command):
     assert status == 0 and err.count("\n") == 1 and f"{damaged}: {EARLY}" in err
     one, two = json.loads((out / "results.json").read_text())
     assert one["damage"] == EARLY and "damage" not in two
-    assert EARLY in subtitle_of(one) and EARLY not in subtitle_of(two)
+    assert EARLY in subtitle_of(outcome_of_json(one))
+    assert EARLY not in subtitle_of(outcome_of_json(two))
     status, _, err = command(*asked, "--strict")
     assert status == 1 and f"{damaged}: {EARLY}" in err and err.count("\n") == 1
 

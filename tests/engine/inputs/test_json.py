@@ -39,7 +39,7 @@ def readers(folder):
     write_photo(folder / "a.png", 7)
 
     def batch(path):
-        from onnxplain.engine.batching.shards import agree
+        from onnxplain.engine.records.manifest import agree
 
         (folder / "out").mkdir()
         os.replace(path, folder / "out" / "_manifest.json")

@@ -9,6 +9,8 @@ from onnxplain.engine.pictures.captions import drawn_target
 from onnxplain.engine.pictures.lettering import drawable, text_width, wrap, write
 from onnxplain.engine.pictures.overlay import overlay
 from onnxplain.engine.pictures.panel import PanelRow, panel
+from onnxplain.engine.records.record import Outcome
+from onnxplain.engine.targets.recorded import TargetRecord
 
 SCRIPTS = {
     "Greek": "γάτα",
@@ -63,13 +65,15 @@ def test_arabic_is_joined_and_runs_from_right_to_left():
 
 def test_what_no_font_has_is_named_by_its_index():
     assert not drawable("\U00010330") and not drawable("cat \U00010330")
-    target = {"index": 281, "output": "y"}
     for label, expected in (
         ("\U00010330\U00010331", "class 281"),
         ("虎斑猫", "虎斑猫"),
         (None, "class 281"),
     ):
-        assert drawn_target({"target": {**target, "label": label}}) == expected
+        assert (
+            drawn_target(Outcome(method="x", target=TargetRecord(index=281, label=label)))
+            == expected
+        )
 
 
 def test_without_the_fonts_the_index_stands_in(monkeypatch):

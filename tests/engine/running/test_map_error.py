@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -16,6 +17,7 @@ from support.digits import write_model, write_photo
 import onnxplain
 from onnxplain.engine.explanation import Explanation, each
 from onnxplain.engine.pictures.captions import delta_text
+from onnxplain.engine.records.record import outcome_of_json
 from onnxplain.engine.running.adaptive import AdaptivePath
 from onnxplain.engine.running.map_error import estimated_error, sample_of, share_of_jumps
 from onnxplain.graph_passes.heads.halves import error_by_halves, in_turns, of_samples
@@ -205,11 +207,12 @@ def test_a_map_tolerance_is_adaptive_integrated_gradients():
 
 
 def test_captions():
-    record = {"method": METHOD, "delta": 0.031, "relative_delta": 0.009, "map_error": 0.08}
+    said = {"delta": 0.031, "relative_delta": 0.009, "map_error": 0.08}
+    record = outcome_of_json({"method": METHOD, "target": {"index": 0}, **said})
     assert delta_text(record) == "complete to 0.9 %, map good to 8 %"
-    much = delta_text({**record, "relative_delta": 0.2})
+    much = delta_text(replace(record, relative_delta=0.2))
     assert much == "delta 0.031 (20 %), much is missing, map good to 8 %"
-    assert delta_text({**record, "map_error": None}) == "complete to 0.9 %"
+    assert delta_text(replace(record, map_error=None)) == "complete to 0.9 %"
 
 
 def exact_ratio(name: str, **options) -> np.ndarray:

@@ -165,3 +165,24 @@ def test_what_is_no_detector_is_none():
 
     for name in ("jax_digits", "unet-dynamo", "vit-torchscript13", "conv_head-torchscript13"):
         assert onnxplain.Explainer(zoo.model(name), "saliency").subject.detector is None
+
+
+def test_gates_beside_features_are_no_boxes():
+    """A list with a Sigmoid's number in each row, and no room for a box ahead of it."""
+    import onnx
+
+    model = onnx.parser.parse_model("""
+        <ir_version: 8, opset_import: ["" : 17]>
+        net (float[N, 3, 8, 8] x) => (float[N, 64, 6] y)
+        <int64[3] s = {0, 3, 64}, int64[2] parts = {2, 1}> {
+            r = Reshape(x, s)
+            t = Transpose<perm = [0, 2, 1]>(r)
+            a, b = Split<axis = 2>(t, parts)
+            g = Sigmoid(b)
+            y = Concat<axis = 2>(a, g, t)
+        }""")
+    x = np.random.default_rng(0).normal(size=(1, 3, 8, 8)).astype(np.float32)
+    explainer = onnxplain.Explainer(model, "saliency")
+    with pytest.raises(onnxplain.InvalidInputError, match="expected boxes and scores side by side"):
+        explainer(x)
+    assert explainer(x, (5, 2)).score[0] == pytest.approx(x[0, 2, 0, 5])

@@ -59,6 +59,13 @@ def test_a_text_is_its_surest_steps(blank):
     assert both.score[0] == pytest.approx(logits[places[2]] - logits[places[3]], rel=1e-5)
 
 
+def test_a_label_may_be_called_blank():
+    path = [0, 1, 1, 0, 1, 0, 3, 2, 0]
+    for labels in (["blank", *LETTERS], ["<blank>", *LETTERS], list(LETTERS)):
+        explainer = onnxplain.Explainer(model_of(4), "saliency", labels=labels)
+        assert explainer(steps_of(path, 4)).targets[0].label == "aacb"
+
+
 def test_tokens_have_no_blank():
     explainer = onnxplain.Explainer(model_of(3), "saliency", labels=list(LETTERS))
     x = steps_of([0, 1, 2, 1, 0, 0, 2, 2, 1], 3)

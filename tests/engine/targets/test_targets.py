@@ -7,7 +7,8 @@ import pytest
 
 import onnxplain
 from onnxplain.engine.targets.asking import asked_for, kinds, one_wanted, wanted_of
-from onnxplain.engine.targets.target import About, asked_again, fed, key_in
+from onnxplain.engine.targets.recorded import target_of_json
+from onnxplain.engine.targets.target import About, fed
 from onnxplain.graph_passes.select.score import PLACE_WEIGHTS, PLACES
 
 LABELS = ("tabby cat", "tiger - cat", "not a cat", "dog", "3, 4")
@@ -138,10 +139,10 @@ def test_score_and_gradient_are_those_of_the_weighted_sum(shape, asked):
     assert slope == pytest.approx((ahead - behind) / (2 * h), rel=1e-2, abs=5e-3)
     # What is written of it asks for the same again.
     record = {"index": target.index, "minus": target.minus, "against": target.against}
-    again = explainer(x, asked_again(record))
+    again = explainer(x, target_of_json(record).again)
     assert (
         again.score == pytest.approx(e.score)
-        and again.targets[0].key == key_in(record) == target.key
+        and again.targets[0].key == target_of_json(record).key == target.key
     )
 
 

@@ -12,10 +12,10 @@ from support.left_behind import results, whole
 
 from onnxplain import InvalidInputError
 from onnxplain.engine.commands.explain import Options, explain_files
-from onnxplain.engine.commands.journal import Entry, Journal, JournalError
 from onnxplain.engine.commands.naming import names_of
-from onnxplain.engine.commands.records import short_hash
 from onnxplain.engine.commands.results import Output
+from onnxplain.engine.records.journal import Entry, Journal, JournalError
+from onnxplain.engine.records.keys import short_hash
 
 CAM = {"methods": ("grad-cam",)}
 

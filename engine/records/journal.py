@@ -18,17 +18,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from ... import InvalidInputError
 from ...models.files import parse_json
 from ..files.writing import to_json, write_whole
 from ..running.stopping import uninterrupted
-from .records import key_of_record, question_in, short_hash
+from .keys import key_of_json, question_in, short_hash
+from .lock import LOCK_FILE, LockedError, folder_lock, taken
+from .record import Json
 
 JOURNAL_FILE = "results.jsonl"
 RESULTS_FILE = "results.json"
-LOCK_FILE = ".onnxplain.lock"
 # Others hold the lock for as long as it takes to write a line, or results.json.
 _PATIENCE = 60.0
 # The part of a run's time that may go into writing results.json before the end.
@@ -45,12 +44,12 @@ class Entry:
     """One line.
 
     Attributes:
-        record: the record; None takes it away.
+        record: the record, of any version; None takes it away.
         asked: the targets that led to it, as they were asked for: "281", "top1", "1-20-30".
         image_stat: size and time of the image's last change when it was read; None: not known.
     """
 
-    record: dict[str, Any] | None
+    record: Json | None
     asked: tuple[str, ...] = ()
     image_stat: list[int] | None = None
 
@@ -66,7 +65,7 @@ class Journal:
     def __init__(self, folder: Path):
         self.folder = folder
         self._path = folder / JOURNAL_FILE
-        self._lock = FileLock(folder / LOCK_FILE, timeout=_PATIENCE)
+        self._lock = folder_lock(folder, _PATIENCE)
         self._entries: dict[str, Entry] = {}
         self._owners: dict[str, str] = {}
         self._answers: dict[tuple[str, str], str] = {}
@@ -86,14 +85,14 @@ class Journal:
         """
         with uninterrupted():
             try:
-                self._lock.acquire()
-            except Timeout:
+                taken(self._lock)
+            except LockedError:
                 raise JournalError(
                     errno.EAGAIN,
                     f"locked by another process for {_PATIENCE:.0f} s",
                     os.fspath(self.folder / LOCK_FILE),
                 ) from None
-            except (OSError, NotImplementedError) as error:
+            except OSError as error:
                 raise self._error(error) from error
             try:
                 self._catch_up()
@@ -101,7 +100,7 @@ class Journal:
             finally:
                 self._lock.release()
 
-    def records(self) -> list[dict[str, Any]]:
+    def records(self) -> list[Json]:
         """Every record, in the order in which they first came."""
         return [entry.record for entry in self._entries.values() if entry.record is not None]
 
@@ -148,7 +147,7 @@ class Journal:
         Raises:
             JournalError: it cannot be written; the journal is as it was.
         """
-        line: dict[str, Any] = {"key": key}
+        line: Json = {"key": key}
         if entry.asked:
             line["asked"] = list(entry.asked)
         if entry.image_stat is not None:
@@ -218,7 +217,7 @@ class Journal:
             raise InvalidInputError(
                 f"{path} is not onnxplain's, or damaged: move it away, or give another folder (-o)"
             )
-        entries = {key_of_record(record): Entry(record) for record in records}
+        entries = {key_of_json(record): Entry(record) for record in records}
         lines = [to_json({"key": key, "record": e.record}) for key, e in entries.items()]
         if lines:
             self._write(b"\n".join(lines) + b"\n")
@@ -264,7 +263,7 @@ class Journal:
         return JournalError(number, getattr(error, "strerror", None) or str(error), path)
 
 
-def _bases(record: dict[str, Any] | None) -> Sequence[str]:
+def _bases(record: Json | None) -> Sequence[str]:
     """What a record's files are called, without the kind at the end."""
     files = record.get("files") if record else None
     names = files if isinstance(files, list) else []
