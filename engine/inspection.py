@@ -252,10 +252,9 @@ def card_or_assumption(
     model: Model, card_file: str | os.PathLike[str] | None = None
 ) -> tuple[Card | None, str]:
     """The model's card and where it comes from; without one, what its input's shape suggests."""
-    if card_file is not None:
-        return read_card(card_file), str(card_file)
+    given = None if card_file is None else (read_card(card_file), str(card_file))
     try:
-        known = known_card(model)
+        known = known_card(model, given)
     except UnsupportedModelError as error:
         return None, str(error)
     if known.own is not None:
@@ -268,15 +267,20 @@ def card_or_assumption(
     return known.card, "assumed from the input's type and shape"
 
 
-def known_card(model: Model) -> Known:
-    """What is known of a model, its labels only if they are as many as its classes.
+def known_card(model: Model, given: tuple[Card, str] | None = None) -> Known:
+    """What is known of a model, labels that nobody gave only if they are as many as its classes.
+
+    Args:
+        model: opened.
+        given: a card that stands in place of the one that is found, and where it is from.
 
     Raises:
         UnsupportedModelError: none of its inputs can be explained.
         InvalidInputError: somebody wrote a card for it, and it is wrong.
     """
-    if locate_card(model.proto, model.path) is not None:
-        known = known_of(model.proto, model.path)
+    given = given or locate_card(model.proto, model.path)
+    if given is not None:
+        known = known_of(model.proto, model.path, given=given)
         if known.sources.get("labels") in (None, known.own):
             return known
         subject = select(model.graph())

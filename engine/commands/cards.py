@@ -102,12 +102,11 @@ def card_of_model(
 
 def _sources(file: Model, options: Options) -> tuple[dict[str, str], str | None]:
     """Where each fact comes from, and why nothing is assumed of the input."""
-    if options.card is None:
-        known = known_card(file)
-        return dict(known.sources), known.reason
-    card = options.card if isinstance(options.card, Card) else read_card(options.card)
-    content = json.loads(card_to_json(card))
-    return dict.fromkeys(content, "--card"), None
+    card = options.card
+    if card is not None and not isinstance(card, Card):
+        card = read_card(card)
+    known = known_card(file, None if card is None else (card, "--card"))
+    return dict(known.sources), known.reason
 
 
 def _from(key: str, sources: Mapping[str, str]) -> str:

@@ -106,6 +106,7 @@ def known_of(
     path: str | os.PathLike[str] | None,
     shape: Sequence[int | str | None] | None = None,
     dtype: str | None = None,
+    given: tuple[Card, str] | None = None,
 ) -> Known:
     """What is known of a model.
 
@@ -114,12 +115,13 @@ def known_of(
         path: where it was read from, or None: then it has no neighbours.
         shape: of the input that is explained; with dtype. None: the file's first image, or input.
         dtype: of its elements, as numpy names it.
+        given: a card that stands in place of the one that is found, and where it is from.
 
     Raises:
         InvalidInputError: somebody wrote a card for it, and it is wrong.
     """
     place = place_of(model, None if path is None else Path(path).parent)
-    located = locate_card(model, path)
+    located = given or locate_card(model, path)
     facts, notes = _gathered(place)
     if dtype is None:
         first = place.image or (place.inputs[0] if place.inputs else None)

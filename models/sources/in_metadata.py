@@ -19,6 +19,12 @@ _TASKS = {
 LETTERBOX = {"resize": "pad", "pad_color": 114.0, "pad_position": "center", "rounding": "nearest"}
 UNIT = {key: PRESETS["unit"][key] for key in ("scale", "mean", "std")}
 IMAGENET = {key: PRESETS["imagenet"][key] for key in ("scale", "mean", "std")}
+# Behind a text are zeros, which gray is of -1 to 1.
+STRIP: Facts = {
+    **{"resize": "pad", "pad_position": "top-left", "pad_color": 127.5},
+    **{key: PRESETS["half"][key] for key in ("scale", "mean", "std")},
+}
+_STRIP_WIDTH = 320
 _COVERED = {"resize": "crop", "crop_fraction": 1.0}
 # DETR's kin of Ultralytics lists so many boxes.
 _QUERIES = 300
@@ -122,23 +128,26 @@ def model_api(place: Place) -> Facts:
 def characters(place: Place) -> Facts:
     """PaddleOCR's and RapidOCR's `character`: what a text recogniser can read, one a line.
 
-    Where the scores are more, the first is CTC's blank, and the last a space.
+    They feed such a recogniser BGR in -1 to 1, fitted at the left of a strip of 320 columns.
     """
     text = place.metadata.get("character")
     if not text or not text.strip():
         return {}
-    return characters_of(tuple(text.rstrip("\n").split("\n")), place)
+    facts = characters_of(tuple(text.rstrip("\n").split("\n")), place)
+    height, width = place.sides
+    if "task" not in facts or height is None:
+        return facts
+    return {**facts, **STRIP, "channels": "BGR", "size": (height, width or _STRIP_WIDTH)}
 
 
 def characters_of(names: tuple[str, ...], place: Place) -> Facts:
-    """A list of characters as labels of scores, of which one is CTC's blank."""
+    """A list of characters; where scores are one or two more, of CTC's blank and of a space.
+
+    These have no label: who reads the text knows them.
+    """
     lengths = {length for one in place.outputs for length in (one.shape or ())[-1:]}
-    facts: Facts = {"labels": names}
-    if len(names) + 2 in lengths:
-        facts = {"labels": ("blank", *names, " "), "task": "sequence"}
-    elif len(names) + 1 in lengths:
-        facts = {"labels": ("blank", *names), "task": "sequence"}
-    return facts
+    beside = {len(names) + 1, len(names) + 2} & lengths
+    return {"labels": names, "task": "sequence"} if beside else {"labels": names}
 
 
 def feature_names(place: Place) -> Facts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..labels import labels_of
-from .in_metadata import characters_of
+from .in_metadata import STRIP, characters_of
 from .place import Facts, Place, mapping, numbers_in, one_keyed, pair, side, steps_in
 
 # OpenCV's numbers.
@@ -41,8 +41,7 @@ def _of_text(step: dict[str, Any]) -> Facts:
     size = pair(shape[1:]) if isinstance(shape, list) and len(shape) == 3 else None
     if size is None:
         return {}
-    numbers = {"scale": 1 / 127.5, "mean": 1.0, "std": 1.0}
-    return {"size": size, "resize": "pad", "pad_position": "top-left", "pad_color": 127.5} | numbers
+    return {"size": size, **STRIP}
 
 
 def _answers(content: dict[str, Any], place: Place) -> Facts:

@@ -206,3 +206,17 @@ def test_metadata_that_lies_is_found_out(tmp_path, photo):
     assert "answers alike" in err and "card MODEL --try PHOTO" in err
     notes = json.loads(run("card", model, "--try", photo, "--json")[1])["notes"]
     assert any("answers alike" in note for note in notes)
+
+
+def test_a_card_that_is_given_takes_labels_from_elsewhere(tmp_path, photo):
+    model = write_model(tmp_path / "m.onnx", names=NAMES, task="classify", imgsz="16")
+    card = {"size": [16, 16], "resize": "stretch", "layout": "NCHW", "channels": "RGB"}
+    (tmp_path / "c.json").write_text(json.dumps({**card, "scale": 1, "mean": 0, "std": 1}))
+    found = json.loads(run("card", model, "--card", tmp_path / "c.json", "--json")[1])["facts"]
+    assert found["scale"] == {"value": 1, "from": "--card"}
+    assert found["labels"] == {"value": ["red", "green", "gray"], "from": "Ultralytics' metadata"}
+    status, out, _ = run(
+        *("explain", model, photo, "-m", "saliency", "-t", "green"),
+        *("--card", tmp_path / "c.json", "-o", tmp_path / "out"),
+    )
+    assert status == 0 and "green" in out

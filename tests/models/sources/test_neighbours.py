@@ -228,7 +228,7 @@ def test_a_reader_of_text(tmp_path):
     made = model(["n", 3, 48, "w"], ["n", "t", 5])
     expected = {"size": (48, 320), "resize": "pad", "pad_position": "top-left", "channels": "BGR"}
     expected |= {"scale": (1 / 127.5,), "mean": (1.0,), "task": "sequence"}
-    expected |= {"labels": ("blank", "a", "b", "n", " ")}
+    expected |= {"labels": ("a", "b", "n")}
     check(known(tmp_path, made, {"inference.yml": READER}), expected)
 
 
