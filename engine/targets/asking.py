@@ -216,7 +216,7 @@ def _each(target: Any, about: About) -> list[Wanted]:
 
 
 def _all_of(one: Any, about: About) -> list[Wanted]:
-    """What one entry of a list asks for; a list in it has what a text stood for."""
-    if isinstance(one, list):
-        return [wanted for part in one for wanted in wanted_of(part, about)]
+    """What one entry of a list asks for; a list in it has what a text stood for; see `moved`."""
+    if isinstance(one, list) and all(isinstance(part, Wanted) for part in one):
+        return one
     return wanted_of(one, about)
