@@ -35,6 +35,7 @@ from .running.given import blamed_on_file
 
 # Columns of a screen.
 _WIDTH = 160
+_GUESSED = "assumed from the input's type and shape"
 QUANTISED_RULE = "gradient straight-through, 0 where a quantiser saturates; DeepLIFT by rescale"
 
 
@@ -226,7 +227,8 @@ def _card_text(found: Inspection) -> str:
     if card is None:
         return shown(f"arrays as they are, for the input is no image: {found.card_note}")
     if card.assumed:
-        return _lines(["no model card; assumed:", *card.assumed])
+        rest = [] if found.card_note == _GUESSED else [f"the rest from {found.card_note}"]
+        return _lines(["no model card; assumed:", *card.assumed, *rest])
     if not isinstance(card, ModelCard):
         said = [f"{key} {value}" for key, value in card.settings.items()]
         return shown(", ".join([f"{card.kind} (model card: {found.card_note})", *said]))
@@ -264,7 +266,7 @@ def card_or_assumption(
         return known.card, ", ".join(dict.fromkeys(said))
     if known.card is None:
         return None, known.reason or "nothing is known"
-    return known.card, "assumed from the input's type and shape"
+    return known.card, _GUESSED
 
 
 def known_card(model: Model, given: tuple[Card, str] | None = None) -> Known:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ... import InvalidInputError
+from ..files import parse_json, read_text
 from ..labels import labels_of
 from .in_metadata import image_facts
 from .place import Facts, Place, mapping, numbers_in, object_in, pair, side, steps_in
@@ -115,9 +117,24 @@ def _resized(steps: dict[str, dict[str, Any]]) -> Facts:
 
 
 def labels_in(place: Place, name: str) -> Facts:
-    """A file of labels."""
+    """A file of labels; JSON that holds something else is somebody else's."""
     path = place.file(name)
-    return {} if path is None else {"labels": plain_names(labels_of(path))}
+    if path is None or (name.endswith(".json") and not _holds_labels(read_text(path, "file"))):
+        return {}
+    return {"labels": plain_names(labels_of(path))}
+
+
+def _holds_labels(text: str) -> bool:
+    """Whether JSON is a list, or an object as `labels_of` takes it; what is broken is told of."""
+    try:
+        content = parse_json(text, "labels")
+    except InvalidInputError:
+        return True
+    if not isinstance(content, dict):
+        return isinstance(content, list)
+    named = content.keys() & {"id2label", "label2id", "names"}
+    numbered = all(str(key).isdecimal() for key in content)
+    return bool(named) or numbered or all(type(value) is int for value in content.values())
 
 
 def plain_names(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -113,6 +113,13 @@ def test_what_is_broken_is_told_in_a_line(case, tmp_path):
     assert isinstance(found.card, ModelCard) and found.card.assumed
 
 
+def test_another_models_card_is_no_file_of_labels(tmp_path):
+    found = known(tmp_path, model(), {"labels.json": OWN})
+    assert found.notes == () and found.card.labels is None
+    found = known(tmp_path, model(), {"labels.json": {"x": 0, "y": 1, "z": 2}})
+    assert found.card.labels == ("x", "y", "z")
+
+
 def test_a_huge_neighbour_is_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr("onnxplain.models.files.MOST_TEXT", 1000)
     found = known(tmp_path, model(), {"config.json": CONFIG, "labels.txt": "a\n" * 1000})
