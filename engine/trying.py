@@ -22,7 +22,7 @@ from .inputs.pixels import model_pixels, pixels_to_tensor
 from .inputs.probes import nothings, views_of
 from .model import Model
 from .running.answers import percent, probabilities, reading_of, rows_of
-from .running.session import open_session, run_small
+from .running.session import Session, open_session, run_small
 from .scores import answering
 from .targets.boxes import Found, boxes_in
 from .targets.target import About, Answers
@@ -73,7 +73,7 @@ class Trying:
         self._reading = reading_of(self.subject, card)
 
     @cached_property
-    def _session(self) -> Any:
+    def _session(self) -> Session:
         return open_session(answering(self.subject), "cpu")
 
     def of(self, photo: Any, card: ModelCard, views: Sequence[Any], label: int | None) -> Trial:
