@@ -14,7 +14,7 @@ from .inputs.kind import ModelInput
 from .origin import Shared, known_origin, recorded
 from .pictures.heatmap import heatmap_of, smoothed
 from .records.record import Evidence, Outcome
-from .targets.target import Index
+from .targets.target import Again
 
 if TYPE_CHECKING:
     from .explanation import Explanation
@@ -90,7 +90,7 @@ def scores_without(
     x: np.ndarray,
     hidden: np.ndarray,
     features: Features,
-    target: Index | str,
+    target: Again,
     shared: Shared | None = None,
 ) -> Scores:
     """What the model says of x with some places blurred: as `Explainer.scores`.

@@ -28,7 +28,7 @@ from ..pictures.captions import target_name
 from ..pictures.panel import PanelRow
 from ..running.stopping import check_stopped
 from ..running.workers import shared_out, side_by_side, usable_cores
-from ..targets.target import Index
+from ..targets.target import Again
 from .asked import TOP, Options
 from .axioms import AXIOMS, against, axiom
 from .image_explainer import ImageExplainer
@@ -148,7 +148,7 @@ class _Comparing:
         # Those that other baselines are still to be tried on.
         self._unbaselined: list[_Looked] = []
         self._seen = _Seen()
-        self._first: tuple[np.ndarray, Index | str] | None = None
+        self._first: tuple[np.ndarray, Again] | None = None
         self.images: list[dict[str, Any]] = []
         self.panels: list[PanelRow] = []
         self.beside: list[Beside] = []
@@ -270,7 +270,7 @@ class _Comparing:
             each[f"{a}, {b}"] = [r for r, *_ in found]
         return Agreement(names, rank, top, pixels, each)
 
-    def _all_facts(self, x: np.ndarray, target: Index | str) -> list[MethodFacts]:
+    def _all_facts(self, x: np.ndarray, target: Again) -> list[MethodFacts]:
         """Every method's row: what is asked of one image, and of other baselines."""
         explainer = self._explainer
         names = list(explainer.explainers)
@@ -301,7 +301,7 @@ class _Comparing:
             for method in names
         ]
 
-    def _timed(self, method: str, x: np.ndarray, target: Index | str) -> _Timed:
+    def _timed(self, method: str, x: np.ndarray, target: Again) -> _Timed:
         """Seconds of one explanation, and of one forward pass."""
         check_stopped()
         explainer = self._explainer.explainers[method]

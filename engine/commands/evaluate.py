@@ -28,7 +28,7 @@ from ..running.process import Lock
 from ..running.settings import asked_methods, for_methods, own_options
 from ..running.stopping import check_stopped
 from ..running.workers import shared_out, side_by_side, usable_cores
-from ..targets.target import asked_of_all
+from ..targets.target import Target, asked_of_all
 from .asked import TOP, Options
 from .image_explainer import ImageExplainer
 from .sources import find_images
@@ -367,9 +367,14 @@ def _explainers(
 
 def _described(item: Item) -> dict[str, Any]:
     target = item.target
-    index = list(target) if isinstance(target, tuple) else target[0].item()
+    index = list(target) if isinstance(target, tuple) else _said(target[0])
     part = None if item.region is None else float(np.mean(item.region))
     return {"image": item.name, "target": index, "region": part}
+
+
+def _said(target: Any) -> int | str:
+    """One target in an evaluation's JSON: a class, or what it was asked for as."""
+    return target.key if isinstance(target, Target) else np.asarray(target).item()
 
 
 def _names(given: Sequence[str] | str | None) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from ...graph_passes.select.features import Features
 from ..explainer import Explainer
 from ..metrics.trial import quiet
 from ..running.optimised import optimised
-from ..targets.target import Index
+from ..targets.target import Again
 from .likeness import relative_difference, spearman
 
 # A change of the score below this part of it is rounding, and no sign of a dependence.
@@ -58,7 +58,7 @@ class Alike(NamedTuple):
 def sensitivity(
     explainer: Explainer,
     x: np.ndarray,
-    target: Index | str,
+    target: Again,
     baseline: np.ndarray,
     features: Features,
     places: int = 4,
@@ -143,7 +143,7 @@ def framed(model: onnx.ModelProto, name: str, features: Features, border: int = 
     return copy
 
 
-def dummy(explainer: Explainer, x: np.ndarray, target: Index | str, features: Features) -> float:
+def dummy(explainer: Explainer, x: np.ndarray, target: Again, features: Features) -> float:
     """Sensitivity (b): what the score cannot depend on gets nothing.
 
     Args:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from .target import Index, asked_again, key_of_target
+from .target import Again, Index, Target, asked_again, key_of_target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +20,7 @@ class TargetRecord:
         minus, against, name: as `Target` has them.
         box: x0, y0, x1, y1 of what it is the score of, in the photo's own pixels; None: of no box.
         box_in_view: the same as parts of the model's input.
+        own: the target itself, which a record that was read has no more.
     """
 
     index: Index
@@ -30,6 +31,7 @@ class TargetRecord:
     name: str | None = None
     box: tuple[float, ...] | None = None
     box_in_view: tuple[float, ...] | None = None
+    own: Target | None = field(default=None, compare=False, repr=False)
 
     @property
     def key(self) -> str:
@@ -39,8 +41,13 @@ class TargetRecord:
         return key_of_target(self.index, self.minus, self.against)
 
     @property
-    def again(self) -> Index | str:
-        """What an explainer is asked for the same: a class, an index tuple or a text."""
+    def again(self) -> Again:
+        """What an explainer is asked for the same: a class, an index tuple, a text or itself.
+
+        What has a name of its own is more than its index says: all characters of a text, say.
+        """
+        if self.name is not None and self.own is not None:
+            return self.own
         return asked_again(self.index, self.minus, self.against)
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -76,6 +76,10 @@ class Target:
         return f"not {name or index_text(self.index)}" if self.against else name
 
 
+# What an explainer takes for one target.
+Again: TypeAlias = Index | str | Target
+
+
 def index_text(index: Index | str) -> str:
     """A class or an index tuple as files are named after it: "281", "1-20-30"."""
     return "-".join(map(str, index)) if isinstance(index, tuple) else str(index)
@@ -98,10 +102,10 @@ def asked_again(index: Index, minus: Index | None = None, against: bool = False)
 
 def asked_of_all(targets: Sequence[Target]) -> tuple[int, ...] | np.ndarray:
     """N targets as an explainer takes them: the index tuple of all, or an array [N]."""
-    found = [asked_again(t.index, t.minus, t.against) for t in targets]
+    found = [t if t.name else asked_again(t.index, t.minus, t.against) for t in targets]
     if isinstance(found[0], tuple) and all(one == found[0] for one in found):
         return found[0]
-    if not any(isinstance(one, tuple) for one in found):
+    if not any(isinstance(one, tuple | Target) for one in found):
         return np.asarray(found)
     array = np.empty(len(found), object)
     array[:] = found

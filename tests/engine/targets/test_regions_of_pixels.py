@@ -121,3 +121,25 @@ def test_on_the_command_line(command, model, photo, tmp_path):
     assert names == {"p.saliency.1-part2.png", "p.saliency.at-10-10.png", "p.saliency.1.png"}
     records = json.loads((out / "results.json").read_text())
     assert [r["target"]["label"] for r in records] == ["red"] * 3
+
+
+@pytest.mark.parametrize("asked", ["red#2", "at:20,20", "not red#1", "red#1 - green#1", "green"])
+def test_what_is_tested_is_what_was_explained(explainer, photo, asked):
+    """Nothing hidden, the score is the same again: by the record's own target."""
+    from onnxplain.engine.origin import recorded
+
+    e = explainer.explain(photo, asked)
+    again = recorded(e, 0).target.again
+    x = explainer.preprocess(photo)
+    assert explainer.scores(x, again).score[0] == pytest.approx(e.score[0], rel=1e-5)
+    assert explainer(x, again).score[0] == pytest.approx(e.score[0], rel=1e-5)
+
+
+def test_metrics_of_a_part(explainer, photo):
+    """Of one region, not of the class: the score that metrics begin at is the explained one."""
+    from onnxplain.engine.metrics.trial import trials_of
+
+    e = explainer.explain(photo, "red#2")
+    x = explainer.preprocess(photo)
+    (trial,) = trials_of(explainer, x, e)
+    assert trial.scores(x).score[0] == pytest.approx(e.score[0], rel=1e-5)
