@@ -49,6 +49,7 @@ def test_it_is_what_the_model_does_without_the_place():
     found = checked_by_hiding(
         explainer, x, e.attribution, PICTURE, record(0, float(e.score[0]), e.probability)
     )
+    assert found is not None and found.before is not None
     assert found.before == pytest.approx(e.probability) and found.of == "probability"
     assert found.after < 0.8 * found.before
     # Where nothing is, nothing is lost.

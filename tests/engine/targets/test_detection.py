@@ -9,7 +9,7 @@ from onnxplain.engine.targets.boxes import CONFIDENCE, OVERLAP, overlap
 
 
 def sigmoid(values):
-    return 1 / (1 + np.exp(-np.float64(values)))
+    return 1 / (1 + np.exp(-np.asarray(values, np.float64)))
 
 
 def picture(seed: int = 1) -> np.ndarray:
@@ -21,7 +21,7 @@ def expected(form: str, x: np.ndarray) -> list[tuple[float, int, float, np.ndarr
     own = detector(form)
     raw = {name: values[0] for name, values in run(own.model, x).items()}
     cells, sizes = grid()
-    logits = np.float64(raw["raw_classes"])
+    logits = np.asarray(raw["raw_classes"], np.float64)
     chances = sigmoid(logits)
     if own.softmax:
         best = logits.max(axis=1, keepdims=True)
@@ -35,7 +35,7 @@ def expected(form: str, x: np.ndarray) -> list[tuple[float, int, float, np.ndarr
     found = []
     for place in range(len(cells)):
         for c in range(own.classes):
-            b = np.float64(raw["raw_boxes"][place])
+            b = np.asarray(raw["raw_boxes"][place], np.float64)
             middle, size = (b[:2] + cells[place]) * sizes[place], np.exp(b[2:]) * sizes[place]
             if form == "yolov5":
                 s = sigmoid(b)

@@ -113,7 +113,7 @@ def score_by_hand(explainer: onnxplain.Explainer, x: np.ndarray, target) -> floa
     run = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]
     ).run
-    scores = run(None, {"x": x})[0][0]
+    scores = np.asarray(run(None, {"x": x})[0])[0]
     return float(
         sum(
             w * scores[tuple(place)] for place, w in zip(target.places, target.weights, strict=True)
