@@ -161,10 +161,17 @@ def _seen(subject: Subject, batch: int) -> _Sight:
 # The choice.
 
 
+def _is_dense(sight: _Sight) -> bool:
+    """Whether the score is one of many places: of a list, or of a map whose layout is known."""
+    shape = sight.subject.logits.shape
+    listed = not sight.subject.per_class and (shape is None or len(shape) != 4)
+    return listed or sight.layout(sight.end) is not None
+
+
 def _chosen(sight: _Sight) -> FeatureMap:
     subject, path = sight.subject, sight.path
     # Where the score is a place of a map, the map itself is no feature of it.
-    dense = not subject.per_class or sight.layout(sight.end) is not None
+    dense = _is_dense(sight)
     learnt = behind_weights(path)
     crossed = [tensor for tensor in dominators(path, sight.start) if tensor.name in learnt]
     fitting = [t for t in crossed if _is_candidate(sight, t)]
@@ -341,7 +348,7 @@ def _too_early(sight: _Sight, tensor: gs.Variable, chosen: bool) -> str | None:
     ]
     behind = {id(node) for node in nodes_behind(tensor, path)}.intersection(weighing)
     part = f"{len(behind)} of {len(weighing)} convolutions and products with weights"
-    dense = not sight.subject.per_class or sight.layout(sight.end) is not None
+    dense = _is_dense(sight)
 
     def fits(made: gs.Variable) -> bool:
         map_of_places = BY_ATTENTION not in flow.met(made) and _is_candidate(sight, made)

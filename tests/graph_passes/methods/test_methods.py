@@ -209,7 +209,7 @@ def test_options_of_the_command_line(command, tmp_path, model):
 def test_signatures():
     """What a record calls is called as it says."""
     for method in onnxplain.methods().values():
-        assert len(source.signature(method.stages).parameters) == 3
+        assert len(source.signature(method.stages).parameters) == 2
         assert len(source.signature(method.unsupported).parameters) == 2
 
 
