@@ -40,9 +40,10 @@ def channels_behind(start: gs.Tensor, products: bool = False) -> int | None:
                 after = None if weighed else _of_a_product(node, tensor, axes)
             else:
                 after = _behind(node, tensor, axes)
-            if after is not None and node.outputs[0].name not in seen:
-                seen.add(node.outputs[0].name)
-                waiting.append((node.outputs[0], after))
+            for made in node.outputs if after is not None else ():
+                if made.name not in seen:
+                    seen.add(made.name)
+                    waiting.append((made, after))
     return None
 
 
@@ -68,7 +69,9 @@ def _behind(node: gs.Node, tensor: gs.Tensor, axes: list[int | None]) -> list[in
     shape = node.outputs[0].shape
     if has(node, Fact.RESHAPES):
         return _with_ones(node, tensor, axes)
-    if not has(node, Fact.ALIGNS | Fact.KEEPS_AXES):
+    # A list of places along one axis, in another order or some of them.
+    listed = node.op == "Gather" and node.inputs[0] is tensor
+    if not listed and not has(node, Fact.ALIGNS | Fact.KEEPS_AXES):
         return None
     return axes if shape is not None and len(shape) == len(axes) else None
 
