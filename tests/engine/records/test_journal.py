@@ -341,7 +341,7 @@ def test_interrupted_between_two_images(tmp_path, model, photos):
         pass
 
     def stop(records):
-        if records[0]["image"].endswith("p1.png"):
+        if records[0].image.endswith("p1.png"):
             raise Enough
 
     with pytest.raises(Enough):
