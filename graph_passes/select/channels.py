@@ -40,8 +40,8 @@ def channels_behind(start: gs.Tensor, products: bool = False) -> int | None:
                 after = None if weighed else _of_a_product(node, tensor, axes)
             else:
                 after = _behind(node, tensor, axes)
-            for made in node.outputs if after is not None else ():
-                if made.name not in seen:
+            for made in node.outputs:
+                if after is not None and made.name not in seen:
                     seen.add(made.name)
                     waiting.append((made, after))
     return None
