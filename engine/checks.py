@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import InvalidInputError, OnnxplainError
-from ..graph_passes.finish.target_input import is_by_index
 from ..graph_passes.graph.dims import describe
 from ..graph_passes.graph.names import RESERVED
 from ..graph_passes.graph.tensors import is_float, numpy_type
@@ -279,7 +278,7 @@ def check_label_count(
     Raises:
         InvalidInputError: fewer or more, with both numbers.
     """
-    if not labels or is_by_index(subject):
+    if not labels or subject.by_index:
         return
     classes = subject.classes
     if not isinstance(classes, int):

@@ -176,11 +176,6 @@ def region_of(e: Explanation, row: int) -> np.ndarray | None:
     return None if region is None or region.all() else region
 
 
-def label_of(origin: Origin, index: int) -> str | None:
-    """A class's name; None: not known."""
-    return origin.labels[index] if origin.labels and index < len(origin.labels) else None
-
-
 def answer_of(e: Explanation, row: int, k: int = TOP) -> Answered:
     """What the model answered to one input: the target's probability, and the best classes.
 

@@ -84,7 +84,9 @@ class Scorer:
         count = samples_in(subject, feeds, len(feeds[subject.input.name]), self._file)
         asked = asked_for(target, self._about, count)
         session, size = self._session(), self._at_once(feeds)
-        names = [*(t.name for t in subject.graph.outputs), _LOGITS, finish.DECIDED]
+        # All outputs only for targets that are found in them.
+        every = [t.name for t in subject.graph.outputs] if asked.known is None else [self._output]
+        names = [*every, _LOGITS, finish.DECIDED]
         shape = feeds[subject.input.name].shape[1:]
         scores, chances, targets = [], [], []
         for first in range(0, count, size):

@@ -181,23 +181,27 @@ def _is(card: ModelCard, preset: str) -> bool:
 
 def tried(
     trying: Trying,
-    path: str,
-    label: str | None = None,
+    photo: Any,
+    label: int | None = None,
     tell: Callable[[str, float], None] = lambda text, done: None,
 ) -> list[Trial]:
     """A photo under each plausible preprocessing, the most confident first, collapsed ones last.
 
+    Args:
+        trying: the model.
+        photo: as `read_image` gives it.
+        label: the class that it shows; see `class_of`.
+        tell: called with a text and the part of the work that is done.
+
     Raises:
-        InvalidInputError: the photo cannot be read, there is no such label, or nothing to compare.
+        InvalidInputError: there is nothing to compare.
     """
-    photo = read_image(path)
     views = views_of(photo)
     cards = list(plausible(trying.card))
-    wanted = None if label is None else class_of(trying, label)
     found = []
     for place, card in enumerate(cards):
         tell(f"trying {how(card)}", place / len(cards))
-        trial = trying.of(photo, card, views, wanted)
+        trial = trying.of(photo, card, views, label)
         found.append(trial._replace(collapsed=trying.collapses(trial)))
     return sorted(found, key=lambda one: (bool(one.collapsed), -one.confidence))
 

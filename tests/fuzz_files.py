@@ -329,10 +329,8 @@ def feeds_of(explainer: onnxplain.Explainer, random: np.random.Generator) -> dic
 
 def target_of(explainer: onnxplain.Explainer) -> tuple[int, ...] | None:
     """The first score, where no class names one."""
-    from onnxplain.graph_passes.finish.target_input import is_by_index
-
     subject = explainer.subject
-    return (0,) * (len(subject.logits.shape) - 1) if is_by_index(subject) else None
+    return (0,) * (len(subject.logits.shape) - 1) if subject.by_index else None
 
 
 def check(random: Random, kind: str, keep: Path | None = None) -> Finding:

@@ -88,13 +88,12 @@ def card_of_model(
     if photo is not None:
         if not isinstance(card, ModelCard):
             raise InvalidInputError(f"--try: for images, but {reason or 'the model takes arrays'}")
-        trying = Trying(file, card)
-        trials = tried(trying, photo, label, tell)
-        size = read_image(photo).size
-        own = next(one for one in trials if one.card is card)
+        trying, image = Trying(file, card), read_image(photo)
         wanted = None if label is None else class_of(trying, label)
-        rows += [("", ""), *_trial_rows(trials, own, size, wanted)]
-        record["tried"] = [_trial_record(one, own, size, wanted) for one in trials]
+        trials = tried(trying, image, wanted, tell)
+        own = next(one for one in trials if one.card is card)
+        rows += [("", ""), *_trial_rows(trials, own, image.size, wanted)]
+        record["tried"] = [_trial_record(one, own, image.size, wanted) for one in trials]
         record["notes"] = conclusions(trials, own)
         rows += [("note", note) for note in record["notes"]]
     return Shown(rows, record, card if sources else None)

@@ -239,11 +239,6 @@ def inputs_of(subject: Subject, card: Card | None) -> ModelInput:
     return model_input(subject.sources[0], card)
 
 
-def with_card(into: ModelInput, card: Card | None) -> ModelInput:
-    """The same with another card."""
-    return replace(into, card=card)
-
-
 def files_of_a_kind(names: Iterable[str]) -> list[str]:
     """Those of a folder's file names that end as the first kind's do of which there are any.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,9 @@ from ...models.text import counted
 from ..pictures.arrays import laid_out
 from ..pictures.heatmap import Heatmap, Picture
 from ..pictures.slices import chosen, slices, slices_map
-from .array import Loaded, checked_features, fit, read, suffixes, tensor, zeros
-from .kind import InputKind, ModelInput, Named, Shape
-from .stored import BEGINS
+from . import array
+from .array import Loaded, checked_features
+from .kind import ModelInput, Shape
 
 KEYS = ("channel_axis", "spatial_axes", "axis")
 
@@ -43,7 +44,7 @@ def _space(row: np.ndarray, into: ModelInput) -> np.ndarray:
 
 
 def _view(thing: Loaded, into: ModelInput) -> Picture:
-    return slices(_space(fit(thing, into)[0], into))
+    return slices(_space(array.fit(thing, into)[0], into))
 
 
 def _draw(values: np.ndarray, into: ModelInput, method: str, **how: Any) -> Heatmap:
@@ -53,18 +54,13 @@ def _draw(values: np.ndarray, into: ModelInput, method: str, **how: Any) -> Heat
     return laid_out(space, method, slices_map, blurs=(0, 1, 2), drawing=drawing, **how)
 
 
-KIND = InputKind(
+KIND = replace(
+    array.KIND,
     name="volume",
     title="a volume",
-    suffixes=suffixes,
-    begins=BEGINS,
     takes=_takes,
-    read=read,
-    fit=fit,
-    tensor=tensor,
     features=_features,
     view=_view,
     draw=_draw,
-    baselines={"zeros": Named(zeros)},
     place=60,
 )

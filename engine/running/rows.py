@@ -158,27 +158,6 @@ def joined(
     return file(whole, [name])[name]
 
 
-def output_of(
-    subject: Subject, name: str, feeds: Mapping[str, np.ndarray], count: int, file: Run
-) -> np.ndarray:
-    """One of the file's own outputs for N inputs, a few at a time where they may be apart.
-
-    Args:
-        subject: what is explained.
-        name: the output's.
-        feeds: the model's inputs.
-        count: N.
-        file: runs the model as it was given.
-    """
-    rowed, sure = with_rows(subject, feeds, count)
-    place = subject.rows.get(name)
-    if not (sure and may_be_shared(subject) and isinstance(place, Place)):
-        return file(feeds, [name])[name]
-    starts = range(0, count, _MOST_AT_ONCE)
-    slices = [slice(first, first + _MOST_AT_ONCE) for first in starts]
-    return join_rows(place, [file(rows_of(feeds, rowed, s), [name])[name] for s in slices])
-
-
 def share_of(report: Progress | None, index: int, of: int) -> Progress:
     """Progress of one batch, told as part of all batches."""
 

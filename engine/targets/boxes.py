@@ -14,6 +14,7 @@ from ... import InvalidInputError
 from ...graph_passes.finish import IR_VERSION
 from ...graph_passes.select.detector import Detector
 from ...models.text import counted
+from .positions import sides_of
 from .target import About, Answer
 
 # What counts as found, and how much boxes of one class may overlap (Ultralytics' own numbers).
@@ -136,22 +137,6 @@ def _sigmoid(values: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-values.astype(np.float64)))
 
 
-def _sides(about: About, answer: Answer) -> tuple[int, int]:
-    """Height and width of the model's input.
-
-    Raises:
-        InvalidInputError: nobody knows which axes they are.
-    """
-    axes = about.subject.sources[0].features.spatial_axes
-    if len(axes) != 2:
-        raise InvalidInputError(
-            "boxes: it is not known which axes of the input are height and width; "
-            "a card's layout says it"
-        )
-    first, second = (answer.of_all.shape[axis - 1] for axis in axes)
-    return first, second
-
-
 def _corners(middles: np.ndarray) -> np.ndarray:
     """cx, cy, w, h -> x0, y0, x1, y1."""
     half = middles[:, 2:] / 2
@@ -178,7 +163,7 @@ def _grid(about: About, answer: Answer, count: int) -> tuple[np.ndarray, np.ndar
     Raises:
         InvalidInputError: no strides give as many places.
     """
-    height, width = _sides(about, answer)
+    height, width = sides_of(about, answer)
     for strides in _STRIDES:
         cells, sizes = [], []
         for stride in strides:
@@ -218,7 +203,7 @@ def _mixed(detector: Detector, about: About, answer: Answer) -> Candidates:
     _check_columns(about, whole.shape[1], first, last)
     if last - first == 1 and whole.shape[1] > last and _are_numbers(whole[:, last]) and not turned:
         ahead = whole[:, first - 4 : first]
-        corners, labels = _in_pixels(ahead, _sides(about, answer)), whole[:, last].astype(int)
+        corners, labels = _in_pixels(ahead, sides_of(about, answer)), whole[:, last].astype(int)
         return Candidates(corners, whole[:, first:last], labels, place, picked=True)
     if first == 0:
         corners = _from_bins(whole[:, last:], about, answer)
@@ -230,7 +215,7 @@ def _mixed(detector: Detector, about: About, answer: Answer) -> Candidates:
         cells, strides = _grid(about, answer, len(boxes))
         middles, sizes = (boxes[:, :2] + cells) * strides, np.exp(boxes[:, 2:]) * strides
         boxes = np.concatenate([middles, sizes], axis=1)
-    boxes = _in_pixels(boxes, _sides(about, answer))
+    boxes = _in_pixels(boxes, sides_of(about, answer))
     return Candidates(_corners(boxes), chances, None, place)
 
 
@@ -297,10 +282,10 @@ def _pairs(detector: Detector, about: About, answer: Answer) -> Candidates:
         parts = own if probabilities else np.exp(raw - raw.max(axis=1, keepdims=True))
         parts = parts / parts.sum(axis=1, keepdims=True)
         kept = [c for c in range(raw.shape[1]) if c != most]
-        corners = _any_corners(boxes, _sides(about, answer))
+        corners = _any_corners(boxes, sides_of(about, answer))
         return Candidates(corners, parts[:, kept], None, lambda a, c: (a, kept[c]))
     chances = own if probabilities else _sigmoid(raw)
-    corners = _any_corners(boxes, _sides(about, answer))
+    corners = _any_corners(boxes, sides_of(about, answer))
     return Candidates(corners, chances, None, lambda a, c: (a, c))
 
 
@@ -312,7 +297,7 @@ def _excludes(raw: np.ndarray, most: int) -> bool:
 
 def _picked(detector: Detector, about: About, answer: Answer) -> Candidates:
     """Boxes that the file picked, with a score and a class each."""
-    corners = _any_corners(_own(answer, detector.boxes[0]), _sides(about, answer))
+    corners = _any_corners(_own(answer, detector.boxes[0]), sides_of(about, answer))
     chances = _own(answer, detector.scores[0]).reshape(-1, 1).astype(np.float64)
     labels = _own(answer, detector.labels or "").reshape(-1).astype(int)
     return Candidates(corners, chances, labels, lambda a, c: (a,), picked=True)
@@ -322,7 +307,7 @@ def _scored(detector: Detector, about: About, answer: Answer) -> Candidates:
     """MMDeploy's dets [K, 5] and labels [K]."""
     whole = _own(answer, detector.boxes[0]).astype(np.float64)
     labels = _own(answer, detector.labels or "").reshape(-1).astype(int)
-    corners = _in_pixels(whole[:, :4], _sides(about, answer))
+    corners = _in_pixels(whole[:, :4], sides_of(about, answer))
     return Candidates(corners, whole[:, 4:], labels, lambda a, c: (a, 4), picked=True)
 
 

@@ -92,7 +92,7 @@ def _known(value: Any, about: About) -> Target | None:
 
 
 def _score_of(index: int, about: About) -> Target:
-    return one_score(about, place_of_class(about, index), index=index)
+    return one_score(place_of_class(about, index), index=index)
 
 
 def _resolve(value: Any, about: About, answer: Answer) -> list[Target]:
@@ -127,4 +127,12 @@ def _words(about: About) -> str | None:
     return f"a class index into {about.subject.output.name!r} {shape}"
 
 
-KIND = TargetKind("class", _parse, _known, _resolve, _best, _words, place=3)
+KIND = TargetKind(
+    "class",
+    parse=_parse,
+    resolve=_resolve,
+    known=_known,
+    best=_best,
+    words=_words,
+    place=3,
+)

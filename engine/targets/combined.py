@@ -90,4 +90,11 @@ def _moved(value: Any, to_input: Callable[[Any], Any]) -> Any:
     return tuple(moved_one(one, to_input) for one in value)
 
 
-KIND = TargetKind(_NAME, _parse, _known, _resolve, moved=_moved, place=0)
+KIND = TargetKind(
+    _NAME,
+    parse=_parse,
+    resolve=_resolve,
+    known=_known,
+    moved=_moved,
+    place=0,
+)

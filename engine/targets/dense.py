@@ -19,11 +19,9 @@ from ...graph_passes.select.ending import is_probability
 from ...graph_passes.select.score import BEST
 from ...models.text import counted
 from .classes import checked_class, class_named, ranks_in
+from .positions import Corners, box_in, point_in, sides_of
 from .target import About, Answer, Target, TargetKind, Wanted, out_of_range
 
-_NUMBER = r"\s*(-?[0-9]+(?:\.[0-9]*)?)\s*"
-_POINT = re.compile(rf"at:{_NUMBER},{_NUMBER}")
-_BOX = re.compile(rf"box:{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}")
 _PART = re.compile(r"(.+?)#([0-9]{1,6})", re.DOTALL)
 
 
@@ -37,15 +35,13 @@ class Part(NamedTuple):
 class At(NamedTuple):
     """What is predicted in x0, y0, x1, y1 of the model's input; of a point both corners are it."""
 
-    corners: tuple[float, float, float, float]
+    corners: Corners
 
 
 def is_dense(about: About) -> bool:
     """Whether there is a score for each class and pixel."""
-    subject, shape = about.subject, about.subject.logits.shape
-    return (
-        not subject.per_class and subject.detector is None and shape is not None and len(shape) == 4
-    )
+    subject = about.subject
+    return not subject.per_class and not subject.by_index and subject.detector is None
 
 
 def _parse(value: Any, about: About) -> list[Wanted] | None:
@@ -59,13 +55,12 @@ def _named(text: str, about: About) -> Any:
     """What a text asks for: a class, a part of one, or a place."""
     if text in (about.labels or ()):
         return class_named(text, about)
-    point, box, part = (pattern.fullmatch(text) for pattern in (_POINT, _BOX, _PART))
-    found = point or box
-    if found:
-        x0, y0, x1, y1 = [float(number) for number in found.groups()] * (2 if point else 1)
+    corners, part = point_in(text) or box_in(text), _PART.fullmatch(text)
+    if corners is not None:
+        x0, y0, x1, y1 = corners
         if x0 > x1 or y0 > y1:
             raise InvalidInputError(f"target {text}: expected box:x0,y0,x1,y1, x0 < x1 and y0 < y1")
-        return At((x0, y0, x1, y1))
+        return At(corners)
     if part:
         if int(part[2]) < 1:
             raise InvalidInputError(f"target {text}: regions count from 1")
@@ -94,11 +89,6 @@ def _wanted(value: Any, about: About) -> Wanted:
     if isinstance(value, At):
         return Wanted(KIND.name, value, "at-" + "-".join(f"{n:g}" for n in value.corners))
     return Wanted(KIND.name, checked_class(value, about), "top1" if value == BEST else str(value))
-
-
-def _known(value: Any, about: About) -> Target | None:
-    # The model's answer says which pixels.
-    return None
 
 
 def _resolve(value: Any, about: About, answer: Answer) -> list[Target]:
@@ -151,10 +141,7 @@ def _part_of(region: np.ndarray, label: int, place: int) -> np.ndarray:
 def _in_place(value: At, about: About, answer: Answer, predicted: np.ndarray) -> Target:
     """What is predicted at a point, or most in a box: its scores there."""
     height, width = predicted.shape
-    axes = about.subject.sources[0].features.spatial_axes
-    if len(axes) != 2:
-        raise InvalidInputError("it is not known which axes of the input are height and width")
-    sides = [answer.of_all.shape[axis - 1] for axis in axes]
+    sides = sides_of(about, answer)
     x0, y0, x1, y1 = value.corners
     rows, columns = (
         (int(np.floor(a * n / side)), int(np.ceil(b * n / side)))
@@ -202,4 +189,12 @@ def _moved(value: Any, to_input: Callable[[Any], Any]) -> Any:
     return At(to_input(value.corners)) if isinstance(value, At) else value
 
 
-KIND = TargetKind("pixels", _parse, _known, _resolve, _best, _words, _moved, place=4)
+KIND = TargetKind(
+    "pixels",
+    parse=_parse,
+    resolve=_resolve,
+    best=_best,
+    words=_words,
+    moved=_moved,
+    place=4,
+)

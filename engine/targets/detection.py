@@ -12,12 +12,11 @@ from ... import InvalidInputError
 from ...models.labels import find_label
 from ...models.text import counted
 from .boxes import Found, boxes_in, overlap
+from .positions import Corners, box_in
 from .target import About, Answer, Target, TargetKind, Wanted
 
 _BOX = re.compile(r"(?:box|rank|top(?=1$))([0-9]{1,6})")
 _TOP = re.compile(r"top([0-9]{1,4})")
-_NUMBER = r"\s*(-?[0-9]+(?:\.[0-9]*)?)\s*"
-_AT = re.compile(rf"box:{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}")
 _OF_CLASS = re.compile(r"(.+?)(?:#([0-9]{1,6}))?", re.DOTALL)
 
 
@@ -37,32 +36,32 @@ class Several(NamedTuple):
 class Over(NamedTuple):
     """The box that overlaps a given one most, in the model's input."""
 
-    corners: tuple[float, float, float, float]
+    corners: Corners
 
 
 def _parse(value: Any, about: About) -> list[Wanted] | None:
     if about.subject.detector is None or isinstance(value, bool | tuple):
         return None
     if isinstance(value, int):
-        return [_wanted(Strongest(1, value) if value >= 0 else Strongest(1), about)]
+        return [_wanted(Strongest(1, value) if value >= 0 else Strongest(1))]
     if not isinstance(value, str) or value.startswith("index:"):
         return None
     if value in (about.labels or ()):
-        return [_wanted(Strongest(1, find_label(about.labels, value)), about)]
+        return [_wanted(Strongest(1, find_label(about.labels, value)))]
     if value == "all":
-        return [_wanted(Several(None), about)]
-    one, several, at = (pattern.fullmatch(value) for pattern in (_BOX, _TOP, _AT))
+        return [_wanted(Several(None))]
+    one, several, corners = _BOX.fullmatch(value), _TOP.fullmatch(value), box_in(value)
     if one:
-        return [_wanted(Strongest(_from_one(int(one[1]), value)), about)]
+        return [_wanted(Strongest(_from_one(int(one[1]), value)))]
     if several:
-        return [_wanted(Several(_from_one(int(several[1]), value)), about)]
-    if at:
-        x0, y0, x1, y1 = map(float, at.groups())
+        return [_wanted(Several(_from_one(int(several[1]), value)))]
+    if corners is not None:
+        x0, y0, x1, y1 = corners
         if not (x0 < x1 and y0 < y1):
             raise InvalidInputError(
                 f"target {value}: expected box:x0,y0,x1,y1 with x0 < x1 and y0 < y1"
             )
-        return [_wanted(Over((x0, y0, x1, y1)), about)]
+        return [_wanted(Over(corners))]
     return [_of_class(value, about)]
 
 
@@ -78,11 +77,10 @@ def _of_class(text: str, about: About) -> Wanted:
     assert found is not None
     name, place = found[1].strip(), int(found[2] or 1)
     label = int(name) if name.isdecimal() else find_label(about.labels, name)
-    return _wanted(Strongest(_from_one(place, text), label), about)
+    return _wanted(Strongest(_from_one(place, text), label))
 
 
-def _wanted(value: Any, about: About) -> Wanted:
-    del about
+def _wanted(value: Any) -> Wanted:
     return Wanted(KIND.name, value, _text(value))
 
 
@@ -92,10 +90,6 @@ def _text(value: Any) -> str:
     if isinstance(value, Several):
         return "boxes" if value.most is None else f"top{value.most}"
     return "box-" + "-".join(f"{number:g}" for number in value.corners)
-
-
-def _known(value: Any, about: About) -> Target | None:
-    return None
 
 
 def _resolve(value: Any, about: About, answer: Answer) -> list[Target]:
@@ -140,7 +134,7 @@ def _target(about: About, found: list[Found], place: int) -> Target:
 
 
 def _best(about: About) -> Wanted | None:
-    return None if about.subject.detector is None else _wanted(Strongest(1), about)
+    return None if about.subject.detector is None else _wanted(Strongest(1))
 
 
 def _words(about: About) -> str | None:
@@ -153,4 +147,13 @@ def _moved(value: Any, to_input: Callable[[Any], Any]) -> Any:
     return Over(to_input(value.corners)) if isinstance(value, Over) else value
 
 
-KIND = TargetKind("box", _parse, _known, _resolve, _best, _words, _moved, ["top3"], place=2)
+KIND = TargetKind(
+    "box",
+    parse=_parse,
+    resolve=_resolve,
+    best=_best,
+    words=_words,
+    moved=_moved,
+    usual=["top3"],
+    place=2,
+)

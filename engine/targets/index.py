@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from ... import InvalidInputError
-from ...graph_passes.finish.target_input import is_by_index
 from ...graph_passes.graph.dims import describe
 from ...models.text import counted
 from .target import About, Answer, Target, TargetKind, Wanted, index_text, one_score
@@ -48,18 +47,25 @@ def _checked(about: About, target: tuple) -> tuple[int, ...]:
 
 
 def _known(value: Any, about: About) -> Target | None:
-    return one_score(about, value, index=value)
+    return one_score(value, index=value)
 
 
 def _resolve(value: Any, about: About, answer: Answer) -> list[Target]:
-    return [one_score(about, value, index=value)]
+    return [one_score(value, index=value)]
 
 
 def _words(about: About) -> str | None:
-    if not is_by_index(about.subject):
+    if not about.subject.by_index:
         return None
     shape = describe(about.subject.logits.shape)
     return f"an index tuple (after the batch axis) into {about.subject.output.name!r} {shape}"
 
 
-KIND = TargetKind("index", _parse, _known, _resolve, words=_words, place=1)
+KIND = TargetKind(
+    "index",
+    parse=_parse,
+    resolve=_resolve,
+    known=_known,
+    words=_words,
+    place=1,
+)

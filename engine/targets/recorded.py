@@ -36,9 +36,7 @@ class TargetRecord:
     @property
     def key(self) -> str:
         """What tells it from all others, as files are named after it; see `Target.key`."""
-        if self.name:
-            return key_of_target(self.name, None, self.against)
-        return key_of_target(self.index, self.minus, self.against)
+        return key_of_target(self.index, self.minus, self.against, self.name)
 
     @property
     def again(self) -> Again:

@@ -61,10 +61,6 @@ def _parse(value: Any, about: About) -> list[Wanted] | None:
     return [Wanted(KIND.name, One(found[1], int(found[2])), value)]
 
 
-def _known(value: Any, about: About) -> Target | None:
-    return None
-
-
 def _resolve(value: Any, about: About, answer: Answer) -> list[Target]:
     scores = answer.scores
     if isinstance(value, One) and value.what == "token":
@@ -143,4 +139,12 @@ def _words(about: About) -> str | None:
     return '"text", "char3", "token4" or an index tuple' if _serves(about) else None
 
 
-KIND = TargetKind("sequence", _parse, _known, _resolve, _best, _words, usual=["text"], place=5)
+KIND = TargetKind(
+    "sequence",
+    parse=_parse,
+    resolve=_resolve,
+    best=_best,
+    words=_words,
+    usual=["text"],
+    place=5,
+)

@@ -62,9 +62,7 @@ class Target:
     @property
     def key(self) -> str:
         """What tells it from all others: "281", "1-20-30", "not-281", "282-minus-285"."""
-        if self.name is not None:
-            return key_of_target(self.name, None, self.against)
-        return key_of_target(self.index, self.minus, self.against)
+        return key_of_target(self.index, self.minus, self.against, self.name)
 
     def named(self, labels: Sequence[str] | None) -> str | None:
         """Its name, as far as labels are known."""
@@ -80,14 +78,15 @@ class Target:
 Again: TypeAlias = Index | str | Target
 
 
-def index_text(index: Index | str) -> str:
+def index_text(index: Index) -> str:
     """A class or an index tuple as files are named after it: "281", "1-20-30"."""
     return "-".join(map(str, index)) if isinstance(index, tuple) else str(index)
 
 
-def key_of_target(index: Index | str, minus: Index | None = None, against: bool = False) -> str:
+def key_of_target(index: Index, minus: Index | None, against: bool, name: str | None) -> str:
     """See `Target.key`."""
-    text = index_text(index) + ("" if minus is None else f"-minus-{index_text(minus)}")
+    difference = "" if minus is None else f"-minus-{index_text(minus)}"
+    text = index_text(index) + difference if name is None else name
     return f"not-{text}" if against else text
 
 
@@ -181,8 +180,8 @@ class TargetKind:
         name: tells it from the others.
         parse: (a text, a number or a tuple; about) -> what it asks for; None: it is not of this
             kind.
-        known: (value, about) -> the target, where no answer is needed for it; else None.
         resolve: (value, about, the answer) -> the targets that it comes to.
+        known: (value, about) -> the target, where no answer is needed for it; else None.
         best: (about) -> what is asked for where nobody said; None: this is not for such scores.
         moved: (value, from a thing's own pixels to the model's input) -> the value there.
         usual: the texts of what a command explains where nobody said.
@@ -192,8 +191,8 @@ class TargetKind:
 
     name: str
     parse: Callable[[Any, About], list[Wanted] | None]
-    known: Callable[[Any, About], Target | None]
     resolve: Callable[[Any, About, Answer], list[Target]]
+    known: Callable[[Any, About], Target | None] = lambda value, about: None
     best: Callable[[About], Wanted | None] = lambda about: None
     words: Callable[[About], str | None] = lambda about: None
     moved: Callable[[Any, Callable[[Any], Any]], Hashable] = lambda value, to_input: value
@@ -201,7 +200,7 @@ class TargetKind:
     place: int = 100
 
 
-def one_score(about: About, place: Sequence[int], **facts: Any) -> Target:
+def one_score(place: Sequence[int], **facts: Any) -> Target:
     """The target that is one score, with weight 1."""
     places = np.asarray([place], np.int64)
     return Target(places, np.ones(1), **facts)

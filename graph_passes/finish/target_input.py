@@ -32,14 +32,14 @@ def with_target(model: onnx.ModelProto, subject: Subject) -> onnx.ModelProto:
     tensors = graph.tensors()
     places, weights = tensors[PLACES], tensors[PLACE_WEIGHTS]
     shape: list[Any] = [f"{RESERVED}targets"]
-    if is_by_index(subject):
+    if subject.by_index:
         shape.append(places.shape[1] - 1)
     target = gs.Variable("target", dtype=np.dtype(np.int64), shape=shape)
     inputs = [target if t is places else t for t in graph.inputs]
     graph.inputs = [t for t in inputs if t is not weights]
     if subject.per_class:
         found = _of_class(emit, subject, target, places.shape[1])
-    elif is_by_index(subject):
+    elif subject.by_index:
         found = emit.Concat(_rows(emit, target), _from_zero(emit, target), axis=1)
     else:
         found = emit.Transpose(emit.NonZero(_mask(emit, subject, target, tensors)), perm=[1, 0])
@@ -50,12 +50,6 @@ def with_target(model: onnx.ModelProto, subject: Subject) -> onnx.ModelProto:
     sort_nodes(graph)
     prune(graph)
     return exported(graph, model)
-
-
-def is_by_index(subject: Subject) -> bool:
-    """Whether only an index tuple names a score: there is neither one for each class nor pixel."""
-    shape = subject.logits.shape
-    return not subject.per_class and (shape is None or len(shape) != 4)
 
 
 def _rows(emit: Emitter, target: gs.Tensor) -> gs.Tensor:

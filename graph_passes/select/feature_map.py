@@ -163,9 +163,7 @@ def _seen(subject: Subject, batch: int) -> _Sight:
 
 def _is_dense(sight: _Sight) -> bool:
     """Whether the score is one of many places: of a list, or of a map whose layout is known."""
-    shape = sight.subject.logits.shape
-    listed = not sight.subject.per_class and (shape is None or len(shape) != 4)
-    return listed or sight.layout(sight.end) is not None
+    return sight.subject.by_index or sight.layout(sight.end) is not None
 
 
 def _chosen(sight: _Sight) -> FeatureMap:

@@ -127,6 +127,12 @@ class Subject:
         return all(dim == 1 for axis, dim in enumerate(shape) if axis not in (0, self.class_axis))
 
     @property
+    def by_index(self) -> bool:
+        """Whether only an index tuple names a score: there is none for each class, nor pixel."""
+        shape = self.logits.shape
+        return not self.per_class and (shape is None or len(shape) != 4)
+
+    @property
     def readings(self) -> tuple[str, str] | None:
         """What a map of scores may be, where the class axis is not known."""
         shape = self.logits.shape

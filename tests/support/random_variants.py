@@ -7,7 +7,6 @@ import onnx
 from onnx import TensorProto, shape_inference
 
 import onnxplain
-from onnxplain.graph_passes.finish.target_input import is_by_index
 from support.random_graphs import Built, Draw
 
 METHOD = "input-x-gradient"
@@ -22,7 +21,7 @@ def check_variants(built: Built, draw: Draw) -> None:
     (name,) = [value.name for value in built.model.graph.output]
     plain = onnxplain.Explainer(built.model, METHOD)
     x = built.x[: plain.subject.batch if isinstance(plain.subject.batch, int) else 1]
-    by_index = is_by_index(plain.subject)
+    by_index = plain.subject.by_index
     target = (0,) * (len(plain.subject.logits.shape) - 1) if by_index else None
     expected = plain(x, target)
     for other, how in (several_outputs(built, draw), symbolic_lengths(built)):
