@@ -244,7 +244,7 @@ def test_labels_that_are_not_as_many_as_the_classes(tmp_path, count, given):
 
 
 def test_the_first_output_says_how_many_classes_there_are():
-    subject = SimpleNamespace(per_class=True, classes=None, class_axis=1)
+    subject = SimpleNamespace(per_class=True, by_index=False, classes=None, class_axis=1)
     subject.logits = SimpleNamespace(shape=None)
     subject.output = SimpleNamespace(name="y")
     check_label_count(list("abc"), subject)
