@@ -16,6 +16,7 @@ import numpy as np
 from ... import InvalidInputError, OnnxplainError, UnsupportedModelError
 from ...graph_passes.graph.limits import within
 from ..commands.image_explainer import Explained, ImageExplainer
+from ..files.members import file_of
 from ..files.writing import place, write_draft
 from ..inputs import Input, find_kind, read_input
 from ..inputs.baselines import baseline_arrays, is_of_each
@@ -81,7 +82,7 @@ def decode(item: Item, question: Question) -> Decoded:
         found = Decoded(item.number, item.name, read.kind.name, fitted, baseline, view)
         return found._replace(damage=read.damage)
     except OnnxplainError as error:
-        missing = isinstance(content, str) and not os.path.exists(content)
+        missing = isinstance(content, str) and not os.path.exists(file_of(content))
         return Decoded(item.number, item.name, error=str(error), missing=missing)
     except Exception as error:
         # One image is no reason to end a batch: no memory for it, sides that nobody can resize.

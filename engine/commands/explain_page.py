@@ -14,6 +14,7 @@ from ... import OnnxplainError
 from ...graph_passes.methods import find_method
 from ...models.text import counted
 from ..facts import versions
+from ..files.members import file_of
 from ..files.writing import reason_of
 from ..inputs.kind import InputKind
 from ..inputs.stdin import STDIN, stdin_bytes
@@ -187,7 +188,7 @@ def _bars(record: Record, asked: Sequence[Index]) -> list[Bar]:
 
 
 def _sha256(path: str) -> str:
-    content = stdin_bytes() if path == STDIN else Path(path).read_bytes()
+    content = stdin_bytes() if path == STDIN else Path(file_of(path)).read_bytes()
     return hashlib.sha256(content).hexdigest()
 
 

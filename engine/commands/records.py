@@ -13,6 +13,7 @@ from ...graph_passes.methods import find_method
 from ...models.card import card_to_json
 from ...models.plain_card import Card
 from ..baselines import black_of
+from ..files.members import file_of
 from ..inputs.baselines import is_file
 from ..inputs.stdin import STDIN, stdin_bytes
 from ..records.keys import digest, json_bytes
@@ -55,7 +56,7 @@ def image_stat(path: str) -> list[int] | None:
     if path == STDIN:
         return [len(stdin_bytes()), zlib.crc32(stdin_bytes())]
     try:
-        found = os.stat(path)
+        found = os.stat(file_of(path))
     except (OSError, ValueError):
         return None
     return [found.st_size, found.st_mtime_ns]

@@ -17,6 +17,7 @@ from ...graph_passes.methods.method import nearest
 from ...graph_passes.select.features import Features
 from ...graph_passes.select.subject import Source, Subject
 from ...models.plain_card import Card
+from ..files.members import file_of, member_of
 from .kind import Box, InputKind, ModelInput, Reading, model_input
 from .stdin import STDIN, stdin_bytes
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from ..pictures.heatmap import Picture
 
 # So many bytes tell what a file is.
-_BEGINNING = 16
+_BEGINNING = 132
 
 
 @cache
@@ -91,10 +92,27 @@ def _is_of(given: Any, kind: InputKind) -> bool:
         return given.startswith(kind.begins) if kind.begins else False
     if not isinstance(given, str | os.PathLike):
         return False
-    suffix = os.path.splitext(os.fspath(given))[1].lower()
+    suffix = suffix_of(os.fspath(given))
     if suffix and any(suffix in one.suffixes() for one in _registry().values()):
         return suffix in kind.suffixes()
     return bool(kind.begins) and _beginning(given).startswith(kind.begins)
+
+
+def suffix_of(path: str) -> str:
+    """How the name of a path's file ends, in lower case."""
+    return os.path.splitext(file_of(path))[1].lower()
+
+
+def things_in(path: str) -> list[str]:
+    """A path for each thing in a file: of a table's rows `table.csv#1` and so on."""
+    if member_of(path)[1] is None:
+        for kind in _registry().values():
+            if kind.members is not None and suffix_of(path) in kind.suffixes():
+                try:
+                    return list(kind.members(path))
+                except OnnxplainError:
+                    break  # who reads it says what is wrong
+    return [path]
 
 
 def _beginning(path: Any) -> bytes:
@@ -254,12 +272,16 @@ def files_of_a_kind(names: Iterable[str]) -> list[str]:
 
 
 def files_in(paths: Iterable[str]) -> list[str]:
-    """These paths, with each folder replaced by its files of a kind, sorted; see above."""
+    """These paths, with each folder replaced by its files of a kind, sorted; see above.
+
+    A file that holds several things is replaced by them.
+    """
     found = []
     for path in paths:
         if not os.path.isdir(path):
-            found.append(path)
+            found += things_in(path)
             continue
         names = sorted(n for n in os.listdir(path) if not n.startswith("."))
-        found += [os.path.join(path, name) for name in files_of_a_kind(names)]
+        own = [os.path.join(path, name) for name in files_of_a_kind(names)]
+        found += [thing for file in own for thing in things_in(file)]
     return found

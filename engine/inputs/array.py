@@ -26,6 +26,8 @@ from ..pictures.arrays import (
     laid_out,
     lanes,
     lanes_map,
+    named_bars,
+    named_bars_map,
     picture,
     strip,
     strip_map,
@@ -183,7 +185,8 @@ def view(thing: Loaded, into: ModelInput) -> Picture:
             return lanes(lines, names_of(into, len(lines)))
         return strip(lines)
     if x.ndim <= 1:
-        return bars(x.reshape(-1), names_of(into, x.size))
+        names = names_of(into, x.size)
+        return named_bars(x.reshape(-1), names) if names else bars(x.reshape(-1))
     return strip(_as_rows(x))
 
 
@@ -200,6 +203,8 @@ def draw(values: np.ndarray, into: ModelInput, method: str, **how: Any) -> Heatm
         return laid_out(lines, method, lay, blurs=(1,), **how)
     if values.ndim <= 1:
         how["drawing"] = ["bars reach the edge at the end of the scale"]
+        if names_of(into, values.size):
+            return named_bars_map(values.reshape(-1), method, **how)
         return laid_out(values.reshape(-1), method, bars_map, **how)
     return laid_out(_as_rows(values), method, strip_map, **how)
 

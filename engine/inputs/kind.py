@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -125,6 +125,8 @@ class InputKind:
             own pixels; as they are where it has no other.
         box_in_input: the other way round.
         damage: what is wrong with a thing's file, of which something could be read; or None.
+        members: (path) -> a path for each of the things in a file that may hold several, as
+            `files.members` has them; None: a file is one thing.
         refuse: raises what there is to say of an input that it does not take.
         place: kinds are asked in this order.
     """
@@ -145,5 +147,6 @@ class InputKind:
     damage: Callable[[Any], str | None] = _undamaged
     box_in_thing: Callable[[Box, Any, ModelInput], Box] = _as_it_is
     box_in_input: Callable[[Box, Any, ModelInput], Box] = _as_it_is
+    members: Callable[[str], Sequence[str]] | None = None
     refuse: Callable[[ModelInput], None] = _refuse
     place: int = 50

@@ -1,5 +1,6 @@
 """A map that is ready to be drawn: its scale, its colours, and what they mean."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import BinaryIO, TypeAlias
@@ -42,7 +43,9 @@ class Heatmap:
     """A map that is ready to be drawn.
 
     values: [H, W]; limit: the value at the end of its colours; signed: whether they run around
-    zero; drawing: how it is drawn; findings: what is odd about it.
+    zero; drawing: how it is drawn; findings: what is odd about it; ground: (view) -> what it is
+    drawn over in the view's place, where that depends on the map, as bars in the order of their
+    strength do; as large as the view.
     """
 
     values: np.ndarray
@@ -50,6 +53,7 @@ class Heatmap:
     signed: bool
     drawing: tuple[str, ...]
     findings: tuple[str, ...]
+    ground: Callable[[Picture], Picture] | None = None
 
 
 def save_png(picture: Image.Image, file: BinaryIO) -> None:
@@ -209,6 +213,7 @@ def smoothed(values: np.ndarray, sigmas: tuple[float, ...]) -> np.ndarray:
 
 def blend(view: Image.Image, heatmap: Heatmap, size: tuple[int, int]) -> Image.Image:
     """Lay the map's colours over the photo; size: (width, height)."""
+    view = view if heatmap.ground is None else heatmap.ground(view)
     photo = view.convert("RGB").resize(size, Image.Resampling.LANCZOS)
     # A smoother interpolation would overshoot, and draw evidence against beside evidence for.
     level = Image.fromarray((heatmap.values / (heatmap.limit or 1.0)).astype(np.float32))
