@@ -89,13 +89,13 @@ def kind_of(given: Any, into: ModelInput) -> InputKind:
 def _is_of(given: Any, kind: InputKind) -> bool:
     """Whether something looks like a thing of this kind."""
     if isinstance(given, bytes):
-        return given.startswith(kind.begins) if kind.begins else False
+        return kind.begins is not None and kind.begins(given[:_BEGINNING])
     if not isinstance(given, str | os.PathLike):
         return False
     suffix = suffix_of(os.fspath(given))
     if suffix and any(suffix in one.suffixes() for one in _registry().values()):
         return suffix in kind.suffixes()
-    return bool(kind.begins) and _beginning(given).startswith(kind.begins)
+    return kind.begins is not None and kind.begins(_beginning(given))
 
 
 def suffix_of(path: str) -> str:

@@ -251,6 +251,11 @@ def suffixes() -> frozenset[str]:
     return SUFFIXES
 
 
+def begins(content: bytes) -> bool:
+    """Whether a file begins as those that numpy writes."""
+    return content.startswith(BEGINS)
+
+
 def _takes(into: ModelInput) -> bool:
     del into
     return True
@@ -266,7 +271,7 @@ KIND = InputKind(
     name="array",
     title="an array",
     suffixes=suffixes,
-    begins=BEGINS,
+    begins=begins,
     takes=_takes,
     read=read,
     fit=fit,

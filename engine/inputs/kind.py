@@ -108,7 +108,7 @@ class InputKind:
         name: as a card's `kind` has it.
         title: what it is, in messages: "an image".
         suffixes: () -> how its files' names end, with the dot and in lower case.
-        begins: how its files' contents begin, where that tells them from others'.
+        begins: (a file's first bytes) -> whether they are of this kind; None: nothing tells.
         takes: whether a model's input can be of this kind.
         read: (path, bytes, array or what else Python code has, how, what the model takes) -> thing.
         fit: what of a thing the model needs, of no more bytes than that.
@@ -143,7 +143,7 @@ class InputKind:
     draw: Callable[..., Heatmap]
     baselines: Mapping[str, Named] = field(default_factory=dict)
     baseline_file: Callable[[str, ModelInput], np.ndarray] | None = None
-    begins: tuple[bytes, ...] = ()
+    begins: Callable[[bytes], bool] | None = None
     damage: Callable[[Any], str | None] = _undamaged
     box_in_thing: Callable[[Box, Any, ModelInput], Box] = _as_it_is
     box_in_input: Callable[[Box, Any, ModelInput], Box] = _as_it_is
