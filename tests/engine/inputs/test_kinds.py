@@ -120,6 +120,13 @@ def lines(text: str, name: str = "thing.csv") -> Callable[[Path], Path]:
     return write
 
 
+def dicom(folder: Path) -> Path:
+    pytest.importorskip("pydicom", reason="DICOM files need onnxplain[dicom]")
+    from support.dicom import write_dicom
+
+    return write_dicom(folder / "thing.dcm", np.rint(DIGIT[0, :, :, 0] * 255).astype(np.uint8))
+
+
 SAMPLES = np.rint(RANDOM.normal(size=40) * 4000)
 TABLE = {"kind": "table", "feature_names": ["b", "a", "c"]}
 CASES = {
@@ -130,6 +137,14 @@ CASES = {
         wav(SAMPLES[:5], "shape.wav"),
         {"silence": 0.0},
         (1, (2,)),
+    ),
+    "dicom": Case(
+        write_model,
+        lambda folder: (dicom(folder), DIGIT),
+        text("wrong.dcm"),
+        None,
+        {"black": 0.0, "white": 1.0, "mean": DIGIT.mean()},
+        (3, (1, 2)),
     ),
     "table": Case(
         carded(linear(3), TABLE),
@@ -239,7 +254,7 @@ def test_maps_have_the_views_geometry(tmp_path, name):
         for how in ({}, {"smooth": 1.0}, {"difference": True}, {"detail": "pixels"}):
             heatmap = found.kind.draw(values, explainer.into, "deeplift", **how)
             assert heatmap.values.ndim == 2 and np.isfinite(heatmap.values).all()
-            if name != "image":
+            if name not in ("image", "dicom"):
                 high, wide = heatmap.values.shape
                 photo = features.is_picture
                 assert photo or (wide, high) == view.size
