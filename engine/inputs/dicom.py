@@ -10,6 +10,7 @@ import io
 import os
 import warnings
 from dataclasses import replace
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -78,10 +79,10 @@ def _read(given: Any, how: Reading, into: ModelInput) -> Image.Image | Loaded:
 
 
 def _opened(given: str | bytes, name: str) -> Any:
-    from pydicom import dcmread
-
     try:
-        return dcmread(io.BytesIO(given) if isinstance(given, bytes) else os.fspath(given))
+        return import_module("pydicom").dcmread(
+            io.BytesIO(given) if isinstance(given, bytes) else os.fspath(given)
+        )
     except Exception as error:
         raise InvalidInputError(
             f"DICOM file {name}: expected a DICOM file, got another or a damaged one "
@@ -91,16 +92,17 @@ def _opened(given: str | bytes, name: str) -> Any:
 
 def _decoded(file: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Stored values and values in the file's units, [frames, H, W]; colours [frames, H, W, 3]."""
-    from pydicom.pixels import apply_modality_lut, pixel_array
-
+    processing = import_module("pydicom.pixels.processing")
     if "PixelData" not in file and "FloatPixelData" not in file:
         raise InvalidInputError(f"DICOM file {name}: it has no picture in it")
     syntax = getattr(getattr(file, "file_meta", None), "TransferSyntaxUID", None)
     try:
-        found = np.asarray(pixel_array(file))
+        found = np.asarray(import_module("pydicom.pixels.utils").pixel_array(file))
         colours = int(file.get("SamplesPerPixel", 1)) > 1
         found = found if found.ndim == 3 + colours else found[None]
-        units = found if colours else np.asarray(apply_modality_lut(found, file), np.float64)
+        units = (
+            found if colours else np.asarray(processing.apply_modality_lut(found, file), np.float64)
+        )
     except Exception as error:
         # pydicom's own text may quote the header; what it lacks is told by the encoding's name.
         coded = getattr(syntax, "name", None) or "an unknown encoding"
@@ -129,13 +131,12 @@ def _greys(
     file: Any, stored: np.ndarray, units: np.ndarray, window: tuple[float, float] | None
 ) -> np.ndarray:
     """0 to 255, as fractions: by the card's window, the file's, or of all that it can store."""
-    from pydicom.pixels import apply_voi
-
     if window is not None:
         found = _windowed(units, *window, "LINEAR_EXACT")
     elif file.get("VOILUTSequence"):
         bits = int(file.VOILUTSequence[0].LUTDescriptor[2])
         whole = units.astype(stored.dtype) if stored.dtype.kind in "iu" else units
+        apply_voi = import_module("pydicom.pixels.processing").apply_voi
         found = np.asarray(apply_voi(whole, file), np.float64) * (255 / (2**bits - 1))
     elif file.get("WindowCenter") is not None and file.get("WindowWidth") is not None:
         center, width = (_first(file[key].value) for key in ("WindowCenter", "WindowWidth"))

@@ -156,7 +156,10 @@ def named_bars_map(values: np.ndarray, method: str, **how) -> Heatmap:
 
 def _ground_in_order(view: Image.Image, order: Sequence[int]) -> Image.Image:
     known = view.info.get(_BARS_OF)
-    return view if known is None else _chosen_ground(*known, order)
+    if known is None:
+        return view
+    values, names = known
+    return _chosen_ground(values, names, order)
 
 
 def _chosen_ground(

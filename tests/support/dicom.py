@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,12 @@ PATIENT = "Doe^Joan"
 
 def write_dicom(path: Path, pixels: np.ndarray, **tags: Any) -> Path:
     """Gray [H, W], several frames [F, H, W], or colours [H, W, 3] uint8; tags by keyword."""
-    import pydicom
-    from pydicom.dataset import FileDataset, FileMetaDataset
-
-    meta = FileMetaDataset()
+    pydicom = import_module("pydicom")
+    meta = pydicom.dataset.FileMetaDataset()
     meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
     meta.MediaStorageSOPClassUID = pydicom.uid.SecondaryCaptureImageStorage
     meta.MediaStorageSOPInstanceUID = "1.2.3"
-    file = FileDataset(str(path), {}, file_meta=meta, preamble=bytes(128))
+    file = pydicom.dataset.FileDataset(str(path), {}, file_meta=meta, preamble=bytes(128))
     file.PatientName, file.PatientID = PATIENT, PATIENT
     file.InstitutionName = PATIENT
     colours = pixels.ndim == 3 and pixels.shape[-1] == 3
