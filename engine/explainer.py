@@ -36,7 +36,7 @@ from .checks import (
 from .explanation import Explanation, collected
 from .facts import described, facts_of, write_facts
 from .files.model_files import write_model
-from .inputs import decided
+from .inputs import decided, default_name, filling
 from .inputs.kind import model_input
 from .model import Model, opened
 from .origin import Origin
@@ -163,7 +163,11 @@ class Explainer(OfPhotos, Verifying):
         with BUILDING, within(limits), blamed_on_file(file.readable):
             self._limits = in_force()
             self.subject = decided(select(file.graph(), input, wanted, score), self.card)
+            self._folder = file.folder
+            self.subject = filling(self.subject, self.into)
             check_label_count(None if labels is None else self._labels, self.subject)
+            if baseline is None and self._compares:
+                baseline = default_name(self.subject, self.into)
             baseline, self._named_baseline = self._known_baseline(baseline)
             self._several = is_set(self._settings.method, baseline)
             self.feature_map, self._doubt = names_of_maps(self._settings, self.subject)

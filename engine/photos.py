@@ -41,12 +41,13 @@ class OfPhotos:
     _named_baseline: Any
     _compares: bool
     _labels: Sequence[str] | None
+    _folder: str | None
     __call__: Callable[..., Explanation]
 
     @cached_property
     def into(self) -> ModelInput:
         """What the model takes at the explained input, or the first of them."""
-        return inputs_of(self.subject, self.card)
+        return inputs_of(self.subject, self.card, self._folder)
 
     def explain(self, photo: Any, target: Any = None, *, baseline: Any = None) -> Explanation:
         """Explain one photo or array, as the card or `preprocess` says it becomes the input.

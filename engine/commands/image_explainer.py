@@ -21,7 +21,7 @@ from ..checks import check_label_count, check_one_at_a_time, tell_of_others
 from ..evidence import checked_by_hiding, what_is
 from ..explainer import Explainer
 from ..explanation import Explanation, each
-from ..inputs import Input, check_kinds, input_of_path
+from ..inputs import Input, check_kinds, default_name, input_of_path
 from ..inputs.baselines import baseline_arrays, is_of_each
 from ..inputs.kind import Box
 from ..model import Model, opened
@@ -107,7 +107,11 @@ class ImageExplainer:
             raise UnsupportedModelError("; ".join(dict.fromkeys(self.skipped.values())))
         first = next(iter(self.explainers.values()))
         self._subject, self.into = first.subject, first.into
+        compares = any(find_method(name).takes("baseline") for name in self.explainers)
         check_kinds([one.path for one in files if one.problem is None], self.into)
+        own = default_name(self._subject, self.into)
+        if options.baseline is None and own is not None and compares:
+            self._asked = options = replace(options, baseline=own)
         self._baseline: Any = None
         if options.baseline is None:
             black = black_of(self.card)
@@ -118,7 +122,6 @@ class ImageExplainer:
         if not isinstance(options.card, Card):
             tell_of_card(self.card)
             tell_of_doubts(self.file, self.card, self._subject, options, files)
-        compares = any(find_method(name).takes("baseline") for name in self.explainers)
         if options.baseline is None and black_of(self.card) is None and compares:
             tell_of_zeros(self.into)
         self.options = {
@@ -213,7 +216,11 @@ class ImageExplainer:
         place = found.pixel_in_thing()
         for one in self.explained(path, tensor, own, progress, asked, place):
             yield Result(
-                replace(one.record, damage=found.damage),
+                replace(
+                    one.record,
+                    damage=found.damage,
+                    strongest=found.strongest(one.attribution[0]),
+                ),
                 view,
                 tensor,
                 one.attribution,

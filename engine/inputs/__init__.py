@@ -6,7 +6,7 @@ import os
 import pkgutil
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -177,6 +177,13 @@ class Input:
         """Corners in its own pixels as those in the model's input."""
         return self.kind.box_in_input(box, self.thing, self.into)
 
+    def strongest(self, values: np.ndarray, most: int = 5) -> tuple[tuple[str, float], ...]:
+        """The parts of it that count most by a map, [...], by name; () where they have none."""
+        if self.kind.named is None or not np.isfinite(values).all():
+            return ()
+        parts = sorted(self.kind.named(self.thing, values), key=lambda part: -abs(part[1]))
+        return tuple(part for part in parts[:most] if part[1])
+
     @property
     def damage(self) -> str | None:
         """What is wrong with its file; None: nothing that shows."""
@@ -252,9 +259,23 @@ def _features(source: Source, card: Card) -> Features:
     return own if card.assumed and own.channel_axis is not None else said
 
 
-def inputs_of(subject: Subject, card: Card | None) -> ModelInput:
+def filling(subject: Subject, into: ModelInput) -> Subject:
+    """The subject, which knows what follows from its one input for others; as masks of texts."""
+    follow = kind_of_model(into).filled
+    if follow is None or len(subject.sources) > 1:
+        return subject
+    return replace(subject, filled=partial(follow, into))
+
+
+def default_name(subject: Subject, into: ModelInput) -> str | None:
+    """The name of the baseline where none is asked for; None: black of a picture, else zeros."""
+    own = kind_of_model(into).default_baseline
+    return None if own is None or len(subject.sources) > 1 else own(into)
+
+
+def inputs_of(subject: Subject, card: Card | None, folder: str | None = None) -> ModelInput:
     """What a model takes at the explained input, or the first of them."""
-    return model_input(subject.sources[0], card)
+    return model_input(subject.sources[0], card, folder)
 
 
 def files_of_a_kind(names: Iterable[str]) -> list[str]:

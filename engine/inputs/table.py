@@ -235,6 +235,10 @@ def _view(thing: Row, into: ModelInput) -> Picture:
     return named_bars(thing.values, thing.names)
 
 
+def _named(thing: Row, values: np.ndarray) -> list[tuple[str, float]]:
+    return list(zip(thing.names, values.reshape(-1).tolist(), strict=True))
+
+
 def _draw(values: np.ndarray, into: ModelInput, method: str, **how: Any) -> Heatmap:
     del into
     how["drawing"] = ["bars reach the edge at the end of the scale"]
@@ -254,6 +258,7 @@ KIND = InputKind(
     draw=_draw,
     baselines={"zeros": Named(array.zeros)},
     members=_members,
+    named=_named,
     refuse=_refuse,
     # Behind arrays, which any model takes, and which nobody's file is.
     place=95,

@@ -151,15 +151,18 @@ def named_bars_map(values: np.ndarray, method: str, **how) -> Heatmap:
     how["drawing"] = [f"the strongest {STRONGEST} of {len(values)}", *how.get("drawing", ())]
     shown = np.append(values[first], values[rest].sum())
     drawn = laid_out(shown, method, bars_map, **how)
-    return replace(drawn, ground=partial(_ground_in_order, order=tuple(first.tolist())))
+    order = tuple(first.tolist())
+    return replace(drawn, placed=partial(_in_order, order=order, values=drawn.values))
 
 
-def _ground_in_order(view: Image.Image, order: Sequence[int]) -> Image.Image:
+def _in_order(
+    view: Image.Image, order: Sequence[int], values: np.ndarray
+) -> tuple[Image.Image, np.ndarray]:
     known = view.info.get(_BARS_OF)
     if known is None:
-        return view
-    values, names = known
-    return _chosen_ground(values, names, order)
+        return view, values
+    x, names = known
+    return _chosen_ground(x, names, order), values
 
 
 def _chosen_ground(

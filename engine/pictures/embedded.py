@@ -48,11 +48,11 @@ def overlaid(heatmap: Heatmap, view: Image.Image) -> Draw:
     alpha = 30 if heatmap.signed else 100
 
     def draw(side: int) -> bytes:
+        if heatmap.placed is not None:
+            side = min(round(_PHOTO * side), _LARGEST_PHOTO)
+            return _webp(blend(view, heatmap, fit(view.size, side, side)), quality=75)
         height, width = heatmap.values.shape
         side = min(side, max(width, height))
-        if heatmap.ground is not None:
-            side = min(round(_PHOTO * side), _LARGEST_PHOTO)
-            return _webp(blend(view, heatmap, fit((width, height), side, side)), quality=75)
         return _webp(layer(heatmap, fit((width, height), side, side)), quality=60, alpha=alpha)
 
     return draw

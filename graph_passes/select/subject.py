@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import onnx_graphsurgeon as gs
 
 from ... import InvalidInputError
@@ -47,6 +48,7 @@ class Subject:
         rows: for each of the model's outputs where its rows are.
         others: outputs that could be meant as well where none was named, in words.
         detector: where a detector's boxes and scores are; None: it is none.
+        filled: (an input's name, the explained input) -> what follows for it; None: nothing does.
         sized: shapes of inputs at which all tensors were counted, and are few enough.
     """
 
@@ -63,6 +65,7 @@ class Subject:
     rows: dict[str, Rows]
     others: tuple[str, ...] = ()
     detector: Detector | None = None
+    filled: Callable[[str, np.ndarray], np.ndarray | None] | None = None
     sized: set[Any] = field(default_factory=set, compare=False)
 
     def copy(self) -> Subject:

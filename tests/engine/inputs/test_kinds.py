@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 from support.digits import CARD, digit, write_model, write_photo
 from support.small import node, small, value
+from support.texts import write_text_model
 
 import onnxplain
 from onnxplain import InvalidInputError
@@ -120,6 +121,11 @@ def lines(text: str, name: str = "thing.csv") -> Callable[[Path], Path]:
     return write
 
 
+def raw(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
 def dicom(folder: Path) -> Path:
     pytest.importorskip("pydicom", reason="DICOM files need onnxplain[dicom]")
     from support.dicom import write_dicom
@@ -145,6 +151,15 @@ CASES = {
         None,
         {"black": 0.0, "white": 1.0, "mean": DIGIT.mean()},
         (3, (1, 2)),
+    ),
+    "text": Case(
+        write_text_model,
+        lambda folder: (lines("good film", "thing.txt")(folder), np.array([[2, 5, 7, 3]])),
+        lambda folder: raw(folder / "wrong.txt", b"\xff\xfe"),
+        None,
+        {"zeros": 0.0},
+        (None, ()),
+        maps=False,
     ),
     "table": Case(
         carded(linear(3), TABLE),
@@ -199,7 +214,7 @@ def test_it_becomes_the_models_array(tmp_path, name):
     found = read_input(path, explainer.into)
     assert found.kind is find_kind(name) and found.name == str(path)
     np.testing.assert_allclose(found.tensor(), x, atol=1e-6)
-    assert found.tensor().dtype == np.float32 and found.damage is None
+    assert found.tensor().dtype == np.dtype(explainer.into.dtype) and found.damage is None
     np.testing.assert_array_equal(explainer.preprocess(path), found.tensor())
     np.testing.assert_array_equal(explainer.preprocess(path.read_bytes()), found.tensor())
     with path.open("rb") as file:

@@ -196,8 +196,8 @@ def test_many_features_are_shown_by_their_strength(tmp_path, form):
         heatmap = e.origin.kind.draw(e.attribution[0], explainer.into, "deeplift")
         assert heatmap.values.shape[::-1] == e.origin.view.size
         assert "the strongest 20 of 60" in heatmap.drawing
-        assert heatmap.ground is not None
-        pictures.append(np.asarray(heatmap.ground(e.origin.view)))
+        assert heatmap.placed is not None
+        pictures.append(np.asarray(heatmap.placed(e.origin.view)[0]))
         assert (np.asarray(e.origin.view) != pictures[-1]).any()
         # All evidence is in the bars: the last one is that of all others.
         rows = heatmap.values[16 + 27 :: 54][:21]
