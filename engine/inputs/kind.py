@@ -127,12 +127,12 @@ class InputKind:
             own pixels; as they are where it has no other.
         box_in_input: the other way round.
         damage: what is wrong with a thing's file, of which something could be read; or None.
-        default_baseline: (what the model takes) -> the name of the baseline where none is asked for;
-            None: black of a picture, else zeros.
-        filled: (what the model takes, another input's name, this input [N, ...]) -> what follows for
-            the other, [N, ...]; None: nothing.
-        named: (thing, a map of it with a number for each part) -> parts by name with their numbers;
-            None: parts have no names.
+        default_baseline: (what the model takes) -> the name of the baseline where none is asked
+            for; None: black of a picture, else zeros.
+        filled: (what the model takes, another input's name, this input [N, ...]) -> what follows
+            for the other, [N, ...]; None: nothing.
+        named: (thing, a map of it with a number for each part) -> parts by name with their
+            numbers; None: parts have no names.
         members: (path) -> a path for each of the things in a file that may hold several, as
             `files.members` has them; None: a file is one thing.
         refuse: raises what there is to say of an input that it does not take.

@@ -16,6 +16,8 @@ from .lettering import text_width, write
 _SIZE, _LINE, _PAD, _EDGE = 34, 62, 5, 12
 # Lines that are shown of a long text.
 _MOST_LINES = 40
+# Letters of a token.
+_LONGEST = 40
 # Part of the scale from which on letters are light; pixels around dark ones without a colour.
 _STRONG, _HALO = 0.6, 5
 _PLACES = "onnxplain: tokens"
@@ -44,6 +46,7 @@ def words(tokens: Sequence[Token], padding: int = 0) -> Image.Image:
     """
     if padding:
         tokens = [*tokens, Token(f"[{padding} x padding]", special=True)]
+    tokens = [one._replace(text=_shortened(one.text)) for one in tokens]
     places, shown = _places(tokens)
     lines = 1 + max((line for line, _, _ in places), default=0)
     more = len(tokens) - shown
@@ -55,6 +58,10 @@ def words(tokens: Sequence[Token], padding: int = 0) -> Image.Image:
     ground = _written(written, size, more, ())
     ground.info[_PLACES] = written, size, more, padding
     return ground
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def _written(
@@ -86,12 +93,13 @@ def _letters(written: Sequence[tuple], size: tuple[int, int], light: Collection[
 def _places(tokens: Sequence[Token]) -> tuple[list[tuple[int, float, float]], int]:
     """(line, left, width) of each token that fits; words stay whole where a line holds them."""
     space = text_width("a a", _SIZE) - text_width("aa", _SIZE) + 2 * _PAD
-    widths = [text_width(token.text, _SIZE) + 2 for token in tokens]
+    widths: list[float] = []
     found: list[tuple[int, float, float]] = []
     line, left = 0, float(_EDGE)
     for k, token in enumerate(tokens):
         if not token.joined or k == 0:
             end = next((j for j in range(k + 1, len(tokens)) if not tokens[j].joined), len(tokens))
+            widths += [text_width(one.text, _SIZE) + 2 for one in tokens[k:end]]
             left += space if left > _EDGE else 0
             if left > _EDGE and left + sum(widths[k:end]) > WIDTH - _EDGE:
                 line, left = line + 1, float(_EDGE)
@@ -106,9 +114,14 @@ def _places(tokens: Sequence[Token]) -> tuple[list[tuple[int, float, float]], in
 
 def words_map(values: np.ndarray, method: str, **how) -> Heatmap:
     """Evidence [T] as the colours of tokens, which are placed once the ground is there."""
-    drawn = laid_out(values, method, lambda shown, limit: np.float32(shown[None]), **how)
+    drawn = laid_out(values, method, _as_row, **how)
     shown = tuple(drawn.values[0].tolist())
     return replace(drawn, placed=Placed(shown, drawn.limit, drawn.signed))
+
+
+def _as_row(values: np.ndarray, limit: float) -> np.ndarray:
+    del limit
+    return values[None].astype(np.float32)
 
 
 class Placed(NamedTuple):
@@ -119,9 +132,10 @@ class Placed(NamedTuple):
     signed: bool
 
     def __call__(self, view: Image.Image) -> tuple[Image.Image, np.ndarray]:
+        """The ground with letters that can be read on it, and the colours around them."""
         known = view.info.get(_PLACES)
         if known is None:
-            return view, np.float32([self.values])
+            return view, np.array([self.values], np.float32)
         written, size, more, padding = known
         found = np.zeros(size[::-1], np.float32)
         text = len(self.values) - padding

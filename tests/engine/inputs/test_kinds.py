@@ -270,7 +270,8 @@ def test_maps_have_the_views_geometry(tmp_path, name):
             heatmap = found.kind.draw(values, explainer.into, "deeplift", **how)
             assert heatmap.values.ndim == 2 and np.isfinite(heatmap.values).all()
             if name not in ("image", "dicom"):
-                high, wide = heatmap.values.shape
+                laid = heatmap.values if heatmap.placed is None else heatmap.placed(view)[1]
+                high, wide = laid.shape
                 photo = features.is_picture
                 assert photo or (wide, high) == view.size
     assert explainer.explain(path).picture().width > 500

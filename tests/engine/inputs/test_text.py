@@ -99,7 +99,8 @@ def test_words_are_named_in_the_terminal_and_records(tmp_path, command):
     model = write_text_model(tmp_path)
     folder = tmp_path / "in"
     folder.mkdir()
-    written(folder), written(folder, "film", "b.txt")
+    written(folder)
+    written(folder, "film", "b.txt")
     out = tmp_path / "out"
     asked = "explain", model, folder, "-m", "deeplift", "-t", "1", "-o", out, "--report"
     status, text, err = command(*asked)
@@ -119,7 +120,8 @@ def test_a_batch_of_a_folder(tmp_path, command):
     model = write_text_model(tmp_path)
     folder = tmp_path / "in"
     folder.mkdir()
-    written(folder), written(folder, "film", "b.txt")
+    written(folder)
+    written(folder, "film", "b.txt")
     asked = "-m", "deeplift", "-t", "1", "-o", tmp_path / "out"
     status, _, err = command("batch", model, folder, *asked)
     assert status == 0, err
@@ -181,7 +183,7 @@ def test_without_the_library_it_says_how_to_get_it(tmp_path, monkeypatch):
         onnxplain.Explainer(model, "saliency").explain(written(tmp_path))
 
 
-@pytest.mark.parametrize("count", [1, 400, 2000])
+@pytest.mark.parametrize("count", [1, 900])
 @pytest.mark.parametrize("length", [3, 300])
 def test_long_texts_and_words_stay_a_picture(tmp_path, count, length):
     model = write_text_model(tmp_path)
@@ -192,6 +194,7 @@ def test_long_texts_and_words_stay_a_picture(tmp_path, count, length):
     for sign in (1, -1, 0):
         values = sign * np.ones(len(found.tensor()[0]))
         heatmap = found.kind.draw(values, explainer.into, "deeplift")
+        assert heatmap.placed is not None
         ground, laid = heatmap.placed(view)
         assert ground.size == view.size == laid.shape[::-1] and ground.height < 3000
         assert (np.sign(laid) != -sign).all() or not sign
@@ -200,5 +203,5 @@ def test_long_texts_and_words_stay_a_picture(tmp_path, count, length):
 
 @pytest.mark.parametrize("card", [{"tokenizer": 3}, {"tokenizer": ""}, {"vocabulary": "x"}])
 def test_wrong_cards(card):
-    with pytest.raises(InvalidInputError, match="'tokenizer'|'vocabulary'"):
+    with pytest.raises(InvalidInputError, match=r"'tokenizer'|'vocabulary'"):
         onnxplain.Explainer(classifier(), "saliency", card={"kind": "text", **card})
