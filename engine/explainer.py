@@ -85,8 +85,9 @@ class Explainer(OfPhotos, Verifying):
             difference of the scores out over all of them, and `attribution` and `baseline` are
             dicts by name. None finds one.
         score: "logit" (before a final Softmax, LogSoftmax or Sigmoid, and before the rounding and
-            saturation of a last quantiser) or "output". The top class is the file's own either way:
-            where an 8-bit output ties, the first.
+            saturation of a last quantiser) or "output"; of a detector's box also "class" (its
+            logit), "objectness", or "box": the sum of its coordinates. The top class is the file's
+            own either way: where an 8-bit output ties, the first.
         providers: "auto" (None), "cpu", "cuda" or ONNX Runtime's provider names.
         threads: threads inside one operator; None lets ONNX Runtime choose.
         card: how a picture becomes the input, or what the axes of an array are: a ModelCard, a

@@ -16,6 +16,7 @@ from .options import (
     OUTPUT,
     PREPROCESSING,
     PROVIDER,
+    SCORE,
     SHAPE,
     STRICT,
     TARGETS,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     "-o", "--output-dir", "folder", required=True, metavar="OUT", help="Folder for the shards."
 )
 @TARGETS
+@SCORE
 @click.option("--column", metavar="NAME", help="Of a table: where the images are.")
 @click.option("--resume", is_flag=True, help="Go on where an earlier run into OUT has stopped.")
 @click.option("--grid", metavar="HxW", help="Pool attributions to so many cells, by their mean.")

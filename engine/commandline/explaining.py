@@ -15,6 +15,7 @@ from .options import (
     OUTPUT,
     PREPROCESSING,
     RUNNING,
+    SCORE,
     SHAPE,
     STRICT,
     TARGETS,
@@ -38,6 +39,7 @@ from .terminal import WAIT, complain, print_json, print_lines, progress_bar, qui
 @click.argument("images", nargs=-1, required=True, type=click.Path(), metavar="IMAGE...")
 @click.option("-r", "--recursive", is_flag=True, help="Also take folders in folders.")
 @TARGETS
+@SCORE
 @OUTPUT
 @SHAPE
 @PREPROCESSING

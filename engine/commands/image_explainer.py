@@ -131,6 +131,10 @@ class ImageExplainer:
         if options.shapes:
             shapes = {name: list(shape) for name, shape in options.shapes.items()}
             self.options = {name: {**own, "shapes": shapes} for name, own in self.options.items()}
+        if options.score is not None:
+            self.options = {
+                name: {**own, "score": options.score} for name, own in self.options.items()
+            }
         tell_of_others(self._subject)
         check_one_at_a_time(self.card, self._subject)
         self.ask(options.targets or usual(self.about))
@@ -161,6 +165,7 @@ class ImageExplainer:
         options.pop("baseline", None)
         try:
             how = {"providers": asked.provider, "threads": asked.threads}
+            how["score"] = asked.score or "logit"
             self.explainers[method] = Explainer(
                 self.file, method, output=self.card.output, card=self.card, **how, **options
             )

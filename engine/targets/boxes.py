@@ -37,12 +37,16 @@ class Found(NamedTuple):
         label: the number of its class.
         chance: how sure the model is, 0 to 1.
         place: of its class's score, behind the batch axis.
+        objectness: the place of its objectness, and how large it is; None: there is none.
+        sides: of its four coordinates; () where they stand in another output.
     """
 
     corners: tuple[float, float, float, float]
     label: int
     chance: float
     place: tuple[int, ...]
+    objectness: tuple[tuple[int, ...], float] | None = None
+    sides: tuple[tuple[int, ...], ...] = ()
 
 
 class Candidates(NamedTuple):
@@ -54,6 +58,10 @@ class Candidates(NamedTuple):
         labels: [A], the classes of boxes that were picked, of which C is 1; else None.
         place: (a, c) -> the place of the score behind the batch axis.
         picked: whether the file has suppressed what overlaps already.
+        beside: (a, k) -> the place of the number k in a's row, where boxes and scores stand side by
+            side.
+        objectness: k of the objectness and its numbers [A], where the scores have one.
+        sides: k of the first of the four coordinates.
     """
 
     corners: np.ndarray
@@ -61,6 +69,9 @@ class Candidates(NamedTuple):
     labels: np.ndarray | None
     place: Callable[[int, int], tuple[int, ...]]
     picked: bool = False
+    beside: Callable[[int, int], tuple[int, ...]] | None = None
+    objectness: tuple[int, np.ndarray] | None = None
+    sides: int = 0
 
 
 def boxes_in(about: About, answer: Answer) -> list[Found]:
@@ -84,9 +95,21 @@ def boxes_in(about: About, answer: Answer) -> list[Found]:
             c if labels is None else int(labels[a]),
             float(chances[a, c]),
             candidates.place(a, c),
+            *_beside(candidates, a),
         )
         for a, c in kept
     ]
+
+
+def _beside(
+    candidates: Candidates, a: int
+) -> tuple[tuple[tuple[int, ...], float] | None, tuple[tuple[int, ...], ...]]:
+    """A box's objectness and the places of its coordinates, where they are known."""
+    at, own, first = candidates.beside, candidates.objectness, candidates.sides
+    if at is None:
+        return None, ()
+    sides = tuple(at(a, first + k) for k in range(_SIDES))
+    return None if own is None else (at(a, own[0]), float(own[1][a])), sides
 
 
 def _four(corners: np.ndarray) -> tuple[float, float, float, float]:
@@ -199,24 +222,30 @@ def _mixed(detector: Detector, about: About, answer: Answer) -> Candidates:
     def place(a: int, c: int) -> tuple[int, ...]:
         return (scores_from + c, a) if turned else (a, scores_from + c)
 
+    def beside(a: int, k: int) -> tuple[int, ...]:
+        return (k, a) if turned else (a, k)
+
     scores_from = first
     _check_columns(about, whole.shape[1], first, last)
     if last - first == 1 and whole.shape[1] > last and _are_numbers(whole[:, last]) and not turned:
         ahead = whole[:, first - 4 : first]
         corners, labels = _in_pixels(ahead, sides_of(about, answer)), whole[:, last].astype(int)
-        return Candidates(corners, whole[:, first:last], labels, place, picked=True)
+        own = {"picked": True, "beside": beside, "sides": first - 4}
+        return Candidates(corners, whole[:, first:last], labels, place, **own)
     if first == 0:
         corners = _from_bins(whole[:, last:], about, answer)
         return Candidates(corners, whole[:, :last], None, place)
-    boxes, chances = whole[:, first - 4 : first], whole[:, first:last]
+    boxes, chances, objectness = whole[:, first - 4 : first], whole[:, first:last], None
     if _has_objectness(about, chances.shape[1], turned):
-        scores_from, chances = first + 1, chances[:, 1:] * chances[:, :1]
+        scores_from, objectness = first + 1, (first, chances[:, 0])
+        chances = chances[:, 1:] * chances[:, :1]
     if detector.raw:
         cells, strides = _grid(about, answer, len(boxes))
         middles, sizes = (boxes[:, :2] + cells) * strides, np.exp(boxes[:, 2:]) * strides
         boxes = np.concatenate([middles, sizes], axis=1)
     boxes = _in_pixels(boxes, sides_of(about, answer))
-    return Candidates(_corners(boxes), chances, None, place)
+    own = {"beside": beside, "objectness": objectness, "sides": first - 4}
+    return Candidates(_corners(boxes), chances, None, place, **own)
 
 
 def _check_columns(about: About, count: int, first: int, last: int) -> None:
@@ -308,7 +337,9 @@ def _scored(detector: Detector, about: About, answer: Answer) -> Candidates:
     whole = _own(answer, detector.boxes[0]).astype(np.float64)
     labels = _own(answer, detector.labels or "").reshape(-1).astype(int)
     corners = _in_pixels(whole[:, :4], sides_of(about, answer))
-    return Candidates(corners, whole[:, 4:], labels, lambda a, c: (a, 4), picked=True)
+    return Candidates(
+        corners, whole[:, 4:], labels, lambda a, c: (a, 4), picked=True, beside=lambda a, k: (a, k)
+    )
 
 
 def _scales(detector: Detector, about: About, answer: Answer) -> Candidates:

@@ -24,6 +24,9 @@ from .rows.places import Lost, Place, Rows
 from .sources import Source, choose_sources
 from .squeezed import with_rows
 
+# What of a detected box may be explained.
+PARTS = CLASS, OBJECTNESS, BOX = "class", "objectness", "box"
+
 
 # Two are never the same: what is found of one may be kept for it.
 @dataclass(frozen=True, eq=False)
@@ -48,6 +51,7 @@ class Subject:
         rows: for each of the model's outputs where its rows are.
         others: outputs that could be meant as well where none was named, in words.
         detector: where a detector's boxes and scores are; None: it is none.
+        part: what of a detected box is explained: one of `PARTS`.
         filled: (an input's name, the explained input) -> what follows for it; None: nothing does.
         sized: shapes of inputs at which all tensors were counted, and are few enough.
     """
@@ -65,6 +69,7 @@ class Subject:
     rows: dict[str, Rows]
     others: tuple[str, ...] = ()
     detector: Detector | None = None
+    part: str = CLASS
     filled: Callable[[str, np.ndarray], np.ndarray | None] | None = None
     sized: set[Any] = field(default_factory=set, compare=False)
 
@@ -157,14 +162,20 @@ def select(
             float input.
         output: name of the output to explain; None finds it, see `choose_output`.
         score: "logit" (before a final Softmax, LogSoftmax or Sigmoid, and before the last
-            quantiser's rounding and saturation) or "output" (as the model returns it).
+            quantiser's rounding and saturation) or "output" (as the model returns it); of a
+            detector also "class" (the logit of a box's class), "objectness" or "box".
 
     Raises:
         InvalidInputError: no such input, output or kind of score.
         UnsupportedModelError: no float input, or no float output that depends on it.
     """
-    if score not in ("logit", "output"):
-        raise InvalidInputError(f"score must be 'logit' or 'output', got {score!r}")
+    part = score if score in PARTS else CLASS
+    if score not in ("logit", "output", *PARTS):
+        raise InvalidInputError(
+            f"score must be 'logit' or 'output' (of a detector also {', '.join(PARTS)}), got "
+            f"{score!r}"
+        )
+    is_of_box, score = score in PARTS, "logit" if score in PARTS else score
     sources = choose_sources(graph, input)
     refuse_batch_statistics(graph)
     inputs, starts = [s.input for s in sources], [s.start for s in sources]
@@ -176,6 +187,8 @@ def select(
         chosen, others = choose_output(graph, inputs, starts, output)
     found = scores_of(graph, chosen, score)
     detector = detector or mixed(inputs, chosen, found.raw)
+    if is_of_box and detector is None:
+        raise InvalidInputError(f"score {part!r} is of a detector's boxes, and the model is none")
     if detector is not None:
         found = one_after_the_other(graph, found, detector.scores[1:], score)
         detector = detector._replace(maps=maps_ahead(found.leaves))
@@ -202,6 +215,7 @@ def select(
         own,
         others,
         detector,
+        part,
     )
 
 
