@@ -14,9 +14,9 @@ from ..graph.dims import Dim
 from ..graph.ordering import sort_nodes
 from ..prepare.training import refuse_batch_statistics, refuse_randomness
 from .class_axis import channel_axis, two_readings
-from .detector import Detector, detector_of, mixed
+from .detector import Detector, detector_of, is_alone, mixed
 from .features import Features
-from .logits import batch_first, one_after_the_other, scores_of
+from .logits import batch_first, of_one_row, one_after_the_other, scores_of
 from .outputs import choose_output
 from .raw_scores import maps_ahead
 from .rows.follow import follow_rows
@@ -191,7 +191,8 @@ def select(
         raise InvalidInputError(f"score {part!r} is of a detector's boxes, and the model is none")
     if detector is not None:
         found = one_after_the_other(graph, found, detector.scores[1:], score)
-        detector = detector._replace(maps=maps_ahead(found.leaves))
+        alone = is_alone(detector.form, found.tensor.shape)
+        detector = detector._replace(maps=maps_ahead(found.leaves), alone=alone)
     axis = channel_axis(found.tensor) if found.axis is None else found.axis
     sort_nodes(graph)
     refuse_randomness(graph, found.tensor)
@@ -199,7 +200,10 @@ def select(
     decided = None
     if found.quantised:
         decided = batch_first(graph, inputs[0], with_rows(graph, chosen), axis, rows)[0]
-    logits, axis, problem = batch_first(graph, inputs[0], found.tensor, axis, rows)
+    if detector is not None and detector.alone:
+        logits, axis, problem = of_one_row(graph, found.tensor)
+    else:
+        logits, axis, problem = batch_first(graph, inputs[0], found.tensor, axis, rows)
     own = {t.name: rows.get(t.name) for t in graph.outputs}
     return Subject(
         graph,

@@ -2,7 +2,15 @@
 
 import numpy as np
 import pytest
-from support.detectors import FORMS, NAMES, detector, grid, run, without_raw
+from support.detectors import (
+    FORMS,
+    NAMES,
+    ONE_CLASS,
+    corners_by_hand,
+    detector,
+    run,
+    without_raw,
+)
 from support.small import node, small, value
 
 import onnxplain
@@ -21,7 +29,7 @@ def expected(form: str, x: np.ndarray) -> list[tuple[float, int, float, np.ndarr
     """(chance, class, logit, corners) of what is found, the strongest first: by loops."""
     own = detector(form)
     raw = {name: values[0] for name, values in run(own.model, x).items()}
-    cells, sizes = grid()
+    every = corners_by_hand(form, raw["raw_boxes"])
     logits = np.asarray(raw["raw_classes"], np.float64)
     chances = sigmoid(logits)
     if own.softmax:
@@ -34,15 +42,8 @@ def expected(form: str, x: np.ndarray) -> list[tuple[float, int, float, np.ndarr
     if form == "yunet":
         chances = np.sqrt(chances)
     found = []
-    for place in range(len(cells)):
+    for place, corners in enumerate(every):
         for c in range(own.classes):
-            b = np.asarray(raw["raw_boxes"][place], np.float64)
-            middle, size = (b[:2] + cells[place]) * sizes[place], np.exp(b[2:]) * sizes[place]
-            if form == "yolov5":
-                s = sigmoid(b)
-                middle = (2 * s[:2] - 0.5 + cells[place]) * sizes[place]
-                size = (2 * s[2:]) ** 2 * sizes[place]
-            corners = np.concatenate([middle - size / 2, middle + size / 2])
             found.append((float(chances[place, c]), c, float(logits[place, c]), corners))
     found.sort(key=lambda one: -one[0])
     strong = [one for one in found if one[0] >= CONFIDENCE] or found[:1]
@@ -75,7 +76,7 @@ def test_boxes_and_logits_are_those_of_the_raw_maps(form):
 
 
 def _labels(form: str) -> list[str] | None:
-    return None if form == "yunet" else list(NAMES)
+    return None if form in ONE_CLASS else list(NAMES)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -191,7 +192,15 @@ def test_gates_beside_features_are_no_boxes():
 
 # Forms with an objectness beside the scores, and the numbers that their rows hold of a box.
 OBJECTNESS = "yolov5", "yolox"
-SIDES = {"yolov8": 4, "rtdetr": 4, "yolov5": 4, "yolox": 4, "end_to_end": 4}
+SIDES = {
+    "yolov8": 0,
+    "rtdetr": 0,
+    "yolov5": 0,
+    "yolox": 0,
+    "end_to_end": 0,
+    "paddle": 2,
+    "yolov7": 1,
+}
 
 
 def _slope(explainer, x, target, number) -> None:
@@ -216,7 +225,7 @@ def test_the_objectness_of_a_box(form, target):
             explainer(x, target)
         return
     e = explainer(x, target)
-    place = e.targets[0].index[0]
+    (place, _) = e.targets[0].places[0].tolist()
     raw = run(own.model, x)["raw_objectness"][0, :, 0]
     assert e.score[0] == pytest.approx(raw[place], abs=1e-4)
     assert e.targets[0].name == f"{target}-objectness"
@@ -236,13 +245,16 @@ def test_the_coordinates_of_a_box(form):
             explainer(x)
         return
 
-    row = onnxplain.Explainer(model, "saliency", labels=_labels(form))(x).targets[0].index
+    row = onnxplain.Explainer(model, "saliency", labels=_labels(form))(x).targets[0].places[0]
     (name,) = (output.name for output in model.graph.output)
 
     def number(x):
-        rows = run(model, x)[name][0]
+        rows = run(model, x)[name]
+        rows = rows[0] if rows.ndim == 3 else rows
         rows = rows.T if form == "yolov8" else rows
-        return float(rows[row[1] if form == "yolov8" else row[0], :4].astype(np.float64).sum())
+        first = SIDES[form]
+        own = rows[row[1] if form == "yolov8" else row[0], first : first + 4]
+        return float(own.astype(np.float64).sum())
 
     e = explainer(x)
     assert e.score[0] == pytest.approx(number(x), rel=1e-5)
