@@ -21,6 +21,7 @@ from ..inputs.stdin import STDIN, stdin_bytes
 from ..pictures.captions import (
     SCALES,
     answer_text,
+    box_text,
     evidence_text,
     exactness,
     score_text,
@@ -140,7 +141,9 @@ def _shown(
             heatmap = of.kind.draw(attribution[0], explainer.into, record.method)
             maps.append(_map(heatmap, record, not attribution.any()))
         said = score_text(own[0].probability, own[0].score)
-        made.append(View(target_name(own[0]), said, maps))
+        where = box_text(own[0])
+        said = f"{said} at {where}" if where else said
+        made.append(View(target_name(own[0]), said, maps, own[0].target.box_in_view))
     first = records[0]
     scale = SCALES.get(str(first.probability_from), f"score, output {first.target.output}")
     return Shown(

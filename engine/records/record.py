@@ -152,6 +152,7 @@ class Record(Outcome):
             relative_delta=self.relative_delta,
             map_error=self.map_error,
             steps=self.steps,
+            box=None if self.target.box is None else [*map(float, self.target.box)],
         )
 
 

@@ -116,8 +116,9 @@ def _pairs(outputs: Mapping[str, gs.Variable]) -> Detector | None:
         numbers = [n for n in outputs if "label" in n.lower() or "class" in n.lower()]
         labels = [n for n in [*numbers, *whole] if n not in (name, boxes[0])]
         if labels:
-            first = boxes[0].startswith("detection_boxes")
-            return Detector("picked", (name,), (boxes[0],), labels=labels[0], rows_first=first)
+            rows_first = any("detection_boxes" in n.lower() for n in boxes)
+            found = Detector("picked", (name,), (boxes[0],), labels=labels[0])
+            return found._replace(rows_first=rows_first)
     return None
 
 
