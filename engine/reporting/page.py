@@ -159,7 +159,7 @@ class View:
     Attributes:
         name: the class or the model; more: its score and so on.
         maps: by one method each.
-        box: x0, y0, x1, y1 of what is explained, as parts of the photo's sides; None: there is none.
+        box: x0, y0, x1, y1 of what is explained, as parts of the photo's sides; or None.
     """
 
     name: str
