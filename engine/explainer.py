@@ -36,7 +36,7 @@ from .checks import (
 from .explanation import Explanation, collected
 from .facts import described, facts_of, write_facts
 from .files.model_files import write_model
-from .inputs import decided, default_name, filling
+from .inputs import filled
 from .inputs.kind import model_input
 from .model import Model, opened
 from .origin import Origin
@@ -147,37 +147,33 @@ class Explainer(OfPhotos, Verifying):
         named: dict[str, Any] = {"layer": layer, "rule": rule, "steps": steps}
         named |= {"tolerance": tolerance, "quadrature": quadrature}
         how: dict[str, Any] = {"providers": providers, "threads": threads}
-        what: dict[str, Any] = {"output": output, "input": input, "score": score}
         self._settings = settings_of(method, named, options, **how)
         # What a pickle holds beside the model, its card and the baselines.
         self.method = self._settings.method.name
-        self._arguments = {"method": self.method, **named, **options, **how, **what}
+        self._arguments = {"method": self.method, **named, **options, **how}
+        self._arguments |= {"output": output, "input": input, "score": score}
         self._arguments |= {"shapes": shapes, "labels": labels, "preprocess": preprocess}
         self._compares = self._settings.method.takes("baseline")
         file = opened(model, shapes)
         self.card = file.card if card is None else card_from(card)
-        self._labels = labels_for(self.card, labels)
-        self._preprocess = preprocess
+        self._labels, self._preprocess = labels_for(self.card, labels), preprocess
         wanted = output if output is not None else (self.card.output if self.card else None)
         self._file = file = file.with_output(wanted)
         self._plans: dict[bool, Plan] = {}
         with BUILDING, within(limits), blamed_on_file(file.readable):
             self._limits = in_force()
-            self.subject = decided(select(file.graph(), input, wanted, score), self.card)
-            self._folder = file.folder
-            self.subject = filling(self.subject, self.into)
-            check_label_count(None if labels is None else self._labels, self.subject)
-            if baseline is None and self._compares:
-                baseline = default_name(self.subject, self.into)
+            subject = select(file.graph(), input, wanted, score)
+            self.subject = subject = filled(subject, self.card, file.folder)
+            check_label_count(None if labels is None else self._labels, subject)
             baseline, self._named_baseline = self._known_baseline(baseline)
             self._several = is_set(self._settings.method, baseline)
             self.feature_map, self._doubt = names_of_maps(self._settings, self.subject)
             self._default_plan = self._plan(self._several)
         self._baselines = self._baselines_of(baseline, self._several)
         self._started_from = default_of(self.card, self.subject) if baseline is None else GIVEN
-        self._rank = None if self.subject.input.shape is None else len(self.subject.input.shape)
-        self._reading = reading_of(self.subject, self.card)
-        # It does not know this explainer, which is gone once it is let go.
+        self._rank = None if subject.input.shape is None else len(subject.input.shape)
+        self._reading = reading_of(subject, self.card)
+        # It does not know this explainer, which may go first.
         self._run_file = file.runner(self._settings.providers, self._settings.threads)
         self._scorer = Scorer(self.about, self._settings, self._reading, self._run_file)
         self._untold = baseline is None and self._compares and black_of(self.card) is None
@@ -196,6 +192,10 @@ class Explainer(OfPhotos, Verifying):
         """
         along = self._default_plan.along
         return None if along is None else along.passes
+
+    @property
+    def _folder(self) -> str | None:
+        return self._file.folder
 
     def __repr__(self) -> str:
         subject = self.subject

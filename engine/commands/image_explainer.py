@@ -36,7 +36,7 @@ from ..targets.dense import is_dense
 from ..targets.target import About, Wanted
 from .asked import Options, card_for
 from .cards import tell_of_doubts
-from .records import image_stat, options_of
+from .records import common_baseline, image_stat, options_of
 from .results import Result
 from .sources import Found
 
@@ -109,15 +109,10 @@ class ImageExplainer:
         self._subject, self.into = first.subject, first.into
         compares = any(find_method(name).takes("baseline") for name in self.explainers)
         check_kinds([one.path for one in files if one.problem is None], self.into)
-        own = default_name(self._subject, self.into)
-        if options.baseline is None and own is not None and compares:
+        own = default_name(self._subject, self.into) if compares else None
+        if options.baseline is None and own is not None:
             self._asked = options = replace(options, baseline=own)
-        self._baseline: Any = None
-        if options.baseline is None:
-            black = black_of(self.card)
-            self._baseline = 0.0 if black is None else black
-        elif not is_of_each(options.baseline):
-            self._baseline = baseline_arrays(options.baseline, self.into)
+        self._baseline = common_baseline(options.baseline, self.card, self.into)
         # Who hands a card in has heard of it.
         if not isinstance(options.card, Card):
             tell_of_card(self.card)
@@ -128,13 +123,10 @@ class ImageExplainer:
             name: options_of(name, options.of_method(name, chosen), self.card)
             for name in self.explainers
         }
-        if options.shapes:
-            shapes = {name: list(shape) for name, shape in options.shapes.items()}
-            self.options = {name: {**own, "shapes": shapes} for name, own in self.options.items()}
-        if options.score is not None:
-            self.options = {
-                name: {**own, "score": options.score} for name, own in self.options.items()
-            }
+        shapes = {name: list(shape) for name, shape in (options.shapes or {}).items()}
+        more = {"shapes": shapes, "score": options.score}
+        more = {name: value for name, value in more.items() if value}
+        self.options = {name: {**own, **more} for name, own in self.options.items()}
         tell_of_others(self._subject)
         check_one_at_a_time(self.card, self._subject)
         self.ask(options.targets or usual(self.about))

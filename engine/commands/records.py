@@ -14,7 +14,8 @@ from ...models.card import card_to_json
 from ...models.plain_card import Card
 from ..baselines import black_of
 from ..files.members import file_of
-from ..inputs.baselines import is_file
+from ..inputs.baselines import Choice, baseline_arrays, is_file, is_of_each
+from ..inputs.kind import ModelInput
 from ..inputs.stdin import STDIN, stdin_bytes
 from ..records.keys import digest, json_bytes
 
@@ -46,6 +47,14 @@ def options_of(method: str, asked: Mapping[str, Any], card: Card) -> dict[str, A
     content.pop("labels", None)
     options["card"] = digest(json_bytes(content))
     return options
+
+
+def common_baseline(choice: Choice, card: Card, into: ModelInput) -> Any:
+    """What all images are compared with; None: each has its own."""
+    if choice is None:
+        black = black_of(card)
+        return 0.0 if black is None else black
+    return None if is_of_each(choice) else baseline_arrays(choice, into)
 
 
 def image_stat(path: str) -> list[int] | None:

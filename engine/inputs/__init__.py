@@ -259,8 +259,10 @@ def _features(source: Source, card: Card) -> Features:
     return own if card.assumed and own.channel_axis is not None else said
 
 
-def filling(subject: Subject, into: ModelInput) -> Subject:
-    """The subject, which knows what follows from its one input for others; as masks of texts."""
+def filled(subject: Subject, card: Card | None, folder: str | None) -> Subject:
+    """The subject as `decided`, which knows what follows from its one input: masks of texts."""
+    subject = decided(subject, card)
+    into = inputs_of(subject, card, folder)
     follow = kind_of_model(into).filled
     if follow is None or len(subject.sources) > 1:
         return subject

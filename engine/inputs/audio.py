@@ -162,7 +162,7 @@ def _mixed(sound: Sound, into: ModelInput) -> Sound:
     if _setting(into, "mix", MIXES[0]) == "first":
         return sound._replace(samples=sound.samples[:1], note=f"channel 1 of {own}")
     mean = sound.samples.mean(axis=0, keepdims=True)
-    return sound._replace(samples=mean, note=f"the mean of {own} channels")
+    return sound._replace(samples=mean, note=f"the mean of {counted(own, 'channel')}")
 
 
 def _at_rate(sound: Sound, rate: float | None) -> Sound:
@@ -185,9 +185,9 @@ def _check_length(sound: Sound, into: ModelInput) -> None:
     wanted, own = _lengths(into)[1], sound.samples.shape[1]
     if wanted not in (None, own):
         raise InvalidInputError(
-            f"sound {sound.name}: expected {wanted} samples ({wanted / sound.rate:.3g} s at "
-            f"{sound.rate:g} Hz), as the model's input {into.name!r} has, got {own} "
-            f"({own / sound.rate:.3g} s)"
+            f"sound {sound.name}: expected {counted(wanted, 'sample')} "
+            f"({wanted / sound.rate:.3g} s at {sound.rate:g} Hz), as the model's input "
+            f"{into.name!r} has, got {own} ({own / sound.rate:.3g} s)"
         )
 
 
@@ -243,7 +243,7 @@ def _draw(values: np.ndarray, into: ModelInput, method: str, **how: Any) -> Heat
     shown = pooled(flat, mean)
     if shown is not flat:
         what = "mean" if mean else "net"
-        how["drawing"] = [f"{what} evidence of {shown.shape[1]} stretches of time"]
+        how["drawing"] = [f"{what} evidence of {counted(shown.shape[1], 'stretch')} of time"]
     return laid_out(shown, method, partial(waveform_map, count=count), blurs=(1,), **how)
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from ...models.text import counted
 from .arrays import WIDTH, laid_out
 from .heatmap import FAINT, INK, PAPER, Heatmap
 from .lettering import text_width, write
@@ -74,7 +75,7 @@ def _written(
         colour = PAPER if k in light else FAINT if special else INK
         write(draw, (left, top + 10), text, _SIZE, colour)
     if more:
-        line = f"... and {more} more tokens"
+        line = f"... and {counted(more, 'more token')}"
         write(draw, (_EDGE, size[1] - _LINE), line, 28, FAINT)
     return ground
 

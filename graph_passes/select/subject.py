@@ -169,25 +169,14 @@ def select(
         InvalidInputError: no such input, output or kind of score.
         UnsupportedModelError: no float input, or no float output that depends on it.
     """
-    part = score if score in PARTS else CLASS
-    if score not in ("logit", "output", *PARTS):
-        raise InvalidInputError(
-            f"score must be 'logit' or 'output' (of a detector also {', '.join(PARTS)}), got "
-            f"{score!r}"
-        )
-    is_of_box, score = score in PARTS, "logit" if score in PARTS else score
+    score, part = _score_and_part(score)
     sources = choose_sources(graph, input)
     refuse_batch_statistics(graph)
-    inputs, starts = [s.input for s in sources], [s.start for s in sources]
-    detector = detector_of(graph, inputs)
-    if detector is not None and output in (None, *detector.scores):
-        chosen, others = choose_output(graph, inputs, starts, detector.scores[0]).output, ()
-    else:
-        detector = None
-        chosen, others = choose_output(graph, inputs, starts, output)
+    inputs = [source.input for source in sources]
+    detector, chosen, others = _chosen(graph, sources, output)
     found = scores_of(graph, chosen, score)
     detector = detector or mixed(inputs, chosen, found.raw)
-    if is_of_box and detector is None:
+    if part is not None and detector is None:
         raise InvalidInputError(f"score {part!r} is of a detector's boxes, and the model is none")
     if detector is not None:
         found = one_after_the_other(graph, found, detector.scores[1:], score)
@@ -200,10 +189,12 @@ def select(
     decided = None
     if found.quantised:
         decided = batch_first(graph, inputs[0], with_rows(graph, chosen), axis, rows)[0]
-    if detector is not None and detector.alone:
-        logits, axis, problem = of_one_row(graph, found.tensor)
-    else:
-        logits, axis, problem = batch_first(graph, inputs[0], found.tensor, axis, rows)
+    alone = detector is not None and detector.alone
+    logits, axis, problem = (
+        of_one_row(graph, found.tensor)
+        if alone
+        else batch_first(graph, inputs[0], found.tensor, axis, rows)
+    )
     own = {t.name: rows.get(t.name) for t in graph.outputs}
     return Subject(
         graph,
@@ -219,8 +210,36 @@ def select(
         own,
         others,
         detector,
-        part,
+        part or CLASS,
     )
+
+
+def _chosen(
+    graph: gs.Graph, sources: Sequence[Source], output: str | None
+) -> tuple[Detector | None, gs.Variable, tuple[str, ...]]:
+    """The explained output, the others that could be meant, and the detector that it is of."""
+    inputs, starts = [s.input for s in sources], [s.start for s in sources]
+    detector = detector_of(graph, inputs)
+    if detector is not None and output in (None, *detector.scores):
+        return detector, choose_output(graph, inputs, starts, detector.scores[0]).output, ()
+    chosen, others = choose_output(graph, inputs, starts, output)
+    return None, chosen, others
+
+
+def _score_and_part(score: str) -> tuple[str, str | None]:
+    """What a score is read off, and which part of a box; None: nothing was said of boxes.
+
+    Raises:
+        InvalidInputError: there is no such kind of score.
+    """
+    if score in PARTS:
+        return "logit", score
+    if score not in ("logit", "output"):
+        raise InvalidInputError(
+            f"score must be 'logit' or 'output' (of a detector also {', '.join(PARTS)}), got "
+            f"{score!r}"
+        )
+    return score, None
 
 
 def _class_axis(logits: gs.Variable, axis: int | None) -> int:
