@@ -94,13 +94,22 @@ def before_activation(
 
 
 def batch_first(
-    graph: gs.Graph, input: gs.Variable, logits: gs.Variable, axis: int | None, rows: dict
+    graph: gs.Graph,
+    input: gs.Variable,
+    logits: gs.Variable,
+    axis: int | None,
+    rows: dict,
+    alone: bool = False,
 ) -> tuple[gs.Variable, int | None, Lost | None]:
     """The scores with their rows on the first axis, the class axis there, and why rows mix.
+
+    alone: whether they have no axis for rows, since the file takes one input.
 
     Raises:
         UnsupportedModelError: the rows lie on another axis, and it cannot be told on which.
     """
+    if alone:
+        return _of_one_row(graph, logits)
     found: Rows = rows.get(logits.name)
     batch = input.shape[0] if input.shape else None
     shape = logits.shape
@@ -129,8 +138,7 @@ def batch_first(
     return logits, axis, None if harmless else lost
 
 
-def of_one_row(graph: gs.Graph, logits: gs.Variable) -> tuple[gs.Variable, int | None, Lost]:
-    """Scores that have no axis for rows, since the file takes one input, as `batch_first` does."""
+def _of_one_row(graph: gs.Graph, logits: gs.Variable) -> tuple[gs.Variable, int | None, Lost]:
     alone = Emitter(graph, "scores")("Unsqueeze", logits, [0])
     alone.shape = [1, *(logits.shape or ())]
     return alone, None, Lost("mixed", "the scores are of one input")

@@ -16,7 +16,7 @@ from ..prepare.training import refuse_batch_statistics, refuse_randomness
 from .class_axis import channel_axis, two_readings
 from .detector import Detector, detector_of, is_alone, mixed
 from .features import Features
-from .logits import batch_first, of_one_row, one_after_the_other, scores_of
+from .logits import batch_first, one_after_the_other, scores_of
 from .outputs import choose_output
 from .raw_scores import maps_ahead
 from .rows.follow import follow_rows
@@ -190,11 +190,7 @@ def select(
     if found.quantised:
         decided = batch_first(graph, inputs[0], with_rows(graph, chosen), axis, rows)[0]
     alone = detector is not None and detector.alone
-    logits, axis, problem = (
-        of_one_row(graph, found.tensor)
-        if alone
-        else batch_first(graph, inputs[0], found.tensor, axis, rows)
-    )
+    logits, axis, problem = batch_first(graph, inputs[0], found.tensor, axis, rows, alone)
     own = {t.name: rows.get(t.name) for t in graph.outputs}
     return Subject(
         graph,
