@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -32,11 +33,12 @@ from ..pictures.arrays import (
     strip,
     strip_map,
 )
+from ..pictures.axes import axes_map, with_axes
 from ..pictures.heatmap import Heatmap, Picture, heatmap_of
 from .kind import InputKind, ModelInput, Named, Reading, Shape
 from .stored import BEGINS, SUFFIXES, read_array
 
-KEYS = ("channel_axis", "spatial_axes", "names")
+KEYS = ("channel_axis", "spatial_axes", "names", "axes")
 
 
 class Loaded(NamedTuple):
@@ -121,6 +123,9 @@ def checked_features(
             raise InvalidInputError(f"unknown key {key!r}{close}")
     rank = len(shape)
     _check_names(settings.get("names"))
+    axes = settings.get("axes")
+    if axes is not None and [type(one) for one in sequence(axes)] != [str, str]:
+        raise InvalidInputError(f"'axes': expected the names of rows and columns, got {axes!r}")
     if "channel_axis" not in settings and "spatial_axes" not in settings:
         return None
     channel = settings.get("channel_axis")
@@ -169,6 +174,11 @@ def is_photo(into: ModelInput) -> bool:
     return len(found.spatial_axes) == 2 and not beside
 
 
+def _axes_of(into: ModelInput) -> tuple[str, ...]:
+    """The card's names of a picture's rows and columns, such as a spectrogram's; () of none."""
+    return () if into.card is None else sequence(into.card.settings.get("axes"))
+
+
 def _is_signal(into: ModelInput) -> bool:
     found = into.features
     return found.rank == 3 and found.channel_axis is not None
@@ -178,7 +188,8 @@ def view(thing: Loaded, into: ModelInput) -> Picture:
     """A photo with its values scaled, the lines of a signal, bars, or a strip of numbers."""
     x = fit(thing, into)[0]
     if is_photo(into):
-        return _photo(x, into)
+        names = _axes_of(into)
+        return with_axes(_photo(x, into), names) if names else _photo(x, into)
     if _is_signal(into):
         lines = _channels_first(x, into)
         if len(lines) <= MOST_LANES:
@@ -195,7 +206,8 @@ def draw(values: np.ndarray, into: ModelInput, method: str, **how: Any) -> Heatm
     values = np.asarray(values)
     channels = into.features.in_row(values.ndim)
     if is_photo(into):
-        return heatmap_of(values, method, channels, **how)
+        found = heatmap_of(values, method, channels, **how)
+        return replace(found, values=axes_map(found.values)) if _axes_of(into) else found
     if _is_signal(into):
         lines = values[None] if channels is None else _channels_first(values, into)
         count = _channel_count(lines, into)

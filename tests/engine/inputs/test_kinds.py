@@ -346,3 +346,25 @@ def test_the_card_may_name_its_kind(tmp_path):
     assert plain.explain(write_photo(tmp_path / "seven.png", 7)).label == "seven"
     other = onnxplain.Explainer(model, "saliency", card=CARD)
     assert other.card == plain.card
+
+
+def test_a_spectrogram_has_named_axes(tmp_path):
+    """Around the same map: inside of the margins the picture is the plain one's."""
+    x = RANDOM.normal(size=(1, 20, 60)).astype(np.float32)
+    path = stored(x)(tmp_path)
+    plain = {"kind": "array", "channel_axis": 1}
+    named = {**plain, "axes": ["mel band", "frame"]}
+    found = []
+    for card in (plain, named):
+        explainer = onnxplain.Explainer(convolutional(1, 20, 60), "deeplift", card=card)
+        e = explainer.explain(path)
+        heatmap = e.origin.kind.draw(e.attribution[0], explainer.into, "deeplift")
+        found.append((e, heatmap))
+        assert e.picture().width > 500
+    (first, map_), (second, framed) = found
+    np.testing.assert_array_equal(first.attribution, second.attribution)
+    assert framed.values.shape[::-1] == second.origin.view.size
+    assert framed.limit == map_.limit and not framed.values[:, :100].any()
+    assert not framed.values[-84:].any() and framed.values[:-84, 100:].any()
+    with pytest.raises(InvalidInputError, match="'axes': expected the names"):
+        onnxplain.Explainer(convolutional(1, 20, 60), card={**plain, "axes": ["mel"]})
