@@ -112,7 +112,7 @@ class ImageExplainer:
         own = default_name(self._subject, self.into) if compares else None
         if options.baseline is None and own is not None:
             self._asked = options = replace(options, baseline=own)
-        self._baseline = common_baseline(options.baseline, self.card, self.into)
+        self._baseline: Any = common_baseline(options.baseline, self.card, self.into)
         # Who hands a card in has heard of it.
         if not isinstance(options.card, Card):
             tell_of_card(self.card)
@@ -309,7 +309,9 @@ class ImageExplainer:
         """
         for method, wanted in targets.items():
             explainer, seen = self.explainers[method], set()
-            extra = {"baseline": self._baseline} if find_method(method).takes("baseline") else {}
+            extra: dict[str, Any] = (
+                {"baseline": self._baseline} if find_method(method).takes("baseline") else {}
+            )
             for target in wanted:
                 began = time.perf_counter()
                 rows = each(explainer(tensor, target, **extra))

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ...graph_passes.methods import find_method
 from ...models.card import card_to_json
 from ...models.plain_card import Card
@@ -49,7 +51,9 @@ def options_of(method: str, asked: Mapping[str, Any], card: Card) -> dict[str, A
     return options
 
 
-def common_baseline(choice: Choice, card: Card, into: ModelInput) -> Any:
+def common_baseline(
+    choice: Choice, card: Card, into: ModelInput
+) -> np.ndarray | list[np.ndarray] | float | None:
     """What all images are compared with; None: each has its own."""
     if choice is None:
         black = black_of(card)

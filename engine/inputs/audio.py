@@ -6,7 +6,7 @@ import io
 import math
 import warnings
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -28,6 +28,8 @@ KEYS = ("sample_rate", "mix", "scale")
 # How several channels become one.
 MIXES = ("mean", "first")
 _MOST_BYTES = 2**30
+# A value of the card, which `_features` has checked.
+Setting: TypeAlias = Any
 
 
 class Sound(NamedTuple):
@@ -87,7 +89,7 @@ def _lengths(into: ModelInput) -> tuple[int | None, int | None]:
     return shape[axis], shape[3 - axis]
 
 
-def _setting(into: ModelInput, key: str, default: Any) -> Any:
+def _setting(into: ModelInput, key: str, default: Setting) -> Setting:
     card = into.card
     return default if card is None or card.kind != "audio" else card.settings.get(key, default)
 

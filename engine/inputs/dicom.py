@@ -11,7 +11,7 @@ import os
 import warnings
 from dataclasses import replace
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from PIL import Image
@@ -26,9 +26,13 @@ from . import image, volume
 from .array import Loaded
 from .deep import keep_deep
 from .kind import Box, InputKind, ModelInput, Reading
+from .pixels import Pixels
 
 _MOST_BYTES = 2**31
 _MAGIC_AT = 128
+# What pydicom reads; and a frame or all of them, as the pixels' own kind takes them.
+Dataset: TypeAlias = Any
+Thing: TypeAlias = "Image.Image | Loaded"
 INSTALL = "DICOM files are read by pydicom, which is not installed: pip install 'onnxplain[dicom]'"
 
 
@@ -78,7 +82,7 @@ def _read(given: Any, how: Reading, into: ModelInput) -> Image.Image | Loaded:
     return keep_deep(pixels, grey)
 
 
-def _opened(given: str | bytes, name: str) -> Any:
+def _opened(given: str | bytes, name: str) -> Dataset:
     try:
         return import_module("pydicom").dcmread(
             io.BytesIO(given) if isinstance(given, bytes) else os.fspath(given)
@@ -90,7 +94,7 @@ def _opened(given: str | bytes, name: str) -> Any:
         ) from None
 
 
-def _decoded(file: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
+def _decoded(file: Dataset, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Stored values and values in the file's units, [frames, H, W]; colours [frames, H, W, 3]."""
     processing = import_module("pydicom.pixels.processing")
     if "PixelData" not in file and "FloatPixelData" not in file:
@@ -128,7 +132,7 @@ def _which(number: int | None, count: int, name: str) -> int:
 
 
 def _greys(
-    file: Any, stored: np.ndarray, units: np.ndarray, window: tuple[float, float] | None
+    file: Dataset, stored: np.ndarray, units: np.ndarray, window: tuple[float, float] | None
 ) -> np.ndarray:
     """0 to 255, as fractions: by the card's window, the file's, or of all that it can store."""
     if window is not None:
@@ -153,7 +157,7 @@ def _first(value: Any) -> float:
     return float(value if isinstance(value, int | float | str) else value[0])
 
 
-def _ends(file: Any, stored: np.ndarray) -> tuple[float, float]:
+def _ends(file: Dataset, stored: np.ndarray) -> tuple[float, float]:
     """The least and the largest number that the file can store."""
     if stored.dtype.kind == "f":
         low, high = float(stored.min()), float(stored.max())
@@ -183,12 +187,12 @@ def _of_model(into: ModelInput) -> InputKind:
     return volume.KIND if volume.KIND.takes(into) else image.KIND
 
 
-def _fit(thing: Any, into: ModelInput) -> Any:
+def _fit(thing: Thing, into: ModelInput) -> Pixels:
     """As the picture's or the volume's kind does."""
     return _of_model(into).fit(_with_channel(thing, into), into)
 
 
-def _with_channel(thing: Any, into: ModelInput) -> Any:
+def _with_channel(thing: Thing, into: ModelInput) -> Thing:
     """A volume with the axis of its one channel; a picture as it is."""
     if not isinstance(thing, Loaded):
         return thing
@@ -198,7 +202,7 @@ def _with_channel(thing: Any, into: ModelInput) -> Any:
     return Loaded(np.expand_dims(thing.array, axis - 1), thing.name)
 
 
-def _tensor(fitted: Any, into: ModelInput) -> np.ndarray:
+def _tensor(fitted: Pixels, into: ModelInput) -> np.ndarray:
     return _of_model(into).tensor(fitted, into)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -30,6 +30,9 @@ from .kind import InputKind, ModelInput, Named, Reading, Shape
 
 KEYS = ("tokenizer",)
 FILE = "tokenizer.json"
+# The library's own, and what it makes of a text.
+Tokenizer: TypeAlias = Any
+Encoding: TypeAlias = Any
 INSTALL = "texts need the tokenizers library, which is not installed: pip install 'onnxplain[text]'"
 # Bytes of a tokenizer with a vocabulary of a million words.
 _MOST_BYTES = 2**27
@@ -124,7 +127,7 @@ def _read(given: Any, how: Reading, into: ModelInput) -> Tokens:
     return _padded(Tokens(np.array(found.ids), _shown(text, found), how.name), into, path)
 
 
-def _tokenizer(path: Path) -> Any:
+def _tokenizer(path: Path) -> Tokenizer:
     if importlib.util.find_spec("tokenizers") is None:
         raise InvalidInputError(INSTALL)
     check_regular(path, "tokenizer", _MOST_BYTES)
@@ -133,7 +136,7 @@ def _tokenizer(path: Path) -> Any:
 
 
 @lru_cache(2)
-def _loaded(path: str, size: int, changed: int) -> Any:
+def _loaded(path: str, size: int, changed: int) -> Tokenizer:
     del size, changed
     try:
         found = import_module("tokenizers").Tokenizer.from_file(path)
@@ -148,7 +151,7 @@ def _loaded(path: str, size: int, changed: int) -> Any:
     return found
 
 
-def _shown(text: str, found: Any) -> tuple[Token, ...]:
+def _shown(text: str, found: Encoding) -> tuple[Token, ...]:
     """Each token's own part of the text, and whether a space stands ahead of it."""
     tokens, end = [], 0
     columns = found.tokens, found.offsets, found.special_tokens_mask, found.word_ids

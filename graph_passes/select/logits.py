@@ -99,16 +99,16 @@ def batch_first(
     logits: gs.Variable,
     axis: int | None,
     rows: dict,
-    alone: bool = False,
+    without_rows: bool = False,
 ) -> tuple[gs.Variable, int | None, Lost | None]:
     """The scores with their rows on the first axis, the class axis there, and why rows mix.
 
-    alone: whether they have no axis for rows, since the file takes one input.
+    without_rows: whether they have no axis for rows, since the file takes one input.
 
     Raises:
         UnsupportedModelError: the rows lie on another axis, and it cannot be told on which.
     """
-    if alone:
+    if without_rows:
         return _of_one_row(graph, logits)
     found: Rows = rows.get(logits.name)
     batch = input.shape[0] if input.shape else None
