@@ -33,6 +33,7 @@ from .checks import (
     labels_for,
     tell_of_others,
 )
+from .embeddings import OfEmbeddings
 from .explanation import Explanation, collected
 from .facts import described, facts_of, write_facts
 from .files.model_files import write_model
@@ -57,7 +58,7 @@ from .targets.target import About
 from .verification import Verifying
 
 
-class Explainer(OfPhotos, Verifying):
+class Explainer(OfPhotos, OfEmbeddings, Verifying):
     """Explains one output of one model by one method.
 
     Args:
@@ -85,8 +86,9 @@ class Explainer(OfPhotos, Verifying):
             difference of the scores out over all of them, and `attribution` and `baseline` are
             dicts by name. None finds one.
         score: "logit" (before a final Softmax, LogSoftmax or Sigmoid, and before the rounding and
-            saturation of a last quantiser) or "output". The top class is the file's own either way:
-            where an 8-bit output ties, the first.
+            saturation of a last quantiser), "output", or "cosine", the similarity of an embedding
+            to a reference, which a target that is a vector asks for by itself. The top class is
+            the file's own either way: where an 8-bit output ties, the first.
         providers: "auto" (None), "cpu", "cuda" or ONNX Runtime's provider names.
         threads: threads inside one operator; None lets ONNX Runtime choose.
         card: how a picture becomes the input, or what the axes of an array are: a ModelCard, a
@@ -162,7 +164,8 @@ class Explainer(OfPhotos, Verifying):
         self._plans: dict[bool, Plan] = {}
         with BUILDING, within(limits), blamed_on_file(file.readable):
             self._limits = in_force()
-            self.subject = decided(select(file.graph(), input, wanted, score), self.card)
+            found = select(file.graph(), input, wanted, score)
+            self.subject = decided(found, self.card, self._labels)
             check_label_count(None if labels is None else self._labels, self.subject)
             baseline, self._named_baseline = self._known_baseline(baseline)
             self._several = is_set(self._settings.method, baseline)
@@ -256,8 +259,10 @@ class Explainer(OfPhotos, Verifying):
             target: None (each input's own top class), a class, an index tuple after the batch axis,
                 or a text: a label, "rank2" (the second best), "top5" (the five best, for one
                 input), "index:1,20,30", "cat - dog" (one score less the other), "not cat" or "-0"
-                (what speaks against it: its score times -1). A list has one of these for each
-                input; for one input it gives as many explanations, which share the forward pass.
+                (what speaks against it: its score times -1). Of an embedding what it is compared
+                with: an array of floats [D], or [N, D], one for each input; the score is the cosine
+                similarity. A list has one of these for each input; for one input it gives as many
+                explanations, which share the forward pass.
             baseline: another baseline for this call.
             progress: called with (passes done, passes in all) as work goes on.
 
@@ -268,9 +273,9 @@ class Explainer(OfPhotos, Verifying):
             >>> explainer(x, "top5").target.tolist()
             [7, ...]
         """
-        blamed = blamed_on_file(lambda: self._file.readable)
+        own, blamed = self.serving(target), blamed_on_file(lambda: self._file.readable)
         with at_work(), within(self._limits), np.errstate(all="ignore"), blamed:
-            return self._explained(x, target, baseline, progress)
+            return own._explained(x, target, baseline, progress)
 
     def _explained(
         self, x: Any, target: Any, baseline: Any, progress: Progress | None
@@ -313,7 +318,7 @@ class Explainer(OfPhotos, Verifying):
             (1,)
         """
         with at_work(), within(self._limits):
-            return self._scorer(x, target)
+            return self.serving(target)._scorer(x, target)
 
     def export(
         self, path: str | os.PathLike[str], *, baseline_input: bool = False

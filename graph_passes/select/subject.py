@@ -14,6 +14,7 @@ from ..graph.ordering import sort_nodes
 from ..prepare.training import refuse_batch_statistics, refuse_randomness
 from .class_axis import channel_axis, two_readings
 from .detector import Detector, detector_of, mixed
+from .embedding import COSINE, embedding_among, is_embedding, unit_length
 from .features import Features
 from .logits import batch_first, one_after_the_other, scores_of
 from .outputs import choose_output
@@ -47,6 +48,8 @@ class Subject:
         rows: for each of the model's outputs where its rows are.
         others: outputs that could be meant as well where none was named, in words.
         detector: where a detector's boxes and scores are; None: it is none.
+        embedding: whether the output is an embedding, none of whose numbers is a class's score.
+        cosine: whether the scores are that embedding at length 1, whose weighted sum is a cosine.
         sized: shapes of inputs at which all tensors were counted, and are few enough.
     """
 
@@ -63,6 +66,8 @@ class Subject:
     rows: dict[str, Rows]
     others: tuple[str, ...] = ()
     detector: Detector | None = None
+    embedding: bool = False
+    cosine: bool = False
     sized: set[Any] = field(default_factory=set, compare=False)
 
     def copy(self) -> Subject:
@@ -120,7 +125,7 @@ class Subject:
     def per_class(self) -> bool:
         """Whether the score tensor has one score for each class, and nothing else in a row."""
         shape = self.logits.shape
-        if self.detector is not None:
+        if self.detector is not None or self.cosine:
             return False
         if shape is None or len(shape) <= 2:
             return True
@@ -154,24 +159,29 @@ def select(
             float input.
         output: name of the output to explain; None finds it, see `choose_output`.
         score: "logit" (before a final Softmax, LogSoftmax or Sigmoid, and before the last
-            quantiser's rounding and saturation) or "output" (as the model returns it).
+            quantiser's rounding and saturation), "output" (as the model returns it) or "cosine"
+            (of an embedding, at length 1).
 
     Raises:
         InvalidInputError: no such input, output or kind of score.
         UnsupportedModelError: no float input, or no float output that depends on it.
     """
-    if score not in ("logit", "output"):
-        raise InvalidInputError(f"score must be 'logit' or 'output', got {score!r}")
+    if score not in ("logit", "output", COSINE):
+        raise InvalidInputError(f"score must be 'logit', 'output' or 'cosine', got {score!r}")
     sources = choose_sources(graph, input)
     refuse_batch_statistics(graph)
     inputs, starts = [s.input for s in sources], [s.start for s in sources]
-    detector = detector_of(graph, inputs)
+    cosine = score == COSINE
+    if cosine:
+        output = output or embedding_among(graph.outputs)
+    detector = None if cosine else detector_of(graph, inputs)
     if detector is not None and output in (None, *detector.scores):
         chosen, others = choose_output(graph, inputs, starts, detector.scores[0]).output, ()
     else:
         detector = None
         chosen, others = choose_output(graph, inputs, starts, output)
     found = scores_of(graph, chosen, score)
+    embedding = cosine or is_embedding(chosen)
     detector = detector or mixed(inputs, chosen, found.raw)
     if detector is not None:
         found = one_after_the_other(graph, found, detector.scores[1:], score)
@@ -184,6 +194,8 @@ def select(
     if found.quantised:
         decided = batch_first(graph, inputs[0], with_rows(graph, chosen), axis, rows)[0]
     logits, axis, problem = batch_first(graph, inputs[0], found.tensor, axis, rows)
+    if cosine:
+        logits, axis = unit_length(graph, logits, chosen), 1
     own = {t.name: rows.get(t.name) for t in graph.outputs}
     return Subject(
         graph,
@@ -199,6 +211,8 @@ def select(
         own,
         others,
         detector,
+        embedding,
+        cosine,
     )
 
 
