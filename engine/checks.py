@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import InvalidInputError, OnnxplainError
-from ..graph_passes.graph.dims import describe
+from ..graph_passes.graph.dims import Shape, describe
 from ..graph_passes.graph.names import RESERVED
 from ..graph_passes.graph.tensors import is_float, numpy_type
 from ..graph_passes.select.subject import Source, Subject
@@ -48,7 +49,8 @@ def check_inputs(subject: Subject, x: Any) -> dict[str, np.ndarray]:
         raise InvalidInputError(
             f"the model has no input {unknown[0]!r}; it has {', '.join(inputs)}"
         )
-    named = {**sizes_of_picture(subject, named, inputs), **named}
+    given = {name: array for name, array in subject.given.items() if name not in named}
+    named = {**sizes_of_picture(subject, named, inputs), **given, **named}
     missing = [name for name in inputs if name not in named]
     if missing:
         raise InvalidInputError(
@@ -56,8 +58,36 @@ def check_inputs(subject: Subject, x: Any) -> dict[str, np.ndarray]:
             "pass a dict of input name -> array"
         )
     arrays = {name: _check_array(name, named[name], inputs[name]) for name in inputs}
+    rows = len(arrays[subject.input.name]) if arrays[subject.input.name].ndim else 1
+    for name in given:
+        arrays[name] = _for_rows(arrays[name], inputs[name].shape, rows)
     check_sizes(subject, arrays)
     return arrays
+
+
+def _for_rows(array: np.ndarray, declared: Shape, rows: int) -> np.ndarray:
+    """An array of one row for each of N rows, where the file leaves their number open."""
+    open_rows = bool(declared) and not isinstance(list(declared)[0], int)
+    alone = array.ndim > 0 and len(array) == 1 and rows > 1
+    return np.repeat(array, rows, axis=0) if open_rows and alone else array
+
+
+def with_given(subject: Subject, given: Mapping[str, Any] | None) -> Subject:
+    """The subject with arrays for further inputs, which are fed where a call hands in none.
+
+    Raises:
+        InvalidInputError: there is no such input, it is explained, or the array does not fit it.
+    """
+    if not given:
+        return subject
+    explained = {source.input.name for source in subject.sources}
+    inputs = {t.name: t for t in subject.graph.inputs if t.name not in explained}
+    for name in given:
+        if name not in inputs:
+            others = ", ".join(inputs) or "none"
+            raise InvalidInputError(f"fixed: {name!r} is no further input; there are: {others}")
+    arrays = {name: _check_array(name, value, inputs[name]) for name, value in given.items()}
+    return replace(subject, given=arrays)
 
 
 def sizes_of_picture(

@@ -11,6 +11,7 @@ from ..graph_passes.select.embedding import COSINE
 from ..graph_passes.select.subject import Subject
 from .checks import as_array, check_inputs
 from .inputs import read_input
+from .inputs.kind import Reading
 from .running.process import BUILDING
 from .targets.similarity import Reference, asks_for_similarity, reference_of
 
@@ -42,20 +43,21 @@ class OfEmbeddings:
                 self._cosine = type(own)(own._file, **given)
             return self._cosine
 
-    def reference(self, given: Any, name: str | None = None) -> Reference:
+    def reference(self, given: Any, name: str | None = None, strict: bool = False) -> Reference:
         """What embeddings are compared with, from a photo or from the numbers themselves.
 
         Args:
             given: as `explain` takes a photo; a vector of floats, or a `.npy` file of one.
             name: what it is called; None: as its file is.
+            strict: refuse a photo whose file is damaged.
 
         Raises:
             InvalidInputError: it cannot be read, or the model has no embedding for it.
         """
-        return _reference(self.serving(np.ones(1)), given, name)
+        return _reference(self.serving(np.ones(1)), given, name, strict)
 
 
-def _reference(explainer: Explainer, given: Any, name: str | None) -> Reference:
+def _reference(explainer: Explainer, given: Any, name: str | None, strict: bool) -> Reference:
     if isinstance(given, Reference):
         return given
     is_path = isinstance(given, str | os.PathLike)
@@ -63,7 +65,8 @@ def _reference(explainer: Explainer, given: Any, name: str | None) -> Reference:
     name = called if name is None else name
     vector = _vector_in(given, explainer.subject)
     if vector is None:
-        x = explainer._input_of(read_input(given, explainer.into))[0]
+        how = Reading(os.fspath(given), strict) if is_path else None
+        x = explainer._input_of(read_input(given, explainer.into, how))[0]
         output = explainer.subject.output.name
         found = explainer._run_file(check_inputs(explainer.subject, x), [output])[output]
         vector = np.asarray(found)[:1]

@@ -32,6 +32,7 @@ from .checks import (
     if_out_of_range,
     labels_for,
     tell_of_others,
+    with_given,
 )
 from .embeddings import OfEmbeddings
 from .explanation import Explanation, collected
@@ -99,6 +100,7 @@ class Explainer(OfPhotos, OfEmbeddings, Verifying):
         preprocess: PIL image (RGB) -> array as the model takes it, in place of the card's way.
         shapes: {input: lengths}, for lengths that the file leaves open (which recurrent layers must
             know) or has wrong; None among them leaves one as the file has it.
+        fixed: {input: array} of further inputs, for calls that hand in the explained one alone.
         limits: what the model may cost; None: the defaults.
         options: what else the method takes; see `onnxplain.methods()`. `map_tolerance=0.05` lets
             Integrated Gradients go on until `map_error`, too, is at most that. Of the arguments
@@ -142,6 +144,7 @@ class Explainer(OfPhotos, OfEmbeddings, Verifying):
         labels: Any = None,
         preprocess: Preprocess | None = None,
         shapes: Shapes | None = None,
+        fixed: Mapping[str, Any] | None = None,
         limits: Limits | None = None,
         **options: Any,
     ):
@@ -154,6 +157,7 @@ class Explainer(OfPhotos, OfEmbeddings, Verifying):
         self.method = self._settings.method.name
         self._arguments = {"method": self.method, **named, **options, **how, **what}
         self._arguments |= {"shapes": shapes, "labels": labels, "preprocess": preprocess}
+        self._arguments["fixed"] = fixed
         self._compares = self._settings.method.takes("baseline")
         file = opened(model, shapes)
         self.card = file.card if card is None else card_from(card)
@@ -165,7 +169,7 @@ class Explainer(OfPhotos, OfEmbeddings, Verifying):
         with BUILDING, within(limits), blamed_on_file(file.readable):
             self._limits = in_force()
             found = select(file.graph(), input, wanted, score)
-            self.subject = decided(found, self.card, self._labels)
+            self.subject = with_given(decided(found, self.card, self._labels), fixed)
             check_label_count(None if labels is None else self._labels, self.subject)
             baseline, self._named_baseline = self._known_baseline(baseline)
             self._several = is_set(self._settings.method, baseline)

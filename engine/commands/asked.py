@@ -29,7 +29,9 @@ class Options:
     the methods that take it. `lenient`: methods that were asked for and do not serve the model are
     left out, too, with the reason. `shapes`, `output`: as `Explainer` takes them. `methods` may
     have options of their own, "lrp:rule=epsilon", which are in `own` then. `preset` and `facts`
-    stand in place of the card's. `strict`: images whose files are damaged are refused.
+    stand in place of the card's. `strict`: images whose files are damaged are refused. `versus`:
+    photos or vectors that an embedding is compared with, in place of targets. `inputs`: further
+    inputs of the model, by name; see `given.given_inputs`.
     """
 
     methods: tuple[str, ...] = ()
@@ -51,6 +53,8 @@ class Options:
     own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     preset: str | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    versus: Sequence[str] = ()
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         names, own = asked_methods(self.methods)

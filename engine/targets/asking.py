@@ -79,7 +79,7 @@ def usual(about: About) -> list[str]:
     return next((kind.usual for kind in kinds().values() if kind.best(about) is not None), ["top1"])
 
 
-def one_wanted(text: str, about: About) -> Wanted:
+def one_wanted(text: Any, about: About) -> Wanted:
     """What a text that stands for one target asks for.
 
     Raises:

@@ -183,9 +183,12 @@ def _best(about: About) -> Wanted | None:
 
 
 def _words(about: About) -> str | None:
-    if not about.subject.cosine:
+    subject, shape = about.subject, about.subject.logits.shape
+    if not subject.cosine and not subject.embedding:
         return None
-    return f"a reference of {describe(about.subject.logits.shape[1:])} numbers"
+    length = shape[1] if shape is not None and len(shape) == 2 else "as many"
+    reference = f"a reference (an array of {length} floats)"
+    return reference if subject.cosine else f"{reference}, or the index of one number"
 
 
 KIND = TargetKind(

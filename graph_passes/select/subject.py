@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import onnx_graphsurgeon as gs
 
 from ... import InvalidInputError
@@ -50,6 +51,7 @@ class Subject:
         detector: where a detector's boxes and scores are; None: it is none.
         embedding: whether the output is an embedding, none of whose numbers is a class's score.
         cosine: whether the scores are that embedding at length 1, whose weighted sum is a cosine.
+        given: arrays for inputs that are not explained, fed where a call hands in none.
         sized: shapes of inputs at which all tensors were counted, and are few enough.
     """
 
@@ -68,6 +70,7 @@ class Subject:
     detector: Detector | None = None
     embedding: bool = False
     cosine: bool = False
+    given: Mapping[str, np.ndarray] = field(default_factory=dict, compare=False)
     sized: set[Any] = field(default_factory=set, compare=False)
 
     def copy(self) -> Subject:
