@@ -19,6 +19,7 @@ from ..models.plain_card import Card
 from ..models.text import counted
 from .assumed import tell_assumed
 from .sizes import check_sizes
+from .targets.array_like import as_array
 from .targets.target import out_of_range
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def check_inputs(subject: Subject, x: Any) -> dict[str, np.ndarray]:
 
 def _for_rows(array: np.ndarray, declared: Shape, rows: int) -> np.ndarray:
     """An array of one row for each of N rows, where the file leaves their number open."""
-    open_rows = bool(declared) and not isinstance(list(declared)[0], int)
+    open_rows = not isinstance(next(iter(declared or [1])), int)
     alone = array.ndim > 0 and len(array) == 1 and rows > 1
     return np.repeat(array, rows, axis=0) if open_rows and alone else array
 
@@ -142,21 +143,6 @@ def _check_array(name: str, value: Any, declared) -> np.ndarray:
         kind = "NaN" if np.isnan(array).any() else "infinite values"
         raise InvalidInputError(f"input {name!r} holds {kind}")
     return np.ascontiguousarray(array)
-
-
-def as_array(value: Any) -> np.ndarray:
-    """A numpy array of anything that says `__array__` or `__dlpack__`, of whatever library.
-
-    Tensors that a gradient is asked of, or that lie on another device, are taken off both first, as
-    PyTorch's have `detach` and `cpu` for.
-    """
-    for step in ("detach", "cpu"):
-        take = getattr(value, step, None)
-        if callable(take) and not isinstance(value, np.ndarray):
-            value = take()
-    if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
-        return np.from_dlpack(value)
-    return np.asarray(value)
 
 
 def tell_of_others(subject: Subject) -> None:

@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from .. import InvalidInputError
 from ..graph_passes.select.embedding import COSINE
 from ..graph_passes.select.subject import Subject
-from .checks import as_array, check_inputs
+from .checks import check_inputs
 from .inputs import read_input
 from .inputs.kind import Reading
 from .running.process import BUILDING
+from .targets.array_like import as_array
 from .targets.similarity import Reference, asks_for_similarity, reference_of
 
 if TYPE_CHECKING:
     from .explainer import Explainer
+    from .explanation import Explanation
 
 _ARRAYS = (".npy", ".npz")
 
@@ -43,6 +46,16 @@ class OfEmbeddings:
                 self._cosine = type(own)(own._file, **given)
             return self._cosine
 
+    @property
+    def exported(self) -> Explainer:
+        """The explainer whose graph is written: of an embedding that of its similarity.
+
+        Where "output" was asked for it is one number of the embedding, which `target` names.
+        """
+        own = cast("Explainer", self)
+        asked = own._arguments["score"] == "output" or not self.subject.embedding
+        return own if asked else self.serving(np.ones(1))
+
     def reference(self, given: Any, name: str | None = None, strict: bool = False) -> Reference:
         """What embeddings are compared with, from a photo or from the numbers themselves.
 
@@ -55,6 +68,25 @@ class OfEmbeddings:
             InvalidInputError: it cannot be read, or the model has no embedding for it.
         """
         return _reference(self.serving(np.ones(1)), given, name, strict)
+
+
+def with_direction(subject: Subject, e: Explanation) -> Explanation:
+    """The same; an embedding that is zero everywhere has no cosine with anything.
+
+    Raises:
+        InvalidInputError: that of an input is.
+    """
+    if not subject.cosine or e.origin is None:
+        return e
+    rows = np.asarray(e.outputs[subject.output.name]).reshape(e.origin.count, -1)
+    empty = np.flatnonzero(~rows.any(axis=1))
+    if empty.size:
+        which = f" {empty[0]}" if len(rows) > 1 else ""
+        raise InvalidInputError(
+            f"the model's embedding of the input{which} is zero everywhere: it has no similarity "
+            "to anything"
+        )
+    return e
 
 
 def _reference(explainer: Explainer, given: Any, name: str | None, strict: bool) -> Reference:

@@ -34,7 +34,7 @@ from .checks import (
     tell_of_others,
     with_given,
 )
-from .embeddings import OfEmbeddings
+from .embeddings import OfEmbeddings, with_direction
 from .explanation import Explanation, collected
 from .facts import described, facts_of, write_facts
 from .files.model_files import write_model
@@ -279,7 +279,7 @@ class Explainer(OfPhotos, OfEmbeddings, Verifying):
         """
         own, blamed = self.serving(target), blamed_on_file(lambda: self._file.readable)
         with at_work(), within(self._limits), np.errstate(all="ignore"), blamed:
-            return own._explained(x, target, baseline, progress)
+            return with_direction(own.subject, own._explained(x, target, baseline, progress))
 
     def _explained(
         self, x: Any, target: Any, baseline: Any, progress: Progress | None
@@ -330,10 +330,11 @@ class Explainer(OfPhotos, OfEmbeddings, Verifying):
         """Write the explaining graph as one whole file that any ONNX Runtime runs.
 
         Its inputs are the model's and `target` (int64 [N]; -1 = top1); the baseline is embedded
-        unless `baseline_input`. Its outputs are the model's, `attribution` and, where the method
-        owes a sum, `delta`. Its metadata says under `onnxplain`, as JSON, what was explained and
-        how: every setting, the baseline, the card and whether it was assumed, and the source's
-        SHA-256.
+        unless `baseline_input`. Of an embedding it takes `versus`, float32 [N, D], in place of
+        `target`: what each embedding is compared with. Its outputs are the model's, `attribution`
+        and, where the method owes a sum, `delta`. Its metadata says under `onnxplain`, as JSON,
+        what was explained and how: every setting, the baseline, the card and whether it was
+        assumed, and the source's SHA-256.
 
         Raises:
             OSError, InvalidInputError: it cannot be written, or is the model's own file.
@@ -343,6 +344,8 @@ class Explainer(OfPhotos, OfEmbeddings, Verifying):
             >>> [value.name for value in model.graph.input]
             [..., 'target']
         """
+        if self.exported is not self:
+            return self.exported.export(path, baseline_input=baseline_input)
         if self._compares and not baseline_input:
             self._in_arrays(self._named_baseline)
             self._tell_of_zeros()

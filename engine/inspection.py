@@ -349,6 +349,8 @@ def _score_text(subject: Subject) -> str:
         doubt = f"; it may hold {' or '.join(subject.readings)}: name a score by its index tuple"
     if subject.detector is not None:
         doubt = f"; the score of a box in {', '.join(map(repr, subject.detector.boxes))}"
+    if subject.embedding:
+        return f"{subject.output.name} {shape}, an embedding: its similarity to another (--versus)"
     if not left_out:
         return f"{subject.output.name} {shape}, as the model returns it{doubt}"
     return f"{subject.output.name} before {' and '.join(left_out)}, {shape}{doubt}"

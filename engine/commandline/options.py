@@ -159,12 +159,15 @@ def _inputs(context: click.Context, parameter: click.Parameter, given: tuple[str
     """{input: file or numbers}."""
     from ..commands.given import parse_input
 
-    found = [_checked(parse_input, context, parameter, text) for text in given]
-    names = [name for name, _ in found]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise click.BadParameter(f"{twice} is given twice", context, parameter)
-    return dict(found)
+    def read(texts: tuple[str, ...]) -> dict[str, str]:
+        found = [parse_input(text) for text in texts]
+        names = [name for name, _ in found]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise InvalidInputError(f"{twice} is given twice")
+        return dict(found)
+
+    return _checked(read, context, parameter, given)
 
 
 VERSUS = click.option(

@@ -212,7 +212,7 @@ def asked_for(target: Any, about: About, count: int) -> Asked:
 
 def _taken_apart(target: Any, about: About) -> Any:
     """An array that some kind reads as values of its own: a list of them, or the only one."""
-    if not isinstance(target, np.ndarray):
+    if not hasattr(target, "__array__"):
         return target
     for kind in kinds().values():
         found = kind.of_array(target, about)

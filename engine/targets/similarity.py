@@ -16,6 +16,7 @@ import numpy as np
 from ... import InvalidInputError
 from ...graph_passes.graph.dims import describe
 from ...models.text import counted
+from .array_like import as_array
 from .classes import checked_class, ranks_in
 from .target import About, Answer, Target, TargetKind, Wanted, one_score, place_of_class
 
@@ -50,9 +51,9 @@ class Reference:
 
 
 class Number(NamedTuple):
-    """One number of an embedding."""
+    """One number of an embedding, by its index."""
 
-    index: int
+    place: int
 
 
 def reference_of(numbers: Any, name: str = "") -> Reference:
@@ -78,6 +79,7 @@ def reference_of(numbers: Any, name: str = "") -> Reference:
 
 def asks_for_similarity(target: Any) -> bool:
     """Whether a target as a caller hands it in is a reference, or a list of some."""
+    target = numbers_in(target)
     if isinstance(target, np.ndarray) and target.dtype != object:
         return target.dtype.kind == "f" and target.ndim > 0
     if isinstance(target, list | np.ndarray):
@@ -88,14 +90,21 @@ def asks_for_similarity(target: Any) -> bool:
     return found or isinstance(target, Reference)
 
 
+def numbers_in(target: Any) -> Any:
+    """An array of another library as numpy's; all else as it is."""
+    other = hasattr(target, "__array__") and not isinstance(target, np.ndarray | np.generic)
+    return as_array(target) if other else target
+
+
 def wanted_reference(reference: Reference) -> Wanted:
     """The target that is the similarity to a reference."""
     return Wanted(KIND.name, reference, reference.key)
 
 
-def _of_array(array: np.ndarray, about: About) -> list[Any] | None:
+def _of_array(array: Any, about: About) -> list[Any] | None:
     """The references in an array of floats: [D], or a row for each input."""
-    if array.dtype.kind != "f" or array.ndim == 0:
+    array = numbers_in(array)
+    if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or array.ndim == 0:
         return None
     if array.ndim > 2:
         raise InvalidInputError(
@@ -106,6 +115,7 @@ def _of_array(array: np.ndarray, about: About) -> list[Any] | None:
 
 
 def _parse(value: Any, about: About) -> list[Wanted] | None:
+    value = numbers_in(value)
     if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.ndim:
         value = reference_of(value)
     if isinstance(value, Reference):
@@ -130,10 +140,10 @@ def _number(value: Any, about: About) -> list[Wanted] | None:
 def _nothing_to_compare(about: About) -> InvalidInputError:
     output = about.subject.output
     return InvalidInputError(
-        f"output {output.name!r} {describe(output.shape)} is an embedding, of which no number means "
-        "anything by itself: say what it is compared with (--versus PHOTO or VECTOR.npy, in Python "
-        "target=vector), or name one number by its index (-t 5); if it has a score for each class, "
-        "give --labels or a card with the task classification"
+        f"output {output.name!r} {describe(output.shape)} is an embedding, and no number of it "
+        "means anything alone: say what it is compared with (--versus PHOTO or VECTOR.npy, in "
+        "Python target=vector), or name one number by its index (-t 5); if it holds a score for "
+        "each class, give --labels or a card with the task classification"
     )
 
 
@@ -143,15 +153,15 @@ def _check(reference: Reference, about: About) -> None:
     if isinstance(length, int) and length != count:
         what = reference.name or "the reference"
         raise InvalidInputError(
-            f"versus: expected {counted(length, 'number')}, as many as {about.subject.output.name!r} "
-            f"has, got {count} in {what}"
+            f"versus: expected {counted(length, 'number')}, as many as "
+            f"{about.subject.output.name!r} has, got {count} in {what}"
         )
 
 
 def _known(value: Any, about: About) -> Target | None:
     if isinstance(value, Number):
-        label = f"{about.subject.output.name}[{value.index}]"
-        return one_score(place_of_class(about, value.index), index=value.index, label=label)
+        label = f"{about.subject.output.name}[{value.place}]"
+        return one_score(place_of_class(about, value.place), index=value.place, label=label)
     return _similarity(value)
 
 

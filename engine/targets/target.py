@@ -197,7 +197,7 @@ class TargetKind:
     parse: Callable[[Any, About], list[Wanted] | None]
     resolve: Callable[[Any, About, Answer], list[Target]]
     known: Callable[[Any, About], Target | None] = lambda value, about: None
-    of_array: Callable[[np.ndarray, About], list[Any] | None] = lambda array, about: None
+    of_array: Callable[[Any, About], list[Any] | None] = lambda array, about: None
     best: Callable[[About], Wanted | None] = lambda about: None
     words: Callable[[About], str | None] = lambda about: None
     moved: Callable[[Any, Callable[[Any], Any]], Hashable] = lambda value, to_input: value

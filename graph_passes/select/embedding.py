@@ -20,12 +20,14 @@ COSINE = "cosine"
 VERSUS = "versus"
 # Words in an output's name that say what it is.
 _WORDS = frozenset(
-    "embed embeds embedded embedding embeddings emb feat feats feature features descriptor "
-    "descriptors".split()
+    {"embed", "embeds", "embedded", "embedding", "embeddings", "emb"}
+    | {"feat", "feats", "feature", "features", "descriptor", "descriptors"}
 )
 _NAMES = frozenset({"pooler_output"})
 # What may stand between an embedding and its own length, behind the sum of squares or ahead of it.
-_OF_LENGTHS = frozenset("Add Max Clip Sqrt Expand Reciprocal Unsqueeze Reshape Cast".split())
+_OF_LENGTHS = frozenset(
+    {"Add", "Max", "Clip", "Sqrt", "Expand", "Reciprocal", "Unsqueeze", "Reshape", "Cast"}
+)
 _SQUARES = frozenset({"ReduceL2", "ReduceSumSquare"})
 _FAR = 8
 # As PyTorch's `normalize`: what a shorter vector is divided by.
