@@ -33,6 +33,10 @@ _SIZES: dict[str, Callable[[int, int], tuple[float, float]]] = {
 }
 
 
+class MissingInputError(InvalidInputError):
+    """An input of the model was not handed in."""
+
+
 def check_inputs(subject: Subject, x: Any) -> dict[str, np.ndarray]:
     """Every model input by name, in the model's types.
 
@@ -54,9 +58,9 @@ def check_inputs(subject: Subject, x: Any) -> dict[str, np.ndarray]:
     named = {**sizes_of_picture(subject, named, inputs), **given, **named}
     missing = [name for name in inputs if name not in named]
     if missing:
-        raise InvalidInputError(
-            f"the model also takes {', '.join(map(repr, missing))}: "
-            "pass a dict of input name -> array"
+        raise MissingInputError(
+            f"the model also takes {', '.join(map(repr, missing))}: pass a dict of input name -> "
+            "array (--input NAME=FILE for each of them on the command line)"
         )
     arrays = {name: _check_array(name, named[name], inputs[name]) for name in inputs}
     rows = len(arrays[subject.input.name]) if arrays[subject.input.name].ndim else 1
@@ -142,7 +146,7 @@ def _check_array(name: str, value: Any, declared) -> np.ndarray:
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         kind = "NaN" if np.isnan(array).any() else "infinite values"
         raise InvalidInputError(f"input {name!r} holds {kind}")
-    return np.ascontiguousarray(array)
+    return np.asarray(array, order="C")
 
 
 def tell_of_others(subject: Subject) -> None:
@@ -270,6 +274,8 @@ def check_one_at_a_time(card: Card, subject: Subject) -> None:
     if isinstance(card, ModelCard):
         try:
             check_inputs(subject, np.zeros(card.tensor_shape, card.dtype))
+        except MissingInputError:
+            raise
         except InvalidInputError as error:
             raise InvalidInputError(f"the model card does not fit the model: {error}") from error
     batch = subject.batch
