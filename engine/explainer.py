@@ -13,7 +13,6 @@ import onnx
 
 from ..graph_passes import finish
 from ..graph_passes.graph.limits import Limits, in_force, within
-from ..graph_passes.select.subject import select
 from ..models.own_card import card_from
 from ..models.plain_card import Card
 from ..models.variants import Shapes
@@ -28,17 +27,14 @@ from .baselines import (
 )
 from .checks import (
     check_inputs,
-    check_label_count,
     if_out_of_range,
     labels_for,
     tell_of_others,
-    with_given,
 )
 from .embeddings import OfEmbeddings, with_direction
 from .explanation import Explanation, collected
 from .facts import described, facts_of, write_facts
 from .files.model_files import write_model
-from .inputs import decided
 from .inputs.kind import model_input
 from .model import Model, opened
 from .origin import Origin
@@ -54,6 +50,7 @@ from .running.rows import check_rows, parted, run_parts
 from .running.settings import names_of_maps, settings_of
 from .scores import Scorer, Scores
 from .soundness import not_finite, raise_not_finite, warn_of_misses
+from .subjects import subject_of
 from .targets.asking import asked_for
 from .targets.target import About
 from .verification import Verifying
@@ -151,13 +148,12 @@ class Explainer(OfPhotos, OfEmbeddings, Verifying):
         named: dict[str, Any] = {"layer": layer, "rule": rule, "steps": steps}
         named |= {"tolerance": tolerance, "quadrature": quadrature}
         how: dict[str, Any] = {"providers": providers, "threads": threads}
-        what: dict[str, Any] = {"output": output, "input": input, "score": score}
+        what: dict[str, Any] = {"output": output, "input": input, "score": score, "fixed": fixed}
         self._settings = settings_of(method, named, options, **how)
         # What a pickle holds beside the model, its card and the baselines.
         self.method = self._settings.method.name
         self._arguments = {"method": self.method, **named, **options, **how, **what}
         self._arguments |= {"shapes": shapes, "labels": labels, "preprocess": preprocess}
-        self._arguments["fixed"] = fixed
         self._compares = self._settings.method.takes("baseline")
         file = opened(model, shapes)
         self.card = file.card if card is None else card_from(card)
@@ -168,9 +164,7 @@ class Explainer(OfPhotos, OfEmbeddings, Verifying):
         self._plans: dict[bool, Plan] = {}
         with BUILDING, within(limits), blamed_on_file(file.readable):
             self._limits = in_force()
-            found = select(file.graph(), input, wanted, score)
-            self.subject = with_given(decided(found, self.card, self._labels), fixed)
-            check_label_count(None if labels is None else self._labels, self.subject)
+            self.subject = subject_of(file, wanted, self.card, self._labels, self._arguments)
             baseline, self._named_baseline = self._known_baseline(baseline)
             self._several = is_set(self._settings.method, baseline)
             self.feature_map, self._doubt = names_of_maps(self._settings, self.subject)

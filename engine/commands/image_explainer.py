@@ -38,7 +38,7 @@ from ..targets.target import About, Wanted
 from .asked import Options, card_for
 from .cards import tell_of_doubts
 from .given import given_inputs, references
-from .records import image_stat, options_of
+from .records import image_stat, options_of_all
 from .results import Result
 from .sources import Found
 
@@ -125,16 +125,10 @@ class ImageExplainer:
         compares = any(find_method(name).takes("baseline") for name in self.explainers)
         if options.baseline is None and black_of(self.card) is None and compares:
             tell_of_zeros(self.into)
-        self.options = {
-            name: options_of(name, options.of_method(name, chosen), self.card)
-            for name in self.explainers
-        }
-        if options.shapes:
-            shapes = {name: list(shape) for name, shape in options.shapes.items()}
-            self.options = {name: {**own, "shapes": shapes} for name, own in self.options.items()}
-        if options.inputs:
-            said = dict(self._given.said)
-            self.options = {name: {**own, "inputs": said} for name, own in self.options.items()}
+        asked = {name: options.of_method(name, chosen) for name in self.explainers}
+        shapes = {name: list(shape) for name, shape in (options.shapes or {}).items()}
+        more = {"shapes": shapes, "inputs": dict(self._given.said)}
+        self.options = options_of_all(asked, self.card, more)
         tell_of_others(self._subject)
         check_one_at_a_time(self.card, self._subject)
         if options.versus:

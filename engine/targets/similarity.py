@@ -196,8 +196,8 @@ def _words(about: About) -> str | None:
     subject, shape = about.subject, about.subject.logits.shape
     if not subject.cosine and not subject.embedding:
         return None
-    length = shape[1] if shape is not None and len(shape) == 2 else "as many"
-    reference = f"a reference (an array of {length} floats)"
+    length = shape[1] if shape is not None and len(shape) == 2 else "D"
+    reference = f"a reference (an array of floats, [{length}])"
     return reference if subject.cosine else f"{reference}, or the index of one number"
 
 

@@ -11,6 +11,7 @@ import onnx_graphsurgeon as gs
 from ... import UnsupportedModelError
 from ..graph.dims import describe
 from ..graph.emitter import Emitter
+from ..graph.operators import Fact, has
 from ..graph.tensors import is_constant, is_float, producer_of
 from .ending import TAIL, ending_of
 
@@ -24,10 +25,6 @@ _WORDS = frozenset(
     | {"feat", "feats", "feature", "features", "descriptor", "descriptors"}
 )
 _NAMES = frozenset({"pooler_output"})
-# What may stand between an embedding and its own length, behind the sum of squares or ahead of it.
-_OF_LENGTHS = frozenset(
-    {"Add", "Max", "Clip", "Sqrt", "Expand", "Reciprocal", "Unsqueeze", "Reshape", "Cast"}
-)
 _SQUARES = frozenset({"ReduceL2", "ReduceSumSquare"})
 _FAR = 8
 # As PyTorch's `normalize`: what a shorter vector is divided by.
@@ -74,9 +71,9 @@ def _is_length_of(tensor: gs.Tensor, of: gs.Tensor, op: str) -> bool:
             return turned and _without_sign(node.inputs[0]) is of
         summed = summed or node.op == "ReduceSum"
         turned = turned or node.op == "Reciprocal" or _power(node) in (-0.5, -1.0)
-        known = node.op in _OF_LENGTHS or node.op == "ReduceSum" or _power(node) is not None
         varying = [t for t in node.inputs if t.name and not is_constant(t)]
-        if not known or not varying:
+        other = has(node, Fact.WEIGHTED) or (node.op.startswith("Reduce") and not summed)
+        if other or not varying:
             return False
         tensor = varying[0]
     return False

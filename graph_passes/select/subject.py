@@ -177,14 +177,8 @@ def select(
     cosine = score == COSINE
     if cosine:
         output = output or embedding_among(graph.outputs)
-    detector = None if cosine else detector_of(graph, inputs)
-    if detector is not None and output in (None, *detector.scores):
-        chosen, others = choose_output(graph, inputs, starts, detector.scores[0]).output, ()
-    else:
-        detector = None
-        chosen, others = choose_output(graph, inputs, starts, output)
+    chosen, others, detector = _output_of(graph, inputs, starts, output, cosine)
     found = scores_of(graph, chosen, score)
-    embedding = cosine or is_embedding(chosen)
     detector = detector or mixed(inputs, chosen, found.raw)
     if detector is not None:
         found = one_after_the_other(graph, found, detector.scores[1:], score)
@@ -214,9 +208,27 @@ def select(
         own,
         others,
         detector,
-        embedding,
+        cosine or is_embedding(chosen),
         cosine,
     )
+
+
+def _output_of(
+    graph: gs.Graph,
+    inputs: Sequence[gs.Variable],
+    starts: Sequence[gs.Variable],
+    name: str | None,
+    plain: bool,
+) -> tuple[gs.Variable, tuple[str, ...], Detector | None]:
+    """The output of the scores, others that could be meant, and the detector that it is of.
+
+    `plain`: no detector is looked for.
+    """
+    detector = None if plain else detector_of(graph, inputs)
+    if detector is not None and name in (None, *detector.scores):
+        return choose_output(graph, inputs, starts, detector.scores[0]).output, (), detector
+    chosen, others = choose_output(graph, inputs, starts, name)
+    return chosen, others, None
 
 
 def _class_axis(logits: gs.Variable, axis: int | None) -> int:

@@ -186,7 +186,7 @@ def test_labels_and_the_card_say_what_an_output_is():
         (np.full(LENGTH, np.nan, np.float32), "NaN"),
         (np.ones((3, LENGTH), np.float32), "3 targets for 2 inputs|3 entries for 2 inputs"),
         (np.ones((2, 2, LENGTH), np.float32), r"expected a reference \[D\]"),
-        (lambda y: y, "a reference .an array of 5 floats., or the index of one number"),
+        (lambda y: y, "a reference .an array of floats, .5.., or the index of one number"),
     ],
 )
 def test_wrong_references_are_refused(target, message):
