@@ -170,7 +170,7 @@ def _inspected(
         outputs=[_described(t) for t in graph.outputs],
         output=subject.output.name,
         others=list(subject.others),
-        score=_score_text(subject),
+        score=_score_text(subject, file),
         feature_map=found,
         feature_map_reason=reason,
         operators=dict(Counter(operator_name(node) for node in nodes).most_common()),
@@ -338,7 +338,14 @@ def _described(tensor: gs.Variable) -> str:
     return f"{tensor.name}: {kind} {describe(tensor.shape)}"
 
 
-def _score_text(subject: Subject) -> str:
+def _score_text(subject: Subject, file: Model) -> str:
+    text = _plain_score_text(subject)
+    if subject.output.name != file.scores_of_labels:
+        return text
+    return f"{text}; the file returns the best of them"
+
+
+def _plain_score_text(subject: Subject) -> str:
     shape = describe(subject.logits.shape)
     if not subject.per_class and subject.classes == 1:
         shape = f"{shape}, summed over the predicted foreground"

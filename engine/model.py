@@ -14,6 +14,7 @@ import onnx_graphsurgeon as gs
 from .. import InvalidInputError
 from ..graph_passes import finish
 from ..graph_passes.prepare.decompositions.quantisation import QUANTISED
+from ..graph_passes.select.labels_inside import with_scores_of_labels
 from ..models.load import load, load_with_sha256
 from ..models.plain_card import Card
 from ..models.sources.gathering import known_of
@@ -42,6 +43,7 @@ class Model:
         path: where it was read from, or None.
         sha256: of the file with all of its weights, in hex.
         metadata: the file's own.
+        scores_of_labels: the tensor that all outputs are the labels of, where it became one, too.
         quantised: names of its quantised operators.
         precision: of its numbers, see `precision_of`.
 
@@ -88,6 +90,7 @@ class Model:
     def _change(self, proto: onnx.ModelProto) -> None:
         """What is read otherwise than the file has it, in place."""
         without_zipmaps(proto)
+        self.scores_of_labels = with_scores_of_labels(proto)
         if self._shapes:
             with_shapes(proto, self._shapes)
         if self._output is not None:

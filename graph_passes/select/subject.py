@@ -13,7 +13,7 @@ from ... import InvalidInputError
 from ..graph.dims import Dim
 from ..graph.ordering import sort_nodes
 from ..prepare.training import refuse_batch_statistics, refuse_randomness
-from .class_axis import channel_axis, two_readings
+from .class_axis import channel_axis, chosen_along, two_readings
 from .detector import Detector, detector_of, mixed
 from .embedding import COSINE, embedding_among, is_embedding, unit_length
 from .features import Features
@@ -175,8 +175,6 @@ def select(
     refuse_batch_statistics(graph)
     inputs, starts = [s.input for s in sources], [s.start for s in sources]
     cosine = score == COSINE
-    if cosine:
-        output = output or embedding_among(graph.outputs)
     chosen, others, detector = _output_of(graph, inputs, starts, output, cosine)
     found = scores_of(graph, chosen, score)
     detector = detector or mixed(inputs, chosen, found.raw)
@@ -184,6 +182,7 @@ def select(
         found = one_after_the_other(graph, found, detector.scores[1:], score)
         detector = detector._replace(maps=maps_ahead(found.leaves))
     axis = channel_axis(found.tensor) if found.axis is None else found.axis
+    axis = chosen_along(chosen) if axis is None else axis
     sort_nodes(graph)
     refuse_randomness(graph, found.tensor)
     rows = follow_rows(graph, _row_starts(graph, sources))
@@ -193,7 +192,6 @@ def select(
     logits, axis, problem = batch_first(graph, inputs[0], found.tensor, axis, rows)
     if cosine:
         logits, axis = unit_length(graph, logits, chosen), 1
-    own = {t.name: rows.get(t.name) for t in graph.outputs}
     return Subject(
         graph,
         sources,
@@ -205,7 +203,7 @@ def select(
         _class_axis(logits, axis),
         axis is not None,
         problem,
-        own,
+        {t.name: rows.get(t.name) for t in graph.outputs},
         others,
         detector,
         cosine or is_embedding(chosen),
@@ -218,13 +216,15 @@ def _output_of(
     inputs: Sequence[gs.Variable],
     starts: Sequence[gs.Variable],
     name: str | None,
-    plain: bool,
+    cosine: bool,
 ) -> tuple[gs.Variable, tuple[str, ...], Detector | None]:
     """The output of the scores, others that could be meant, and the detector that it is of.
 
-    `plain`: no detector is looked for.
+    For a cosine it is an embedding, where there is one.
     """
-    detector = None if plain else detector_of(graph, inputs)
+    if cosine:
+        name = name or embedding_among(graph.outputs)
+    detector = None if cosine else detector_of(graph, inputs)
     if detector is not None and name in (None, *detector.scores):
         return choose_output(graph, inputs, starts, detector.scores[0]).output, (), detector
     chosen, others = choose_output(graph, inputs, starts, name)
