@@ -14,11 +14,18 @@ import onnx_graphsurgeon as gs
 from .. import InvalidInputError
 from ..graph_passes import finish
 from ..graph_passes.prepare.decompositions.quantisation import QUANTISED
-from ..graph_passes.select.labels_inside import with_scores_of_labels
+from ..graph_passes.select.labels_inside import scores_of_labels
 from ..models.load import load, load_with_sha256
 from ..models.plain_card import Card
 from ..models.sources.gathering import known_of
-from ..models.variants import Shapes, all_known, with_output, with_shapes, without_zipmaps
+from ..models.variants import (
+    Shapes,
+    all_known,
+    with_output,
+    with_output_first,
+    with_shapes,
+    without_zipmaps,
+)
 from .running.given import problem_in_runtime
 from .running.once import Once
 from .running.prepared import prepared
@@ -90,7 +97,9 @@ class Model:
     def _change(self, proto: onnx.ModelProto) -> None:
         """What is read otherwise than the file has it, in place."""
         without_zipmaps(proto)
-        self.scores_of_labels = with_scores_of_labels(proto)
+        self.scores_of_labels = scores_of_labels(proto)
+        if self.scores_of_labels is not None:
+            with_output_first(proto, self.scores_of_labels)
         if self._shapes:
             with_shapes(proto, self._shapes)
         if self._output is not None:

@@ -1,6 +1,6 @@
 """Files that return labels alone, of an ArgMax or TopK inside: the scores that these are taken of.
 
-Segmentation is mostly exported so, and some classifiers are. The scores become an output, too.
+Segmentation is mostly exported so, and some classifiers are.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 import onnx
 
-from ...models.variants import with_output
 from ..graph.operators import Fact, has
 
-_CHOICES, _LIMITS = ("ArgMax", "TopK"), ("Greater", "GreaterOrEqual")
+_CHOICES = ("ArgMax", "TopK")
+_LIMITS = ("Greater", "GreaterOrEqual")
 _FAR = 50
 
 
@@ -36,17 +36,13 @@ class _File(NamedTuple):
     constants: dict[str, onnx.TensorProto]
 
 
-def with_scores_of_labels(model: onnx.ModelProto) -> str | None:
-    """Let the scores be an output where all outputs are labels taken of them; in place.
+def scores_of_labels(model: onnx.ModelProto) -> str | None:
+    """The tensor that all outputs are the labels of, by name; None: there is none.
 
-    Where the best scores themselves stand beside the labels, as TopK gives both, all scores are
-    handed out before them.
-
-    Returns:
-        The scores' name; None: nothing was changed.
+    The best scores may stand beside their labels, as TopK gives both.
     """
     graph = model.graph
-    if not any(node.op_type in (*_CHOICES, *_LIMITS) for node in graph.node):
+    if not any(node.op_type in _CHOICES or node.op_type in _LIMITS for node in graph.node):
         return None
     file = _file_of(graph)
     found = [_taken(file, output.name) for output in graph.output]
@@ -54,15 +50,7 @@ def with_scores_of_labels(model: onnx.ModelProto) -> str | None:
     if not taken or len(taken) < len(found) or len({one.scores for one in taken}) > 1:
         return None
     name = taken[0].scores
-    if not any(one.label for one in taken) or name not in file.made_by:
-        return None
-    outputs = list(graph.output)
-    with_output(model, name)
-    added = graph.output[len(outputs) :]
-    ordered = [onnx.ValueInfoProto.FromString(v.SerializeToString()) for v in (*added, *outputs)]
-    del graph.output[:]
-    graph.output.extend(ordered)
-    return name
+    return name if any(one.label for one in taken) and name in file.made_by else None
 
 
 def _file_of(graph: onnx.GraphProto) -> _File:

@@ -17,7 +17,7 @@ from .class_axis import channel_axis, chosen_along, two_readings
 from .detector import Detector, detector_of, mixed
 from .embedding import COSINE, embedding_among, is_embedding, unit_length
 from .features import Features
-from .logits import batch_first, one_after_the_other, scores_of
+from .logits import Scores, batch_first, one_after_the_other, scores_of
 from .outputs import choose_output
 from .raw_scores import maps_ahead
 from .rows.follow import follow_rows
@@ -181,8 +181,7 @@ def select(
     if detector is not None:
         found = one_after_the_other(graph, found, detector.scores[1:], score)
         detector = detector._replace(maps=maps_ahead(found.leaves))
-    axis = channel_axis(found.tensor) if found.axis is None else found.axis
-    axis = chosen_along(chosen) if axis is None else axis
+    axis = _axis_of(found, chosen)
     sort_nodes(graph)
     refuse_randomness(graph, found.tensor)
     rows = follow_rows(graph, _row_starts(graph, sources))
@@ -229,6 +228,12 @@ def _output_of(
         return choose_output(graph, inputs, starts, detector.scores[0]).output, (), detector
     chosen, others = choose_output(graph, inputs, starts, name)
     return chosen, others, None
+
+
+def _axis_of(found: Scores, output: gs.Variable) -> int | None:
+    """The axis of the classes: of a Softmax, of the last layer, or of the file's own ArgMax."""
+    axis = channel_axis(found.tensor) if found.axis is None else found.axis
+    return chosen_along(output) if axis is None else axis
 
 
 def _class_axis(logits: gs.Variable, axis: int | None) -> int:
