@@ -5,6 +5,7 @@ anew. Times are `tests/benchmarks/against.py`'s.
 """
 
 import platform
+import subprocess
 import sys
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,7 @@ from support import zoo
 from support.costs import Work, faults, stages_of, traffic, work
 
 import onnxplain
+from onnxplain.models.shipped import demo_model, demo_photos
 
 METHODS = {
     "grad-cam": {},
@@ -142,3 +144,30 @@ def test_every_default_method_is_pinned():
     names = {m.name for m in onnxplain.methods().values() if m.default}
     assert names == set(METHODS)
     assert set(WORK) == set(TRAFFIC) == set(NODES) == set(CASES)
+
+
+# Libraries that `explain` with one method brings: each of others would lengthen its cold start
+# (scipy.stats takes 0.4 s). What a method, a page or a format needs beyond, it asks for there.
+LIBRARIES = {
+    *("click", "cmap", "filelock", "google", "ml_dtypes", "numpy", "onnx", "onnx_graphsurgeon"),
+    *("onnxruntime", "PIL", "typing_extensions"),
+}
+
+
+def test_what_a_cold_start_brings(tmp_path):
+    model, photo = demo_model(), demo_photos()[0]
+    script = (
+        "import sys; before = set(sys.modules); from importlib import metadata\n"
+        "from onnxplain.cli import main\n"
+        f"sys.argv = ['onnxplain', 'explain', {str(model)!r}, {str(photo)!r}, '-m', 'grad-cam',"
+        f" '-o', {str(tmp_path / 'out')!r}]\n"
+        "try:\n    main()\nexcept SystemExit as done:\n    assert not done.code, done.code\n"
+        "brought = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
+        "print(*sorted(brought & set(metadata.packages_distributions())))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    brought = set(done.stdout.splitlines()[-1].split()) - {"onnxplain"}
+    assert brought <= LIBRARIES, f"cold start brings {sorted(brought - LIBRARIES)}, too"

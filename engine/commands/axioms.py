@@ -35,9 +35,10 @@ def axiom(
     what: str,
     x: np.ndarray,
     target: Index | str,
-    own: np.ndarray,
 ) -> Kept | float | Alike | None:
     """What one of `AXIOMS` comes to for one method; from any thread.
+
+    Of methods that look for many points on a path, with few fixed ones: each axiom holds for any.
 
     Args:
         images: that the method is one of.
@@ -45,17 +46,15 @@ def axiom(
         what: which axiom.
         x: the model's input.
         target: as for the explainer.
-        own: the method's map of it, against `default_baseline`.
     """
     check_stopped()
     baseline = default_baseline(images.into)
-    explainer = images.explainers[method]
+    explainer = _in_few_passes(images.explainers[method])
     if what == "sensitivity":
-        few = _in_few_passes(explainer)
-        return sensitivity(few, x, target, baseline, images.into.features)
+        return sensitivity(explainer, x, target, baseline, images.into.features)
     if what == "dummy":
         return _dummy(explainer, x, target, baseline, images.into.features)
-    return _invariance(explainer, what, x, target, baseline, own)
+    return _invariance(explainer, what, x, target, baseline)
 
 
 def against(method: str, baseline: np.ndarray) -> dict[str, Any]:
@@ -64,7 +63,7 @@ def against(method: str, baseline: np.ndarray) -> dict[str, Any]:
 
 
 def _in_few_passes(explainer: Explainer) -> Explainer:
-    """The method with few fixed points, where it would look for many: for yes or no, not much.
+    """The method with few fixed points, where it would look for many.
 
     Against a baseline that differs in a pixel, no path is close to its sum: 200 passes each.
     """
@@ -102,11 +101,10 @@ def _invariance(
     x: np.ndarray,
     target: Index | str,
     baseline: np.ndarray,
-    own: np.ndarray,
 ) -> Alike:
     how = against(explainer.method, baseline)
     try:
         other = explainer.changed(WRITTEN_OTHERWISE[written], **how)
-        return alike(own, other(x, target, **how).attribution)
+        return alike(explainer(x, target, **how).attribution, other(x, target, **how).attribution)
     except OnnxplainError as error:
         return Alike(float("nan"), float("nan"), str(error))

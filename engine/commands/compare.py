@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -39,11 +39,12 @@ from .sources import Found, find_images
 Progress = Callable[[str, float], None]
 # Of the work the part that is done image by image; the rest is about the model.
 _BY_IMAGE = 0.6
+# Seconds of a run whose time need not be taken twice.
+_LONG = 0.5
 # Images on which other baselines are tried.
 _MOST_BASELINED = 5
 # Images of which the second class's maps are kept, to be shown.
 _MOST_BESIDE = 12
-T = TypeVar("T")
 
 
 @dataclass
@@ -60,11 +61,10 @@ class _Seen:
 
 
 class _Timed(NamedTuple):
-    """Seconds of an explanation and of a forward pass, and the map against black."""
+    """Seconds of an explanation and of a forward pass."""
 
     seconds: float
     forward: float
-    own: np.ndarray
 
 
 class _Looked(NamedTuple):
@@ -284,7 +284,7 @@ class _Comparing:
             partial(self._try_baselines, self._unbaselined[place], method)
             for place, method in tried
         ]
-        jobs += [partial(axiom, explainer, *one, x, target, timed[one[0]].own) for one in axioms]
+        jobs += [partial(axiom, explainer, *one, x, target) for one in axioms]
         results, found = [], side_by_side(jobs, self._at_once)
         for done, result in enumerate(found, start=1):
             results.append(result)
@@ -306,8 +306,8 @@ class _Comparing:
         check_stopped()
         explainer = self._explainer.explainers[method]
         more = against(method, default_baseline(self._explainer.into))
-        seconds, e = _seconds(lambda: explainer(x, target, **more))
-        return _Timed(seconds, _seconds(lambda: explainer.scores(x, target))[0], e.attribution)
+        seconds = _seconds(lambda: explainer(x, target, **more))
+        return _Timed(seconds, _seconds(lambda: explainer.scores(x, target)))
 
     def _facts(self, method: str, timed: _Timed, axioms: dict[str, Any]) -> MethodFacts:
         """One method's row."""
@@ -355,14 +355,14 @@ def _mean(values: Sequence[float]) -> float:
     return float(np.mean(known)) if known else float("nan")
 
 
-def _seconds(run: Callable[[], T]) -> tuple[float, T]:
-    """Of a run that was done before, the better of two, and what it returned."""
-    took: list[tuple[float, T]] = []
-    for _ in range(2):
+def _seconds(run: Callable[[], object]) -> float:
+    """Of a run that was done before: the better of two, where one is not long enough by itself."""
+    took: list[float] = []
+    while len(took) < 2 and sum(took) < _LONG:
         began = time.perf_counter()
-        result = run()
-        took.append((time.perf_counter() - began, result))
-    return min(took, key=lambda one: one[0])
+        run()
+        took.append(time.perf_counter() - began)
+    return min(took)
 
 
 def _described(path: str, results: Sequence[Result]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from support.folders import TESTS
+from support.often import often
 
 SCRIPT = """
 import hashlib, sys, warnings
@@ -25,7 +26,7 @@ for name, method in onnxplain.methods().items():
 """
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", often([1], [1, 2, 3]))
 def test_no_order_hangs_on_hashes(seed: int) -> None:
     found = [_made(str(number)) for number in (0, seed)]
     assert found[0] == found[1] and len(found[0]) >= 18

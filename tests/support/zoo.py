@@ -119,7 +119,10 @@ MODELS: dict[str, Model] = {
 }
 """name -> model; exported networks are called <network>-<exporter and opset>[-dynamic]."""
 
-LONG = {"light_vgg19", "light_densenet121", "light_inception_v2", "light_zfnet512"}
+LONG = {
+    *("light_vgg19", "light_densenet121", "light_inception_v2", "light_zfnet512"),
+    "light_resnet50",
+}
 """What takes long and is built as others are."""
 
 WITHOUT_MAPS = [name for name in MODELS if name.startswith("captum_dense")]

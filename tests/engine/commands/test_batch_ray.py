@@ -12,6 +12,7 @@ import time
 import numpy as np
 import pytest
 from support.batches import in_order, rows_in, write_photos
+from support.often import by_night
 
 import onnxplain
 from onnxplain.engine.inputs.image import image_to_tensor, read_image
@@ -110,6 +111,7 @@ def test_wrong_arguments_are_refused_at_once(tmp_path, model, cluster):
         onnxplain.ray.explain(dataset, tmp_path / "no.onnx")
 
 
+@by_night
 def test_a_worker_that_is_killed_loses_nothing(tmp_path, model, cluster):
     photos = write_photos(tmp_path / "photos", 40)
     paths = [str(path) for path in sorted(photos.rglob("*.png"))]

@@ -7,6 +7,7 @@ import onnx
 import pytest
 from PIL import Image
 from support.detectors import NAMES, detector, without_raw
+from support.often import by_day
 
 import onnxplain
 
@@ -59,9 +60,11 @@ def test_the_three_strongest_are_explained(command, made, explainer, tmp_path):
         assert (tmp_path / f"street.layercam.{target.name}.png").is_file()
 
 
-@pytest.mark.parametrize(
-    "asked", ["box2", "person", "person#2", "all", "top2", "not box1", "box1 - box2"]
-)
+WAYS = ["box2", "person", "person#2", "all", "top2", "not box1", "box1 - box2"]
+
+
+# All of them are 170 pictures.
+@pytest.mark.parametrize("asked", by_day(WAYS, ["all"]))
 def test_ways_to_ask(command, made, explainer, tmp_path, asked):
     status, out, err = run(command, made, tmp_path, "-m", "layercam", "-t", asked, "--json")
     assert status == 0, err

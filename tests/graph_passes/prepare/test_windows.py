@@ -17,7 +17,7 @@ from onnxplain.graph_passes.prepare.pipeline import prepare
 
 RANDOM = np.random.default_rng(4)
 X = {length: RANDOM.normal(size=(1, 2, length, 5)).astype(np.float32) for length in (6, 7)}
-STEP = often(5, 1)
+STEP = often(7, 1)
 MODES = ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID")
 
 
@@ -45,7 +45,7 @@ def _same(op: str, opset: int, **more) -> int:
     """Hold the prepared graph to the file over kernels, strides, dilations and modes."""
     tried = 0
     grid = itertools.product((6, 7), (1, 2, 3), (1, 2, 3), (1, 2), MODES, (False, True))
-    # Every fifth: 5 has no factor with the sizes, so that each pair of values comes up.
+    # Every seventh: 7 has no factor with the sizes, so that each pair of values comes up.
     for length, kernel, stride, dilation, mode, symbolic in itertools.islice(grid, 0, None, STEP):
         attributes = {"kernel_shape": [kernel, 2], "strides": [stride, 1], "auto_pad": mode, **more}
         if dilation > 1:

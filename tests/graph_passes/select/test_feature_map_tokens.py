@@ -12,7 +12,7 @@ import pytest
 import torch
 from support import networks
 from support import token_modules as modules
-from support.often import by_night
+from support.often import by_day
 from support.token_modules import Attention, ConvPatches, CutPatches, Transformer, blocks
 from torch import nn
 from torch.nn import functional as F
@@ -127,9 +127,10 @@ def test_the_map_is_found_and_a_hooks(name: str):
         assert f"patch tokens {case.grid[0]} x {case.grid[1]}" in reason
 
 
-@pytest.mark.parametrize(
-    "name", ["class token", "mean of patches", pytest.param("windows, merging", marks=by_night)]
-)
+MORE = ["mean of patches", "windows, merging"]
+
+
+@pytest.mark.parametrize("name", ["class token", *by_day(MORE, MORE)])
 @pytest.mark.parametrize(("exporter", "opset", "dynamic"), [
     ("dynamo", None, False), ("dynamo", None, True), ("torchscript", 13, False),
 ])  # fmt: skip
