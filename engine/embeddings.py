@@ -66,6 +66,10 @@ class OfEmbeddings:
 
         Raises:
             InvalidInputError: it cannot be read, or the model has no embedding for it.
+
+        Examples:
+            >>> explainer.reference("three.png").name
+            'three.png'
         """
         return _reference(self.serving(np.ones(1)), given, name, strict)
 
