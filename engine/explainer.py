@@ -235,7 +235,7 @@ class Explainer(OfPhotos, OfEmbeddings, Verifying):
 
     @cached_property
     def model(self) -> onnx.ModelProto:
-        """The explaining model, of the model's inputs, `target` and `baseline`.
+        """The explaining model, of the model's inputs, `target` (`versus`) and `baseline`.
 
         It returns the model's outputs, `attribution` and `delta`.
 
@@ -243,6 +243,8 @@ class Explainer(OfPhotos, OfEmbeddings, Verifying):
             >>> [value.name for value in explainer.model.output][-1]
             'attribution'
         """
+        if self.exported is not self:
+            return self.exported.model
         sizes = [len(values) for values in self._baselines.values()]
         with within(self._limits):
             return self._default_plan.contract_model(sizes[0] if self._several else 0)

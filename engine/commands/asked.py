@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -57,6 +58,8 @@ class Options:
     inputs: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if isinstance(self.versus, str | os.PathLike):
+            object.__setattr__(self, "versus", (os.fspath(self.versus),))
         names, own = asked_methods(self.methods)
         object.__setattr__(self, "methods", names)
         object.__setattr__(self, "own", {**self.own, **own})

@@ -16,9 +16,11 @@ from ... import InvalidInputError, OnnxplainError
 from ...graph_passes.graph.dims import describe
 from ...graph_passes.graph.tensors import numpy_type
 from ...graph_passes.select.sources import choose_input, choose_sources
+from ...graph_passes.select.subject import Subject
 from ...models.card import ModelCard
 from ...models.plain_card import Card
 from ...models.text import counted
+from ..assumed import tell_assumed
 from ..explainer import Explainer
 from ..inputs import input_of_path
 from ..inputs.kind import model_input
@@ -27,10 +29,13 @@ from ..model import Model
 from ..records.keys import digest
 from ..targets.asking import one_wanted
 from ..targets.target import Wanted
+from .asked import Options
 
 _NUMBER = r"-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
 _NUMBERS = re.compile(rf"\s*{_NUMBER}(?:\s*,\s*{_NUMBER})*\s*")
 _TOP = "top1"
+# Embeddings are mostly of 128, 256, 512, 768 ... numbers.
+_LENGTHS = 64
 
 
 class Given(NamedTuple):
@@ -151,6 +156,23 @@ def _card_of(declared: gs.Variable, card: Card) -> Card:
     sides = declared.shape[2:] if card.layout == "NCHW" else declared.shape[1:3]
     fixed = all(isinstance(side, int) for side in sides)
     return replace(card, size=tuple(sides)) if fixed else card
+
+
+def tell_of_embedding(subject: Subject, card: Card, options: Options) -> None:
+    """One line where an output without names may be an embedding, as a face's mostly is.
+
+    Its length is a multiple of 64, nobody named its classes, and nothing makes them probabilities.
+    """
+    classes, named = subject.classes, card.labels or card.task or card.probability
+    asked = options.versus or any(target != _TOP for target in options.targets)
+    may_be = subject.per_class and isinstance(classes, int) and classes % _LENGTHS == 0
+    plain = subject.activation is None and not subject.embedding
+    if may_be and plain and not named and not asked:
+        tell_assumed(
+            f"output {subject.output.name!r} {describe(subject.output.shape)} is explained as "
+            "scores of classes; if it is an embedding, --versus PHOTO explains its similarity to "
+            "another"
+        )
 
 
 def references(

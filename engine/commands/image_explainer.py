@@ -37,7 +37,7 @@ from ..targets.dense import is_dense
 from ..targets.target import About, Wanted
 from .asked import Options, card_for
 from .cards import tell_of_doubts
-from .given import given_inputs, references
+from .given import given_inputs, references, tell_of_embedding
 from .records import image_stat, options_of_all
 from .results import Result
 from .sources import Found
@@ -130,6 +130,7 @@ class ImageExplainer:
         more = {"shapes": shapes, "inputs": dict(self._given.said)}
         self.options = options_of_all(asked, self.card, more)
         tell_of_others(self._subject)
+        tell_of_embedding(self._subject, self.card, options)
         check_one_at_a_time(self.card, self._subject)
         if options.versus:
             self.targets = references(first, options.versus, options.targets, options.strict)

@@ -157,3 +157,33 @@ def test_the_exported_file_and_inspect(folder, command, monkeypatch):
     assert status == 0 and "inputs x, versus" in stdout
     status, stdout, _ = command("inspect", "face.onnx")
     assert status == 0 and "an embedding: its similarity to another (--versus)" in stdout
+
+
+@pytest.mark.parametrize(("length", "labels", "told"), [(64, 0, 1), (64, 64, 0), (60, 0, 0)])
+def test_what_may_be_an_embedding_is_told(folder, command, monkeypatch, length, labels, told):
+    """An output without a name that says so, of a length as embeddings have it."""
+    monkeypatch.chdir(folder)
+    model = onnx.parser.parse_model(f"""
+        <ir_version: 8, opset_import: ["" : 17]>
+        net (float[N, 3, {SIDE}, {SIDE}] x) => (float[N, {length}] y) {{
+            c = Conv(x, w) r = Relu(c) g = GlobalAveragePool(r) y = Flatten(g)
+        }}""")
+    weights = np.random.default_rng(0).normal(size=(length, 3, 3, 3)).astype(np.float32)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(weights, "w"))
+    onnx.save(model, "plain.onnx")
+    (folder / "names.txt").write_text("\n".join(f"class {k}" for k in range(labels)))
+    named = ("--labels", "names.txt") if labels else ()
+    what = "explain", "plain.onnx", "a.png", "-m", "saliency"
+    _, _, stderr = command(*what, *named)
+    assert stderr.count("if it is an embedding, --versus") == told
+    assert "if it is" not in command(*what, *named, "-t", "3")[2]
+    status, stdout, stderr = command(*what, "--versus", "b.png")
+    assert status == 0 and "similarity to b.png" in stdout and "if it is" not in stderr
+
+
+def test_python_compares_and_evaluates(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    found = onnxplain.compare("face.onnx", "a.png", ["saliency"], versus="b.png")
+    assert found.images[0]["targets"][0]["label"] == "similarity to b.png"
+    found = onnxplain.evaluate("face.onnx", "a.png", ["saliency"], ["deletion"], versus=["b.png"])
+    assert len(found.images) == 1

@@ -230,6 +230,7 @@ def test_an_exported_file_takes_the_reference(method, tmp_path):
     explainer, x = onnxplain.Explainer(network("torch"), method, **options), pictures(2)
     model = explainer.export(tmp_path / "similar.onnx")
     assert [value.name for value in model.graph.input] == ["x", "versus"]
+    assert [v.name for v in explainer.model.graph.input][:2] == ["x", "versus"]
     onnx.checker.check_model(model)
     found = run(model, {"x": x, "versus": REFERENCES})
     expected = run(network("torch"), {"x": x})["embedding"]
