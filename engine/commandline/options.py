@@ -155,7 +155,9 @@ SHAPE = click.option(
 )
 
 
-def _inputs(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> Any:
+def _inputs(
+    context: click.Context, parameter: click.Parameter, given: tuple[str, ...]
+) -> dict[str, str]:
     """{input: file or numbers}."""
     from ..commands.given import parse_input
 
@@ -167,7 +169,7 @@ def _inputs(context: click.Context, parameter: click.Parameter, given: tuple[str
             raise InvalidInputError(f"{twice} is given twice")
         return dict(found)
 
-    return _checked(read, context, parameter, given)
+    return _checked(read, context, parameter, given) or {}
 
 
 VERSUS = click.option(

@@ -79,16 +79,16 @@ def usual(about: About) -> list[str]:
     return next((kind.usual for kind in kinds().values() if kind.best(about) is not None), ["top1"])
 
 
-def one_wanted(text: Any, about: About) -> Wanted:
+def one_wanted(value: Any, about: About) -> Wanted:
     """What a text that stands for one target asks for.
 
     Raises:
         InvalidInputError: it names none, or several.
     """
-    found = wanted_of(text, about)
+    found = wanted_of(value, about)
     if len(found) != 1:
         raise InvalidInputError(
-            f"target {text}: expected one target, got {len(found)}; rank{len(found)} is the last "
+            f"target {value}: expected one target, got {len(found)}; rank{len(found)} is the last "
             "of them"
         )
     return found[0]

@@ -56,13 +56,13 @@ class Number(NamedTuple):
     place: int
 
 
-def reference_of(numbers: Any, name: str = "") -> Reference:
+def reference_of(values: Any, name: str = "") -> Reference:
     """A reference from its numbers, [D] or [1, D].
 
     Raises:
         InvalidInputError: they are none, or have no direction.
     """
-    array = np.asarray(numbers)
+    array = np.asarray(values)
     what = name or "the reference"
     if array.dtype.kind not in "fiu" or array.size != max(array.shape, default=0):
         raise InvalidInputError(
@@ -101,9 +101,9 @@ def wanted_reference(reference: Reference) -> Wanted:
     return Wanted(KIND.name, reference, reference.key)
 
 
-def _of_array(array: Any, about: About) -> list[Any] | None:
+def _of_array(value: Any, about: About) -> list[Any] | None:
     """The references in an array of floats: [D], or a row for each input."""
-    array = numbers_in(array)
+    array = numbers_in(value)
     if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or array.ndim == 0:
         return None
     if array.ndim > 2:
