@@ -152,14 +152,15 @@ class Explainer(OfPhotos, OfEmbeddings, Verifying):
         self._settings = settings_of(method, named, options, **how)
         # What a pickle holds beside the model, its card and the baselines.
         self.method = self._settings.method.name
-        self._arguments = {"method": self.method, **named, **options, **how, **what}
-        self._arguments |= {"shapes": shapes, "labels": labels, "preprocess": preprocess}
+        own: dict[str, Any] = {"shapes": shapes, "labels": labels, "preprocess": preprocess}
+        self._arguments = {"method": self.method, **named, **options, **how, **what, **own}
         self._compares = self._settings.method.takes("baseline")
         file = opened(model, shapes)
         self.card = file.card if card is None else card_from(card)
         self._labels = labels_for(self.card, labels)
         self._preprocess = preprocess
-        wanted = output if output is not None else (self.card.output if self.card else None)
+        said = None if self.card is None else self.card.output
+        wanted = file.meant(said if output is None else output)
         self._file = file = file.with_output(wanted)
         self._plans: dict[bool, Plan] = {}
         with BUILDING, within(limits), blamed_on_file(file.readable):
@@ -171,7 +172,6 @@ class Explainer(OfPhotos, OfEmbeddings, Verifying):
             self._default_plan = self._plan(self._several)
         self._baselines = self._baselines_of(baseline, self._several)
         self._started_from = default_of(self.card, self.subject) if baseline is None else GIVEN
-        self._rank = None if self.subject.input.shape is None else len(self.subject.input.shape)
         self._reading = reading_of(self.subject, self.card)
         # It does not know this explainer, which is gone once it is let go.
         self._run_file = file.runner(self._settings.providers, self._settings.threads)

@@ -152,6 +152,7 @@ def _inspected(
     else:
         note = "given"
     wanted = output if output is not None else (card.output if card is not None else None)
+    wanted = file.meant(wanted)
     file = file.with_output(wanted)
     tell("looking for the score", 0.3)
     graph, proto = file.graph(), file.proto
@@ -340,7 +341,7 @@ def _described(tensor: gs.Variable) -> str:
 
 def _score_text(subject: Subject, file: Model) -> str:
     text = _plain_score_text(subject)
-    if subject.output.name != file.scores_of_labels:
+    if file.labelled is None or subject.output.name != file.labelled.scores:
         return text
     return f"{text}; the file returns the best of them"
 

@@ -50,7 +50,8 @@ class Model:
         path: where it was read from, or None.
         sha256: of the file with all of its weights, in hex.
         metadata: the file's own.
-        scores_of_labels: the tensor that all outputs are the labels of, where it became one, too.
+        labelled: the scores that all outputs are the labels of, which became an output, too; None:
+            there are none.
         quantised: names of its quantised operators.
         precision: of its numbers, see `precision_of`.
 
@@ -97,9 +98,9 @@ class Model:
     def _change(self, proto: onnx.ModelProto) -> None:
         """What is read otherwise than the file has it, in place."""
         without_zipmaps(proto)
-        self.scores_of_labels = scores_of_labels(proto)
-        if self.scores_of_labels is not None:
-            with_output_first(proto, self.scores_of_labels)
+        self.labelled = scores_of_labels(proto)
+        if self.labelled is not None:
+            with_output_first(proto, self.labelled.scores)
         if self._shapes:
             with_shapes(proto, self._shapes)
         if self._output is not None:
@@ -129,6 +130,11 @@ class Model:
             if name not in self._variants:
                 self._variants[name] = Model(self.given, self._shapes, name)
             return self._variants[name]
+
+    def meant(self, output: str | None) -> str | None:
+        """The output that is explained where one is named: of labels the scores behind them."""
+        found = self.labelled
+        return found.scores if found is not None and output in found.outputs else output
 
     def let_go(self) -> None:
         """Keep the weights no longer, which sessions and prepared graphs have of their own."""

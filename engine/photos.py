@@ -38,7 +38,6 @@ class OfPhotos:
     card: Card | None
     subject: Subject
     _preprocess: Preprocess | None
-    _rank: int | None
     _named_baseline: Any
     _compares: bool
     _labels: Sequence[str] | None
@@ -166,5 +165,6 @@ class OfPhotos:
         """The model's input, and what maps of it are drawn over; None: nobody knows."""
         if self._preprocess is None or found.kind is kind_of_arrays(self.into):
             return found.tensor(), found.view()
-        x = np.asarray(self._preprocess(found.thing))
-        return (x[None] if x.ndim + 1 == self._rank else x), None
+        x, shape = np.asarray(self._preprocess(found.thing)), self.subject.input.shape
+        alone = shape is not None and x.ndim + 1 == len(shape)
+        return (x[None] if alone else x), None

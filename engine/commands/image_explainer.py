@@ -91,6 +91,7 @@ class ImageExplainer:
         self.model = os.fspath(model)
         self.file = file or opened(self.model, options.shapes)
         self.card = card_for(self.file, options)
+        self.card = replace(self.card, output=self.file.meant(self.card.output))
         self.file = self.file.with_output(self.card.output)
         self._given = given_inputs(self.file, options.inputs, self.card)
         # The check of every method's outputs takes one run of the file.

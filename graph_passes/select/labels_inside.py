@@ -36,8 +36,20 @@ class _File(NamedTuple):
     constants: dict[str, onnx.TensorProto]
 
 
-def scores_of_labels(model: onnx.ModelProto) -> str | None:
-    """The tensor that all outputs are the labels of, by name; None: there is none.
+class Labelled(NamedTuple):
+    """Scores that a file returns the labels of.
+
+    Attributes:
+        scores: name of the tensor.
+        outputs: names of the outputs that hold labels.
+    """
+
+    scores: str
+    outputs: tuple[str, ...]
+
+
+def scores_of_labels(model: onnx.ModelProto) -> Labelled | None:
+    """The tensor that all outputs are the labels of; None: there is none.
 
     The best scores may stand beside their labels, as TopK gives both.
     """
@@ -50,7 +62,9 @@ def scores_of_labels(model: onnx.ModelProto) -> str | None:
     if not taken or len(taken) < len(found) or len({one.scores for one in taken}) > 1:
         return None
     name = taken[0].scores
-    return name if any(one.label for one in taken) and name in file.made_by else None
+    pairs = zip(graph.output, taken, strict=True)
+    labels = tuple(output.name for output, one in pairs if one.label)
+    return Labelled(name, labels) if labels and name in file.made_by else None
 
 
 def _file_of(graph: onnx.GraphProto) -> _File:

@@ -109,6 +109,9 @@ def test_maps_of_labels_are_explained_as_maps_of_scores(case):
     # The file's own outputs are what it returns.
     np.testing.assert_array_equal(own.outputs["y"], run(MAPS[case], {"x": x})["y"])
     assert found.verify(x, "red").outputs < 1e-5
+    named = onnxplain.Explainer(MAPS[case], "input-x-gradient", labels=LABELS, output="y")
+    assert named(x, "red") == found(x, "red")
+    assert onnxplain.inspect(MAPS[case], output="y").score.endswith("returns the best of them")
     cam = onnxplain.Explainer(MAPS[case], "hirescam", labels=LABELS)(x, "red")
     right = onnxplain.Explainer(MAP, "hirescam", labels=LABELS)(x, "red")
     np.testing.assert_allclose(cam.attribution, right.attribution, atol=1e-5)
@@ -197,5 +200,9 @@ def test_the_command_line(tmp_path, command, monkeypatch):
     for one, target in zip(records, targets[1::2], strict=True):
         right = expected.explain("p.png", target)
         assert one["score"] == pytest.approx(right.score[0], rel=1e-5)
+    again = "explain", "seg.onnx", "p.png", "-m", "hirescam", "--output", "y", "-o", "again"
+    assert command(*again, *targets)[0] == 0
+    named = json.loads((tmp_path / "again" / "results.json").read_text())
+    assert [one["score"] for one in named] == [one["score"] for one in records]
     status, stdout, _ = command("inspect", "seg.onnx")
     assert "the file returns the best of them" in stdout
