@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -116,7 +117,7 @@ def _vector_in(given: Any, subject: Subject) -> np.ndarray | None:
     """
     array = given
     if isinstance(given, str | os.PathLike):
-        if not os.fspath(given).lower().endswith(_ARRAYS):
+        if Path(given).suffix.lower() not in _ARRAYS:
             return None
         array = _loaded(given)
     elif isinstance(given, bytes | bytearray | memoryview) or not hasattr(given, "__array__"):

@@ -72,7 +72,7 @@ def _is_length_of(tensor: gs.Tensor, of: gs.Tensor, op: str) -> bool:
         summed = summed or node.op == "ReduceSum"
         turned = turned or node.op == "Reciprocal" or _power(node) in (-0.5, -1.0)
         varying = [t for t in node.inputs if t.name and not is_constant(t)]
-        other = has(node, Fact.WEIGHTED) or (node.op.startswith("Reduce") and not summed)
+        other = has(node, Fact.WEIGHTED) or (has(node, Fact.REDUCES) and not summed)
         if other or not varying:
             return False
         tensor = varying[0]
