@@ -8,7 +8,6 @@ row vector is enough, where the papers multiply whole matrices.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import onnx
@@ -52,7 +51,8 @@ def of_attention(subject: Subject, title: str, passed: Passed, kept: float) -> o
     asked = ask(subject)
     emit = asked.emit
     wrt = [*(one.weights for one in layers), layers[-1].mixed]
-    *slopes, read = walk_back(asked, wrt, title)
+    slopes = walk_back(asked, wrt, title)
+    read = slopes.pop()
     if read is None:
         raise UnsupportedModelError(f"{title}: no gradient reaches the last attention")
     relevance = _rows_read(emit, subject, layers[-1], read)
@@ -102,7 +102,7 @@ def _rows_read(emit: Emitter, subject: Subject, last: Attention, slope: Any) -> 
     Those are the ones with a gradient: the class token alone, or all that are pooled.
     """
     slope = _by_head(emit, subject, last, slope)
-    moved = emit.ReduceMax(emit.Abs(slope), [1, 3], keepdims=0)
+    moved = emit.ReduceMax(abs(emit.term(slope)), [1, 3], keepdims=0)
     read = emit.cast_like(emit.Greater(moved, 0.0), moved)
     number = emit.ReduceSum(read, [1], keepdims=1)
     none = emit.cast_like(emit.Equal(number, 0.0), number)
@@ -120,22 +120,20 @@ def weighed(emit: Emitter, weights: Any, slope: Any) -> Any:
     return emit.ReduceMean(emit.Relu(slope * weights), [1], keepdims=0)
 
 
-def unsupported(subject: Subject, options: Chosen, title: str) -> list[Refusal]:
-    """Operators between the attention and the score without a gradient."""
-    layers, _ = _found(subject, title)
-    return gradient_refusals(subject, [one.weights for one in layers])
-
-
 def _method(name: str, title: str, passed: Passed, kept: float, **more: Any) -> Method:
     def stages(subject: Subject, options: Chosen) -> Stages:
         return Stages(of_attention(subject, title, passed, kept))
+
+    def unsupported(subject: Subject, options: Chosen) -> list[Refusal]:
+        layers, _ = _found(subject, title)
+        return gradient_refusals(subject, [one.weights for one in layers])
 
     return Method(
         name=name,
         title=title,
         options=(),
         stages=stages,
-        unsupported=partial(unsupported, title=title),
+        unsupported=unsupported,
         signed=False,
         per_location=True,
         at_once=4,

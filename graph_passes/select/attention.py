@@ -8,6 +8,7 @@ from typing import NamedTuple
 import onnx_graphsurgeon as gs
 
 from ... import UnsupportedModelError
+from ..graph.operators import Fact, has
 from ..graph.reach import Reach, find_reach
 from ..graph.tensors import Value, operator_name
 from .rows.follow import follow_rows
@@ -15,11 +16,10 @@ from .rows.places import Place, Rows
 from .subject import Subject
 from .typical import typical_graph
 
-# What stands between the product of queries and keys and its Softmax: a scale, a mask, a bias.
-_SCALES = frozenset({"Add", "Cast", "Div", "Identity", "Mul", "Sub", "Where"})
-# And between the Softmax and the values: a Dropout that is none, a guard of rows that are all
-# masked.
-_KEEPS = frozenset({"Cast", "Identity", "Where"})
+# What stands between a Softmax and the values: a Dropout that is none, a guard of masked rows.
+_KEEPS = Fact.COPIES
+# And between the product of queries and keys and the Softmax: a scale, a mask, a bias, too.
+_SCALES = _KEEPS | Fact.ARITHMETIC
 
 
 class Attention(NamedTuple):
@@ -119,7 +119,7 @@ def _attention(
     if axis is None:
         raise UnsupportedModelError(
             f"{title}: the attention {weights.name!r} has weights {list(shape)}, and which of its "
-            "axes holds the batch cannot be told (attention within windows?)"
+            "axes holds the batch cannot be told (windows? else a file of a fixed batch may help)"
         )
     return Attention(weights, product.outputs[0], axis == 1, int(shape[-2]), int(shape[-1]))
 
@@ -141,7 +141,7 @@ def _batch_axis(shapes: Mapping[int, Sequence[int]], rows: Rows) -> int | None:
 
 def _of_products(tensor: Value, path: Reach) -> bool:
     """Whether it is a product of queries and keys, scaled and masked."""
-    while tensor.inputs and tensor.inputs[0].op in _SCALES:
+    while tensor.inputs and (has(tensor.inputs[0], _SCALES) or tensor.inputs[0].op == "Where"):
         varying = [t for t in tensor.inputs[0].inputs if t.name in path.varying]
         if len(varying) != 1:
             return False
@@ -159,7 +159,7 @@ def _reader(weights: gs.Variable, path: Reach) -> gs.Node | None:
         if len(readers) != 1:
             return None
         (node,) = readers
-        if node.op not in _KEEPS:
+        if not has(node, _KEEPS) and node.op != "Where":
             break
         tensor = node.outputs[0]
     left = node.inputs[0] is tensor and node.inputs[-1] is not tensor
