@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from .options import (
+    INPUT,
     LIMIT,
     MODEL,
     OUTPUT,
@@ -18,6 +19,7 @@ from .options import (
     SHAPE,
     STRICT,
     TARGETS,
+    VERSUS,
     ForMethods,
     examples,
 )
@@ -32,12 +34,15 @@ from .terminal import WAIT, complain, print_json, print_lines, progress_bar, qui
         "onnxplain explain model.onnx cat.jpg -m grad-cam -t 'tabby cat' -t rank2",
         "onnxplain explain model.onnx photos -r -m grad-cam --no-pictures --resume",
         "onnxplain explain model.onnx signal.npy -m deeplift --baseline 0.5",
+        "onnxplain explain face.onnx anna.jpg --versus anna_2019.jpg",
     ),
 )
 @MODEL
 @click.argument("images", nargs=-1, required=True, type=click.Path(), metavar="IMAGE...")
 @click.option("-r", "--recursive", is_flag=True, help="Also take folders in folders.")
 @TARGETS
+@VERSUS
+@INPUT
 @OUTPUT
 @SHAPE
 @PREPROCESSING

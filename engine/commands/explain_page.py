@@ -22,9 +22,9 @@ from ..pictures.captions import (
     answer_text,
     evidence_text,
     exactness,
-    score_text,
     small_part,
     target_name,
+    value_text,
 )
 from ..pictures.panel import small_view
 from ..records.keys import real_path
@@ -138,10 +138,11 @@ def _shown(
                 attribution = arrays["attribution"]
             heatmap = of.kind.draw(attribution[0], explainer.into, record.method)
             maps.append(_map(heatmap, record, not attribution.any()))
-        said = score_text(own[0].probability, own[0].score)
+        said = value_text(own[0])
         made.append(View(target_name(own[0]), said, maps))
     first = records[0]
-    scale = SCALES.get(str(first.probability_from), f"score, output {first.target.output}")
+    kind = "score" if first.target.versus is None else "cosine similarity"
+    scale = SCALES.get(str(first.probability_from), f"{kind}, output {first.target.output}")
     return Shown(
         path=path,
         photo=of.view,

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import onnx_graphsurgeon as gs
 
 from ... import InvalidInputError
 from ..graph.dims import Dim
 from ..graph.ordering import sort_nodes
 from ..prepare.training import refuse_batch_statistics, refuse_randomness
-from .class_axis import channel_axis, two_readings
+from .class_axis import channel_axis, chosen_along, two_readings
 from .detector import Detector, detector_of, mixed
+from .embedding import COSINE, embedding_among, is_embedding, unit_length
 from .features import Features
-from .logits import batch_first, one_after_the_other, scores_of
+from .logits import Scores, batch_first, one_after_the_other, scores_of
 from .outputs import choose_output
 from .raw_scores import maps_ahead
 from .rows.follow import follow_rows
@@ -47,6 +49,9 @@ class Subject:
         rows: for each of the model's outputs where its rows are.
         others: outputs that could be meant as well where none was named, in words.
         detector: where a detector's boxes and scores are; None: it is none.
+        embedding: whether the output is an embedding, none of whose numbers is a class's score.
+        cosine: whether the scores are that embedding at length 1, whose weighted sum is a cosine.
+        given: arrays for inputs that are not explained, fed where a call hands in none.
         sized: shapes of inputs at which all tensors were counted, and are few enough.
     """
 
@@ -63,6 +68,9 @@ class Subject:
     rows: dict[str, Rows]
     others: tuple[str, ...] = ()
     detector: Detector | None = None
+    embedding: bool = False
+    cosine: bool = False
+    given: Mapping[str, np.ndarray] = field(default_factory=dict, compare=False)
     sized: set[Any] = field(default_factory=set, compare=False)
 
     def copy(self) -> Subject:
@@ -120,7 +128,7 @@ class Subject:
     def per_class(self) -> bool:
         """Whether the score tensor has one score for each class, and nothing else in a row."""
         shape = self.logits.shape
-        if self.detector is not None:
+        if self.detector is not None or self.cosine:
             return False
         if shape is None or len(shape) <= 2:
             return True
@@ -154,29 +162,26 @@ def select(
             float input.
         output: name of the output to explain; None finds it, see `choose_output`.
         score: "logit" (before a final Softmax, LogSoftmax or Sigmoid, and before the last
-            quantiser's rounding and saturation) or "output" (as the model returns it).
+            quantiser's rounding and saturation), "output" (as the model returns it) or "cosine"
+            (of an embedding, at length 1).
 
     Raises:
         InvalidInputError: no such input, output or kind of score.
         UnsupportedModelError: no float input, or no float output that depends on it.
     """
-    if score not in ("logit", "output"):
-        raise InvalidInputError(f"score must be 'logit' or 'output', got {score!r}")
+    if score not in ("logit", "output", COSINE):
+        raise InvalidInputError(f"score must be 'logit', 'output' or 'cosine', got {score!r}")
     sources = choose_sources(graph, input)
     refuse_batch_statistics(graph)
     inputs, starts = [s.input for s in sources], [s.start for s in sources]
-    detector = detector_of(graph, inputs)
-    if detector is not None and output in (None, *detector.scores):
-        chosen, others = choose_output(graph, inputs, starts, detector.scores[0]).output, ()
-    else:
-        detector = None
-        chosen, others = choose_output(graph, inputs, starts, output)
+    cosine = score == COSINE
+    chosen, others, detector = _output_of(graph, inputs, starts, output, cosine)
     found = scores_of(graph, chosen, score)
     detector = detector or mixed(inputs, chosen, found.raw)
     if detector is not None:
         found = one_after_the_other(graph, found, detector.scores[1:], score)
         detector = detector._replace(maps=maps_ahead(found.leaves))
-    axis = channel_axis(found.tensor) if found.axis is None else found.axis
+    axis = _axis_of(found, chosen)
     sort_nodes(graph)
     refuse_randomness(graph, found.tensor)
     rows = follow_rows(graph, _row_starts(graph, sources))
@@ -184,7 +189,8 @@ def select(
     if found.quantised:
         decided = batch_first(graph, inputs[0], with_rows(graph, chosen), axis, rows)[0]
     logits, axis, problem = batch_first(graph, inputs[0], found.tensor, axis, rows)
-    own = {t.name: rows.get(t.name) for t in graph.outputs}
+    if cosine:
+        logits, axis = unit_length(graph, logits, chosen), 1
     return Subject(
         graph,
         sources,
@@ -196,10 +202,38 @@ def select(
         _class_axis(logits, axis),
         axis is not None,
         problem,
-        own,
+        {t.name: rows.get(t.name) for t in graph.outputs},
         others,
         detector,
+        cosine or is_embedding(chosen),
+        cosine,
     )
+
+
+def _output_of(
+    graph: gs.Graph,
+    inputs: Sequence[gs.Variable],
+    starts: Sequence[gs.Variable],
+    name: str | None,
+    cosine: bool,
+) -> tuple[gs.Variable, tuple[str, ...], Detector | None]:
+    """The output of the scores, others that could be meant, and the detector that it is of.
+
+    For a cosine it is an embedding, where there is one.
+    """
+    if cosine:
+        name = name or embedding_among(graph.outputs)
+    detector = None if cosine else detector_of(graph, inputs)
+    if detector is not None and name in (None, *detector.scores):
+        return choose_output(graph, inputs, starts, detector.scores[0]).output, (), detector
+    chosen, others = choose_output(graph, inputs, starts, name)
+    return chosen, others, None
+
+
+def _axis_of(found: Scores, output: gs.Variable) -> int | None:
+    """The axis of the classes: of a Softmax, of the last layer, or of the file's own ArgMax."""
+    axis = channel_axis(found.tensor) if found.axis is None else found.axis
+    return chosen_along(output) if axis is None else axis
 
 
 def _class_axis(logits: gs.Variable, axis: int | None) -> int:
