@@ -71,10 +71,11 @@ def of_attention(subject: Subject, title: str, passed: Passed, kept: float) -> o
 
 def _found(subject: Subject, title: str) -> tuple[list[Attention], FeatureMap | None]:
     """The layers, and where their tokens lie in the picture; None: the tokens are the input's."""
+    source = subject.sources[0]
     if len(subject.sources) > 1:
         raise InvalidInputError(f"{title} explains one input at a time; name one")
     layers = find_attentions(subject, title)
-    if subject.sources[0].embedded:
+    if source.embedded:
         return layers, None
     found = find_feature_map(subject)
     if found.layout.tokens is None or found.layout.number + found.others != layers[0].keys:
