@@ -80,7 +80,7 @@ def _found(subject: Subject, title: str) -> tuple[list[Attention], FeatureMap | 
     found = find_feature_map(subject)
     if found.layout.tokens is None or found.layout.number + found.others != layers[0].keys:
         raise UnsupportedModelError(
-            f"{title}: the attention is over {layers[0].keys} tokens, and which of them are "
+            f"{title}: attention is over tokens (number: {layers[0].keys}), and which of them are "
             f"patches of the picture cannot be told ({found.reason})"
         )
     return layers, found

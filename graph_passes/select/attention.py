@@ -79,9 +79,9 @@ def find_attentions(subject: Subject, title: str) -> list[Attention]:
         last = at == len(found) - 1
         if one.keys != tokens or not (one.queries == tokens or last):
             raise UnsupportedModelError(
-                f"{title} follows tokens that stay the same from layer to layer; the attention "
-                f"{one.weights.name!r} has {one.queries} queries and {one.keys} keys, and the "
-                f"first {tokens} tokens (windows, merged tokens or cross attention?)"
+                f"{title} needs tokens that stay the same from layer to layer; queries x keys of "
+                f"the attention {one.weights.name!r} are {one.queries} x {one.keys}, of the first "
+                f"one {found[0].queries} x {tokens} (windows, merged tokens or cross attention?)"
             )
     return found
 

@@ -176,8 +176,8 @@ def test_token_ids():
 
 REFUSED = {
     "windows": (modules.Swin, "which of its axes holds the batch"),
-    "fewer queries": (lambda: modules.Subsampled(*GRID), "follows tokens that stay the same"),
-    "over channels": (tokens("channels", before=0, pool="mean"), "over 6 tokens"),
+    "fewer queries": (lambda: modules.Subsampled(*GRID), "tokens that stay the same"),
+    "over channels": (tokens("channels", before=0, pool="mean"), r"number: 6"),
     "einsum": (tokens("einsum"), "no attention that can be followed"),
     "a convolution": (modules.ChannelsLast, "needs attention"),
 }
