@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import InvalidInputError, OnnxplainError
-from ..graph_passes.graph.dims import describe
+from ..graph_passes.graph.dims import Shape, describe
 from ..graph_passes.graph.names import RESERVED
 from ..graph_passes.graph.tensors import is_float, numpy_type
 from ..graph_passes.select.subject import Source, Subject
@@ -18,6 +19,7 @@ from ..models.plain_card import Card
 from ..models.text import counted
 from .assumed import tell_assumed
 from .sizes import check_sizes
+from .targets.array_like import as_array
 from .targets.target import out_of_range
 
 if TYPE_CHECKING:
@@ -29,6 +31,10 @@ _SIZES: dict[str, Callable[[int, int], tuple[float, float]]] = {
     "im_shape": lambda height, width: (height, width),
     "scale_factor": lambda height, width: (1, 1),
 }
+
+
+class MissingInputError(InvalidInputError):
+    """An input of the model was not handed in."""
 
 
 def check_inputs(subject: Subject, x: Any) -> dict[str, np.ndarray]:
@@ -48,17 +54,46 @@ def check_inputs(subject: Subject, x: Any) -> dict[str, np.ndarray]:
         raise InvalidInputError(
             f"the model has no input {unknown[0]!r}; it has {', '.join(inputs)}"
         )
-    named = {**sizes_of_picture(subject, named, inputs), **named}
+    given = {name: array for name, array in subject.given.items() if name not in named}
+    named = {**sizes_of_picture(subject, named, inputs), **given, **named}
     named = {**_that_follow(subject, named, inputs), **named}
     missing = [name for name in inputs if name not in named]
     if missing:
-        raise InvalidInputError(
-            f"the model also takes {', '.join(map(repr, missing))}: "
-            "pass a dict of input name -> array"
+        raise MissingInputError(
+            f"the model also takes {', '.join(map(repr, missing))}: pass a dict of input name -> "
+            "array (--input NAME=FILE for each of them on the command line)"
         )
     arrays = {name: _check_array(name, named[name], inputs[name]) for name in inputs}
+    rows = len(arrays[subject.input.name]) if arrays[subject.input.name].ndim else 1
+    for name in given:
+        arrays[name] = _for_rows(arrays[name], inputs[name].shape, rows)
     check_sizes(subject, arrays)
     return arrays
+
+
+def _for_rows(array: np.ndarray, declared: Shape, rows: int) -> np.ndarray:
+    """An array of one row for each of N rows, where the file leaves their number open."""
+    open_rows = not isinstance(next(iter(declared or [1])), int)
+    alone = array.ndim > 0 and len(array) == 1 and rows > 1
+    return np.repeat(array, rows, axis=0) if open_rows and alone else array
+
+
+def with_given(subject: Subject, given: Mapping[str, Any] | None) -> Subject:
+    """The subject with arrays for further inputs, which are fed where a call hands in none.
+
+    Raises:
+        InvalidInputError: there is no such input, it is explained, or the array does not fit it.
+    """
+    if not given:
+        return subject
+    explained = {source.input.name for source in subject.sources}
+    inputs = {t.name: t for t in subject.graph.inputs if t.name not in explained}
+    for name in given:
+        if name not in inputs:
+            others = ", ".join(inputs) or "none"
+            raise InvalidInputError(f"fixed: {name!r} is no further input; there are: {others}")
+    arrays = {name: _check_array(name, value, inputs[name]) for name, value in given.items()}
+    return replace(subject, given=arrays)
 
 
 def sizes_of_picture(
@@ -127,22 +162,7 @@ def _check_array(name: str, value: Any, declared) -> np.ndarray:
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         kind = "NaN" if np.isnan(array).any() else "infinite values"
         raise InvalidInputError(f"input {name!r} holds {kind}")
-    return np.ascontiguousarray(array)
-
-
-def as_array(value: Any) -> np.ndarray:
-    """A numpy array of anything that says `__array__` or `__dlpack__`, of whatever library.
-
-    Tensors that a gradient is asked of, or that lie on another device, are taken off both first, as
-    PyTorch's have `detach` and `cpu` for.
-    """
-    for step in ("detach", "cpu"):
-        take = getattr(value, step, None)
-        if callable(take) and not isinstance(value, np.ndarray):
-            value = take()
-    if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
-        return np.from_dlpack(value)
-    return np.asarray(value)
+    return np.asarray(array, order="C")
 
 
 def tell_of_others(subject: Subject) -> None:
@@ -270,6 +290,8 @@ def check_one_at_a_time(card: Card, subject: Subject) -> None:
     if isinstance(card, ModelCard):
         try:
             check_inputs(subject, np.zeros(card.tensor_shape, card.dtype))
+        except MissingInputError:
+            raise
         except InvalidInputError as error:
             raise InvalidInputError(f"the model card does not fit the model: {error}") from error
     batch = subject.batch

@@ -13,7 +13,6 @@ import onnx
 
 from ..graph_passes import finish
 from ..graph_passes.graph.limits import Limits, in_force, within
-from ..graph_passes.select.subject import select
 from ..models.own_card import card_from
 from ..models.plain_card import Card
 from ..models.variants import Shapes
@@ -28,15 +27,14 @@ from .baselines import (
 )
 from .checks import (
     check_inputs,
-    check_label_count,
     if_out_of_range,
     labels_for,
     tell_of_others,
 )
+from .embeddings import OfEmbeddings, with_direction
 from .explanation import Explanation, collected
 from .facts import described, facts_of, write_facts
 from .files.model_files import write_model
-from .inputs import filled
 from .inputs.kind import model_input
 from .model import Model, opened
 from .origin import Origin
@@ -52,12 +50,13 @@ from .running.rows import check_rows, parted, run_parts
 from .running.settings import names_of_maps, settings_of
 from .scores import Scorer, Scores
 from .soundness import not_finite, raise_not_finite, warn_of_misses
+from .subjects import subject_of
 from .targets.asking import asked_for
 from .targets.target import About
 from .verification import Verifying
 
 
-class Explainer(OfPhotos, Verifying):
+class Explainer(OfPhotos, OfEmbeddings, Verifying):
     """Explains one output of one model by one method.
 
     Args:
@@ -85,9 +84,10 @@ class Explainer(OfPhotos, Verifying):
             difference of the scores out over all of them, and `attribution` and `baseline` are
             dicts by name. None finds one.
         score: "logit" (before a final Softmax, LogSoftmax or Sigmoid, and before the rounding and
-            saturation of a last quantiser) or "output"; of a detector's box also "class" (its
-            logit), "objectness", or "box": the sum of its coordinates. The top class is the file's
-            own either way: where an 8-bit output ties, the first.
+            saturation of a last quantiser), "output", or "cosine", the similarity of an embedding
+            to a reference, which a target that is a vector asks for by itself; of a detector's box
+            also "class" (its logit), "objectness", or "box": the sum of its coordinates. The top
+            class is the file's own either way: where an 8-bit output ties, the first.
         providers: "auto" (None), "cpu", "cuda" or ONNX Runtime's provider names.
         threads: threads inside one operator; None lets ONNX Runtime choose.
         card: how a picture becomes the input, or what the axes of an array are: a ModelCard, a
@@ -98,6 +98,7 @@ class Explainer(OfPhotos, Verifying):
         preprocess: PIL image (RGB) -> array as the model takes it, in place of the card's way.
         shapes: {input: lengths}, for lengths that the file leaves open (which recurrent layers must
             know) or has wrong; None among them leaves one as the file has it.
+        fixed: {input: array} of further inputs, for calls that hand in the explained one alone.
         limits: what the model may cost; None: the defaults.
         options: what else the method takes; see `onnxplain.methods()`. `map_tolerance=0.05` lets
             Integrated Gradients go on until `map_error`, too, is at most that. Of the arguments
@@ -141,39 +142,39 @@ class Explainer(OfPhotos, Verifying):
         labels: Any = None,
         preprocess: Preprocess | None = None,
         shapes: Shapes | None = None,
+        fixed: Mapping[str, Any] | None = None,
         limits: Limits | None = None,
         **options: Any,
     ):
         named: dict[str, Any] = {"layer": layer, "rule": rule, "steps": steps}
         named |= {"tolerance": tolerance, "quadrature": quadrature}
         how: dict[str, Any] = {"providers": providers, "threads": threads}
+        what: dict[str, Any] = {"output": output, "input": input, "score": score, "fixed": fixed}
         self._settings = settings_of(method, named, options, **how)
         # What a pickle holds beside the model, its card and the baselines.
         self.method = self._settings.method.name
-        self._arguments = {"method": self.method, **named, **options, **how}
-        self._arguments |= {"output": output, "input": input, "score": score}
-        self._arguments |= {"shapes": shapes, "labels": labels, "preprocess": preprocess}
+        own: dict[str, Any] = {"shapes": shapes, "labels": labels, "preprocess": preprocess}
+        self._arguments = {"method": self.method, **named, **options, **how, **what, **own}
         self._compares = self._settings.method.takes("baseline")
         file = opened(model, shapes)
         self.card = file.card if card is None else card_from(card)
-        self._labels, self._preprocess = labels_for(self.card, labels), preprocess
-        wanted = output if output is not None else (self.card.output if self.card else None)
+        self._labels = labels_for(self.card, labels)
+        self._preprocess = preprocess
+        said = None if self.card is None else self.card.output
+        wanted = file.meant(said if output is None else output)
         self._file = file = file.with_output(wanted)
         self._plans: dict[bool, Plan] = {}
         with BUILDING, within(limits), blamed_on_file(file.readable):
             self._limits = in_force()
-            subject = select(file.graph(), input, wanted, score)
-            self.subject = subject = filled(subject, self.card, file.folder)
-            check_label_count(None if labels is None else self._labels, subject)
+            self.subject = subject_of(file, wanted, self.card, self._labels, self._arguments)
             baseline, self._named_baseline = self._known_baseline(baseline)
             self._several = is_set(self._settings.method, baseline)
             self.feature_map, self._doubt = names_of_maps(self._settings, self.subject)
             self._default_plan = self._plan(self._several)
         self._baselines = self._baselines_of(baseline, self._several)
         self._started_from = default_of(self.card, self.subject) if baseline is None else GIVEN
-        self._rank = None if subject.input.shape is None else len(subject.input.shape)
-        self._reading = reading_of(subject, self.card)
-        # It does not know this explainer, which may go first.
+        self._reading = reading_of(self.subject, self.card)
+        # It does not know this explainer, which is gone once it is let go.
         self._run_file = file.runner(self._settings.providers, self._settings.threads)
         self._scorer = Scorer(self.about, self._settings, self._reading, self._run_file)
         self._untold = baseline is None and self._compares and black_of(self.card) is None
@@ -239,7 +240,7 @@ class Explainer(OfPhotos, Verifying):
 
     @cached_property
     def model(self) -> onnx.ModelProto:
-        """The explaining model, of the model's inputs, `target` and `baseline`.
+        """The explaining model, of the model's inputs, `target` (`versus`) and `baseline`.
 
         It returns the model's outputs, `attribution` and `delta`.
 
@@ -247,6 +248,8 @@ class Explainer(OfPhotos, Verifying):
             >>> [value.name for value in explainer.model.output][-1]
             'attribution'
         """
+        if self.exported is not self:
+            return self.exported.model
         sizes = [len(values) for values in self._baselines.values()]
         with within(self._limits):
             return self._default_plan.contract_model(sizes[0] if self._several else 0)
@@ -261,8 +264,10 @@ class Explainer(OfPhotos, Verifying):
             target: None (each input's own top class), a class, an index tuple after the batch axis,
                 or a text: a label, "rank2" (the second best), "top5" (the five best, for one
                 input), "index:1,20,30", "cat - dog" (one score less the other), "not cat" or "-0"
-                (what speaks against it: its score times -1). A list has one of these for each
-                input; for one input it gives as many explanations, which share the forward pass.
+                (what speaks against it: its score times -1). Of an embedding what it is compared
+                with: an array of floats [D], or [N, D], one for each input; the score is the cosine
+                similarity. A list has one of these for each input; for one input it gives as many
+                explanations, which share the forward pass.
             baseline: another baseline for this call.
             progress: called with (passes done, passes in all) as work goes on.
 
@@ -273,9 +278,9 @@ class Explainer(OfPhotos, Verifying):
             >>> explainer(x, "top5").target.tolist()
             [7, ...]
         """
-        blamed = blamed_on_file(lambda: self._file.readable)
+        own, blamed = self.serving(target), blamed_on_file(lambda: self._file.readable)
         with at_work(), within(self._limits), np.errstate(all="ignore"), blamed:
-            return self._explained(x, target, baseline, progress)
+            return with_direction(own.subject, own._explained(x, target, baseline, progress))
 
     def _explained(
         self, x: Any, target: Any, baseline: Any, progress: Progress | None
@@ -318,7 +323,7 @@ class Explainer(OfPhotos, Verifying):
             (1,)
         """
         with at_work(), within(self._limits):
-            return self._scorer(x, target)
+            return self.serving(target)._scorer(x, target)
 
     def export(
         self, path: str | os.PathLike[str], *, baseline_input: bool = False
@@ -326,10 +331,11 @@ class Explainer(OfPhotos, Verifying):
         """Write the explaining graph as one whole file that any ONNX Runtime runs.
 
         Its inputs are the model's and `target` (int64 [N]; -1 = top1); the baseline is embedded
-        unless `baseline_input`. Its outputs are the model's, `attribution` and, where the method
-        owes a sum, `delta`. Its metadata says under `onnxplain`, as JSON, what was explained and
-        how: every setting, the baseline, the card and whether it was assumed, and the source's
-        SHA-256.
+        unless `baseline_input`. Of an embedding it takes `versus`, float32 [N, D], in place of
+        `target`: what each embedding is compared with. Its outputs are the model's, `attribution`
+        and, where the method owes a sum, `delta`. Its metadata says under `onnxplain`, as JSON,
+        what was explained and how: every setting, the baseline, the card and whether it was
+        assumed, and the source's SHA-256.
 
         Raises:
             OSError, InvalidInputError: it cannot be written, or is the model's own file.
@@ -339,6 +345,8 @@ class Explainer(OfPhotos, Verifying):
             >>> [value.name for value in model.graph.input]
             [..., 'target']
         """
+        if self.exported is not self:
+            return self.exported.export(path, baseline_input=baseline_input)
         if self._compares and not baseline_input:
             self._in_arrays(self._named_baseline)
             self._tell_of_zeros()

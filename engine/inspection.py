@@ -152,6 +152,7 @@ def _inspected(
     else:
         note = "given"
     wanted = output if output is not None else (card.output if card is not None else None)
+    wanted = file.meant(wanted)
     file = file.with_output(wanted)
     tell("looking for the score", 0.3)
     graph, proto = file.graph(), file.proto
@@ -170,7 +171,7 @@ def _inspected(
         outputs=[_described(t) for t in graph.outputs],
         output=subject.output.name,
         others=list(subject.others),
-        score=_score_text(subject),
+        score=_score_text(subject, file),
         feature_map=found,
         feature_map_reason=reason,
         operators=dict(Counter(operator_name(node) for node in nodes).most_common()),
@@ -338,7 +339,14 @@ def _described(tensor: gs.Variable) -> str:
     return f"{tensor.name}: {kind} {describe(tensor.shape)}"
 
 
-def _score_text(subject: Subject) -> str:
+def _score_text(subject: Subject, file: Model) -> str:
+    text = _plain_score_text(subject)
+    if file.labelled is None or subject.output.name != file.labelled.scores:
+        return text
+    return f"{text}; the file returns the best of them"
+
+
+def _plain_score_text(subject: Subject) -> str:
     shape = describe(subject.logits.shape)
     if not subject.per_class and subject.classes == 1:
         shape = f"{shape}, summed over the predicted foreground"
@@ -349,6 +357,8 @@ def _score_text(subject: Subject) -> str:
         doubt = f"; it may hold {' or '.join(subject.readings)}: name a score by its index tuple"
     if subject.detector is not None:
         doubt = f"; the score of a box in {', '.join(map(repr, subject.detector.boxes))}"
+    if subject.embedding:
+        return f"{subject.output.name} {shape}, an embedding: its similarity to another (--versus)"
     if not left_out:
         return f"{subject.output.name} {shape}, as the model returns it{doubt}"
     return f"{subject.output.name} before {' and '.join(left_out)}, {shape}{doubt}"

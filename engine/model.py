@@ -14,10 +14,18 @@ import onnx_graphsurgeon as gs
 from .. import InvalidInputError
 from ..graph_passes import finish
 from ..graph_passes.prepare.decompositions.quantisation import QUANTISED
+from ..graph_passes.select.labels_inside import scores_of_labels
 from ..models.load import load, load_with_sha256
 from ..models.plain_card import Card
 from ..models.sources.gathering import known_of
-from ..models.variants import Shapes, all_known, with_output, with_shapes, without_zipmaps
+from ..models.variants import (
+    Shapes,
+    all_known,
+    with_output,
+    with_output_first,
+    with_shapes,
+    without_zipmaps,
+)
 from .running.given import problem_in_runtime
 from .running.once import Once
 from .running.prepared import prepared
@@ -42,6 +50,8 @@ class Model:
         path: where it was read from, or None.
         sha256: of the file with all of its weights, in hex.
         metadata: the file's own.
+        labelled: the scores that all outputs are the labels of, which became an output, too; None:
+            there are none.
         quantised: names of its quantised operators.
         precision: of its numbers, see `precision_of`.
 
@@ -88,6 +98,9 @@ class Model:
     def _change(self, proto: onnx.ModelProto) -> None:
         """What is read otherwise than the file has it, in place."""
         without_zipmaps(proto)
+        self.labelled = scores_of_labels(proto)
+        if self.labelled is not None:
+            with_output_first(proto, self.labelled.scores)
         if self._shapes:
             with_shapes(proto, self._shapes)
         if self._output is not None:
@@ -122,6 +135,11 @@ class Model:
             if name not in self._variants:
                 self._variants[name] = Model(self.given, self._shapes, name)
             return self._variants[name]
+
+    def meant(self, output: str | None) -> str | None:
+        """The output that is explained where one is named: of labels the scores behind them."""
+        found = self.labelled
+        return found.scores if found is not None and output in found.outputs else output
 
     def let_go(self) -> None:
         """Keep the weights no longer, which sessions and prepared graphs have of their own."""

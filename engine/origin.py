@@ -149,6 +149,7 @@ def target_record(e: Explanation, row: int) -> TargetRecord:
         minus=target.minus,
         against=target.against,
         name=target.name,
+        versus=target.versus,
         own=target,
         **in_box,
     )

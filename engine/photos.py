@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import OnnxplainError
+from .. import InvalidInputError, OnnxplainError
 from ..graph_passes.select.subject import Subject
 from ..models.plain_card import Card
 from .baselines import in_arrays, is_of_photos
@@ -20,6 +20,7 @@ from .inputs import Input, default_name, files_in, inputs_of, kind_of_arrays, re
 from .inputs.kind import ModelInput
 from .running.adaptive import Progress
 from .targets.asking import moved
+from .targets.similarity import Reference
 from .targets.target import About
 
 if TYPE_CHECKING:
@@ -37,11 +38,11 @@ class OfPhotos:
     card: Card | None
     subject: Subject
     _preprocess: Preprocess | None
-    _rank: int | None
     _named_baseline: Any
     _compares: bool
     _labels: Sequence[str] | None
     __call__: Callable[..., Explanation]
+    reference: Callable[..., Reference]
 
     @property
     def _folder(self) -> str | None:
@@ -53,7 +54,9 @@ class OfPhotos:
         """What the model takes at the explained input, or the first of them."""
         return inputs_of(self.subject, self.card, self._folder)
 
-    def explain(self, photo: Any, target: Any = None, *, baseline: Any = None) -> Explanation:
+    def explain(
+        self, photo: Any, target: Any = None, *, baseline: Any = None, versus: Any = None
+    ) -> Explanation:
         """Explain one photo or array, as the card or `preprocess` says it becomes the input.
 
         Args:
@@ -63,6 +66,8 @@ class OfPhotos:
                 takes no image.
             target: as in calling the explainer.
             baseline: as in calling it; "mean" and "blur" are of this photo.
+            versus: in place of a target what the photo's embedding is compared with: another photo,
+                a vector of floats, or a `.npy` file of one. The score is the cosine similarity.
 
         Returns:
             An explanation whose `picture()` is drawn on the photo.
@@ -75,6 +80,10 @@ class OfPhotos:
             >>> e.label, e.probability  # doctest: +SKIP
             ('tabby', 0.93)
         """
+        if versus is not None:
+            if target is not None:
+                raise InvalidInputError("a photo is explained for a target or versus another")
+            target = self.reference(versus)
         found = read_input(photo, self.into)
         if found.damage is not None:
             where = found.name or "(bytes)"
@@ -163,5 +172,6 @@ class OfPhotos:
         """The model's input, and what maps of it are drawn over; None: nobody knows."""
         if self._preprocess is None or found.kind is kind_of_arrays(self.into):
             return found.tensor(), found.view()
-        x = np.asarray(self._preprocess(found.thing))
-        return (x[None] if x.ndim + 1 == self._rank else x), None
+        x, shape = np.asarray(self._preprocess(found.thing)), self.subject.input.shape
+        alone = shape is not None and x.ndim + 1 == len(shape)
+        return (x[None] if alone else x), None

@@ -175,9 +175,13 @@ def warn_of_empty_maps(e: Explanation) -> None:
     empty = [k for k, row in enumerate(e.attribution) if not row.any()]
     if empty:
         rows = "" if len(e.attribution) == 1 else f" of row {', '.join(map(str, empty))}"
+        target = e.targets[empty[0]]
+        plain = target.is_class or target.versus is not None
+        what = "class" if target.versus is None else "similarity"
+        hint = f"; 'not {target.index}' asks for what speaks against it" if target.is_class else ""
         logger.warning(
             f"{e.method}: the map{rows} is empty: at {e.feature_map!r} nothing speaks for the "
-            "class (all weighted sums are negative or 0)"
+            f"{what if plain else 'target'} (all weighted sums are negative or 0){hint}"
         )
 
 

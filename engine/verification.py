@@ -67,7 +67,7 @@ class Verifying:
             >>> explainer.verify(x).outputs < 1e-5
             True
         """
-        return verified(cast("Explainer", self), x, target)
+        return verified(cast("Explainer", self).serving(target), x, target)
 
     def check_outputs(self, x: Any, e: Explanation) -> float:
         """How far an explanation's outputs are from what ONNX Runtime makes of the file itself.

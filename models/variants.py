@@ -141,6 +141,17 @@ def with_output(model: onnx.ModelProto, name: str) -> None:
     graph.output.append(_described(model, name))
 
 
+def with_output_first(model: onnx.ModelProto, name: str) -> None:
+    """Let a tensor of the graph be the first output, in place; see `with_output`."""
+    outputs = [onnx.ValueInfoProto.FromString(o.SerializeToString()) for o in model.graph.output]
+    with_output(model, name)
+    added = next(o for o in model.graph.output if o.name == name)
+    ordered = [onnx.ValueInfoProto.FromString(added.SerializeToString())]
+    ordered += [output for output in outputs if output.name != name]
+    del model.graph.output[:]
+    model.graph.output.extend(ordered)
+
+
 def _described(model: onnx.ModelProto, name: str) -> onnx.ValueInfoProto:
     """The tensor's name, type and shape, as far as they can be told."""
     try:

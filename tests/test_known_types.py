@@ -13,7 +13,9 @@ ANYTHING = {
     # Handed in by people, and checked where it arrives.
     **dict.fromkeys(("x", "image", "photo", "images_or_arrays", "paths", "path"), "an input"),
     **dict.fromkeys(("target", "one"), "a class, a tuple, a text, an array, or a list of these"),
-    **dict.fromkeys(("baseline", "given", "labels", "model", "seed"), "what people hand in"),
+    **dict.fromkeys(
+        ("baseline", "given", "labels", "model", "seed", "versus"), "what people hand in"
+    ),
     **dict.fromkeys(("attribution", "explanation"), "an explanation or an array"),
     **dict.fromkeys(("regions", "masks", "boxes", "box"), "places, in one of several forms"),
     # Read from files of other people's making, and checked there.
@@ -26,8 +28,8 @@ ANYTHING = {
 # What returns anything: as above.
 RETURNS = {
     "_arrays", "_bar", "_finalized", "_moved", "_named", "_one_or_several",
-    "_or_default", "_plain", "_in_arrays", "_shapes", "convert", "get", "in_arrays", "known",
-    "moved", "own", "plain", "read", "restored",
+    "_or_default", "_plain", "_in_arrays", "_shapes", "_taken_apart", "convert", "get",
+    "in_arrays", "known", "moved", "numbers_in", "own", "plain", "read", "restored",
 }  # fmt: skip
 # Results -> their pages.
 PAGES = {

@@ -111,7 +111,9 @@ def question_for(model: str, options: Options, form: Form) -> tuple[Question, li
         "onnxplain": __version__,
         "model_sha256": explainer.file.sha256,
         "methods": explainer.options,
-        "targets": list(options.targets or (TOP,)),
+        "targets": [one.text for one in explainer.targets]
+        if options.versus
+        else list(options.targets or (TOP,)),
         "output": subject.output.name,
         "provider": provider,
         "labels_sha256": hashlib.sha256(labels).hexdigest(),
@@ -134,7 +136,9 @@ def question_for(model: str, options: Options, form: Form) -> tuple[Question, li
         in_force(),
         shapes,
         facts,
-        any("," in text for text in options.targets) or subject.detector is not None,
+        any("," in text for text in options.targets)
+        or subject.detector is not None
+        or subject.cosine,
     )
     return question, notes
 

@@ -11,6 +11,7 @@ import click
 from ... import OnnxplainError
 from ...models.text import counted
 from .options import (
+    INPUT,
     LIMIT,
     MODEL,
     OUTPUT,
@@ -20,6 +21,7 @@ from .options import (
     SHAPE,
     STRICT,
     TARGETS,
+    VERSUS,
     ForMethods,
     examples,
 )
@@ -47,6 +49,8 @@ if TYPE_CHECKING:
 )
 @TARGETS
 @SCORE
+@VERSUS
+@INPUT
 @click.option("--column", metavar="NAME", help="Of a table: where the images are.")
 @click.option("--resume", is_flag=True, help="Go on where an earlier run into OUT has stopped.")
 @click.option("--grid", metavar="HxW", help="Pool attributions to so many cells, by their mean.")

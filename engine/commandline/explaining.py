@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from .options import (
+    INPUT,
     LIMIT,
     MODEL,
     OUTPUT,
@@ -19,6 +20,7 @@ from .options import (
     SHAPE,
     STRICT,
     TARGETS,
+    VERSUS,
     ForMethods,
     examples,
 )
@@ -33,6 +35,7 @@ from .terminal import WAIT, complain, print_json, print_lines, progress_bar, qui
         "onnxplain explain model.onnx cat.jpg -m grad-cam -t 'tabby cat' -t rank2",
         "onnxplain explain model.onnx photos -r -m grad-cam --no-pictures --resume",
         "onnxplain explain model.onnx signal.npy -m deeplift --baseline 0.5",
+        "onnxplain explain face.onnx anna.jpg --versus anna_2019.jpg",
     ),
 )
 @MODEL
@@ -40,6 +43,8 @@ from .terminal import WAIT, complain, print_json, print_lines, progress_bar, qui
 @click.option("-r", "--recursive", is_flag=True, help="Also take folders in folders.")
 @TARGETS
 @SCORE
+@VERSUS
+@INPUT
 @OUTPUT
 @SHAPE
 @PREPROCESSING

@@ -10,6 +10,7 @@ import click
 from .options import (
     AS_JSON,
     EVALUATION,
+    INPUT,
     LIMIT,
     MODEL,
     OUTPUT,
@@ -18,6 +19,7 @@ from .options import (
     SHAPE,
     STRICT,
     TARGET,
+    VERSUS,
     ForMethods,
     examples,
 )
@@ -40,6 +42,8 @@ from .terminal import complain_of, print_json, progress_bar, say
 @click.option("-o", "--output-dir", "folder", required=True, metavar="DIR", help="Where to write.")
 @EVALUATION
 @TARGET
+@VERSUS
+@INPUT
 @OUTPUT
 @SHAPE
 @PREPROCESSING
@@ -118,6 +122,8 @@ def evaluate(
     "Default: those four; of arrays, zeros.",
 )
 @TARGET
+@VERSUS
+@INPUT
 @click.option("-r", "--recursive", is_flag=True, help="Also take folders in folders.")
 @OUTPUT
 @SHAPE

@@ -159,6 +159,41 @@ SHAPE = click.option(
     help="The shape of an input, where the file leaves a length open that must be known, or has it "
     "wrong; ? leaves a length as it is; repeatable.",
 )
+
+
+def _inputs(
+    context: click.Context, parameter: click.Parameter, given: tuple[str, ...]
+) -> dict[str, str]:
+    """{input: file or numbers}."""
+    from ..commands.given import parse_input
+
+    def read(texts: tuple[str, ...]) -> dict[str, str]:
+        found = [parse_input(text) for text in texts]
+        names = [name for name, _ in found]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise InvalidInputError(f"{twice} is given twice")
+        return dict(found)
+
+    return _checked(read, context, parameter, given) or {}
+
+
+VERSUS = click.option(
+    "--versus",
+    multiple=True,
+    metavar="FILE",
+    help="Of a model that returns an embedding: explain its cosine similarity to that of another "
+    "photo, or to a vector in a .npy file; repeatable.",
+)
+INPUT = click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="NAME=FILE",
+    callback=_inputs,
+    help="Another input of the model, the same for every image: a .npy file, an image, or numbers "
+    "(orig_target_sizes=640,480); repeatable.",
+)
 OUTPUT = click.option(
     "--output",
     metavar="NAME",

@@ -115,8 +115,10 @@ class _Drifting:
         maps, scores = [], []
         for name, explainer in self._others.items():
             shared = [m for m in own if m in explainer.explainers]
-            target = own[shared[0]].record.target.again
-            asked = wanted_of(target, explainer.about)
+            target = own[shared[0]].record.target
+            # Each file's own embedding of the reference, as whoever changes files has it.
+            similar = target.versus is not None
+            asked = explainer.targets if similar else wanted_of(target.again, explainer.about)
             theirs = {
                 r.record.method: r
                 for r in explainer.explain(path, targets={m: list(asked) for m in shared})
@@ -200,7 +202,12 @@ def _number(score: float | None) -> float:
 
 
 def _top_class(explainer: ImageExplainer, result: Result) -> str:
-    """The top class in words: on record already, where there is a score for each class."""
+    """The top class in words: on record already, where there is a score for each class.
+
+    Of an embedding what it is compared with, which no file changes.
+    """
+    if result.record.target.versus is not None:
+        return target_name(result.record)
     for one in result.record.top[:1]:
         return one.words
     return explainer.top_class(result.tensor, result.record.method)

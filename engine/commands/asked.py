@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -29,7 +30,9 @@ class Options:
     the methods that take it. `lenient`: methods that were asked for and do not serve the model are
     left out, too, with the reason. `shapes`, `output`, `score`: as `Explainer` has them. `methods`
     may have options of their own, "lrp:rule=epsilon", which are in `own` then. `preset` and `facts`
-    stand in place of the card's. `strict`: images whose files are damaged are refused.
+    stand in place of the card's. `strict`: images whose files are damaged are refused. `versus`:
+    photos or vectors that an embedding is compared with, in place of targets. `inputs`: further
+    inputs of the model, by name; see `given.given_inputs`.
     """
 
     methods: tuple[str, ...] = ()
@@ -52,8 +55,12 @@ class Options:
     own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     preset: str | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    versus: Sequence[str] = ()
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if isinstance(self.versus, str | os.PathLike):
+            object.__setattr__(self, "versus", (os.fspath(self.versus),))
         names, own = asked_methods(self.methods)
         object.__setattr__(self, "methods", names)
         object.__setattr__(self, "own", {**self.own, **own})

@@ -24,9 +24,9 @@ from ..pictures.captions import (
     box_text,
     evidence_text,
     exactness,
-    score_text,
     small_part,
     target_name,
+    value_text,
 )
 from ..pictures.panel import small_view
 from ..records.keys import real_path
@@ -140,12 +140,13 @@ def _shown(
                 attribution = arrays["attribution"]
             heatmap = of.kind.draw(attribution[0], explainer.into, record.method)
             maps.append(_map(heatmap, record, not attribution.any()))
-        said = score_text(own[0].probability, own[0].score)
+        said = value_text(own[0])
         where = box_text(own[0])
         said = f"{said} at {where}" if where else said
         made.append(View(target_name(own[0]), said, maps, own[0].target.box_in_view))
     first = records[0]
-    scale = SCALES.get(str(first.probability_from), f"score, output {first.target.output}")
+    kind = "score" if first.target.versus is None else "cosine similarity"
+    scale = SCALES.get(str(first.probability_from), f"{kind}, output {first.target.output}")
     return Shown(
         path=path,
         photo=of.view,

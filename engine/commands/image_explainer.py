@@ -13,6 +13,7 @@ import numpy as np
 
 from ... import InvalidInputError, UnsupportedModelError
 from ...graph_passes.methods import default_methods, find_method
+from ...graph_passes.select.embedding import COSINE
 from ...graph_passes.select.subject import select
 from ...models.plain_card import Card
 from ..assumed import tell_of_card
@@ -36,7 +37,8 @@ from ..targets.dense import is_dense
 from ..targets.target import About, Wanted
 from .asked import Options, card_for
 from .cards import tell_of_doubts
-from .records import common_baseline, image_stat, options_of
+from .given import given_inputs, references, tell_of_embedding
+from .records import common_baseline, image_stat, options_of_all
 from .results import Result
 from .sources import Found
 
@@ -67,6 +69,7 @@ class ImageExplainer:
     Attributes:
         skipped: method -> why it was left out, where the caller asked for no method in particular.
         options: for each method what shapes its numbers, as `records.options_of` gives it.
+        targets: what is explained of each image, as it was asked for.
 
     Raises:
         UnsupportedModelError: the model cannot be read, or not be explained by a method that was
@@ -88,7 +91,9 @@ class ImageExplainer:
         self.model = os.fspath(model)
         self.file = file or opened(self.model, options.shapes)
         self.card = card_for(self.file, options)
+        self.card = replace(self.card, output=self.file.meant(self.card.output))
         self.file = self.file.with_output(self.card.output)
+        self._given = given_inputs(self.file, options.inputs, self.card)
         # The check of every method's outputs takes one run of the file.
         self.file.remember()
         self.skipped: dict[str, str] = {}
@@ -119,29 +124,29 @@ class ImageExplainer:
             tell_of_doubts(self.file, self.card, self._subject, options, files)
         if options.baseline is None and black_of(self.card) is None and compares:
             tell_of_zeros(self.into)
-        self.options = {
-            name: options_of(name, options.of_method(name, chosen), self.card)
-            for name in self.explainers
-        }
+        asked = {name: options.of_method(name, chosen) for name in self.explainers}
         shapes = {name: list(shape) for name, shape in (options.shapes or {}).items()}
-        more = {"shapes": shapes, "score": options.score}
-        more = {name: value for name, value in more.items() if value}
-        self.options = {name: {**own, **more} for name, own in self.options.items()}
+        more = {"shapes": shapes, "score": options.score, "inputs": dict(self._given.said)}
+        self.options = options_of_all(asked, self.card, more)
         tell_of_others(self._subject)
+        tell_of_embedding(self._subject, self.card, options)
         check_one_at_a_time(self.card, self._subject)
-        self.ask(options.targets or usual(self.about))
+        if options.versus:
+            self.targets = references(first, options.versus, options.targets, options.strict)
+        else:
+            self.ask(options.targets or usual(self.about))
 
     def ask(self, targets: Sequence[str]) -> None:
         """Explain these targets from now on, as the command line names them."""
-        self._targets = all_wanted(targets, self.about)
+        self.targets = all_wanted(targets, self.about)
 
     def _usual_methods(self) -> list[str]:
         """The methods where nobody chose: of a detector those that suit one place's score."""
         outputs = self.file.proto.graph.output
         ranks = [len(value.type.tensor_type.shape.dim) for value in outputs]
-        if len(ranks) == 1 and ranks[0] not in (3, 4):
+        if (len(ranks) == 1 and ranks[0] not in (3, 4)) or self._asked.versus:
             return default_methods()
-        subject = select(self.file.graph(), output=self.card.output)
+        subject = select(self.file.graph(), self._given.explained, self.card.output)
         about = About(subject, self.card.labels)
         return default_methods(of_places=subject.detector is not None or is_dense(about))
 
@@ -156,8 +161,9 @@ class ImageExplainer:
         # Each image has its own.
         options.pop("baseline", None)
         try:
-            how = {"providers": asked.provider, "threads": asked.threads}
-            how["score"] = asked.score or "logit"
+            how: dict[str, Any] = {"providers": asked.provider, "threads": asked.threads}
+            how |= {"input": self._given.explained, "fixed": self._given.arrays}
+            how["score"] = COSINE if asked.versus else asked.score or "logit"
             self.explainers[method] = Explainer(
                 self.file, method, output=self.card.output, card=self.card, **how, **options
             )
@@ -171,7 +177,7 @@ class ImageExplainer:
         found = {}
         for method in self.explainers:
             left = [
-                t for t in self._targets if not is_done(path, self._question(path, method), t.text)
+                t for t in self.targets if not is_done(path, self._question(path, method), t.text)
             ]
             if left:
                 found[method] = left
@@ -205,7 +211,7 @@ class ImageExplainer:
             own = baseline_arrays(self._asked.baseline, self.into, found)
         shared = Shared()
         if targets is None:
-            targets = dict.fromkeys(self.explainers, self._targets)
+            targets = dict.fromkeys(self.explainers, self.targets)
         asked = {
             method: moved(wanted, self.about, found.box_in_input)
             for method, wanted in targets.items()
@@ -274,7 +280,7 @@ class ImageExplainer:
         """
         baseline = self._baseline if baseline is None else baseline
         if targets is None:
-            targets = dict.fromkeys(self.explainers, self._targets)
+            targets = dict.fromkeys(self.explainers, self.targets)
         for row, (method, wanted) in enumerate(targets.items()):
             explainer = self.explainers[method]
 
@@ -335,7 +341,7 @@ class ImageExplainer:
 
     def targets_of(self, method: str) -> dict[str, list[Wanted]]:
         """All targets, of one method alone, as `explained` takes them."""
-        return {method: self._targets}
+        return {method: self.targets}
 
     def _explained(
         self, explainer: Explainer, tensor: np.ndarray, wanted: list[Wanted], **how: Any

@@ -61,6 +61,20 @@ def common_baseline(
     return None if is_of_each(choice) else baseline_arrays(choice, into)
 
 
+def options_of_all(
+    asked: Mapping[str, Mapping[str, Any]], card: Card, more: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """What shaped each method's numbers; see `options_of`.
+
+    Args:
+        asked: for each method its options.
+        card: how images become inputs.
+        more: what all have in common; what is empty is left out.
+    """
+    said = {name: value for name, value in more.items() if value}
+    return {name: {**options_of(name, own, card), **said} for name, own in asked.items()}
+
+
 def image_stat(path: str) -> list[int] | None:
     """Size in bytes and time of change in ns, which say whether it is still the same; or None.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pkgutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib import import_module
@@ -233,15 +233,24 @@ def read_array(array: np.ndarray, into: ModelInput) -> Input:
     return Input(kind, kind.read(array, Reading("(an array)"), into), into)
 
 
-def decided(subject: Subject, card: Card | None) -> Subject:
-    """The subject with what its card says of where channels and positions lie.
+def decided(subject: Subject, card: Card | None, labels: Sequence[str] | None = None) -> Subject:
+    """The subject with what its card says of where channels and positions lie, and of its task.
 
     What a card says that was read counts more than what the graph says, and that more than what was
     assumed of the model.
 
+    Args:
+        subject: as its graph says.
+        card: the model's; None: it has none.
+        labels: of its classes; an output with these is no embedding.
+
     Raises:
         InvalidInputError: there is no such kind, or its settings are wrong.
     """
+    task = None if card is None else card.task
+    named = bool(labels or (card is not None and card.labels))
+    embedding = task == "embedding" or (subject.embedding and not named and task is None)
+    subject = replace(subject, embedding=subject.cosine or embedding)
     if card is None or card.kind is None:
         return subject
     return subject.with_features(_features(source, card) for source in subject.sources)
@@ -259,9 +268,14 @@ def _features(source: Source, card: Card) -> Features:
     return own if card.assumed and own.channel_axis is not None else said
 
 
-def filled(subject: Subject, card: Card | None, folder: str | None) -> Subject:
+def filled(
+    subject: Subject,
+    card: Card | None,
+    folder: str | None,
+    labels: Sequence[str] | None = None,
+) -> Subject:
     """The subject as `decided`, which knows what follows from its one input: masks of texts."""
-    subject = decided(subject, card)
+    subject = decided(subject, card, labels)
     into = inputs_of(subject, card, folder)
     follow = kind_of_model(into).filled
     if follow is None or len(subject.sources) > 1:

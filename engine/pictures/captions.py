@@ -37,7 +37,14 @@ def drawn_target(record: Outcome) -> str:
 
 def drawn_score(record: Outcome) -> str:
     """The target's probability, or where none is known its score, behind a picture's title."""
-    return f"·{_HELD}{score_text(record.probability, record.score)}"
+    return f"·{_HELD}{value_text(record)}"
+
+
+def value_text(record: Outcome) -> str:
+    """The target's probability or score, in words that stay on one line; of a similarity it."""
+    if record.target.versus is not None:
+        return number_text(record.score, ".2f")
+    return score_text(record.probability, record.score)
 
 
 def score_text(probability: float | None, score: float | None) -> str:
@@ -83,6 +90,8 @@ def heading(record: Outcome) -> str:
     score = f"score {number_text(record.score, '.3f')}"
     answer, top = answer_text(record), record.top
     if not answer:
+        if record.target.versus is not None:
+            return f"{target_name(record)}: {number_text(record.score, '.3f')}"
         box = box_text(record)
         where = f" at {box}" if box else ""
         return f"{target_name(record)}{_chance_text(record)}{where}, {score}"
@@ -178,7 +187,8 @@ def exactness(record: Outcome, empty: bool = False) -> list[str]:
     method = find_method(record.method)
     parts = []
     if empty:
-        parts.append("empty map: nothing speaks for this class")
+        what = "class" if record.target.versus is None else "similarity"
+        parts.append(f"empty map: nothing speaks for this {what}")
     if record.feature_map is not None:
         parts.append(f"feature map {record.feature_map}")
     if record.damage:

@@ -75,7 +75,7 @@ def reading_of(subject: Subject, card: Card | None) -> Reading:
     moved = not all(has(node, Fact.COPIES) for node in ending.nodes)
     return Reading(
         subject.output.name,
-        classes=subject.per_class,
+        classes=subject.per_class and not subject.embedding,
         number=subject.classes if isinstance(subject.classes, int) else None,
         activation=None if ending.activation is None else ending.activation.op,
         logits=subject.activation is not None,

@@ -79,16 +79,16 @@ def usual(about: About) -> list[str]:
     return next((kind.usual for kind in kinds().values() if kind.best(about) is not None), ["top1"])
 
 
-def one_wanted(text: str, about: About) -> Wanted:
+def one_wanted(value: Any, about: About) -> Wanted:
     """What a text that stands for one target asks for.
 
     Raises:
         InvalidInputError: it names none, or several.
     """
-    found = wanted_of(text, about)
+    found = wanted_of(value, about)
     if len(found) != 1:
         raise InvalidInputError(
-            f"target {text}: expected one target, got {len(found)}; rank{len(found)} is the last "
+            f"target {value}: expected one target, got {len(found)}; rank{len(found)} is the last "
             "of them"
         )
     return found[0]
@@ -191,6 +191,7 @@ def asked_for(target: Any, about: About, count: int) -> Asked:
     """
     if isinstance(target, np.ndarray) and target.ndim == 0:
         target = target[()]
+    target = _taken_apart(target, about)
     if isinstance(target, list | np.ndarray):
         wanted = _each(target, about)
         if len(wanted) != count and (count != 1 or not wanted):
@@ -207,6 +208,17 @@ def asked_for(target: Any, about: About, count: int) -> Asked:
     found = [known(one, about) for one in wanted]
     whole = tuple(one for one in found if one is not None)
     return Asked(about, tuple(wanted), whole if len(whole) == len(wanted) else None)
+
+
+def _taken_apart(target: Any, about: About) -> Any:
+    """An array that some kind reads as values of its own: a list of them, or the only one."""
+    if not hasattr(target, "__array__"):
+        return target
+    for kind in kinds().values():
+        found = kind.of_array(target, about)
+        if found is not None:
+            return found[0] if len(found) == 1 else found
+    return target
 
 
 def _each(target: Any, about: About) -> list[Wanted]:

@@ -69,6 +69,11 @@ def checked_class(value: int, about: About) -> int:
         InvalidInputError: it is not.
     """
     classes = about.subject.classes
+    if classes == 1 and value not in (BEST, 0):
+        raise InvalidInputError(
+            f"target {value} is out of range: {about.subject.output.name!r} is one score, 0; 'not "
+            "0' asks for what speaks against it, as for the other of two classes"
+        )
     if value < BEST or (isinstance(classes, int) and value >= classes):
         upper = f"0..{classes - 1}" if isinstance(classes, int) else "0 or more"
         raise InvalidInputError(

@@ -17,7 +17,7 @@ class TargetRecord:
         index: a class, or an index tuple.
         label: its name; None: not known.
         output: name of the output that its scores are of.
-        minus, against, name: as `Target` has them.
+        minus, against, name, versus: as `Target` has them.
         box: x0, y0, x1, y1 of what it is the score of, in the photo's own pixels; None: of no box.
         box_in_view: the same as parts of the model's input.
         own: the target itself, which a record that was read has no more.
@@ -29,6 +29,7 @@ class TargetRecord:
     minus: Index | None = None
     against: bool = False
     name: str | None = None
+    versus: str | None = None
     box: tuple[float, ...] | None = None
     box_in_view: tuple[float, ...] | None = None
     own: Target | None = field(default=None, compare=False, repr=False)
@@ -69,6 +70,8 @@ class TargetRecord:
             found["against"] = True
         if self.name is not None:
             found["name"] = self.name
+        if self.versus is not None:
+            found["versus"] = self.versus
         if self.box is not None:
             found["box"] = list(self.box)
         if self.box_in_view is not None:
@@ -83,7 +86,7 @@ def target_of_json(data: Mapping[str, Any]) -> TargetRecord:
         value = data.get(name)
         return tuple(value) if isinstance(value, list) else value
 
-    names = "index", "label", "minus", "name", "box", "box_in_view"
+    names = "index", "label", "minus", "name", "versus", "box", "box_in_view"
     against, output = bool(data.get("against")), str(data.get("output"))
     return TargetRecord(**{name: known(name) for name in names}, against=against, output=output)
 

@@ -35,6 +35,7 @@ class Target:
         box: x0, y0, x1, y1 of what it is the score of, in the model's input; None: of no box.
         chance: how sure the model is of a box, 0 to 1; else None.
         name: its key, where its index is none that people know it by.
+        versus: what an embedding is compared with, by name, where it is their similarity; or None.
     """
 
     places: np.ndarray
@@ -48,6 +49,7 @@ class Target:
     box: tuple[float, ...] | None = None
     chance: float | None = None
     name: str | None = None
+    versus: str | None = None
 
     @property
     def is_open(self) -> bool:
@@ -181,6 +183,8 @@ class TargetKind:
         parse: (a text, a number or a tuple; about) -> what it asks for; None: it is not of this
             kind.
         resolve: (value, about, the answer) -> the targets that it comes to.
+        of_array: (array, about) -> the values in it that `parse` takes, for each input or for all;
+            None: such arrays are of another kind.
         known: (value, about) -> the target, where no answer is needed for it; else None.
         best: (about) -> what is asked for where nobody said; None: this is not for such scores.
         moved: (value, from a thing's own pixels to the model's input) -> the value there.
@@ -193,6 +197,7 @@ class TargetKind:
     parse: Callable[[Any, About], list[Wanted] | None]
     resolve: Callable[[Any, About, Answer], list[Target]]
     known: Callable[[Any, About], Target | None] = lambda value, about: None
+    of_array: Callable[[Any, About], list[Any] | None] = lambda array, about: None
     best: Callable[[About], Wanted | None] = lambda about: None
     words: Callable[[About], str | None] = lambda about: None
     moved: Callable[[Any, Callable[[Any], Any]], Hashable] = lambda value, to_input: value

@@ -14,6 +14,7 @@ from ..graph.lowering import for_gpu
 from ..graph.names import RESERVED, free_name, is_own
 from ..graph.ordering import prune
 from ..graph.tensors import is_float
+from ..select.embedding import VERSUS
 from ..select.subject import Subject
 from .cuda_opset import to_cuda_opset
 
@@ -37,7 +38,7 @@ def working_copy(subject: Subject) -> Subject:
     """
     copy = subject.copy()
     own = [copy.name_of(kind, s) for kind in (BASELINE, ATTRIBUTION) for s in copy.sources]
-    free_names(copy.graph, ["target", "delta", *own])
+    free_names(copy.graph, [VERSUS if copy.cosine else "target", "delta", *own])
     for tensor in [*copy.graph.inputs, *copy.graph.outputs]:
         if is_own(tensor.name):
             raise _taken(tensor.name)

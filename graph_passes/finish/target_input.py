@@ -11,6 +11,8 @@ import onnx_graphsurgeon as gs
 from ..graph.emitter import Emitter
 from ..graph.names import RESERVED
 from ..graph.ordering import prune, sort_nodes
+from ..graph.tensors import onnx_type
+from ..select.embedding import VERSUS, at_unit_length
 from ..select.ending import is_probability
 from ..select.score import BEST, PLACE_WEIGHTS, PLACES
 from ..select.subject import Subject
@@ -25,12 +27,16 @@ def with_target(model: onnx.ModelProto, subject: Subject) -> onnx.ModelProto:
 
     It is int64 [N], a class, of which -1 is the best; where one score is named by its index tuple,
     [N, axes behind the first]. Of a score for each pixel a class stands for all of its score's
-    places that the model predicts to be of it.
+    places that the model predicts to be of it. Where the score is a cosine there is no target, but
+    `versus`: float [N, D], what each embedding is compared with, of any length.
     """
     graph = gs.import_onnx(model)
     emit = Emitter(graph, "target")
     tensors = graph.tensors()
     places, weights = tensors[PLACES], tensors[PLACE_WEIGHTS]
+    if subject.cosine:
+        _put_versus(emit, subject, places, weights)
+        return _finished(graph, model)
     shape: list[Any] = [f"{RESERVED}targets"]
     if subject.by_index:
         shape.append(places.shape[1] - 1)
@@ -44,12 +50,34 @@ def with_target(model: onnx.ModelProto, subject: Subject) -> onnx.ModelProto:
     else:
         found = emit.Transpose(emit.NonZero(_mask(emit, subject, target, tensors)), perm=[1, 0])
     ones = emit.filled(emit.Shape(found, start=0, end=1), 1.0, weights.dtype)
-    # Under their names, by which a Loop's body knows them.
-    for made, named in ((found, places), (ones, weights)):
+    _put(graph, (found, places), (ones, weights))
+    return _finished(graph, model)
+
+
+def _put(graph: gs.Graph, *pairs: tuple[gs.Tensor, gs.Tensor]) -> None:
+    """What was made in place of what it stands for: by its name, as a Loop's body knows it."""
+    for made, named in pairs:
         graph.nodes.append(gs.Node("Identity", named.name, {}, [made], [named]))
+
+
+def _finished(graph: gs.Graph, model: onnx.ModelProto) -> onnx.ModelProto:
     sort_nodes(graph)
     prune(graph)
     return exported(graph, model)
+
+
+def _put_versus(emit: Emitter, subject: Subject, places: gs.Tensor, weights: gs.Tensor) -> None:
+    """`versus` as places and weights: every place of a row, with versus / max(|versus|, 1e-12)."""
+    graph, length = emit.graph, subject.logits.shape[1]
+    rows = f"{RESERVED}targets"
+    versus = gs.Variable(VERSUS, dtype=np.dtype(np.float32), shape=[rows, length])
+    inputs = [versus if t is places else t for t in graph.inputs]
+    graph.inputs = [t for t in inputs if t is not weights]
+    every = emit.filled(emit.Shape(versus), 1.0, np.dtype(np.float32))
+    found = emit.Transpose(emit.NonZero(every), perm=[1, 0])
+    own = emit.Cast(versus, to=onnx_type(weights.dtype))
+    unit = emit.Reshape(at_unit_length(emit, own), [-1])
+    _put(graph, (found, places), (unit, weights))
 
 
 def _rows(emit: Emitter, target: gs.Tensor) -> gs.Tensor:

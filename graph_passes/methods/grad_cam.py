@@ -137,12 +137,23 @@ def _class_activation(
     if layout.tokens is None:
         turned, kept = emit.Transpose(total, perm=order), len(layout.spatial) + 2
         return emit.Squeeze(turned, list(range(kept, len(order)))) if order[kept:] else turned
-    sizes = [*layout.sizes]
+    return _in_a_grid(emit, found, emit.Transpose(total, perm=order))
+
+
+def _in_a_grid(emit: Emitter, found: FeatureMap, tokens: Value) -> Any:
+    """[N, 1, places] as [N, 1, rows, columns]."""
+    sizes = [*found.layout.sizes]
     if found.sized_by is not None:
         tensor, axes = found.sized_by
         sizes = emit.Concat(*(emit.dims(tensor, a, a + 1) for a in axes), axis=0)
-    turned = emit.Transpose(total, perm=order)
-    return emit.Reshape(turned, emit.Concat([0, 1], sizes, axis=0))
+    return emit.Reshape(tokens, emit.Concat([0, 1], sizes, axis=0))
+
+
+def of_tokens(emit: Emitter, subject: Subject, found: FeatureMap, values: Value) -> Any:
+    """One number for each token, [N, T], at the input's size: of those that stand for places."""
+    along = found._replace(layout=found.layout._replace(spatial=(1,)))
+    places = emit.Unsqueeze(_patches(emit, along, values), [1])
+    return _to_input_size(emit, subject, found, _in_a_grid(emit, found, places))
 
 
 def _patches(emit: Emitter, found: FeatureMap, tensor: gs.Tensor) -> gs.Tensor:

@@ -46,6 +46,15 @@ def channel_axis(tensor: gs.Tensor) -> int | None:
     return found[id(tensor)]
 
 
+def chosen_along(tensor: gs.Tensor) -> int | None:
+    """The axis along which the file itself takes the best of a tensor; None: it does not."""
+    for node in tensor.outputs:
+        if node.op in ("ArgMax", "TopK") and tensor.shape is not None:
+            axis = node.attrs.get("axis", 0 if node.op == "ArgMax" else -1) % len(tensor.shape)
+            return axis or None
+    return None
+
+
 def _made_here(node: gs.Node | None, tensor: gs.Tensor) -> int | None:
     """Where the layer that makes a tensor puts its channels; None: it is none, or unknown."""
     if node is None or tensor.shape is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -88,10 +88,12 @@ def _features_of(source: Source) -> Features:
     return of_graph(rank, channels)
 
 
-def choose_input(graph: gs.Graph, name: str | None = None) -> gs.Variable:
+def choose_input(
+    graph: gs.Graph, name: str | None = None, but: Collection[str] = ()
+) -> gs.Variable:
     """The input named, or the first float input with three axes or more, or the first float one.
 
-    States that the model hands back come after all else.
+    States that the model hands back come after all else; `but` names inputs that are none of them.
     """
     if name is not None:
         for tensor in graph.inputs:
@@ -99,14 +101,15 @@ def choose_input(graph: gs.Graph, name: str | None = None) -> gs.Variable:
                 return tensor
         known = ", ".join(repr(t.name) for t in graph.inputs)
         raise InvalidInputError(f"the model has no input {name!r}; it has {known}")
-    floats = [t for t in graph.inputs if t.dtype is not None and is_float(t)]
+    free = [t for t in graph.inputs if t.name not in but]
+    floats = [t for t in free if t.dtype is not None and is_float(t)]
     fresh = [t for t in floats if not _is_state(graph, t)]
     # A picture is no state of something smaller, though the model may hand it back, too.
     enough = 4 if any(len(t.shape or []) >= 4 for t in floats) else 2
     if any(t.shape is None or len(t.shape) >= enough for t in fresh):
         floats = fresh
     images = [t for t in floats if t.shape is not None and len(t.shape) >= 3]
-    integers = [t for t in graph.inputs if (_is_number(t) and float_readers(t)) or _is_looked_up(t)]
+    integers = [t for t in free if (_is_number(t) and float_readers(t)) or _is_looked_up(t)]
     candidates = images or floats or integers
     if not candidates:
         found = ", ".join(f"{t.name!r} ({t.dtype})" for t in graph.inputs) or "none"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,10 +13,11 @@ from ... import InvalidInputError
 from ..graph.dims import Dim
 from ..graph.ordering import sort_nodes
 from ..prepare.training import refuse_batch_statistics, refuse_randomness
-from .class_axis import channel_axis, two_readings
+from .class_axis import channel_axis, chosen_along, two_readings
 from .detector import Detector, detector_of, is_alone, mixed
+from .embedding import COSINE, embedding_among, is_embedding, unit_length
 from .features import Features
-from .logits import batch_first, one_after_the_other, scores_of
+from .logits import Scores, batch_first, one_after_the_other, scores_of
 from .outputs import choose_output
 from .raw_scores import maps_ahead
 from .rows.follow import follow_rows
@@ -51,6 +52,9 @@ class Subject:
         rows: for each of the model's outputs where its rows are.
         others: outputs that could be meant as well where none was named, in words.
         detector: where a detector's boxes and scores are; None: it is none.
+        embedding: whether the output is an embedding, none of whose numbers is a class's score.
+        cosine: whether the scores are that embedding at length 1, whose weighted sum is a cosine.
+        given: arrays for inputs that are not explained, fed where a call hands in none.
         part: what of a detected box is explained: one of `PARTS`.
         filled: (an input's name, the explained input) -> what follows for it; None: nothing does.
         sized: shapes of inputs at which all tensors were counted, and are few enough.
@@ -69,6 +73,9 @@ class Subject:
     rows: dict[str, Rows]
     others: tuple[str, ...] = ()
     detector: Detector | None = None
+    embedding: bool = False
+    cosine: bool = False
+    given: Mapping[str, np.ndarray] = field(default_factory=dict, compare=False)
     part: str = CLASS
     filled: Callable[[str, np.ndarray], np.ndarray | None] | None = None
     sized: set[Any] = field(default_factory=set, compare=False)
@@ -128,7 +135,7 @@ class Subject:
     def per_class(self) -> bool:
         """Whether the score tensor has one score for each class, and nothing else in a row."""
         shape = self.logits.shape
-        if self.detector is not None:
+        if self.detector is not None or self.cosine:
             return False
         if shape is None or len(shape) <= 2:
             return True
@@ -162,8 +169,9 @@ def select(
             float input.
         output: name of the output to explain; None finds it, see `choose_output`.
         score: "logit" (before a final Softmax, LogSoftmax or Sigmoid, and before the last
-            quantiser's rounding and saturation) or "output" (as the model returns it); of a
-            detector also "class" (the logit of a box's class), "objectness" or "box".
+            quantiser's rounding and saturation), "output" (as the model returns it) or "cosine"
+            (of an embedding, at length 1); of a detector also "class" (the logit of a box's class),
+            "objectness" or "box".
 
     Raises:
         InvalidInputError: no such input, output or kind of score.
@@ -172,8 +180,9 @@ def select(
     score, part = _score_and_part(score)
     sources = choose_sources(graph, input)
     refuse_batch_statistics(graph)
-    inputs = [source.input for source in sources]
-    detector, chosen, others = _chosen(graph, sources, output)
+    inputs, starts = [s.input for s in sources], [s.start for s in sources]
+    cosine = score == COSINE
+    chosen, others, detector = _output_of(graph, inputs, starts, output, cosine)
     found = scores_of(graph, chosen, score)
     detector = detector or mixed(inputs, chosen, found.raw)
     if part is not None and detector is None:
@@ -182,7 +191,7 @@ def select(
         found = one_after_the_other(graph, found, detector.scores[1:], score)
         alone = is_alone(detector.form, found.tensor.shape)
         detector = detector._replace(maps=maps_ahead(found.leaves), alone=alone)
-    axis = channel_axis(found.tensor) if found.axis is None else found.axis
+    axis = _axis_of(found, chosen)
     sort_nodes(graph)
     refuse_randomness(graph, found.tensor)
     rows = follow_rows(graph, _row_starts(graph, sources))
@@ -191,7 +200,8 @@ def select(
         decided = batch_first(graph, inputs[0], with_rows(graph, chosen), axis, rows)[0]
     alone = detector is not None and detector.alone
     logits, axis, problem = batch_first(graph, inputs[0], found.tensor, axis, rows, alone)
-    own = {t.name: rows.get(t.name) for t in graph.outputs}
+    if cosine:
+        logits, axis = unit_length(graph, logits, chosen), 1
     return Subject(
         graph,
         sources,
@@ -203,23 +213,39 @@ def select(
         _class_axis(logits, axis),
         axis is not None,
         problem,
-        own,
+        {t.name: rows.get(t.name) for t in graph.outputs},
         others,
         detector,
-        part or CLASS,
+        cosine or is_embedding(chosen),
+        cosine,
+        part=part or CLASS,
     )
 
 
-def _chosen(
-    graph: gs.Graph, sources: Sequence[Source], output: str | None
-) -> tuple[Detector | None, gs.Variable, tuple[str, ...]]:
-    """The explained output, the others that could be meant, and the detector that it is of."""
-    inputs, starts = [s.input for s in sources], [s.start for s in sources]
-    detector = detector_of(graph, inputs)
-    if detector is not None and output in (None, *detector.scores):
-        return detector, choose_output(graph, inputs, starts, detector.scores[0]).output, ()
-    chosen, others = choose_output(graph, inputs, starts, output)
-    return None, chosen, others
+def _output_of(
+    graph: gs.Graph,
+    inputs: Sequence[gs.Variable],
+    starts: Sequence[gs.Variable],
+    name: str | None,
+    cosine: bool,
+) -> tuple[gs.Variable, tuple[str, ...], Detector | None]:
+    """The output of the scores, others that could be meant, and the detector that it is of.
+
+    For a cosine it is an embedding, where there is one.
+    """
+    if cosine:
+        name = name or embedding_among(graph.outputs)
+    detector = None if cosine else detector_of(graph, inputs)
+    if detector is not None and name in (None, *detector.scores):
+        return choose_output(graph, inputs, starts, detector.scores[0]).output, (), detector
+    chosen, others = choose_output(graph, inputs, starts, name)
+    return chosen, others, None
+
+
+def _axis_of(found: Scores, output: gs.Variable) -> int | None:
+    """The axis of the classes: of a Softmax, of the last layer, or of the file's own ArgMax."""
+    axis = channel_axis(found.tensor) if found.axis is None else found.axis
+    return chosen_along(output) if axis is None else axis
 
 
 def _score_and_part(score: str) -> tuple[str, str | None]:
@@ -230,10 +256,10 @@ def _score_and_part(score: str) -> tuple[str, str | None]:
     """
     if score in PARTS:
         return "logit", score
-    if score not in ("logit", "output"):
+    if score not in ("logit", "output", COSINE):
         raise InvalidInputError(
-            f"score must be 'logit' or 'output' (of a detector also {', '.join(PARTS)}), got "
-            f"{score!r}"
+            "score must be 'logit', 'output' or 'cosine' (of a detector also "
+            f"{', '.join(PARTS)}), got {score!r}"
         )
     return score, None
 

@@ -124,3 +124,27 @@ def test_on_the_command_line(command, folder):
     assert status == 0 and records == []
     status, err = explained(command, folder, "-t", "not a fish")
     assert status == 2 and "no label is 'a fish'" in err
+
+
+def test_one_score_says_how_to_ask_for_the_other_side(caplog):
+    """A network with one Sigmoid that says "no": its map of "yes" is empty."""
+    model = onnx.parser.parse_model("""
+        <ir_version: 8, opset_import: ["" : 17]>
+        net (float[N, 1, 6, 6] x) => (float[N, 1] y) <float[2, 1, 3, 3] k, float[2, 1] w> {
+            c = Conv<pads = [1, 1, 1, 1]>(x, k)
+            r = Relu(c)
+            g = GlobalAveragePool(r)
+            f = Flatten(g)
+            z = MatMul(f, w)
+            y = Sigmoid(z)
+        }""")
+    for name, shape, number in (("k", (2, 1, 3, 3), 0.1), ("w", (2, 1), -1.0)):
+        array = np.full(shape, number, np.float32)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    explainer, x = onnxplain.Explainer(model, "grad-cam"), np.ones((1, 1, 6, 6), np.float32)
+    assert not explainer(x).attribution.any()
+    assert "'not 0' asks for what speaks against it" in caplog.text
+    assert explainer(x, "not 0").attribution.any()
+    for target in (1, -2):
+        with pytest.raises(onnxplain.InvalidInputError, match="is one score, 0; 'not 0' asks"):
+            explainer(x, target)

@@ -24,10 +24,10 @@ CARD = {
 }
 
 
-def write_model(folder: Path, card: dict | None = CARD) -> Path:
-    """Write the model as `digits.onnx` with its card beside it, if any."""
+def write_model(folder: Path, card: dict | None = CARD, network: str = "jax_digits") -> Path:
+    """Write a network of digits as `digits.onnx` with its card beside it, if any."""
     path = folder / "digits.onnx"
-    shutil.copyfile(DATA / "jax_digits.onnx", path)
+    shutil.copyfile(DATA / f"{network}.onnx", path)
     if card is not None:
         path.with_suffix(".json").write_text(json.dumps(card))
     return path

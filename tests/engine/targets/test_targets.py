@@ -266,7 +266,7 @@ def test_every_kind_has_cases():
     for shape, several in ASKED.items():
         where = about(explained(shape))
         seen |= {wanted.kind for one in several for wanted in asked_for(one, where, 1).wanted}
-    # Boxes and sequences have their own: test_detection, test_sequence.
-    assert seen | {"box", "sequence"} == set(kinds())
+    # These have their own: test_detection, test_sequence, test_similarity.
+    assert seen | {"box", "sequence", "similarity"} == set(kinds())
     with pytest.raises(onnxplain.InvalidInputError, match="rank5 is the last"):
         one_wanted("top5", about(explained("rows")))

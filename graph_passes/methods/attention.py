@@ -1,0 +1,165 @@
+"""What attention carried from the tokens to the score: rollout, and weighed by its gradient.
+
+Both follow the rows that the score reads back through the layers: r = e, then for each layer from
+the last to the first r <- r M_l, where M_l says what layer l passes on from token to token. So a
+row vector is enough, where the papers multiply whole matrices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import onnx
+
+from ... import InvalidInputError, UnsupportedModelError
+from ..backward.walk import Refusal
+from ..finish import ATTRIBUTION, working_copy
+from ..graph.emitter import Emitter
+from ..heads.asking import ask, gradient_refusals, walk_back
+from ..select.attention import Attention, find_attentions
+from ..select.feature_map import FeatureMap, find_feature_map
+from ..select.subject import Subject
+from .grad_cam import of_tokens
+from .method import Chosen, Method, Stages
+
+# (emit, weights [N, heads, queries, keys], their gradient) -> [N, queries, keys]
+Passed = Callable[[Emitter, Any, Any], Any]
+
+
+def of_attention(subject: Subject, title: str, passed: Passed, kept: float) -> onnx.ModelProto:
+    """r <- kept (r + r passed(A_l)), from the last layer to the first, starting at what is read.
+
+    Args:
+        subject: what is explained.
+        title: the method's.
+        passed: what a layer's attention passes on.
+        kept: 1, or 1/2 where rows are brought back to a sum of 1.
+
+    Returns:
+        A model with the outputs `attribution`, [N, H, W] of a picture or [N, T] of token ids, and
+        the score.
+
+    Raises:
+        InvalidInputError: several inputs are explained at once.
+        UnsupportedModelError: no attention over tokens that stay the same, tokens without places,
+            or an operator without a gradient.
+    """
+    layers, tokens = _found(subject, title)
+    subject = working_copy(subject)
+    layers = [one.moved_to(subject.graph) for one in layers]
+    asked = ask(subject)
+    emit = asked.emit
+    wrt = [*(one.weights for one in layers), layers[-1].mixed]
+    slopes = walk_back(asked, wrt, title)
+    read = slopes.pop()
+    if read is None:
+        raise UnsupportedModelError(f"{title}: no gradient reaches the last attention")
+    relevance = _rows_read(emit, subject, layers[-1], read)
+    for one, slope in zip(reversed(layers), reversed(slopes), strict=True):
+        slope = emit.filled_like(one.weights, 0.0) if slope is None else slope
+        weights, slope = (_by_head(emit, subject, one, t) for t in (one.weights, slope))
+        through = relevance @ passed(emit, weights, slope)
+        # A pooling's query is no token, and keeps nothing of its own.
+        own = one.queries == one.keys
+        relevance = (relevance + through) * kept if own else through
+    relevance = emit.Squeeze(relevance, [1])
+    if tokens is not None:
+        relevance = of_tokens(emit, subject, tokens.moved_to(subject.graph), relevance)
+    return asked.finished({ATTRIBUTION: relevance})
+
+
+def _found(subject: Subject, title: str) -> tuple[list[Attention], FeatureMap | None]:
+    """The layers, and where their tokens lie in the picture; None: the tokens are the input's."""
+    source = subject.sources[0]
+    if len(subject.sources) > 1:
+        raise InvalidInputError(f"{title} explains one input at a time; name one")
+    layers = find_attentions(subject, title)
+    if source.embedded:
+        return layers, None
+    found = find_feature_map(subject)
+    if found.layout.tokens is None or found.layout.number + found.others != layers[0].keys:
+        raise UnsupportedModelError(
+            f"{title}: attention is over tokens (number: {layers[0].keys}), and which of them are "
+            f"patches of the picture cannot be told ({found.reason})"
+        )
+    return layers, found
+
+
+def _by_head(emit: Emitter, subject: Subject, one: Attention, tensor: Any) -> Any:
+    """[N, heads, queries, keys], or with channels in place of keys."""
+    if one.heads_first:
+        return emit.Transpose(tensor, perm=[1, 0, 2, 3])
+    if len(one.weights.shape) == 4:
+        return tensor
+    rows = emit.dims(subject.start, 0, 1)
+    last = emit.dims(tensor, 1, 3)
+    return emit.Reshape(tensor, emit.Concat(rows, [-1], last, axis=0))
+
+
+def _rows_read(emit: Emitter, subject: Subject, last: Attention, slope: Any) -> Any:
+    """[N, 1, queries]: equal parts of those queries of the last attention that the score reads.
+
+    Those are the ones with a gradient: the class token alone, or all that are pooled.
+    """
+    slope = _by_head(emit, subject, last, slope)
+    moved = emit.ReduceMax(abs(emit.term(slope)), [1, 3], keepdims=0)
+    read = emit.cast_like(emit.Greater(moved, 0.0), moved)
+    number = emit.ReduceSum(read, [1], keepdims=1)
+    none = emit.cast_like(emit.Equal(number, 0.0), number)
+    return emit.Unsqueeze(read / (number + none), [1])
+
+
+def rolled(emit: Emitter, weights: Any, slope: Any) -> Any:
+    """The mean over heads of A (Abnar, Zuidema 2020, section 3.2)."""
+    del slope
+    return emit.ReduceMean(weights, [1], keepdims=0)
+
+
+def weighed(emit: Emitter, weights: Any, slope: Any) -> Any:
+    """The mean over heads of relu(dA * A) (Chefer, Gur, Wolf 2021, equation 5)."""
+    return emit.ReduceMean(emit.Relu(slope * weights), [1], keepdims=0)
+
+
+def _method(name: str, title: str, passed: Passed, kept: float, **more: Any) -> Method:
+    def stages(subject: Subject, options: Chosen) -> Stages:
+        return Stages(of_attention(subject, title, passed, kept))
+
+    def unsupported(subject: Subject, options: Chosen) -> list[Refusal]:
+        layers, _ = _found(subject, title)
+        return gradient_refusals(subject, [one.weights for one in layers])
+
+    return Method(
+        name=name,
+        title=title,
+        options=(),
+        stages=stages,
+        unsupported=unsupported,
+        signed=False,
+        per_location=True,
+        at_once=4,
+        place=22,
+        **more,
+    )
+
+
+METHODS = (
+    _method(
+        "attention-rollout",
+        "Attention rollout",
+        rolled,
+        0.5,
+        cite="Abnar, Zuidema 2020",
+        summary="Which tokens attention carried to the score, whatever the class.",
+        aliases=("rollout",),
+    ),
+    _method(
+        "chefer",
+        "Chefer relevance",
+        weighed,
+        1.0,
+        cite="Chefer, Gur, Wolf 2021",
+        summary="Attention times its positive gradient, followed through the layers.",
+        aliases=("generic attention", "transformer-explainability"),
+    ),
+)
