@@ -185,12 +185,7 @@ def select(
     chosen, others, detector = _output_of(graph, inputs, starts, output, cosine)
     found = scores_of(graph, chosen, score)
     detector = detector or mixed(inputs, chosen, found.raw)
-    if part is not None and detector is None:
-        raise InvalidInputError(f"score {part!r} is of a detector's boxes, and the model is none")
-    if detector is not None:
-        found = one_after_the_other(graph, found, detector.scores[1:], score)
-        alone = is_alone(detector.form, found.tensor.shape)
-        detector = detector._replace(maps=maps_ahead(found.leaves), alone=alone)
+    found, detector = _of_detector(graph, found, detector, score, part)
     axis = _axis_of(found, chosen)
     sort_nodes(graph)
     refuse_randomness(graph, found.tensor)
@@ -246,6 +241,19 @@ def _axis_of(found: Scores, output: gs.Variable) -> int | None:
     """The axis of the classes: of a Softmax, of the last layer, or of the file's own ArgMax."""
     axis = channel_axis(found.tensor) if found.axis is None else found.axis
     return chosen_along(output) if axis is None else axis
+
+
+def _of_detector(
+    graph: gs.Graph, found: Scores, detector: Detector | None, score: str, part: str | None
+) -> tuple[Scores, Detector | None]:
+    """The scores of all of a detector's outputs, and what they say of it."""
+    if detector is None:
+        if part is not None:
+            raise InvalidInputError(f"score {part!r} is of a detector's boxes, and this is none")
+        return found, None
+    found = one_after_the_other(graph, found, detector.scores[1:], score)
+    alone = is_alone(detector.form, found.tensor.shape)
+    return found, detector._replace(maps=maps_ahead(found.leaves), alone=alone)
 
 
 def _score_and_part(score: str) -> tuple[str, str | None]:
