@@ -208,7 +208,11 @@ def table(found: Inspection) -> list[tuple[str, str]]:
         rows.append((method, _lines(["not supported:", *reasons]) if reasons else "supported"))
     others = {k: reasons for k, reasons in found.unsupported.items() if k not in default}
     texts = [f"{', '.join(k for k, reasons in others.items() if not reasons) or 'none'}"]
-    texts += [f"not {k}: {'; '.join(reasons)}" for k, reasons in others.items() if reasons]
+    refused: dict[str, list[str]] = {}
+    for name, reasons in others.items():
+        if reasons:
+            refused.setdefault("; ".join(reasons), []).append(name)
+    texts += [f"not {', '.join(names)}: {why}" for why, names in refused.items()]
     rows.append(("further methods", _lines(texts)))
     return rows
 

@@ -45,7 +45,7 @@ def of_attention(subject: Subject, title: str, passed: Passed, kept: float) -> o
         UnsupportedModelError: no attention over tokens that stay the same, tokens without places,
             or an operator without a gradient.
     """
-    layers, tokens = _found(subject, title)
+    layers, tokens = _found(subject)
     subject = working_copy(subject)
     layers = [one.moved_to(subject.graph) for one in layers]
     asked = ask(subject)
@@ -54,7 +54,7 @@ def of_attention(subject: Subject, title: str, passed: Passed, kept: float) -> o
     slopes = walk_back(asked, wrt, title)
     read = slopes.pop()
     if read is None:
-        raise UnsupportedModelError(f"{title}: no gradient reaches the last attention")
+        raise UnsupportedModelError("no gradient reaches the last attention")
     relevance = _rows_read(emit, subject, layers[-1], read)
     for one, slope in zip(reversed(layers), reversed(slopes), strict=True):
         slope = emit.filled_like(one.weights, 0.0) if slope is None else slope
@@ -69,18 +69,18 @@ def of_attention(subject: Subject, title: str, passed: Passed, kept: float) -> o
     return asked.finished({ATTRIBUTION: relevance})
 
 
-def _found(subject: Subject, title: str) -> tuple[list[Attention], FeatureMap | None]:
+def _found(subject: Subject) -> tuple[list[Attention], FeatureMap | None]:
     """The layers, and where their tokens lie in the picture; None: the tokens are the input's."""
     source = subject.sources[0]
     if len(subject.sources) > 1:
-        raise InvalidInputError(f"{title} explains one input at a time; name one")
-    layers = find_attentions(subject, title)
+        raise InvalidInputError("attention is followed from one input at a time; name one")
+    layers = find_attentions(subject)
     if source.embedded:
         return layers, None
     found = find_feature_map(subject)
     if found.layout.tokens is None or found.layout.number + found.others != layers[0].keys:
         raise UnsupportedModelError(
-            f"{title}: attention is over tokens (number: {layers[0].keys}), and which of them are "
+            f"attention is over tokens (number: {layers[0].keys}), and which of them are "
             f"patches of the picture cannot be told ({found.reason})"
         )
     return layers, found
@@ -121,13 +121,15 @@ def weighed(emit: Emitter, weights: Any, slope: Any) -> Any:
     return emit.ReduceMean(emit.Relu(slope * weights), [1], keepdims=0)
 
 
+def unsupported(subject: Subject, options: Chosen) -> list[Refusal]:
+    """Operators between the attention and the score without a gradient."""
+    layers, _ = _found(subject)
+    return gradient_refusals(subject, [one.weights for one in layers])
+
+
 def _method(name: str, title: str, passed: Passed, kept: float, **more: Any) -> Method:
     def stages(subject: Subject, options: Chosen) -> Stages:
         return Stages(of_attention(subject, title, passed, kept))
-
-    def unsupported(subject: Subject, options: Chosen) -> list[Refusal]:
-        layers, _ = _found(subject, title)
-        return gradient_refusals(subject, [one.weights for one in layers])
 
     return Method(
         name=name,

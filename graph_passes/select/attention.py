@@ -45,14 +45,13 @@ class Attention(NamedTuple):
         return self._replace(**own)
 
 
-def find_attentions(subject: Subject, title: str) -> list[Attention]:
+def find_attentions(subject: Subject) -> list[Attention]:
     """Every layer of attention between the explained input and the score, in their order.
 
     All of them are over the same tokens; the last one may have fewer queries, as a pooling has.
 
     Args:
         subject: what is explained; it is not changed.
-        title: of the method that asks.
 
     Raises:
         UnsupportedModelError: there is none, a Softmax on the way is something else, or tokens
@@ -68,20 +67,21 @@ def find_attentions(subject: Subject, title: str) -> list[Attention]:
         if node.op == "Softmax":
             name = node.outputs[0].name
             shapes = {n: list(t[name].shape or ()) if name in t else [] for n, t in sizes.items()}
-            found.append(_attention(node, path, shapes, rows.get(name), title))
+            found.append(_attention(node, path, shapes, rows.get(name)))
     if not found:
         raise UnsupportedModelError(
-            f"{title} needs attention, a Softmax of queries times keys that weighs values, and "
-            f"there is none between {subject.input.name!r} and the score"
+            f"no attention between {subject.input.name!r} and the score: no Softmax of queries "
+            "times keys that weighs values"
         )
     tokens = found[0].keys
     for at, one in enumerate(found):
         last = at == len(found) - 1
         if one.keys != tokens or not (one.queries == tokens or last):
             raise UnsupportedModelError(
-                f"{title} needs tokens that stay the same from layer to layer; queries x keys of "
-                f"the attention {one.weights.name!r} are {one.queries} x {one.keys}, of the first "
-                f"one {found[0].queries} x {tokens} (windows, merged tokens or cross attention?)"
+                "attention is followed over tokens that stay the same from layer to layer; "
+                f"queries x keys of {one.weights.name!r} are {one.queries} x {one.keys}, of the "
+                f"first one {found[0].queries} x {tokens} (windows, merged tokens or cross "
+                "attention?)"
             )
     return found
 
@@ -91,7 +91,6 @@ def _attention(
     path: Reach,
     shapes: Mapping[int, Sequence[int]],
     rows: Rows,
-    title: str,
 ) -> Attention:
     """The attention that a Softmax belongs to.
 
@@ -100,7 +99,6 @@ def _attention(
         path: from the explained input to the score.
         shapes: of what it makes, by the number of rows in the batch.
         rows: where those are, as far as that can be followed.
-        title: of the method that asks.
 
     Raises:
         UnsupportedModelError: it belongs to none that can be followed.
@@ -111,14 +109,14 @@ def _attention(
     product = None if node.attrs.get("axis", -1) not in (-1, rank - 1) else _reader(weights, path)
     if rank not in (3, 4) or product is None or not _of_products(node.inputs[0], path):
         raise UnsupportedModelError(
-            f"{title}: {operator_name(node)} (node {node.name or weights.name!r}) is no attention "
+            f"{operator_name(node)} (node {node.name or weights.name!r}) is no attention "
             "that can be followed: expected a Softmax over the last axis of queries times keys, "
             "which weighs values"
         )
     axis = _batch_axis(shapes, rows)
     if axis is None:
         raise UnsupportedModelError(
-            f"{title}: the attention {weights.name!r} has weights {list(shape)}, and which of its "
+            f"the attention {weights.name!r} has weights {list(shape)}, and which of its "
             "axes holds the batch cannot be told (windows? else a file of a fixed batch may help)"
         )
     return Attention(weights, product.outputs[0], axis == 1, int(shape[-2]), int(shape[-1]))

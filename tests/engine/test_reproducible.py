@@ -16,8 +16,10 @@ warnings.simplefilter("ignore")
 sys.path.insert(0, sys.argv[1])
 import onnxplain
 from support import zoo
+from support.served import OF_ALL
 
-for name, method in onnxplain.methods().items():
+for name in OF_ALL:
+    method = onnxplain.methods()[name]
     how = {"baseline": 0} if method.takes("baseline") else {}
     explainer = onnxplain.Explainer(zoo.model("jax_digits"), name, **how)
     parts = [explainer.model, *explainer._default_plan._models.values()]

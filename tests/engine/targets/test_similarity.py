@@ -16,6 +16,7 @@ from support.embeddings import (
     network,
     pictures,
 )
+from support.served import OF_ALL
 from support.small import run
 
 import onnxplain
@@ -23,7 +24,7 @@ from onnxplain import InvalidInputError, UnsupportedModelError
 
 CARD = {"size": [SIDE, SIDE], "resize": "stretch", "layout": "NCHW", "channels": "RGB"}
 CARD |= {"scale": 1.0, "mean": [0, 0, 0], "std": [1, 1, 1]}
-METHODS = sorted(onnxplain.methods())
+METHODS = sorted(OF_ALL)
 REFERENCES = np.random.default_rng(3).normal(size=(2, LENGTH)).astype(np.float32) * 4
 
 

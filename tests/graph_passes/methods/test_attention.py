@@ -179,7 +179,7 @@ REFUSED = {
     "fewer queries": (lambda: modules.Subsampled(*GRID), "tokens that stay the same"),
     "over channels": (tokens("channels", before=0, pool="mean"), r"number: 6"),
     "einsum": (tokens("einsum"), "no attention that can be followed"),
-    "a convolution": (modules.ChannelsLast, "needs attention"),
+    "a convolution": (modules.ChannelsLast, "no attention between"),
 }
 
 

@@ -14,6 +14,7 @@ import pytest
 from support import networks
 from support.digits import DATA, LABELS, digit, write_model, write_photo
 from support.folders import ROOT
+from support.served import OF_ATTENTION
 
 import onnxplain
 from onnxplain.engine.running.settings import command_line_options
@@ -25,8 +26,6 @@ X = np.concatenate([digit(k) for k in (3, 7, 8)])
 FEW = {"samples": 4, "steps": 6, "window": 3}
 NAME = onnx.load(DATA / "jax_digits.onnx").graph.input[0].name
 OPTIONS = {"providers": "cpu", "threads": 1}
-# What follows attention is asked of a network that has some.
-OF_ATTENTION = {"attention-rollout", "chefer"}
 FIXED_NAMES = {
     *("grad-cam", "integrated-gradients", "deeplift", "saliency", "input-x-gradient"),
     *("smoothgrad", "vargrad", "expected-gradients", "guided-backprop", "deconvnet"),
@@ -198,8 +197,8 @@ def test_the_nearest_is_named(model):
 def test_inspected(model):
     found = onnxplain.inspect(model)
     assert list(found.unsupported) == METHODS
-    assert {name for name, reasons in found.unsupported.items() if reasons} == OF_ATTENTION
-    assert all("needs attention" in str(found.unsupported[name]) for name in OF_ATTENTION)
+    assert {name for name, reasons in found.unsupported.items() if reasons} == {*OF_ATTENTION}
+    assert all("no attention between" in str(found.unsupported[name]) for name in OF_ATTENTION)
 
 
 def test_options_of_the_command_line(command, tmp_path, model):
