@@ -51,8 +51,10 @@ def export_file(
             the card's black, zeros without a card.
         baseline_input: make the baseline an input of the file instead.
         card: path of a model card; None finds it, or assumes one.
-        shapes, output: as `Explainer` takes them.
-        labels, preset: for the card that the file holds; see `own_card.PRESETS`.
+        shapes: of inputs, as `Explainer` takes them.
+        output: the output to explain, or another tensor; None: the card's, or found.
+        labels: the classes' names, for the card that the file holds.
+        preset: in place of the card's normalisation; see `own_card.PRESETS`.
         target: for every input, see `Explainer.export`; None: the file has an input for it.
         tell: called with a text and the part of the work that is done.
         options: of the method, and the card's facts by their keys; None: the default.
@@ -81,6 +83,12 @@ def export_file(
     )
     tell_of_others(explainer.subject)
     tell(f"checking and writing {file}", 0.6)
+    return _written(explainer, file, baseline_input, target)
+
+
+def _written(
+    explainer: Explainer, file: str, baseline_input: bool, target: str | None
+) -> onnx.ModelProto:
     try:
         return explainer.export(file, baseline_input=baseline_input, target=target)
     except OSError as error:
