@@ -9,6 +9,7 @@ import onnx
 
 from .. import InvalidInputError
 from ..graph_passes import finish
+from ..graph_passes.finish.compact import compact
 from ..graph_passes.finish.target_input import fixed_target
 from .facts import write_facts
 from .files.model_files import write_model
@@ -69,6 +70,7 @@ def _exported(
     if index is not None:
         model = fixed_target(model, explainer.subject, index)
         facts["target"] = "top1" if index == -1 else index
+    model = compact(model)
     write_facts(model, facts, explainer.card, explainer._file.metadata)
     onnx.checker.check_model(model)
     write_model(model, path, explainer._file.given)
