@@ -39,10 +39,8 @@ from .written_out import (
 RULES = ("attn", "cp")
 # Nearer to 0 than this an activation passes its derivative in place of f(x) / x.
 STABILISER = 1e-10
-# f(c x) = c f(x) for c > 0: their derivative is f(x) / x.
-_HOMOGENEOUS = ("Relu", "LeakyRelu", "PRelu", "Abs")
-# Composites of which x times the gradient is what they make, or that pick elements; and Softmax.
-_AS_THEY_ARE = ("Softmax", "LogSoftmax", "ReduceL1", "ReduceL2", "LpPool", "TopK")
+# Composites that pass their derivative: x times that is what they make; and Softmax.
+_AS_THEY_ARE = Fact.HOMOGENEOUS | Fact.CLASSIFIES
 
 
 def attention_table(rule: str, starts: Sequence[gs.Tensor], end: gs.Tensor) -> Table:
@@ -134,9 +132,10 @@ def _changed(plan: _Plan, node: gs.Node, operand: int, derivative: Rule) -> Rule
         going = [k for k in operands if (id(node), k) not in plan.stopped]
         going = [k for k in going if node.inputs[k].name in plan.carried]
         return partial(shared, derivative=derivative, share=1 / max(len(going), 1))
-    if entry.family is Family.ELEMENTWISE:
+    bounds = entry.family is Family.MAXIMUM and has(node, Fact.ALIGNS) and len(operands) == 1
+    if entry.family is Family.ELEMENTWISE or bounds:
         return _activation(plan.traced, node, operand, derivative)
-    if entry.family is Family.COMPOSITE and node.op not in _AS_THEY_ARE:
+    if entry.family is Family.COMPOSITE and not has(node, _AS_THEY_ARE):
         if node.op == "ReduceSumSquare":
             return partial(shared, derivative=derivative, share=0.5)
         return "no AttnLRP rule"
@@ -148,7 +147,8 @@ def _may_join(traced: Traced, node: gs.Node) -> bool:
 
     x where x > 0, else e^x - 1 is one function of x, which its branches do not hand on as such.
     """
-    if node.op not in ("Where", "Max", "Min") or len(traced.operands(node)) < 2:
+    adds = has(node, Fact.SUMS | Fact.ARITHMETIC)
+    if adds or not has(node, Fact.ALIGNS) or len(traced.operands(node)) < 2:
         return True
     common = traced.common(node)
     found = [node.inputs[k] for k in traced.operands(node)]
@@ -159,7 +159,7 @@ def _activation(traced: Traced, node: gs.Node, operand: int, derivative: Rule) -
     """f(x) / x; where that is its derivative anyway, or a quantiser's, the derivative."""
     if len(traced.operands(node)) > 1:
         return "it is a function of several computed tensors"
-    if node.op in _HOMOGENEOUS or _quantises(traced, node):
+    if has(node, Fact.HOMOGENEOUS) or _quantises(traced, node):
         return derivative
     if is_shifted(traced, node.inputs[operand]):
         return WRITTEN_OUT
@@ -173,7 +173,7 @@ def _quantises(traced: Traced, node: gs.Node | None) -> bool:
             return True
         operands = traced.operands(node)
         before = node.inputs[operands[0]].inputs if len(operands) == 1 else []
-        if node.op not in ("Round", "Clip", "Add", "Sub", "Mul", "Div", "Cast", "Identity"):
+        if not has(node, Fact.ARITHMETIC | Fact.COPIES) and node.op not in ("Round", "Clip"):
             return False
         node = before[0] if before else None
     return False

@@ -22,7 +22,6 @@ WRITTEN_OUT = (
     "known to be one function"
 )
 QUOTIENT = "its divisor is computed, and neither a deviation nor a norm"
-_NORMS = ("ReduceL1", "ReduceL2", "ReduceSumSquare")
 
 
 class Traced(NamedTuple):
@@ -135,7 +134,7 @@ def is_size(traced: Traced, tensor: Any) -> bool:
     node = producer_of(tensor)
     if node is None:
         return False
-    if node.op in _NORMS:
+    if has(node, Fact.MEASURES):
         return True
     if has(node, Fact.AVERAGES) or node.op == "ReduceMax":
         return _is_even(traced, node.inputs[0]) or is_size(traced, node.inputs[0])

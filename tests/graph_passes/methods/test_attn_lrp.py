@@ -133,6 +133,7 @@ FORMS = {
     "sine squared beside": lambda: OneFunction(lambda x: torch.sin(x) * torch.tanh(x) * 2),
     "times what is shifted": lambda: OneFunction(lambda x: (x + 1) * torch.tanh(x)),
     "leaky in nodes": lambda: OneFunction(lambda x: torch.where(x > 0, x, 0.1 * x)),
+    "max with a number": lambda: OneFunction(lambda x: torch.maximum(x, torch.tensor(0.2))),
     "relu by its mask": lambda: OneFunction(lambda x: x * (x > 0).to(x.dtype)),
 }
 
