@@ -102,8 +102,9 @@ def in_arrays(baseline: Any, into: ModelInput, of: Input | None = None) -> Any:
 
 def _needs_card(named: str | list[str], into: ModelInput) -> bool:
     """Whether a name is one of a kind which only a card tells of."""
-    known = {name: kind.takes(into) for kind in kinds().values() for name in kind.baselines}
-    return any(not known.get(one, True) for one in listed(named))
+    every = {name for kind in kinds().values() for name in kind.baselines}
+    own = {name for kind in kinds().values() if kind.takes(into) for name in kind.baselines}
+    return any(one in every - own for one in listed(named))
 
 
 def is_of_photos(baseline: Any) -> bool:

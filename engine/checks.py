@@ -56,6 +56,7 @@ def check_inputs(subject: Subject, x: Any) -> dict[str, np.ndarray]:
         )
     given = {name: array for name, array in subject.given.items() if name not in named}
     named = {**sizes_of_picture(subject, named, inputs), **given, **named}
+    named = {**_that_follow(subject, named, inputs), **named}
     missing = [name for name in inputs if name not in named]
     if missing:
         raise MissingInputError(
@@ -117,6 +118,21 @@ def sizes_of_picture(
         )
         for name in missing
     }
+
+
+def _that_follow(
+    subject: Subject, given: Mapping[str, Any], inputs: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+    """What follows from the explained input for others that nobody gave; see `InputKind.filled`."""
+    x = given.get(subject.input.name)
+    found: dict[str, np.ndarray] = {}
+    if subject.filled is None or x is None:
+        return found
+    for name in inputs:
+        made = None if name in given else subject.filled(name, as_array(x))
+        if made is not None:
+            found[name] = made.astype(numpy_type(inputs[name].dtype))
+    return found
 
 
 def _check_array(name: str, value: Any, declared) -> np.ndarray:

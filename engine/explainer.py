@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import onnx
 
-from ..graph_passes import finish
 from ..graph_passes.graph.limits import Limits, in_force, within
 from ..models.own_card import card_from
 from ..models.plain_card import Card
@@ -33,8 +32,8 @@ from .checks import (
 )
 from .embeddings import OfEmbeddings, with_direction
 from .explanation import Explanation, collected
-from .facts import described, facts_of, write_facts
-from .files.model_files import write_model
+from .exporting import Exporting
+from .facts import described, facts_of
 from .inputs.kind import model_input
 from .model import Model, opened
 from .origin import Origin
@@ -56,7 +55,7 @@ from .targets.target import About
 from .verification import Verifying
 
 
-class Explainer(OfPhotos, OfEmbeddings, Verifying):
+class Explainer(OfPhotos, OfEmbeddings, Verifying, Exporting):
     """Explains one output of one model by one method.
 
     Args:
@@ -85,8 +84,9 @@ class Explainer(OfPhotos, OfEmbeddings, Verifying):
             dicts by name. None finds one.
         score: "logit" (before a final Softmax, LogSoftmax or Sigmoid, and before the rounding and
             saturation of a last quantiser), "output", or "cosine", the similarity of an embedding
-            to a reference, which a target that is a vector asks for by itself. The top class is
-            the file's own either way: where an 8-bit output ties, the first.
+            to a reference, which a target that is a vector asks for by itself; of a detector's box
+            also "class" (its logit), "objectness", or "box": the sum of its coordinates. The top
+            class is the file's own either way: where an 8-bit output ties, the first.
         providers: "auto" (None), "cpu", "cuda" or ONNX Runtime's provider names.
         threads: threads inside one operator; None lets ONNX Runtime choose.
         card: how a picture becomes the input, or what the axes of an array are: a ModelCard, a
@@ -192,6 +192,10 @@ class Explainer(OfPhotos, OfEmbeddings, Verifying):
         """
         along = self._default_plan.along
         return None if along is None else along.passes
+
+    @property
+    def _folder(self) -> str | None:
+        return self._file.folder
 
     def __repr__(self) -> str:
         subject = self.subject
@@ -320,40 +324,12 @@ class Explainer(OfPhotos, OfEmbeddings, Verifying):
         with at_work(), within(self._limits):
             return self.serving(target)._scorer(x, target)
 
-    def export(
-        self, path: str | os.PathLike[str], *, baseline_input: bool = False
-    ) -> onnx.ModelProto:
-        """Write the explaining graph as one whole file that any ONNX Runtime runs.
-
-        Its inputs are the model's and `target` (int64 [N]; -1 = top1); the baseline is embedded
-        unless `baseline_input`. Of an embedding it takes `versus`, float32 [N, D], in place of
-        `target`: what each embedding is compared with. Its outputs are the model's, `attribution`
-        and, where the method owes a sum, `delta`. Its metadata says under `onnxplain`, as JSON,
-        what was explained and how: every setting, the baseline, the card and whether it was
-        assumed, and the source's SHA-256.
-
-        Raises:
-            OSError, InvalidInputError: it cannot be written, or is the model's own file.
-
-        Examples:
-            >>> model = explainer.export("explained.onnx")
-            >>> [value.name for value in model.graph.input]
-            [..., 'target']
-        """
-        if self.exported is not self:
-            return self.exported.export(path, baseline_input=baseline_input)
-        if self._compares and not baseline_input:
+    def _default_baselines(self) -> dict[str, np.ndarray]:
+        """The baselines that hold where a call names none, by input; empty without any."""
+        if self._compares:
             self._in_arrays(self._named_baseline)
             self._tell_of_zeros()
-            model = finish.embed_baselines(self.model, self._baselines)
-        else:
-            model = onnx.ModelProto()
-            model.CopyFrom(self.model)
-        facts = self._facts(baseline_input)
-        write_facts(model, facts, self.card, self._file.metadata)
-        onnx.checker.check_model(model)
-        write_model(model, path, self._file.given)
-        return model
+        return self._baselines
 
     def _facts(self, baseline_input: bool) -> dict[str, Any]:
         names = self._default_plan.baseline_names
@@ -385,10 +361,8 @@ class Explainer(OfPhotos, OfEmbeddings, Verifying):
         self, feeds: Mapping[str, np.ndarray], baseline: Any, several: bool
     ) -> dict[str, np.ndarray]:
         """The baselines of one call; see `whole_baselines`."""
-        chosen = self._baselines
         if baseline is not None:
             chosen = self._baselines_of(baseline, several)
-        elif self._compares:
-            self._in_arrays(self._named_baseline)
-            self._tell_of_zeros()
+        else:
+            chosen = self._default_baselines()
         return whole_baselines(self.subject, chosen, feeds, several)

@@ -62,7 +62,7 @@ class Inspection:
     Examples:
         >>> found = onnxplain.inspect("digits.onnx")
         >>> [name for name, reasons in found.unsupported.items() if reasons]
-        []
+        ['attention-rollout', 'chefer']
     """
 
     input: str

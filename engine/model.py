@@ -118,6 +118,11 @@ class Model:
             raise InvalidInputError(f"the model does not run with {given}: {problem}")
 
     @property
+    def folder(self) -> str | None:
+        """Where it lies; None: it was not read from a file."""
+        return None if self.path is None else os.path.dirname(os.path.abspath(self.path))
+
+    @property
     def readable(self) -> Given:
         """What stands for the model where it is read again: as given, or as it was changed."""
         return self.given if not self._shapes and self._output is None else self.proto

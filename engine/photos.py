@@ -16,7 +16,7 @@ from ..graph_passes.select.subject import Subject
 from ..models.plain_card import Card
 from .baselines import in_arrays, is_of_photos
 from .explanation import Explanation
-from .inputs import Input, files_in, inputs_of, kind_of_arrays, read_input
+from .inputs import Input, default_name, files_in, inputs_of, kind_of_arrays, read_input
 from .inputs.kind import ModelInput
 from .running.adaptive import Progress
 from .targets.asking import moved
@@ -44,10 +44,15 @@ class OfPhotos:
     __call__: Callable[..., Explanation]
     reference: Callable[..., Reference]
 
+    @property
+    def _folder(self) -> str | None:
+        """Where the model lies; None: it was given as bytes."""
+        raise NotImplementedError
+
     @cached_property
     def into(self) -> ModelInput:
         """What the model takes at the explained input, or the first of them."""
-        return inputs_of(self.subject, self.card)
+        return inputs_of(self.subject, self.card, self._folder)
 
     def explain(
         self, photo: Any, target: Any = None, *, baseline: Any = None, versus: Any = None
@@ -155,6 +160,8 @@ class OfPhotos:
         """A baseline without names, or None; and, of each photo, the names that it goes by."""
         if not self._compares:
             return None, None
+        if baseline is None:
+            baseline = default_name(self.subject, self.into)
         if not is_of_photos(baseline):
             return self._in_arrays(baseline), None
         # Wrong names beside it are to be told now.

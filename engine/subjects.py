@@ -8,7 +8,7 @@ from typing import Any
 from ..graph_passes.select.subject import Subject, select
 from ..models.plain_card import Card
 from .checks import check_label_count, with_given
-from .inputs import decided
+from .inputs import filled
 from .model import Model
 
 
@@ -32,6 +32,6 @@ def subject_of(
         UnsupportedModelError, InvalidInputError: as `Explainer`.
     """
     found = select(file.graph(), asked["input"], output, asked["score"])
-    found = decided(found, card, labels)
+    found = filled(found, card, file.folder, labels)
     check_label_count(None if asked["labels"] is None else labels, found)
     return with_given(found, asked["fixed"])

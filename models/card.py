@@ -56,6 +56,8 @@ class ModelCard(Card):
     - pad_position: where "pad" puts the image: "center" or "top-left".
     - rounding: how "crop" and "pad" make whole pixels of the size to which the image is scaled:
       "nearest" or "down". None: "down" for "crop", as torchvision does, "nearest" for "pad".
+    - window: [center, width] of a DICOM file's values that become 0 to 255, in its units behind
+      rescaling (Hounsfield's of a CT); None: the file's own window, or all that it can store.
     - interpolation: "nearest", "bilinear", "bicubic" or "lanczos", smoothing where it shrinks.
     - scale, mean, std: one number, or one for each channel in the order of `channels`; kept as
       tuples.
@@ -91,6 +93,7 @@ class ModelCard(Card):
     pad_color: float | tuple[float, ...] = 0.0
     pad_position: str = "center"
     rounding: str | None = None
+    window: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in (None, IMAGE):
@@ -112,6 +115,8 @@ class ModelCard(Card):
         for key in ("scale", "mean", "std"):
             object.__setattr__(self, key, self._per_channel(key))
         object.__setattr__(self, "pad_color", _color(self.pad_color))
+        if self.window is not None:
+            object.__setattr__(self, "window", _window(self.window))
         self._check_range()
         super().__post_init__()
 
@@ -317,6 +322,13 @@ def _has_card_keys(text: str) -> bool:
     except InvalidInputError:
         return True
     return isinstance(content, dict) and bool(set(content) & set(_card_keys()))
+
+
+def _window(value: Any) -> tuple[float, float]:
+    parts = sequence(value)
+    if len(parts) != 2 or not all(map(_is_number, parts)) or parts[1] <= 0:
+        fail("window", "[center, width], of which the width is above 0", value)
+    return float(parts[0]), float(parts[1])
 
 
 def _color(given: Any) -> tuple[float, ...]:

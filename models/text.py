@@ -43,6 +43,13 @@ def listed(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
+def few_of(names: Sequence[str], most: int = 5) -> str:
+    """Names on one line, the first of many: "'a', 'b' and 7 more"."""
+    first = [f"'{shown(name[:40])}'" for name in names[:most]]
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(first) + more
+
+
 def shown(text: str) -> str:
     r"""The text on one line, its control characters as escapes: ESC is `\x1b`, a line end `\n`."""
     return _UNSEEN.sub(lambda found: _escape(found[0]), text)

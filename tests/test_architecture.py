@@ -91,7 +91,9 @@ HOMES = {
     "markupsafe": {"engine/reporting/html.py"},
     "rich": {"engine/commandline/terminal.py"},
     "scipy": {name for name in NAMES if name.startswith(("engine/metrics/", "engine/comparing/"))}
-    | {"engine/targets/dense.py", "engine/pictures/outlines.py"},
+    | {"engine/targets/dense.py", "engine/pictures/outlines.py", "engine/inputs/audio.py"},
+    "pydicom": set(),
+    "tokenizers": set(),
     "quantus": set(),
     "torch": set(),
     "captum": set(),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 import re
-import wave
 from pathlib import Path
 
 import numpy as np
@@ -58,29 +57,25 @@ def test_a_method(tmp_path: Path, monkeypatch) -> None:
 
 
 def test_a_kind_of_input(tmp_path: Path, monkeypatch, command) -> None:
-    scope: dict = {"__name__": "sound"}
+    scope: dict = {"__name__": "series"}
     exec(BLOCKS[3], scope)
-    monkeypatch.setitem(inputs._registry(), "sound", scope["KIND"])
-    samples = np.array([0, 16384, -32768, 100], "<i2")
-    with wave.open(str(tmp_path / "sound.wav"), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(8000)
-        file.writeframes(samples.tobytes())
+    monkeypatch.setitem(inputs._registry(), "series", scope["KIND"])
+    numbers = np.array([0, 1.5, -2, 0.25], np.float32)
+    (tmp_path / "series.dat").write_text("\n".join(map(str, numbers)))
     w = np.arange(8, dtype=np.float32).reshape(4, 2)
     nodes = [node("MatMul", ["x", "w"], ["m"]), node("Squeeze", ["m", "one"], ["y"])]
     weights = {"w": w, "one": np.array([1])}
     model = small(nodes, [value("x", ["N", 1, 4])], [value("y", ["N", 2])], weights)
-    explainer = onnxplain.Explainer(model, "deeplift", baseline="silence")
-    e = explainer.explain(tmp_path / "sound.wav")
-    np.testing.assert_allclose(e.attribution[0, 0], samples / 32768 * w[:, e.target[0]], rtol=1e-6)
+    explainer = onnxplain.Explainer(model, "deeplift", baseline="nothing")
+    e = explainer.explain(tmp_path / "series.dat")
+    np.testing.assert_allclose(e.attribution[0, 0], numbers * w[:, e.target[0]], rtol=1e-6)
     onnx.save(model, tmp_path / "model.onnx")
-    asked = "-m", "deeplift", "--baseline", "silence", "-o", tmp_path / "out"
-    status, out, err = command("explain", tmp_path / "model.onnx", tmp_path / "sound.wav", *asked)
-    assert status == 0 and "sound.deeplift." in out, err
-    (tmp_path / "bad.wav").write_bytes(b"no sound")
-    with pytest.raises(onnxplain.InvalidInputError, match=r"bad\.wav: expected a sound"):
-        explainer.explain(tmp_path / "bad.wav")
+    asked = "-m", "deeplift", "--baseline", "nothing", "-o", tmp_path / "out"
+    status, out, err = command("explain", tmp_path / "model.onnx", tmp_path / "series.dat", *asked)
+    assert status == 0 and "series.deeplift." in out, err
+    (tmp_path / "bad.dat").write_bytes(b"no numbers")
+    with pytest.raises(onnxplain.InvalidInputError, match=r"bad\.dat: expected a series"):
+        explainer.explain(tmp_path / "bad.dat")
 
 
 def test_a_kind_of_target(tmp_path: Path, monkeypatch, command) -> None:

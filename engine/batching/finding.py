@@ -10,6 +10,8 @@ import numpy as np
 
 from ... import InvalidInputError
 from ..commands.sources import find_pattern, image_names
+from ..files.members import file_of
+from ..inputs import things_in
 from .items import TABLES, Item, Source, beside
 
 
@@ -29,7 +31,7 @@ def find_source(given: str, column: str | None = None, output: str | None = None
     if os.path.isdir(given):
         source = _of_paths(given, _walk(given, output), (given,))
         tables = [] if source.count else sorted(_tables_in(given, output))
-    elif os.path.isfile(given):
+    elif os.path.isfile(file_of(given)):
         if given.lower().endswith(".txt"):
             return _checked(_of_list(given))
         source = _of_paths(given, [given], (given,))
@@ -59,7 +61,7 @@ def _checked(source: Source) -> Source:
 def _of_paths(given: str, paths: Iterable[str], roots: tuple[str, ...]) -> Source:
     """Images by their paths, which are kept as one text: a million take 60 MB instead of 150."""
     text, ends, digest = bytearray(), [0], hashlib.sha256()
-    for path in paths:
+    for path in (thing for file in paths for thing in things_in(file)):
         name = os.fsencode(path)
         text += name
         digest.update(len(name).to_bytes(8, "big") + name)

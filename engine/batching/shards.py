@@ -46,6 +46,8 @@ def schema_of(question: Question, facts: Mapping[str, Any]) -> pa.Schema:
         pa.field("target_label", pa.string()),
         *(pa.field(name, pa.float64()) for name in NUMBERS),
         pa.field("steps", pa.int64()),
+        # Corners of an explained box in the photo's pixels.
+        pa.field("box", pa.list_(pa.float64())),
     ]
     if question.form.attributions:
         fields.append(pa.field("attribution", _attribution_type(question)))

@@ -16,15 +16,17 @@ import numpy as np
 from ... import InvalidInputError, OnnxplainError, UnsupportedModelError
 from ...graph_passes.graph.limits import within
 from ..commands.image_explainer import Explained, ImageExplainer
+from ..files.members import file_of
 from ..files.writing import place, write_draft
 from ..inputs import Input, find_kind, read_input
 from ..inputs.baselines import baseline_arrays, is_of_each
-from ..inputs.kind import Reading
+from ..inputs.kind import Box, Reading
 from ..model import Model
 from ..pictures.captions import texts_of
 from ..pictures.heatmap import save_png
 from ..pictures.overlay import framed, scale_words
 from ..records.row import Row
+from ..targets.asking import moved
 from .items import Item
 from .question import Question
 from .rows import failed_row, row_of
@@ -47,6 +49,7 @@ class Decoded(NamedTuple):
         error: why it could not be read.
         missing: whether there was nothing where it should be.
         damage: what is wrong with its file, though there are pixels; or None.
+        in_photo: where the first pixel of the model's input lies in its own; see `Origin`.
     """
 
     number: int
@@ -58,6 +61,14 @@ class Decoded(NamedTuple):
     error: str | None = None
     missing: bool = False
     damage: str | None = None
+    in_photo: Box = (0.0, 0.0, 1.0, 1.0)
+
+    def in_input(self, box: Box) -> Box:
+        """Corners in the image's own pixels as those in the model's input."""
+        left, top, right, bottom = self.in_photo
+        x0, y0, x1, y1 = box
+        wide, tall = right - left, bottom - top
+        return (x0 - left) / wide, (y0 - top) / tall, (x1 - left) / wide, (y1 - top) / tall
 
 
 class Answer(NamedTuple):
@@ -79,9 +90,9 @@ def decode(item: Item, question: Question) -> Decoded:
             baseline = baseline_arrays(choice, into, read)
         view = read.view() if question.form.pictures else None
         found = Decoded(item.number, item.name, read.kind.name, fitted, baseline, view)
-        return found._replace(damage=read.damage)
+        return found._replace(damage=read.damage, in_photo=read.pixel_in_thing())
     except OnnxplainError as error:
-        missing = isinstance(content, str) and not os.path.exists(content)
+        missing = isinstance(content, str) and not os.path.exists(file_of(content))
         return Decoded(item.number, item.name, error=str(error), missing=missing)
     except Exception as error:
         # One image is no reason to end a batch: no memory for it, sides that nobody can resize.
@@ -137,11 +148,15 @@ class Explaining:
         rows: list[Row] = []
         tensor = self._tensor(decoded)
         for method in self._explainer.explainers:
-            targets = self._explainer.targets_of(method)
+            wanted = self._explainer.targets_of(method)[method]
+            about = self._explainer.about
+            here = [one for w in wanted for one in moved(w, about, decoded.in_input)]
+            targets = {method: here}
+            own = {"targets": targets, "in_photo": decoded.in_photo}
             try:
                 with within(self._question.limits):
                     for one in self._explainer.explained(
-                        decoded.name, tensor, decoded.baseline, targets=targets
+                        decoded.name, tensor, decoded.baseline, **own
                     ):
                         rows.append(row_of(one.record, one.attribution, self._question))
                         if decoded.view is not None:

@@ -17,6 +17,7 @@ from .options import (
     OUTPUT,
     PREPROCESSING,
     PROVIDER,
+    SCORE,
     SHAPE,
     STRICT,
     TARGETS,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     "-o", "--output-dir", "folder", required=True, metavar="OUT", help="Folder for the shards."
 )
 @TARGETS
+@SCORE
 @VERSUS
 @INPUT
 @click.option("--column", metavar="NAME", help="Of a table: where the images are.")

@@ -16,6 +16,7 @@ from .options import (
     OUTPUT,
     PREPROCESSING,
     RUNNING,
+    SCORE,
     SHAPE,
     STRICT,
     TARGETS,
@@ -41,6 +42,7 @@ from .terminal import WAIT, complain, print_json, print_lines, progress_bar, qui
 @click.argument("images", nargs=-1, required=True, type=click.Path(), metavar="IMAGE...")
 @click.option("-r", "--recursive", is_flag=True, help="Also take folders in folders.")
 @TARGETS
+@SCORE
 @VERSUS
 @INPUT
 @OUTPUT
@@ -163,11 +165,19 @@ def _explain(
         "onnxplain export model.onnx -m grad-cam -o explained.onnx",
         "onnxplain export model.onnx -m deeplift -o explained.onnx --baseline white",
         "onnxplain export model.onnx -m integrated-gradients -o explained.onnx --baseline-input",
+        "onnxplain export model.onnx -m grad-cam -o explained.onnx --target top1",
     ),
 )
 @MODEL
 @click.option("-o", "--output-file", "file", required=True, metavar="FILE", help="File to write.")
 @click.option("--baseline-input", is_flag=True, help="Make the baseline an input of the file.")
+@click.option(
+    "-t",
+    "--target",
+    metavar="TARGET",
+    help="Explain this for every input: top1, a class index, a label, or index:1,20,30. The file "
+    "then has the model's own inputs. Default: an input 'target'.",
+)
 @OUTPUT
 @SHAPE
 @PREPROCESSING

@@ -121,6 +121,12 @@ TARGET = click.option(
     help="Class index, label, rank2 (the second best), index:1,20,30 (one score by its place); "
     "'cat - dog': the difference; 'not cat': what speaks against it.",
 )
+SCORE = click.option(
+    "--score",
+    type=click.Choice(["class", "objectness", "box"]),
+    help="Of a detector's box what is explained: its class's logit, its objectness, or the sum of "
+    "its coordinates.  [default: class]",
+)
 TARGETS = click.option(
     "-t",
     "--target",

@@ -28,8 +28,8 @@ class Options:
 
     `threads`: as `Explainer` takes them. `more`: further options of methods, by name; each goes to
     the methods that take it. `lenient`: methods that were asked for and do not serve the model are
-    left out, too, with the reason. `shapes`, `output`: as `Explainer` takes them. `methods` may
-    have options of their own, "lrp:rule=epsilon", which are in `own` then. `preset` and `facts`
+    left out, too, with the reason. `shapes`, `output`, `score`: as `Explainer` has them. `methods`
+    may have options of their own, "lrp:rule=epsilon", which are in `own` then. `preset` and `facts`
     stand in place of the card's. `strict`: images whose files are damaged are refused. `versus`:
     photos or vectors that an embedding is compared with, in place of targets. `inputs`: further
     inputs of the model, by name; see `given.given_inputs`.
@@ -49,6 +49,7 @@ class Options:
     more: Mapping[str, Any] = field(default_factory=dict)
     lenient: bool = False
     shapes: Shapes | None = None
+    score: str | None = None
     output: str | None = None
     strict: bool = False
     own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

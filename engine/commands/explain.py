@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ... import OnnxplainError
 from ..assumed import tell_assumed, tell_of_skipped
+from ..files.members import stem_of
 from ..files.writing import is_full, reason_of, sweep, writable_folder
 from ..inspection import QUANTISED_RULE
 from ..records.journal import Entry, Journal, JournalError
@@ -172,7 +173,7 @@ class _Job:
         for image in self._images:
             # What is explained is not written over, whatever it is called.
             if Path(real_path(image.path)).parent == Path(real_path(str(directory))):
-                self._journal.reserve(Path(image.path).stem)
+                self._journal.reserve(stem_of(image.path))
         self._names = names_of([image.path for image in self._images])
         self._results: list[Done] = []
         self._for_panel: list[Result] = []

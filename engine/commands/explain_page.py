@@ -14,12 +14,14 @@ from ... import OnnxplainError
 from ...graph_passes.methods import find_method
 from ...models.text import counted
 from ..facts import versions
+from ..files.members import file_of
 from ..files.writing import reason_of
 from ..inputs.kind import InputKind
 from ..inputs.stdin import STDIN, stdin_bytes
 from ..pictures.captions import (
     SCALES,
     answer_text,
+    box_text,
     evidence_text,
     exactness,
     small_part,
@@ -139,7 +141,9 @@ def _shown(
             heatmap = of.kind.draw(attribution[0], explainer.into, record.method)
             maps.append(_map(heatmap, record, not attribution.any()))
         said = value_text(own[0])
-        made.append(View(target_name(own[0]), said, maps))
+        where = box_text(own[0])
+        said = f"{said} at {where}" if where else said
+        made.append(View(target_name(own[0]), said, maps, own[0].target.box_in_view))
     first = records[0]
     kind = "score" if first.target.versus is None else "cosine similarity"
     scale = SCALES.get(str(first.probability_from), f"{kind}, output {first.target.output}")
@@ -188,7 +192,7 @@ def _bars(record: Record, asked: Sequence[Index]) -> list[Bar]:
 
 
 def _sha256(path: str) -> str:
-    content = stdin_bytes() if path == STDIN else Path(path).read_bytes()
+    content = stdin_bytes() if path == STDIN else Path(file_of(path)).read_bytes()
     return hashlib.sha256(content).hexdigest()
 
 

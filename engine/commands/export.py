@@ -37,6 +37,7 @@ def export_file(
     output: str | None = None,
     labels: str | None = None,
     preset: str | None = None,
+    target: str | None = None,
     tell: Callable[[str, float], None] = lambda text, done: None,
     **options: Any,
 ) -> onnx.ModelProto:
@@ -46,19 +47,20 @@ def export_file(
         model: path of the model.
         file: path to write.
         method: its name.
-        baseline: "black", "white" or a file (image or .npy) to embed, or several for a
-            method that takes a set; None: the card's black, zeros without a card.
+        baseline: "black", "white" or a file (image or .npy) to embed, or several for a set; None:
+            the card's black, zeros without a card.
         baseline_input: make the baseline an input of the file instead.
         card: path of a model card; None finds it, or assumes one.
         shapes: of inputs, as `Explainer` takes them.
         output: the output to explain, or another tensor; None: the card's, or found.
         labels: the classes' names, for the card that the file holds.
         preset: in place of the card's normalisation; see `own_card.PRESETS`.
+        target: for every input, see `Explainer.export`; None: the file has an input for it.
         tell: called with a text and the part of the work that is done.
         options: of the method, and the card's facts by their keys; None: the default.
 
     Raises:
-        InvalidInputError: a baseline that cannot be embedded, or a file that cannot be written.
+        InvalidInputError: what cannot be embedded, or a file that cannot be written.
         UnsupportedModelError: the model cannot be explained by the method.
     """
     (method,), own = asked_methods([method])
@@ -81,8 +83,14 @@ def export_file(
     )
     tell_of_others(explainer.subject)
     tell(f"checking and writing {file}", 0.6)
+    return _written(explainer, file, baseline_input, target)
+
+
+def _written(
+    explainer: Explainer, file: str, baseline_input: bool, target: str | None
+) -> onnx.ModelProto:
     try:
-        return explainer.export(file, baseline_input=baseline_input)
+        return explainer.export(file, baseline_input=baseline_input, target=target)
     except OSError as error:
         raise InvalidInputError(f"cannot write {file}: {error.strerror or error}") from error
 

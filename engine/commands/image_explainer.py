@@ -22,7 +22,7 @@ from ..checks import check_label_count, check_one_at_a_time, tell_of_others
 from ..evidence import checked_by_hiding, what_is
 from ..explainer import Explainer
 from ..explanation import Explanation, each
-from ..inputs import Input, check_kinds, input_of_path
+from ..inputs import Input, check_kinds, default_name, input_of_path
 from ..inputs.baselines import baseline_arrays, is_of_each
 from ..inputs.kind import Box
 from ..model import Model, opened
@@ -38,7 +38,7 @@ from ..targets.target import About, Wanted
 from .asked import Options, card_for
 from .cards import tell_of_doubts
 from .given import given_inputs, references, tell_of_embedding
-from .records import image_stat, options_of_all
+from .records import common_baseline, image_stat, options_of_all
 from .results import Result
 from .sources import Found
 
@@ -112,23 +112,21 @@ class ImageExplainer:
             raise UnsupportedModelError("; ".join(dict.fromkeys(self.skipped.values())))
         first = next(iter(self.explainers.values()))
         self._subject, self.into = first.subject, first.into
+        compares = any(find_method(name).takes("baseline") for name in self.explainers)
         check_kinds([one.path for one in files if one.problem is None], self.into)
-        self._baseline: Any = None
-        if options.baseline is None:
-            black = black_of(self.card)
-            self._baseline = 0.0 if black is None else black
-        elif not is_of_each(options.baseline):
-            self._baseline = baseline_arrays(options.baseline, self.into)
+        own = default_name(self._subject, self.into) if compares else None
+        if options.baseline is None and own is not None:
+            self._asked = options = replace(options, baseline=own)
+        self._baseline: Any = common_baseline(options.baseline, self.card, self.into)
         # Who hands a card in has heard of it.
         if not isinstance(options.card, Card):
             tell_of_card(self.card)
             tell_of_doubts(self.file, self.card, self._subject, options, files)
-        compares = any(find_method(name).takes("baseline") for name in self.explainers)
         if options.baseline is None and black_of(self.card) is None and compares:
             tell_of_zeros(self.into)
         asked = {name: options.of_method(name, chosen) for name in self.explainers}
         shapes = {name: list(shape) for name, shape in (options.shapes or {}).items()}
-        more = {"shapes": shapes, "inputs": dict(self._given.said)}
+        more = {"shapes": shapes, "score": options.score, "inputs": dict(self._given.said)}
         self.options = options_of_all(asked, self.card, more)
         tell_of_others(self._subject)
         tell_of_embedding(self._subject, self.card, options)
@@ -165,7 +163,7 @@ class ImageExplainer:
         try:
             how: dict[str, Any] = {"providers": asked.provider, "threads": asked.threads}
             how |= {"input": self._given.explained, "fixed": self._given.arrays}
-            how["score"] = COSINE if asked.versus else "logit"
+            how["score"] = COSINE if asked.versus else asked.score or "logit"
             self.explainers[method] = Explainer(
                 self.file, method, output=self.card.output, card=self.card, **how, **options
             )
@@ -221,7 +219,11 @@ class ImageExplainer:
         place = found.pixel_in_thing()
         for one in self.explained(path, tensor, own, progress, asked, place):
             yield Result(
-                replace(one.record, damage=found.damage),
+                replace(
+                    one.record,
+                    damage=found.damage,
+                    strongest=found.strongest(one.attribution[0]),
+                ),
                 view,
                 tensor,
                 one.attribution,
@@ -313,7 +315,9 @@ class ImageExplainer:
         """
         for method, wanted in targets.items():
             explainer, seen = self.explainers[method], set()
-            extra = {"baseline": self._baseline} if find_method(method).takes("baseline") else {}
+            extra: dict[str, Any] = (
+                {"baseline": self._baseline} if find_method(method).takes("baseline") else {}
+            )
             for target in wanted:
                 began = time.perf_counter()
                 rows = each(explainer(tensor, target, **extra))

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ..files.members import file_of, stem_of
 from ..inputs.stdin import STDIN
 from ..records.journal import Journal
 from ..records.keys import real_path
@@ -113,7 +114,7 @@ def copied(path: Path, other: Path) -> bool:
 
 
 def _stem(image: str) -> str:
-    return "stdin" if image == STDIN else Path(image).stem
+    return "stdin" if image == STDIN else stem_of(image)
 
 
 def _folder(image: str, up: int = 0) -> str:
@@ -122,7 +123,7 @@ def _folder(image: str, up: int = 0) -> str:
 
 
 def _by_kind(image: str) -> str:
-    return f"{_stem(image)}-{Path(image).suffix[1:]}"
+    return f"{_stem(image)}-{Path(file_of(image)).suffix[1:]}"
 
 
 _NAMES: tuple[Callable[[str], str], ...] = (

@@ -9,11 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ...graph_passes.methods import find_method
 from ...models.card import card_to_json
 from ...models.plain_card import Card
 from ..baselines import black_of
-from ..inputs.baselines import is_file
+from ..files.members import file_of
+from ..inputs.baselines import Choice, baseline_arrays, is_file, is_of_each
+from ..inputs.kind import ModelInput
 from ..inputs.stdin import STDIN, stdin_bytes
 from ..records.keys import digest, json_bytes
 
@@ -47,6 +51,16 @@ def options_of(method: str, asked: Mapping[str, Any], card: Card) -> dict[str, A
     return options
 
 
+def common_baseline(
+    choice: Choice, card: Card, into: ModelInput
+) -> np.ndarray | list[np.ndarray] | float | None:
+    """What all images are compared with; None: each has its own."""
+    if choice is None:
+        black = black_of(card)
+        return 0.0 if black is None else black
+    return None if is_of_each(choice) else baseline_arrays(choice, into)
+
+
 def options_of_all(
     asked: Mapping[str, Mapping[str, Any]], card: Card, more: Mapping[str, Any]
 ) -> dict[str, dict[str, Any]]:
@@ -69,7 +83,7 @@ def image_stat(path: str) -> list[int] | None:
     if path == STDIN:
         return [len(stdin_bytes()), zlib.crc32(stdin_bytes())]
     try:
-        found = os.stat(path)
+        found = os.stat(file_of(path))
     except (OSError, ValueError):
         return None
     return [found.st_size, found.st_mtime_ns]

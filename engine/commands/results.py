@@ -22,6 +22,7 @@ from ..pictures.captions import (
     drawn_target,
     evidence_text,
     heading,
+    strongest_text,
     texts_of,
 )
 from ..pictures.heatmap import save_png
@@ -255,7 +256,8 @@ def record_lines(records: Sequence[Record]) -> list[str]:
         evidence = evidence_text(record)
         line = f"  {record.method:{width}}  {record.seconds:6.2f} s  {record.files[0]}"
         lines.append(f"{line}  {delta}" if delta else line)
-        lines += [f"  {'':{width}}            {evidence}"] if evidence else []
+        more = [text for text in (evidence, strongest_text(record)) if text]
+        lines += [f"  {'':{width}}            {text}" for text in more]
     return lines
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...graph_passes.methods import methods
-from ..inputs import files_of_a_kind
+from ..inputs import files_of_a_kind, things_in
 from ..records.journal import JOURNAL_FILE, RESULTS_FILE
 from ..records.keys import real_path
 
@@ -33,7 +33,8 @@ def find_images(given: Sequence[str], recursive: bool = False) -> list[Found]:
         given: for each a file; a folder, which stands for the images in it, or for its arrays where
             it has no image; or a pattern with *, ? or [...], and ** for any folders. Hidden files
             and what onnxplain has written are not taken from folders and patterns. What exists is
-            itself, whatever its name; what does not, and fits nothing, is given back.
+            itself, whatever its name; what does not, and fits nothing, is given back. A file of
+            several things, as a table, stands for all of them; `table.csv#3` is one.
         recursive: take folders inside folders, too.
     """
     found: dict[str, Found] = {}
@@ -45,7 +46,8 @@ def find_images(given: Sequence[str], recursive: bool = False) -> list[Found]:
         else:
             images = [Found(path) for path in find_pattern(text)]
         for image in images or [Found(text)]:
-            found.setdefault(real_path(image.path), image)
+            for path in [image.path] if image.problem else things_in(image.path):
+                found.setdefault(real_path(path), Found(path, image.problem))
     return list(found.values())
 
 

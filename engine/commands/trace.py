@@ -136,7 +136,8 @@ def trace_image(
     card, _ = card_or_assumption(file, card_file)
     wanted = output if output is not None else card.output if card is not None else None
     subject = decided(select(file.with_output(wanted).graph(), output=wanted), card)
-    tensor = input_of_path(os.fspath(image), inputs_of(subject, card)).tensor()
+    into = inputs_of(subject, card, file.folder)
+    tensor = input_of_path(os.fspath(image), into).tensor()
     return trace_delta(file, tensor, baseline=black_of(card), output=wanted)
 
 

@@ -6,7 +6,7 @@ import os
 import pkgutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from ...graph_passes.methods.method import nearest
 from ...graph_passes.select.features import Features
 from ...graph_passes.select.subject import Source, Subject
 from ...models.plain_card import Card
+from ..files.members import file_of, member_of
 from .kind import Box, InputKind, ModelInput, Reading, model_input
 from .stdin import STDIN, stdin_bytes
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from ..pictures.heatmap import Picture
 
 # So many bytes tell what a file is.
-_BEGINNING = 16
+_BEGINNING = 132
 
 
 @cache
@@ -88,13 +89,30 @@ def kind_of(given: Any, into: ModelInput) -> InputKind:
 def _is_of(given: Any, kind: InputKind) -> bool:
     """Whether something looks like a thing of this kind."""
     if isinstance(given, bytes):
-        return given.startswith(kind.begins) if kind.begins else False
+        return kind.begins is not None and kind.begins(given[:_BEGINNING])
     if not isinstance(given, str | os.PathLike):
         return False
-    suffix = os.path.splitext(os.fspath(given))[1].lower()
+    suffix = suffix_of(os.fspath(given))
     if suffix and any(suffix in one.suffixes() for one in _registry().values()):
         return suffix in kind.suffixes()
-    return bool(kind.begins) and _beginning(given).startswith(kind.begins)
+    return kind.begins is not None and kind.begins(_beginning(given))
+
+
+def suffix_of(path: str) -> str:
+    """How the name of a path's file ends, in lower case."""
+    return os.path.splitext(file_of(path))[1].lower()
+
+
+def things_in(path: str) -> list[str]:
+    """A path for each thing in a file: of a table's rows `table.csv#1` and so on."""
+    if member_of(path)[1] is None:
+        for kind in _registry().values():
+            if kind.members is not None and suffix_of(path) in kind.suffixes():
+                try:
+                    return list(kind.members(path))
+                except OnnxplainError:
+                    break  # who reads it says what is wrong
+    return [path]
 
 
 def _beginning(path: Any) -> bytes:
@@ -158,6 +176,13 @@ class Input:
     def box_in_input(self, box: Box) -> Box:
         """Corners in its own pixels as those in the model's input."""
         return self.kind.box_in_input(box, self.thing, self.into)
+
+    def strongest(self, values: np.ndarray, most: int = 5) -> tuple[tuple[str, float], ...]:
+        """The parts of it that count most by a map, [...], by name; () where they have none."""
+        if self.kind.named is None or not np.isfinite(values).all():
+            return ()
+        parts = sorted(self.kind.named(self.thing, values), key=lambda part: -abs(part[1]))
+        return tuple(part for part in parts[:most] if part[1])
 
     @property
     def damage(self) -> str | None:
@@ -243,9 +268,30 @@ def _features(source: Source, card: Card) -> Features:
     return own if card.assumed and own.channel_axis is not None else said
 
 
-def inputs_of(subject: Subject, card: Card | None) -> ModelInput:
+def filled(
+    subject: Subject,
+    card: Card | None,
+    folder: str | None,
+    labels: Sequence[str] | None = None,
+) -> Subject:
+    """The subject as `decided`, which knows what follows from its one input: masks of texts."""
+    subject = decided(subject, card, labels)
+    into = inputs_of(subject, card, folder)
+    follow = kind_of_model(into).filled
+    if follow is None or len(subject.sources) > 1:
+        return subject
+    return replace(subject, filled=partial(follow, into))
+
+
+def default_name(subject: Subject, into: ModelInput) -> str | None:
+    """The name of the baseline where none is asked for; None: black of a picture, else zeros."""
+    own = kind_of_model(into).default_baseline
+    return None if own is None or len(subject.sources) > 1 else own(into)
+
+
+def inputs_of(subject: Subject, card: Card | None, folder: str | None = None) -> ModelInput:
     """What a model takes at the explained input, or the first of them."""
-    return model_input(subject.sources[0], card)
+    return model_input(subject.sources[0], card, folder)
 
 
 def files_of_a_kind(names: Iterable[str]) -> list[str]:
@@ -263,12 +309,16 @@ def files_of_a_kind(names: Iterable[str]) -> list[str]:
 
 
 def files_in(paths: Iterable[str]) -> list[str]:
-    """These paths, with each folder replaced by its files of a kind, sorted; see above."""
+    """These paths, with each folder replaced by its files of a kind, sorted; see above.
+
+    A file that holds several things is replaced by them.
+    """
     found = []
     for path in paths:
         if not os.path.isdir(path):
-            found.append(path)
+            found += things_in(path)
             continue
         names = sorted(n for n in os.listdir(path) if not n.startswith("."))
-        found += [os.path.join(path, name) for name in files_of_a_kind(names)]
+        own = [os.path.join(path, name) for name in files_of_a_kind(names)]
+        found += [thing for file in own for thing in things_in(file)]
     return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -26,15 +27,18 @@ from ..pictures.arrays import (
     laid_out,
     lanes,
     lanes_map,
+    named_bars,
+    named_bars_map,
     picture,
     strip,
     strip_map,
 )
+from ..pictures.axes import axes_map, with_axes
 from ..pictures.heatmap import Heatmap, Picture, heatmap_of
 from .kind import InputKind, ModelInput, Named, Reading, Shape
 from .stored import BEGINS, SUFFIXES, read_array
 
-KEYS = ("channel_axis", "spatial_axes", "names")
+KEYS = ("channel_axis", "spatial_axes", "names", "axes")
 
 
 class Loaded(NamedTuple):
@@ -119,6 +123,9 @@ def checked_features(
             raise InvalidInputError(f"unknown key {key!r}{close}")
     rank = len(shape)
     _check_names(settings.get("names"))
+    axes = settings.get("axes")
+    if axes is not None and [type(one) for one in sequence(axes)] != [str, str]:
+        raise InvalidInputError(f"'axes': expected the names of rows and columns, got {axes!r}")
     if "channel_axis" not in settings and "spatial_axes" not in settings:
         return None
     channel = settings.get("channel_axis")
@@ -167,6 +174,11 @@ def is_photo(into: ModelInput) -> bool:
     return len(found.spatial_axes) == 2 and not beside
 
 
+def _axes_of(into: ModelInput) -> tuple[str, ...]:
+    """The card's names of a picture's rows and columns, such as a spectrogram's; () of none."""
+    return () if into.card is None else sequence(into.card.settings.get("axes"))
+
+
 def _is_signal(into: ModelInput) -> bool:
     found = into.features
     return found.rank == 3 and found.channel_axis is not None
@@ -176,14 +188,16 @@ def view(thing: Loaded, into: ModelInput) -> Picture:
     """A photo with its values scaled, the lines of a signal, bars, or a strip of numbers."""
     x = fit(thing, into)[0]
     if is_photo(into):
-        return _photo(x, into)
+        names = _axes_of(into)
+        return with_axes(_photo(x, into), names) if names else _photo(x, into)
     if _is_signal(into):
         lines = _channels_first(x, into)
         if len(lines) <= MOST_LANES:
             return lanes(lines, names_of(into, len(lines)))
         return strip(lines)
     if x.ndim <= 1:
-        return bars(x.reshape(-1), names_of(into, x.size))
+        names = names_of(into, x.size)
+        return named_bars(x.reshape(-1), names) if names else bars(x.reshape(-1))
     return strip(_as_rows(x))
 
 
@@ -192,7 +206,8 @@ def draw(values: np.ndarray, into: ModelInput, method: str, **how: Any) -> Heatm
     values = np.asarray(values)
     channels = into.features.in_row(values.ndim)
     if is_photo(into):
-        return heatmap_of(values, method, channels, **how)
+        found = heatmap_of(values, method, channels, **how)
+        return replace(found, values=axes_map(found.values)) if _axes_of(into) else found
     if _is_signal(into):
         lines = values[None] if channels is None else _channels_first(values, into)
         count = _channel_count(lines, into)
@@ -200,6 +215,8 @@ def draw(values: np.ndarray, into: ModelInput, method: str, **how: Any) -> Heatm
         return laid_out(lines, method, lay, blurs=(1,), **how)
     if values.ndim <= 1:
         how["drawing"] = ["bars reach the edge at the end of the scale"]
+        if names_of(into, values.size):
+            return named_bars_map(values.reshape(-1), method, **how)
         return laid_out(values.reshape(-1), method, bars_map, **how)
     return laid_out(_as_rows(values), method, strip_map, **how)
 
@@ -246,6 +263,11 @@ def suffixes() -> frozenset[str]:
     return SUFFIXES
 
 
+def begins(content: bytes) -> bool:
+    """Whether a file begins as those that numpy writes."""
+    return content.startswith(BEGINS)
+
+
 def _takes(into: ModelInput) -> bool:
     del into
     return True
@@ -261,7 +283,7 @@ KIND = InputKind(
     name="array",
     title="an array",
     suffixes=suffixes,
-    begins=BEGINS,
+    begins=begins,
     takes=_takes,
     read=read,
     fit=fit,

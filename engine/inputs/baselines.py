@@ -64,10 +64,11 @@ def _one(choice: str, into: ModelInput, of: Input | None) -> np.ndarray:
     if named is not None:
         if not named.of_thing:
             return named.make(into, None)
-        if of is None or of.kind is not kind:
+        own_name = None if of is None else of.kind.baselines.get(choice)
+        if of is None or own_name is None or not own_name.of_thing:
             what = "nothing" if of is None else of.kind.title
             raise InvalidInputError(f"baseline {choice!r} is made of {kind.title}, got {what}")
-        return named.make(into, of.thing)
+        return own_name.make(into, of.thing)
     if number is not None:
         return np.array(number, np.float32)
     if choice.lower().endswith(".npy"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -33,6 +33,7 @@ class ModelInput:
         dtype: of its elements, as numpy names it.
         features: where its channels and positions lie.
         card: the model's; None: it has none.
+        folder: where the model lies; None: it was given as bytes.
     """
 
     name: str
@@ -40,13 +41,14 @@ class ModelInput:
     dtype: str
     features: Features
     card: Card | None = None
+    folder: str | None = None
 
 
-def model_input(source: Source, card: Card | None) -> ModelInput:
+def model_input(source: Source, card: Card | None, folder: str | None = None) -> ModelInput:
     """What a model takes at one of its inputs."""
     shape = None if source.input.shape is None else tuple(source.input.shape)
     dtype = str(numpy_type(source.input.dtype))
-    return ModelInput(source.input.name, shape, dtype, source.features, card)
+    return ModelInput(source.input.name, shape, dtype, source.features, card, folder)
 
 
 def one_input(into: ModelInput) -> list[int | None]:
@@ -108,7 +110,7 @@ class InputKind:
         name: as a card's `kind` has it.
         title: what it is, in messages: "an image".
         suffixes: () -> how its files' names end, with the dot and in lower case.
-        begins: how its files' contents begin, where that tells them from others'.
+        begins: (a file's first bytes) -> whether they are of this kind; None: nothing tells.
         takes: whether a model's input can be of this kind.
         read: (path, bytes, array or what else Python code has, how, what the model takes) -> thing.
         fit: what of a thing the model needs, of no more bytes than that.
@@ -125,6 +127,14 @@ class InputKind:
             own pixels; as they are where it has no other.
         box_in_input: the other way round.
         damage: what is wrong with a thing's file, of which something could be read; or None.
+        default_baseline: (what the model takes) -> the name of the baseline where none is asked
+            for; None: black of a picture, else zeros.
+        filled: (what the model takes, another input's name, this input [N, ...]) -> what follows
+            for the other, [N, ...]; None: nothing.
+        named: (thing, a map of it with a number for each part) -> parts by name with their
+            numbers; None: parts have no names.
+        members: (path) -> a path for each of the things in a file that may hold several, as
+            `files.members` has them; None: a file is one thing.
         refuse: raises what there is to say of an input that it does not take.
         place: kinds are asked in this order.
     """
@@ -141,9 +151,13 @@ class InputKind:
     draw: Callable[..., Heatmap]
     baselines: Mapping[str, Named] = field(default_factory=dict)
     baseline_file: Callable[[str, ModelInput], np.ndarray] | None = None
-    begins: tuple[bytes, ...] = ()
+    begins: Callable[[bytes], bool] | None = None
     damage: Callable[[Any], str | None] = _undamaged
     box_in_thing: Callable[[Box, Any, ModelInput], Box] = _as_it_is
     box_in_input: Callable[[Box, Any, ModelInput], Box] = _as_it_is
+    default_baseline: Callable[[ModelInput], str | None] | None = None
+    filled: Callable[[ModelInput, str, np.ndarray], np.ndarray | None] | None = None
+    named: Callable[[Any, np.ndarray], Sequence[tuple[str, float]]] | None = None
+    members: Callable[[str], Sequence[str]] | None = None
     refuse: Callable[[ModelInput], None] = _refuse
     place: int = 50

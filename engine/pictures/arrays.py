@@ -7,6 +7,8 @@ such an input is laid out as its ground is, so that whatever draws a map over a 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -20,6 +22,9 @@ WIDTH = 1160
 _RULE = (196, 196, 202)
 # More elements than this have thin bars without names.
 MOST_NAMED = 24
+# Of more elements with names so many are shown, and all others as one bar.
+STRONGEST = 20
+_BARS_OF = "onnxplain: bars"
 _ROW, _TEXT, _GAP = 54, 32, 16
 _NAMES = 470
 _BARS, _VALUES = 420, 150
@@ -107,12 +112,16 @@ def bars(x: np.ndarray, names: Sequence[str] | None = None) -> Image.Image:
     """The ground of bars: for each element [F] its name and value, or thin bars of the values."""
     if len(x) > MOST_NAMED:
         return _thin_ground(x)
-    ground = Image.new("RGB", (WIDTH, len(x) * _ROW + 2 * _GAP), PAPER)
+    own = names or [f"[{place}]" for place in range(len(x))]
+    return _named_ground(list(zip(own, [f" = {value:.4g}" for value in x.tolist()], strict=True)))
+
+
+def _named_ground(texts: Sequence[tuple[str, str]]) -> Image.Image:
+    """For each (name, what stands behind it) a row for a bar."""
+    ground = Image.new("RGB", (WIDTH, len(texts) * _ROW + 2 * _GAP), PAPER)
     draw = ImageDraw.Draw(ground)
-    for place, value in enumerate(x.tolist()):
+    for place, (name, number) in enumerate(texts):
         top = _GAP + place * _ROW
-        name = names[place] if names else f"[{place}]"
-        number = f" = {value:.4g}"
         room = int(_NAMES - 24 - text_width(number, _TEXT))
         (text,) = wrap(name, _TEXT, room, 1) or [""]
         write(draw, (_NAMES - 24, top + 8), text + number, _TEXT, INK, 1.0)
@@ -122,6 +131,45 @@ def bars(x: np.ndarray, names: Sequence[str] | None = None) -> Image.Image:
     for x0 in (_NAMES, WIDTH - _GAP):
         draw.line([(x0, _GAP), (x0, bottom)], fill=(232, 232, 236), width=2)
     return ground
+
+
+def named_bars(x: np.ndarray, names: Sequence[str]) -> Image.Image:
+    """The ground of bars with names; of many elements [F] the first ones, until a map chooses."""
+    if len(x) <= MOST_NAMED:
+        return bars(x, names)
+    ground = _chosen_ground(x.tolist(), names, range(STRONGEST))
+    ground.info[_BARS_OF] = tuple(x.tolist()), tuple(names)
+    return ground
+
+
+def named_bars_map(values: np.ndarray, method: str, **how) -> Heatmap:
+    """Evidence [F] as bars; of many elements the strongest, and the sum of all others."""
+    if len(values) <= MOST_NAMED:
+        return laid_out(values, method, bars_map, **how)
+    order = np.argsort(-np.abs(values), kind="stable")
+    first, rest = order[:STRONGEST], order[STRONGEST:]
+    how["drawing"] = [f"the strongest {STRONGEST} of {len(values)}", *how.get("drawing", ())]
+    shown = np.append(values[first], values[rest].sum())
+    drawn = laid_out(shown, method, bars_map, **how)
+    order = tuple(first.tolist())
+    return replace(drawn, placed=partial(_in_order, order=order, values=drawn.values))
+
+
+def _in_order(
+    view: Image.Image, order: Sequence[int], values: np.ndarray
+) -> tuple[Image.Image, np.ndarray]:
+    known = view.info.get(_BARS_OF)
+    if known is None:
+        return view, values
+    x, names = known
+    return _chosen_ground(x, names, order), values
+
+
+def _chosen_ground(
+    values: Sequence[float], names: Sequence[str], order: Sequence[int]
+) -> Image.Image:
+    texts = [(names[k], f" = {values[k]:.4g}") for k in order]
+    return _named_ground([*texts, (f"the other {len(values) - len(order)} together", "")])
 
 
 def bars_map(values: np.ndarray, limit: float) -> np.ndarray:

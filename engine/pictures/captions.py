@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...graph_passes.methods import find_method
-from ...models.text import counted, part_text
+from ...models.text import counted, part_text, shown
 from ..records.record import Outcome
 from ..running.answers import MODEL, SIGMOID, SOFTMAX, Top, percent
 from ..running.settings import DOUBTFUL
@@ -134,6 +134,12 @@ def evidence_text(record: Outcome) -> str:
         return f"{where} drops {name} from {before} to {after}"
     much = "hardly lowers" if found.after > 0.9 * found.before else "lowers"
     return f"{where} {much} {change}"
+
+
+def strongest_text(record: Outcome) -> str:
+    """The words or columns that count most, in words; empty where they have no names."""
+    parts = [f"{shown(name[:40])} {value:+.3g}" for name, value in record.strongest]
+    return f"strongest: {', '.join(parts)}" if parts else ""
 
 
 def class_answer(one: Top) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from PIL import Image
 
-from .heatmap import Heatmap, bar, fit, layer
+from .heatmap import Heatmap, bar, blend, fit, layer
 
 # Pixels on a map's longer side; the largest that fits is taken. A photo has more by this factor.
 SIDES = (48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224, 256, 288, 320, 384, 448, 512, 640)
@@ -37,8 +37,8 @@ def photo(view: Image.Image) -> Draw:
     return draw
 
 
-def overlaid(heatmap: Heatmap) -> Draw:
-    """A map's colours with their densities, never enlarged.
+def overlaid(heatmap: Heatmap, view: Image.Image) -> Draw:
+    """A map's colours with their densities, never enlarged; or with a ground of its own.
 
     Of signed maps densities are rounded to few levels (alpha's quality 30), which nobody sees under
     two hues: a DeepLIFT map of 160 x 160 takes 12 to 15 kB, where quality 70 takes 15 to 18 kB.
@@ -48,6 +48,9 @@ def overlaid(heatmap: Heatmap) -> Draw:
     alpha = 30 if heatmap.signed else 100
 
     def draw(side: int) -> bytes:
+        if heatmap.placed is not None:
+            side = min(round(_PHOTO * side), _LARGEST_PHOTO)
+            return _webp(blend(view, heatmap, fit(view.size, side, side)), quality=75)
         height, width = heatmap.values.shape
         side = min(side, max(width, height))
         return _webp(layer(heatmap, fit((width, height), side, side)), quality=60, alpha=alpha)

@@ -1,5 +1,6 @@
 """A map that is ready to be drawn: its scale, its colours, and what they mean."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import BinaryIO, TypeAlias
@@ -42,7 +43,9 @@ class Heatmap:
     """A map that is ready to be drawn.
 
     values: [H, W]; limit: the value at the end of its colours; signed: whether they run around
-    zero; drawing: how it is drawn; findings: what is odd about it.
+    zero; drawing: how it is drawn; findings: what is odd about it; placed: (view) -> what it is
+    drawn over in the view's place, as large, and the values in its geometry; where one depends on
+    the other, as bars in the order of their strength do, and the colours of words.
     """
 
     values: np.ndarray
@@ -50,6 +53,7 @@ class Heatmap:
     signed: bool
     drawing: tuple[str, ...]
     findings: tuple[str, ...]
+    placed: Callable[[Picture], tuple[Picture, np.ndarray]] | None = None
 
 
 def save_png(picture: Image.Image, file: BinaryIO) -> None:
@@ -209,9 +213,10 @@ def smoothed(values: np.ndarray, sigmas: tuple[float, ...]) -> np.ndarray:
 
 def blend(view: Image.Image, heatmap: Heatmap, size: tuple[int, int]) -> Image.Image:
     """Lay the map's colours over the photo; size: (width, height)."""
+    view, values = (view, heatmap.values) if heatmap.placed is None else heatmap.placed(view)
     photo = view.convert("RGB").resize(size, Image.Resampling.LANCZOS)
     # A smoother interpolation would overshoot, and draw evidence against beside evidence for.
-    level = Image.fromarray((heatmap.values / (heatmap.limit or 1.0)).astype(np.float32))
+    level = Image.fromarray((values / (heatmap.limit or 1.0)).astype(np.float32))
     level = np.asarray(level.resize(size, Image.Resampling.BILINEAR))
     # Under two hues, only a pale gray photo leaves both readable; under one it keeps its colours.
     if not heatmap.signed:

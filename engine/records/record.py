@@ -52,6 +52,7 @@ class Outcome:
         doubt: why the map may lie elsewhere than it is drawn; None: it does not.
         damage: what is wrong with the file, which was read as far as it goes; None: nothing.
         evidence: what hiding the strongest places did; None: it was not tried.
+        strongest: the parts of the input that count most, words or columns, with their numbers.
     """
 
     method: str
@@ -70,6 +71,7 @@ class Outcome:
     doubt: str | None = None
     damage: str | None = None
     evidence: Evidence | None = None
+    strongest: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +129,7 @@ class Record(Outcome):
             "seconds": self.seconds,
             "files": self.files,
             **damage,
+            **({"strongest": [list(one) for one in self.strongest]} if self.strongest else {}),
             "evidence": None if self.evidence is None else self.evidence.to_json(),
         }
 
@@ -149,6 +152,7 @@ class Record(Outcome):
             relative_delta=self.relative_delta,
             map_error=self.map_error,
             steps=self.steps,
+            box=None if self.target.box is None else [*map(float, self.target.box)],
         )
 
 
@@ -219,6 +223,7 @@ def _outcome(data: Mapping[str, Any]) -> dict[str, Any]:
         "close_call": bool(data.get("close_call")),
         "top": tuple(Top(**one) for one in top),
         "evidence": Evidence(**evidence) if evidence else None,
+        "strongest": tuple((str(name), float(v)) for name, v in data.get("strongest") or ()),
     }
 
 

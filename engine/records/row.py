@@ -15,6 +15,7 @@ class Row:
     """One row; of an image that failed, `image` and `error` alone, or a method beside them.
 
     Attributes:
+        box: x0, y0, x1, y1 of an explained box in the photo's own pixels; None: of no box.
         target_index: a class, or a list; None: the row is a failure.
         attribution: as it is stored; None: it is not.
         error: why there is no explanation; None: there is one.
@@ -31,5 +32,6 @@ class Row:
     relative_delta: float | None = None
     map_error: float | None = None
     steps: int | None = None
+    box: list[float] | None = None
     attribution: np.ndarray | None = None
     error: str | None = None

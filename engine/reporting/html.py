@@ -65,7 +65,7 @@ def report_html(page: Page, most: int = MOST_BYTES) -> bytes:
 
 
 def _layers(image: Shown) -> list[Draw]:
-    return [overlaid(one.heatmap) for view in image.views for one in view.maps]
+    return [overlaid(one.heatmap, image.photo) for view in image.views for one in view.maps]
 
 
 def _rendered(page: Page, pictures: Sequence[str] | None) -> bytes:

@@ -159,11 +159,13 @@ class View:
     Attributes:
         name: the class or the model; more: its score and so on.
         maps: by one method each.
+        box: x0, y0, x1, y1 of what is explained, as parts of the photo's sides; or None.
     """
 
     name: str
     more: str
     maps: Sequence[Map]
+    box: Sequence[float] | None = None
 
     @property
     def columns(self) -> int:

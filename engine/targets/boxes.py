@@ -14,6 +14,18 @@ from ... import InvalidInputError
 from ...graph_passes.finish import IR_VERSION
 from ...graph_passes.select.detector import Detector
 from ...models.text import counted
+from .anchored import distances, priors, unit_anchors
+from .candidates import (
+    SIDES,
+    Candidates,
+    Found,
+    any_corners,
+    corners_of,
+    grid_of,
+    in_pixels,
+    own_rows,
+    sigmoid,
+)
 from .positions import sides_of
 from .target import About, Answer
 
@@ -21,46 +33,6 @@ from .target import About, Answer
 CONFIDENCE, OVERLAP = 0.25, 0.45
 # So many of the strongest are looked at.
 _MOST = 1000
-# Coordinates of which nine in ten are up to this are parts of the input's sides.
-_PARTS = 1.5
-# Of the scales of detectors, the usual ones first.
-_STRIDES = ((8, 16, 32), (8, 16, 32, 64), (16, 32), (4, 8, 16, 32), (8,), (16,), (4,))
-# Sides of a box.
-_SIDES = 4
-
-
-class Found(NamedTuple):
-    """A box.
-
-    Attributes:
-        corners: x0, y0, x1, y1 in the model's input, whose pixels count from its top left corner.
-        label: the number of its class.
-        chance: how sure the model is, 0 to 1.
-        place: of its class's score, behind the batch axis.
-    """
-
-    corners: tuple[float, float, float, float]
-    label: int
-    chance: float
-    place: tuple[int, ...]
-
-
-class Candidates(NamedTuple):
-    """All that a detector looked at: A places of C classes.
-
-    Attributes:
-        corners: [A, 4], x0, y0, x1, y1.
-        chances: [A, C], 0 to 1.
-        labels: [A], the classes of boxes that were picked, of which C is 1; else None.
-        place: (a, c) -> the place of the score behind the batch axis.
-        picked: whether the file has suppressed what overlaps already.
-    """
-
-    corners: np.ndarray
-    chances: np.ndarray
-    labels: np.ndarray | None
-    place: Callable[[int, int], tuple[int, ...]]
-    picked: bool = False
 
 
 def boxes_in(about: About, answer: Answer) -> list[Found]:
@@ -84,9 +56,21 @@ def boxes_in(about: About, answer: Answer) -> list[Found]:
             c if labels is None else int(labels[a]),
             float(chances[a, c]),
             candidates.place(a, c),
+            *_beside(candidates, a),
         )
         for a, c in kept
     ]
+
+
+def _beside(
+    candidates: Candidates, a: int
+) -> tuple[tuple[tuple[int, ...], float] | None, tuple[tuple[int, ...], ...]]:
+    """A box's objectness and the places of its coordinates, where they are known."""
+    at, own, first = candidates.beside, candidates.objectness, candidates.sides
+    if at is None:
+        return None, ()
+    sides = tuple(at(a, first + k) for k in range(SIDES))
+    return None if own is None else (at(a, own[0]), float(own[1][a])), sides
 
 
 def _four(corners: np.ndarray) -> tuple[float, float, float, float]:
@@ -127,66 +111,12 @@ def _suppression() -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
 
 
-def _own(answer: Answer, name: str) -> np.ndarray:
-    """An output's row; of an output without rows all of it."""
-    values = np.asarray(answer.of_all.outputs[name])
-    return values[answer.row] if len(values) == len(answer.of_all.scores) else values
-
-
-def _sigmoid(values: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-values.astype(np.float64)))
-
-
-def _corners(middles: np.ndarray) -> np.ndarray:
-    """cx, cy, w, h -> x0, y0, x1, y1."""
-    half = middles[:, 2:] / 2
-    return np.concatenate([middles[:, :2] - half, middles[:, :2] + half], axis=1)
-
-
-def _in_pixels(boxes: np.ndarray, sides: tuple[int, int]) -> np.ndarray:
-    """Boxes of parts of the input's sides in pixels; others as they are."""
-    height, width = sides
-    parts = boxes.size > 0 and float(np.quantile(np.abs(boxes), 0.9)) <= _PARTS
-    return boxes * np.array([width, height, width, height]) if parts else boxes
-
-
-def _any_corners(boxes: np.ndarray, sides: tuple[int, int]) -> np.ndarray:
-    """Boxes as corners, whichever of the two ways they are written: corners are in order."""
-    boxes = _in_pixels(boxes.astype(np.float64), sides)
-    ordered = (boxes[:, 2:] >= boxes[:, :2]).all(axis=1)
-    return boxes if ordered.mean() > 0.99 else _corners(boxes)
-
-
-def _grid(about: About, answer: Answer, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The cell [A, 2] and the stride [A, 1] of each place of a detector's scales.
-
-    Raises:
-        InvalidInputError: no strides give as many places.
-    """
-    height, width = sides_of(about, answer)
-    for strides in _STRIDES:
-        cells, sizes = [], []
-        for stride in strides:
-            y, x = np.mgrid[: -(-height // stride), : -(-width // stride)]
-            cells.append(np.stack([x.reshape(-1), y.reshape(-1)], axis=1))
-            sizes.append(np.full((x.size, 1), stride))
-        whole = np.concatenate(cells)
-        if len(whole) and count % len(whole) == 0 and count // len(whole) in (1, 2, 3):
-            each = count // len(whole)
-            return np.repeat(whole, each, axis=0), np.repeat(np.concatenate(sizes), each, axis=0)
-    raise InvalidInputError(
-        f"{counted(count, 'place')} of an input of {height} x {width}: no strides that detectors "
-        "have give so many; "
-        "name one score by its index tuple"
-    )
-
-
 def _mixed(detector: Detector, about: About, answer: Answer) -> Candidates:
     """Boxes and scores side by side, [A, K] or [K, A]: YOLO's of all versions, YOLOX, NanoDet.
 
     Which numbers are scores is seen: they are another before their Sigmoid.
     """
-    whole, raw = _own(answer, detector.boxes[0]).astype(np.float64), answer.scores
+    whole, raw = own_rows(detector, answer, detector.boxes[0]).astype(np.float64), answer.scores
     changed = np.abs(whole - raw) > 1e-6 * (1 + np.abs(whole))
     turned = not _same_in(changed, 0) and _same_in(changed, 1)
     if turned:
@@ -199,24 +129,59 @@ def _mixed(detector: Detector, about: About, answer: Answer) -> Candidates:
     def place(a: int, c: int) -> tuple[int, ...]:
         return (scores_from + c, a) if turned else (a, scores_from + c)
 
+    def beside(a: int, k: int) -> tuple[int, ...]:
+        return (k, a) if turned else (a, k)
+
     scores_from = first
-    _check_columns(about, whole.shape[1], first, last)
+    if _listed(whole, first, last) is None:
+        _check_columns(about, whole.shape[1], first, last)
+    listed = _listed(whole, first, last)
+    if listed is not None:
+        corners = in_pixels(whole[:, listed.sides : listed.sides + 4], sides_of(about, answer))
+        labels = whole[:, listed.labels].astype(int)
+        # Rows of class -1 mean none.
+        chances = np.where(labels[:, None] < 0, 0.0, whole[:, first:last])
+        own = {"picked": True, "beside": beside, "sides": listed.sides}
+        return Candidates(corners, chances, labels, place, **own)
     if last - first == 1 and whole.shape[1] > last and _are_numbers(whole[:, last]) and not turned:
         ahead = whole[:, first - 4 : first]
-        corners, labels = _in_pixels(ahead, sides_of(about, answer)), whole[:, last].astype(int)
-        return Candidates(corners, whole[:, first:last], labels, place, picked=True)
+        corners, labels = in_pixels(ahead, sides_of(about, answer)), whole[:, last].astype(int)
+        own = {"picked": True, "beside": beside, "sides": first - 4}
+        return Candidates(corners, whole[:, first:last], labels, place, **own)
     if first == 0:
         corners = _from_bins(whole[:, last:], about, answer)
         return Candidates(corners, whole[:, :last], None, place)
-    boxes, chances = whole[:, first - 4 : first], whole[:, first:last]
+    boxes, chances, objectness = whole[:, first - 4 : first], whole[:, first:last], None
     if _has_objectness(about, chances.shape[1], turned):
-        scores_from, chances = first + 1, chances[:, 1:] * chances[:, :1]
+        scores_from, objectness = first + 1, (first, chances[:, 0])
+        chances = chances[:, 1:] * chances[:, :1]
     if detector.raw:
-        cells, strides = _grid(about, answer, len(boxes))
+        cells, strides = grid_of(about, answer, len(boxes))
         middles, sizes = (boxes[:, :2] + cells) * strides, np.exp(boxes[:, 2:]) * strides
         boxes = np.concatenate([middles, sizes], axis=1)
-    boxes = _in_pixels(boxes, sides_of(about, answer))
-    return Candidates(_corners(boxes), chances, None, place)
+    boxes = in_pixels(boxes, sides_of(about, answer))
+    own = {"beside": beside, "objectness": objectness, "sides": first - 4}
+    return Candidates(corners_of(boxes), chances, None, place, **own)
+
+
+class _Listed(NamedTuple):
+    """Where a row of a picked box has its first coordinate and its class."""
+
+    sides: int
+    labels: int
+
+
+def _listed(whole: np.ndarray, first: int, last: int) -> _Listed | None:
+    """The order of rows [M, 6] or [M, 7] that do not hold the box, its score and its class so.
+
+    Paddle's are class, score, box; YOLOv7's image, box, class, score.
+    """
+    columns = whole.shape[1]
+    if (columns, first, last) == (6, 1, 2) and _are_numbers(whole[:, 0]):
+        return _Listed(2, 0)
+    if (columns, first, last) == (7, 6, 7) and _are_numbers(whole[:, [0, 5]]):
+        return _Listed(1, 5)
+    return None
 
 
 def _check_columns(about: About, count: int, first: int, last: int) -> None:
@@ -227,8 +192,8 @@ def _check_columns(about: About, count: int, first: int, last: int) -> None:
             behind them.
     """
     bins = count - last
-    in_bins = first == 0 and bins >= 2 * _SIDES and bins % _SIDES == 0
-    if last == first or not (first >= _SIDES or in_bins):
+    in_bins = first == 0 and bins >= 2 * SIDES and bins % SIDES == 0
+    if last == first or not (first >= SIDES or in_bins):
         raise InvalidInputError(
             f"output {about.subject.output.name!r}: expected boxes and scores side by side, got "
             f"{counted(last - first, 'score')} behind {first} of {counted(count, 'number')}; name "
@@ -259,10 +224,10 @@ def _has_objectness(about: About, count: int, turned: bool) -> bool:
 
 def _from_bins(bins: np.ndarray, about: About, answer: Answer) -> np.ndarray:
     """NanoDet's: distances to the four sides, each the expectation over bins, in strides."""
-    count = bins.shape[1] // _SIDES
-    parts = np.exp(bins.reshape(len(bins), _SIDES, count) - bins.max())
+    count = bins.shape[1] // SIDES
+    parts = np.exp(bins.reshape(len(bins), SIDES, count) - bins.max())
     distances = (parts * np.arange(count)).sum(axis=2) / parts.sum(axis=2)
-    cells, strides = _grid(about, answer, len(bins))
+    cells, strides = grid_of(about, answer, len(bins))
     middle = cells * strides
     ahead, behind = distances[:, :2] * strides, distances[:, 2:] * strides
     return np.concatenate([middle - ahead, middle + behind], axis=1)
@@ -270,8 +235,8 @@ def _from_bins(bins: np.ndarray, about: About, answer: Answer) -> np.ndarray:
 
 def _pairs(detector: Detector, about: About, answer: Answer) -> Candidates:
     """Boxes [Q, 4] beside scores [Q, C]: DETR and its kin, SSD, UltraFace."""
-    boxes, raw = _own(answer, detector.boxes[0]), answer.scores
-    own = _own(answer, detector.scores[0]).astype(np.float64)
+    boxes, raw = own_rows(detector, answer, detector.boxes[0]), answer.scores
+    own = own_rows(detector, answer, detector.scores[0]).astype(np.float64)
     probabilities = own.size > 0 and own.min() >= 0 and own.max() <= 1
     last = raw.shape[1] - 1
     # "No object" is the first class or the last, and that of most places.
@@ -282,10 +247,10 @@ def _pairs(detector: Detector, about: About, answer: Answer) -> Candidates:
         parts = own if probabilities else np.exp(raw - raw.max(axis=1, keepdims=True))
         parts = parts / parts.sum(axis=1, keepdims=True)
         kept = [c for c in range(raw.shape[1]) if c != most]
-        corners = _any_corners(boxes, sides_of(about, answer))
+        corners = any_corners(boxes, sides_of(about, answer))
         return Candidates(corners, parts[:, kept], None, lambda a, c: (a, kept[c]))
-    chances = own if probabilities else _sigmoid(raw)
-    corners = _any_corners(boxes, sides_of(about, answer))
+    chances = own if probabilities else sigmoid(raw)
+    corners = any_corners(boxes, sides_of(about, answer))
     return Candidates(corners, chances, None, lambda a, c: (a, c))
 
 
@@ -297,30 +262,35 @@ def _excludes(raw: np.ndarray, most: int) -> bool:
 
 def _picked(detector: Detector, about: About, answer: Answer) -> Candidates:
     """Boxes that the file picked, with a score and a class each."""
-    corners = _any_corners(_own(answer, detector.boxes[0]), sides_of(about, answer))
-    chances = _own(answer, detector.scores[0]).reshape(-1, 1).astype(np.float64)
-    labels = _own(answer, detector.labels or "").reshape(-1).astype(int)
+    boxes = own_rows(detector, answer, detector.boxes[0])
+    boxes = boxes[:, [1, 0, 3, 2]] if detector.rows_first else boxes
+    corners = any_corners(boxes, sides_of(about, answer))
+    chances = own_rows(detector, answer, detector.scores[0]).reshape(-1, 1).astype(np.float64)
+    labels = own_rows(detector, answer, detector.labels or "").reshape(-1).astype(int)
     return Candidates(corners, chances, labels, lambda a, c: (a,), picked=True)
 
 
 def _scored(detector: Detector, about: About, answer: Answer) -> Candidates:
     """MMDeploy's dets [K, 5] and labels [K]."""
-    whole = _own(answer, detector.boxes[0]).astype(np.float64)
-    labels = _own(answer, detector.labels or "").reshape(-1).astype(int)
-    corners = _in_pixels(whole[:, :4], sides_of(about, answer))
-    return Candidates(corners, whole[:, 4:], labels, lambda a, c: (a, 4), picked=True)
+    whole = own_rows(detector, answer, detector.boxes[0]).astype(np.float64)
+    labels = own_rows(detector, answer, detector.labels or "").reshape(-1).astype(int)
+    corners = in_pixels(whole[:, :4], sides_of(about, answer))
+    return Candidates(
+        corners, whole[:, 4:], labels, lambda a, c: (a, 4), picked=True, beside=lambda a, k: (a, k)
+    )
 
 
 def _scales(detector: Detector, about: About, answer: Answer) -> Candidates:
     """YuNet: cx = (column + b0) s, w = exp(b2) s; chance = sqrt(class objectness)."""
     parts = (detector.scores, detector.boxes, detector.objectness)
     scores, boxes, objectness = (
-        np.concatenate([_own(answer, name) for name in names]).astype(np.float64) for names in parts
+        np.concatenate([own_rows(detector, answer, name) for name in names]).astype(np.float64)
+        for names in parts
     )
-    cells, strides = _grid(about, answer, len(boxes))
+    cells, strides = grid_of(about, answer, len(boxes))
     middles = [(boxes[:, :2] + cells) * strides, np.exp(boxes[:, 2:4]) * strides]
     chances = np.sqrt(np.clip(scores, 0, 1) * np.clip(objectness, 0, 1))
-    return Candidates(_corners(np.concatenate(middles, 1)), chances, None, lambda a, c: (a, c))
+    return Candidates(corners_of(np.concatenate(middles, 1)), chances, None, lambda a, c: (a, c))
 
 
 _READERS: dict[str, Callable[[Detector, About, Answer], Candidates]] = {
@@ -329,6 +299,9 @@ _READERS: dict[str, Callable[[Detector, About, Answer], Candidates]] = {
     "picked": _picked,
     "scored": _scored,
     "scales": _scales,
+    "distances": distances,
+    "priors": priors,
+    "unit anchors": unit_anchors,
 }
 
 

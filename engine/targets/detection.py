@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ... import InvalidInputError
+from ...graph_passes.select.subject import BOX, CLASS, OBJECTNESS
 from ...models.labels import find_label
 from ...models.text import counted
 from .boxes import Found, boxes_in, overlap
@@ -121,15 +122,40 @@ def _name(about: About, label: int) -> str:
 
 
 def _target(about: About, found: list[Found], place: int) -> Target:
-    box = found[place]
+    box, part = found[place], about.subject.part
+    places = _places(box, about)
+    name, label = f"box{place + 1}", _name(about, box.label)
     return Target(
-        np.asarray([box.place], np.int64),
-        np.ones(1),
-        index=box.place,
-        label=_name(about, box.label),
+        np.asarray(places, np.int64),
+        np.ones(len(places)),
+        index=places[0] if part == OBJECTNESS else box.place,
+        label=label if part == CLASS else f"{label}, {part}",
         box=box.corners,
-        chance=box.chance,
-        name=f"box{place + 1}",
+        chance=box.objectness[1] if part == OBJECTNESS and box.objectness else box.chance,
+        name=name if part == CLASS else f"{name}-{part}",
+    )
+
+
+def _places(box: Found, about: About) -> list[tuple[int, ...]]:
+    """The scores that are explained of a box: its class's, its objectness, or its coordinates.
+
+    Of the coordinates the sum, as the output has them: how far right and down the box lies, and how
+    large it is, or its corners.
+
+    Raises:
+        InvalidInputError: the explained output does not hold them.
+    """
+    part = about.subject.part
+    if part == CLASS:
+        return [box.place]
+    if part == OBJECTNESS and box.objectness is not None:
+        return [box.objectness[0]]
+    if part == BOX and box.sides:
+        return list(box.sides)
+    what = "an objectness" if part == OBJECTNESS else "the boxes' coordinates"
+    raise InvalidInputError(
+        f"score {part!r}: expected {what} beside the scores in the output "
+        f"{about.subject.output.name!r}, which holds none; --score class explains the class"
     )
 
 

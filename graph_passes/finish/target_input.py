@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,12 @@ from ..graph.ordering import prune, sort_nodes
 from ..graph.tensors import onnx_type
 from ..select.embedding import VERSUS, at_unit_length
 from ..select.ending import is_probability
+from ..select.rows.places import Place
 from ..select.score import BEST, PLACE_WEIGHTS, PLACES
 from ..select.subject import Subject
 from . import DECIDED, exported
 
+TARGET = "target"
 # No axis is that long.
 _FAR = 2**40
 
@@ -40,7 +43,7 @@ def with_target(model: onnx.ModelProto, subject: Subject) -> onnx.ModelProto:
     shape: list[Any] = [f"{RESERVED}targets"]
     if subject.by_index:
         shape.append(places.shape[1] - 1)
-    target = gs.Variable("target", dtype=np.dtype(np.int64), shape=shape)
+    target = gs.Variable(TARGET, dtype=np.dtype(np.int64), shape=shape)
     inputs = [target if t is places else t for t in graph.inputs]
     graph.inputs = [t for t in inputs if t is not weights]
     if subject.per_class:
@@ -51,6 +54,31 @@ def with_target(model: onnx.ModelProto, subject: Subject) -> onnx.ModelProto:
         found = emit.Transpose(emit.NonZero(_mask(emit, subject, target, tensors)), perm=[1, 0])
     ones = emit.filled(emit.Shape(found, start=0, end=1), 1.0, weights.dtype)
     _put(graph, (found, places), (ones, weights))
+    return _finished(graph, model)
+
+
+def fixed_target(
+    model: onnx.ModelProto, subject: Subject, index: int | Sequence[int]
+) -> onnx.ModelProto:
+    """The model with its input `target` replaced by one target for every row.
+
+    Args:
+        model: of `with_target`.
+        subject: what is explained.
+        index: a class, -1 for the best, or an index tuple.
+    """
+    graph = gs.import_onnx(model)
+    emit = Emitter(graph, "target")
+    target = next(tensor for tensor in graph.inputs if tensor.name == TARGET)
+    graph.inputs = [tensor for tensor in graph.inputs if tensor is not target]
+    # Outputs have their rows first; where the one explained does not, there is one sample.
+    apart = subject.rows.get(subject.output.name) == Place(0)
+    counted = graph.tensors()[subject.output.name if apart else subject.input.name]
+    value = np.asarray(index, np.int64)
+    sizes = emit.Shape(counted, start=0, end=1) if apart else emit.constant(np.ones(1, np.int64))
+    if value.ndim:
+        sizes = emit.Concat(sizes, emit.constant(np.asarray(value.shape, np.int64)), axis=0)
+    _put(graph, (emit.Expand(emit.constant(value), sizes), target))
     return _finished(graph, model)
 
 

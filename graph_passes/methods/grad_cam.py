@@ -156,7 +156,7 @@ def of_tokens(emit: Emitter, subject: Subject, found: FeatureMap, values: Value)
     return _to_input_size(emit, subject, found, _in_a_grid(emit, found, places))
 
 
-def _patches(emit: Emitter, found: FeatureMap, tensor: gs.Tensor) -> gs.Tensor:
+def _patches(emit: Emitter, found: FeatureMap, tensor: Value) -> Any:
     """The tokens that stand for places, in their order."""
     tokens, axis = found.layout.tokens, found.layout.spatial[0]
     assert tokens is not None

@@ -15,6 +15,10 @@ from .raw_scores import Raw
 _CORNERS = 4
 # x1, y1, x2, y2, score, class; or with the image's number in front.
 _PICKED = (6, 7)
+# Numbers of five points of a face.
+_POINTS = 10
+# (stride, anchors a cell) of BlazeFace for near faces and palms, for far ones, and of full range.
+_BLAZE = (((8, 2), (16, 6)), ((16, 2), (32, 6)), ((4, 1),))
 
 
 class Detector(NamedTuple):
@@ -28,6 +32,9 @@ class Detector(NamedTuple):
         labels: the output of class numbers, where scores are of boxes that were picked; or None.
         raw: whether boxes are offsets in their cell of a grid.
         softmax: whether classes exclude each other; then one of them is "no object".
+        rows_first: whether boxes are y0, x0, y1, x1, as TensorFlow's are.
+        anchors: (stride, how many a cell) of each of BlazeFace's scales.
+        alone: whether its outputs have no batch axis: they are of one picture.
         maps: what the last convolutions ahead of the scores look at, one for each scale.
     """
 
@@ -39,6 +46,9 @@ class Detector(NamedTuple):
     raw: bool = False
     softmax: bool = False
     maps: tuple[str, ...] = ()
+    alone: bool = False
+    rows_first: bool = False
+    anchors: tuple[tuple[int, int], ...] = ()
 
 
 def detector_of(graph: gs.Graph, inputs: Sequence[gs.Variable]) -> Detector | None:
@@ -50,7 +60,10 @@ def detector_of(graph: gs.Graph, inputs: Sequence[gs.Variable]) -> Detector | No
     if not pictures or len(graph.outputs) < 2:
         return None
     outputs = {t.name: t for t in graph.outputs}
-    return next((found for row in _ROWS if (found := row(outputs)) is not None), None)
+    for row in _ROWS:
+        if (found := row(outputs)) is not None:
+            return found
+    return _unit_anchors(outputs, pictures[0])
 
 
 def mixed(inputs: Sequence[gs.Variable], output: gs.Variable, raw: Raw | None) -> Detector | None:
@@ -103,7 +116,60 @@ def _pairs(outputs: Mapping[str, gs.Variable]) -> Detector | None:
         numbers = [n for n in outputs if "label" in n.lower() or "class" in n.lower()]
         labels = [n for n in [*numbers, *whole] if n not in (name, boxes[0])]
         if labels:
-            return Detector("picked", (name,), (boxes[0],), labels=labels[0])
+            rows_first = any("detection_boxes" in n.lower() for n in boxes)
+            found = Detector("picked", (name,), (boxes[0],), labels=labels[0])
+            return found._replace(rows_first=rows_first)
+    return None
+
+
+def _distances(outputs: Mapping[str, gs.Variable]) -> Detector | None:
+    """SCRFD: of 3 or 5 scales all scores [A, 1], all boxes [A, 4] and perhaps all points [A, 10].
+
+    With a batch axis or without.
+    """
+    lasts = [None if t.shape is None else t.shape[-1] for t in outputs.values()]
+    names, floats = list(outputs), all(is_float(t) for t in outputs.values())
+    for scales in (3, 5):
+        parts = [1] * scales + [_CORNERS] * scales
+        if floats and lasts in (parts, [*parts, *[_POINTS] * scales]):
+            scores, boxes = tuple(names[:scales]), tuple(names[scales : 2 * scales])
+            return Detector("distances", scores, boxes)
+    return None
+
+
+def _priors(outputs: Mapping[str, gs.Variable]) -> Detector | None:
+    """RetinaFace: offsets [N, A, 4], two classes [N, A, 2] and five points [N, A, 10]."""
+    by_length = {t.shape[-1]: n for n, t in outputs.items() if t.shape and len(t.shape) == 3}
+    if len(outputs) != 3 or set(by_length) != {_CORNERS, 2, _POINTS}:
+        return None
+    if not all(is_float(t) for t in outputs.values()):
+        return None
+    return Detector("priors", (by_length[2],), (by_length[_CORNERS],), softmax=True)
+
+
+def _unit_anchors(outputs: Mapping[str, gs.Variable], picture: gs.Variable) -> Detector | None:
+    """BlazeFace and its kin: [N, A, 4 and 2 for each point] beside [N, A, 1].
+
+    A is what its scales hold: two anchors a cell of stride 8 and six of 16, or of 16 and 32; or
+    one of stride 4.
+    """
+    pairs = {
+        n: t.shape for n, t in outputs.items() if t.shape and len(t.shape) == 3 and is_float(t)
+    }
+    sides = sorted(d for d in picture.shape if isinstance(d, int))[-2:]
+    if len(outputs) != 2 or len(pairs) != 2 or len(sides) < 2:
+        return None
+    scores, boxes = sorted(
+        pairs, key=lambda n: pairs[n][-1] if isinstance(pairs[n][-1], int) else 0
+    )
+    count, wide = pairs[boxes][1], pairs[boxes][-1]
+    whole = isinstance(wide, int) and wide > _CORNERS and wide % 2 == 0
+    if pairs[scores][-1] != 1 or not whole or pairs[scores][1] != count:
+        return None
+    for anchors in _BLAZE:
+        held = sum((sides[0] // s) * (sides[1] // s) * each for s, each in anchors)
+        if held == count:
+            return Detector("unit anchors", (scores,), (boxes,), anchors=anchors)
     return None
 
 
@@ -135,5 +201,11 @@ def _same_places(boxes: Shape, scores: Shape) -> bool:
     return all(p == q or not (isinstance(p, int) and isinstance(q, int)) for p, q in ahead)
 
 
+def is_alone(form: str, scores: Shape) -> bool:
+    """Whether scores of a form have no batch axis: [K] of picked boxes, rows [K, 6], [A, 1]."""
+    own = {"picked": 1, "mixed": 2, "distances": 2}.get(form)
+    return scores is not None and len(scores) == own
+
+
 Row = Callable[[Mapping[str, gs.Variable]], Detector | None]
-_ROWS: tuple[Row, ...] = (_scales, _scored, _pairs)
+_ROWS: tuple[Row, ...] = (_scales, _scored, _distances, _priors, _pairs)

@@ -51,16 +51,18 @@ def scores_of(graph: gs.Graph, output: gs.Variable, score: str) -> Scores:
 
 
 def one_after_the_other(graph: gs.Graph, first: Scores, more: Sequence[str], score: str) -> Scores:
-    """The scores of several outputs [N, A, C] as those of one; itself where there are no more."""
+    """The scores of several outputs [N, A, C] or [A, C] as those of one; itself of no more."""
     if not more:
         return first
     outputs = {t.name: t for t in graph.outputs}
     found = [first, *(scores_of(graph, outputs[name], score) for name in more)]
     parts = [one.tensor for one in found]
-    whole = Emitter(graph, "scales").Concat(*parts, axis=1)
-    lengths = [part.shape[1] for part in parts if part.shape]
+    axis = max(len(parts[0].shape or (0, 0, 0)) - 2, 0)
+    whole = Emitter(graph, "scales").Concat(*parts, axis=axis)
+    lengths = [part.shape[axis] for part in parts if part.shape]
     known = len(lengths) == len(parts) and all(isinstance(n, int) for n in lengths)
-    whole.shape = [*parts[0].shape[:1], sum(lengths) if known else None, *parts[0].shape[2:]]
+    ahead, behind = parts[0].shape[:axis], parts[0].shape[axis + 1 :]
+    whole.shape = [*ahead, sum(lengths) if known else None, *behind]
     return first._replace(tensor=whole, leaves=tuple(t for one in found for t in one.leaves))
 
 
@@ -92,13 +94,22 @@ def before_activation(
 
 
 def batch_first(
-    graph: gs.Graph, input: gs.Variable, logits: gs.Variable, axis: int | None, rows: dict
+    graph: gs.Graph,
+    input: gs.Variable,
+    logits: gs.Variable,
+    axis: int | None,
+    rows: dict,
+    without_rows: bool = False,
 ) -> tuple[gs.Variable, int | None, Lost | None]:
     """The scores with their rows on the first axis, the class axis there, and why rows mix.
+
+    without_rows: whether they have no axis for rows, since the file takes one input.
 
     Raises:
         UnsupportedModelError: the rows lie on another axis, and it cannot be told on which.
     """
+    if without_rows:
+        return _of_one_row(graph, logits)
     found: Rows = rows.get(logits.name)
     batch = input.shape[0] if input.shape else None
     shape = logits.shape
@@ -125,6 +136,12 @@ def batch_first(
         return alone, None if axis is None else axis + 1, lost
     harmless = batch == 1 and lost.kind != "quantiser"
     return logits, axis, None if harmless else lost
+
+
+def _of_one_row(graph: gs.Graph, logits: gs.Variable) -> tuple[gs.Variable, int | None, Lost]:
+    alone = Emitter(graph, "scores")("Unsqueeze", logits, [0])
+    alone.shape = [1, *(logits.shape or ())]
+    return alone, None, Lost("mixed", "the scores are of one input")
 
 
 def _elsewhere(input: gs.Variable, shape: Shape) -> bool:

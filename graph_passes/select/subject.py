@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from ..graph.dims import Dim
 from ..graph.ordering import sort_nodes
 from ..prepare.training import refuse_batch_statistics, refuse_randomness
 from .class_axis import channel_axis, chosen_along, two_readings
-from .detector import Detector, detector_of, mixed
+from .detector import Detector, detector_of, is_alone, mixed
 from .embedding import COSINE, embedding_among, is_embedding, unit_length
 from .features import Features
 from .logits import Scores, batch_first, one_after_the_other, scores_of
@@ -24,6 +24,9 @@ from .rows.follow import follow_rows
 from .rows.places import Lost, Place, Rows
 from .sources import Source, choose_sources
 from .squeezed import with_rows
+
+# What of a detected box may be explained.
+PARTS = CLASS, OBJECTNESS, BOX = "class", "objectness", "box"
 
 
 # Two are never the same: what is found of one may be kept for it.
@@ -52,6 +55,8 @@ class Subject:
         embedding: whether the output is an embedding, none of whose numbers is a class's score.
         cosine: whether the scores are that embedding at length 1, whose weighted sum is a cosine.
         given: arrays for inputs that are not explained, fed where a call hands in none.
+        part: what of a detected box is explained: one of `PARTS`.
+        filled: (an input's name, the explained input) -> what follows for it; None: nothing does.
         sized: shapes of inputs at which all tensors were counted, and are few enough.
     """
 
@@ -71,6 +76,8 @@ class Subject:
     embedding: bool = False
     cosine: bool = False
     given: Mapping[str, np.ndarray] = field(default_factory=dict, compare=False)
+    part: str = CLASS
+    filled: Callable[[str, np.ndarray], np.ndarray | None] | None = None
     sized: set[Any] = field(default_factory=set, compare=False)
 
     def copy(self) -> Subject:
@@ -163,14 +170,14 @@ def select(
         output: name of the output to explain; None finds it, see `choose_output`.
         score: "logit" (before a final Softmax, LogSoftmax or Sigmoid, and before the last
             quantiser's rounding and saturation), "output" (as the model returns it) or "cosine"
-            (of an embedding, at length 1).
+            (of an embedding, at length 1); of a detector also "class" (the logit of a box's class),
+            "objectness" or "box".
 
     Raises:
         InvalidInputError: no such input, output or kind of score.
         UnsupportedModelError: no float input, or no float output that depends on it.
     """
-    if score not in ("logit", "output", COSINE):
-        raise InvalidInputError(f"score must be 'logit', 'output' or 'cosine', got {score!r}")
+    score, part = _score_and_part(score)
     sources = choose_sources(graph, input)
     refuse_batch_statistics(graph)
     inputs, starts = [s.input for s in sources], [s.start for s in sources]
@@ -178,9 +185,7 @@ def select(
     chosen, others, detector = _output_of(graph, inputs, starts, output, cosine)
     found = scores_of(graph, chosen, score)
     detector = detector or mixed(inputs, chosen, found.raw)
-    if detector is not None:
-        found = one_after_the_other(graph, found, detector.scores[1:], score)
-        detector = detector._replace(maps=maps_ahead(found.leaves))
+    found, detector = _of_detector(graph, found, detector, score, part)
     axis = _axis_of(found, chosen)
     sort_nodes(graph)
     refuse_randomness(graph, found.tensor)
@@ -188,7 +193,8 @@ def select(
     decided = None
     if found.quantised:
         decided = batch_first(graph, inputs[0], with_rows(graph, chosen), axis, rows)[0]
-    logits, axis, problem = batch_first(graph, inputs[0], found.tensor, axis, rows)
+    alone = detector is not None and detector.alone
+    logits, axis, problem = batch_first(graph, inputs[0], found.tensor, axis, rows, alone)
     if cosine:
         logits, axis = unit_length(graph, logits, chosen), 1
     return Subject(
@@ -207,6 +213,7 @@ def select(
         detector,
         cosine or is_embedding(chosen),
         cosine,
+        part=part or CLASS,
     )
 
 
@@ -234,6 +241,35 @@ def _axis_of(found: Scores, output: gs.Variable) -> int | None:
     """The axis of the classes: of a Softmax, of the last layer, or of the file's own ArgMax."""
     axis = channel_axis(found.tensor) if found.axis is None else found.axis
     return chosen_along(output) if axis is None else axis
+
+
+def _of_detector(
+    graph: gs.Graph, found: Scores, detector: Detector | None, score: str, part: str | None
+) -> tuple[Scores, Detector | None]:
+    """The scores of all of a detector's outputs, and what they say of it."""
+    if detector is None:
+        if part is not None:
+            raise InvalidInputError(f"score {part!r} is of a detector's boxes, and this is none")
+        return found, None
+    found = one_after_the_other(graph, found, detector.scores[1:], score)
+    alone = is_alone(detector.form, found.tensor.shape)
+    return found, detector._replace(maps=maps_ahead(found.leaves), alone=alone)
+
+
+def _score_and_part(score: str) -> tuple[str, str | None]:
+    """What a score is read off, and which part of a box; None: nothing was said of boxes.
+
+    Raises:
+        InvalidInputError: there is no such kind of score.
+    """
+    if score in PARTS:
+        return "logit", score
+    if score not in ("logit", "output", COSINE):
+        raise InvalidInputError(
+            "score must be 'logit', 'output' or 'cosine' (of a detector also "
+            f"{', '.join(PARTS)}), got {score!r}"
+        )
+    return score, None
 
 
 def _class_axis(logits: gs.Variable, axis: int | None) -> int:

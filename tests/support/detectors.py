@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import onnx
 import onnxruntime
-from onnx import TensorProto, helper
+from onnx import TensorProto
 
-SIDE, STRIDES, CLASSES = 64, (8, 16, 32), 3
-NAMES = ("person", "bus", "dog")
-CELLS = [(SIDE // s) ** 2 for s in STRIDES]
-A = sum(CELLS)
+from .detector_nets import CELLS, CLASSES, NAMES, SIDE, STRIDES, A, Net, decoded, grid, raw_map
+from .more_detectors import (
+    blazeface,
+    paddle,
+    retinaface,
+    scrfd,
+    scrfd_flat,
+    tensorflow,
+    torchvision,
+    yolov7,
+)
 
 
 class Detector(NamedTuple):
@@ -24,112 +31,26 @@ class Detector(NamedTuple):
     softmax: bool = False
 
 
-class _Net:
-    def __init__(self, seed: int):
-        self.nodes, self.constants, self.outputs = [], [], []
-        self.random = np.random.default_rng(seed)
-
-    def __call__(self, op: str, *inputs: str, count: int = 1, **attributes: Any) -> Any:
-        names = [f"t{len(self.nodes)}_{k}" for k in range(count)]
-        self.nodes.append(helper.make_node(op, list(inputs), names, **attributes))
-        return names[0] if count == 1 else names
-
-    def constant(self, values: Any, kind: Any = np.float32) -> str:
-        name = f"c{len(self.constants)}"
-        self.constants.append(onnx.numpy_helper.from_array(np.asarray(values, kind), name))
-        return name
-
-    def weights(self, *shape: int, size: float = 1.0) -> str:
-        return self.constant(self.random.normal(size=shape) * size / np.sqrt(np.prod(shape[1:])))
-
-    def conv(self, x: str, ins: int, outs: int, kernel: int = 1, size: float = 1.0) -> str:
-        k = [kernel, kernel]
-        w = self.weights(outs, ins, kernel, kernel, size=size)
-        return self("Conv", x, w, self.weights(outs), kernel_shape=k, strides=k)
-
-    def named(
-        self, tensor: str, name: str, kind: int = TensorProto.FLOAT, shape: Any = None
-    ) -> None:
-        self.nodes.append(helper.make_node("Identity", [tensor], [name]))
-        self.outputs.append(helper.make_tensor_value_info(name, kind, shape))
-
-    def model(self, **metadata: str) -> onnx.ModelProto:
-        x = helper.make_tensor_value_info("images", TensorProto.FLOAT, ["N", 3, SIDE, SIDE])
-        graph = helper.make_graph(self.nodes, "net", [x], self.outputs, self.constants)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-        helper.set_model_props(model, metadata)
-        return onnx.shape_inference.infer_shapes(model)
-
-
-def _features(net: _Net) -> list[str]:
-    eight = net("Tanh", net.conv("images", 3, 6, 8, size=3.0))
-    sixteen = net("Tanh", net.conv(eight, 6, 6, 2, size=2.0))
-    return [eight, sixteen, net("Tanh", net.conv(sixteen, 6, 6, 2, size=2.0))]
-
-
-def _lists(net: _Net, channels: int, first: bool, size: float = 2.0) -> str:
-    """A 1x1 convolution on each scale, as one list: [N, channels, A], or [N, A, channels]."""
-    parts = []
-    shape = net.constant([0, channels, -1], np.int64)
-    for map_ in _features_of(net):
-        parts.append(net("Reshape", net.conv(map_, 6, channels, size=size), shape))
-    whole = net("Concat", *parts, axis=2)
-    return whole if first else net("Transpose", whole, perm=[0, 2, 1])
-
-
-def _features_of(net: _Net) -> list[str]:
-    if not hasattr(net, "maps"):
-        net.maps = _features(net)  # pyright: ignore[reportAttributeAccessIssue]
-    return net.maps  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def grid() -> tuple[np.ndarray, np.ndarray]:
-    """Cells [A, 2] and strides [A, 1], written once more than the product does."""
-    cells, sizes = [], []
-    for stride in STRIDES:
-        for y in range(SIDE // stride):
-            for x in range(SIDE // stride):
-                cells.append((x, y))
-                sizes.append(stride)
-    return np.array(cells, float), np.array(sizes, float)[:, None]
-
-
-def _decoded(net: _Net, boxes: str) -> str:
-    """cx, cy, w, h in pixels of raw [N, A, 4]: (xy + cell) s, exp(wh) s."""
-    cells, sizes = grid()
-    two = net.constant([2, 2], np.int64)
-    xy, wh = net("Split", boxes, two, count=2, axis=2)
-    scale = net.constant(sizes)
-    middle = net("Mul", net("Add", xy, net.constant(cells)), scale)
-    return net("Concat", middle, net("Mul", net("Exp", wh), scale), axis=2)
-
-
-def _raw(net: _Net, channels: int, name: str) -> str:
-    found = _lists(net, channels, first=False)
-    net.named(found, f"raw_{name}", shape=["N", A, channels])
-    return found
-
-
-def yolov8(net: _Net) -> tuple[bool, bool]:
-    boxes, classes = _raw(net, 4, "boxes"), _raw(net, CLASSES, "classes")
-    whole = net("Concat", _decoded(net, boxes), net("Sigmoid", classes), axis=2)
+def yolov8(net: Net) -> tuple[bool, bool]:
+    boxes, classes = raw_map(net, 4, "boxes"), raw_map(net, CLASSES, "classes")
+    whole = net("Concat", decoded(net, boxes), net("Sigmoid", classes), axis=2)
     net.named(net("Transpose", whole, perm=[0, 2, 1]), "output0", shape=["N", 4 + CLASSES, A])
     return False, False
 
 
-def rtdetr(net: _Net) -> tuple[bool, bool]:
+def rtdetr(net: Net) -> tuple[bool, bool]:
     """Parts of the sides, [N, Q, 4 + C]."""
-    boxes, classes = _raw(net, 4, "boxes"), _raw(net, CLASSES, "classes")
-    parts = net("Div", _decoded(net, boxes), net.constant(float(SIDE)))
+    boxes, classes = raw_map(net, 4, "boxes"), raw_map(net, CLASSES, "classes")
+    parts = net("Div", decoded(net, boxes), net.constant(float(SIDE)))
     whole = net("Concat", parts, net("Sigmoid", classes), axis=2)
     net.named(whole, "output0", shape=["N", A, 4 + CLASSES])
     return False, False
 
 
-def yolov5(net: _Net) -> tuple[bool, bool]:
+def yolov5(net: Net) -> tuple[bool, bool]:
     """The Sigmoid is of everything at once; what follows it picks."""
-    boxes, objectness = _raw(net, 4, "boxes"), _raw(net, 1, "objectness")
-    classes = _raw(net, CLASSES, "classes")
+    boxes, objectness = raw_map(net, 4, "boxes"), raw_map(net, 1, "objectness")
+    classes = raw_map(net, CLASSES, "classes")
     whole = net("Sigmoid", net("Concat", boxes, objectness, classes, axis=2))
     cells, sizes = grid()
     parts = net.constant([2, 2, 1 + CLASSES], np.int64)
@@ -141,18 +62,18 @@ def yolov5(net: _Net) -> tuple[bool, bool]:
     return True, False
 
 
-def yolox(net: _Net) -> tuple[bool, bool]:
-    boxes, objectness = _raw(net, 4, "boxes"), _raw(net, 1, "objectness")
-    classes = _raw(net, CLASSES, "classes")
+def yolox(net: Net) -> tuple[bool, bool]:
+    boxes, objectness = raw_map(net, 4, "boxes"), raw_map(net, 1, "objectness")
+    classes = raw_map(net, CLASSES, "classes")
     parts = boxes, net("Sigmoid", objectness), net("Sigmoid", classes)
     net.named(net("Concat", *parts, axis=2), "output", shape=["N", A, 5 + CLASSES])
     return True, False
 
 
-def end_to_end(net: _Net) -> tuple[bool, bool]:
+def end_to_end(net: Net) -> tuple[bool, bool]:
     """YOLOv10's and 26's: places by their best class, then the best of all their classes."""
-    boxes, classes = _raw(net, 4, "boxes"), _raw(net, CLASSES, "classes")
-    middles, scores = _decoded(net, boxes), net("Sigmoid", classes)
+    boxes, classes = raw_map(net, 4, "boxes"), raw_map(net, CLASSES, "classes")
+    middles, scores = decoded(net, boxes), net("Sigmoid", classes)
     two = net.constant([2, 2], np.int64)
     xy, wh = net("Split", middles, two, count=2, axis=2)
     half = net("Mul", wh, net.constant(0.5))
@@ -179,13 +100,13 @@ def end_to_end(net: _Net) -> tuple[bool, bool]:
     return False, False
 
 
-def _normal(net: _Net, boxes: str) -> str:
-    return net("Div", _decoded(net, boxes), net.constant(float(SIDE)))
+def _normal(net: Net, boxes: str) -> str:
+    return net("Div", decoded(net, boxes), net.constant(float(SIDE)))
 
 
-def detr(net: _Net) -> tuple[bool, bool]:
+def detr(net: Net) -> tuple[bool, bool]:
     """Logits with "no object" last."""
-    boxes, classes = _raw(net, 4, "boxes"), _raw(net, CLASSES, "classes")
+    boxes, classes = raw_map(net, 4, "boxes"), raw_map(net, CLASSES, "classes")
     cells, _ = grid()
     none = net(
         "Add", net("Mul", net("ReduceMax", classes, axes=[2]), net.constant(0.1)), net.constant(1.0)
@@ -196,16 +117,16 @@ def detr(net: _Net) -> tuple[bool, bool]:
     return False, True
 
 
-def rfdetr(net: _Net) -> tuple[bool, bool]:
-    boxes, classes = _raw(net, 4, "boxes"), _raw(net, CLASSES, "classes")
+def rfdetr(net: Net) -> tuple[bool, bool]:
+    boxes, classes = raw_map(net, 4, "boxes"), raw_map(net, CLASSES, "classes")
     net.named(_normal(net, boxes), "dets", shape=["N", A, 4])
     net.named(classes, "labels", shape=["N", A, CLASSES])
     return False, False
 
 
-def picked(net: _Net) -> tuple[bool, bool]:
+def picked(net: Net) -> tuple[bool, bool]:
     """RT-DETR's, D-FINE's and DEIM's: the best of all places and classes."""
-    boxes, classes = _raw(net, 4, "boxes"), _raw(net, CLASSES, "classes")
+    boxes, classes = raw_map(net, 4, "boxes"), raw_map(net, CLASSES, "classes")
     flat = net("Flatten", net("Sigmoid", classes), axis=1)
     top, at = net("TopK", flat, net.constant([12], np.int64), count=2, axis=1)
     number = net.constant(CLASSES, np.int64)
@@ -213,7 +134,7 @@ def picked(net: _Net) -> tuple[bool, bool]:
     column = net("Unsqueeze", row, net.constant([2], np.int64))
     four = net("Tile", column, net.constant([1, 1, 4], np.int64))
     two = net.constant([2, 2], np.int64)
-    xy, wh = net("Split", _decoded(net, boxes), two, count=2, axis=2)
+    xy, wh = net("Split", decoded(net, boxes), two, count=2, axis=2)
     half = net("Mul", wh, net.constant(0.5))
     corners = net("Concat", net("Sub", xy, half), net("Add", xy, half), axis=2)
     net.named(label, "labels", TensorProto.INT64, ["N", 12])
@@ -222,9 +143,9 @@ def picked(net: _Net) -> tuple[bool, bool]:
     return False, False
 
 
-def ultraface(net: _Net) -> tuple[bool, bool]:
+def ultraface(net: Net) -> tuple[bool, bool]:
     """Softmax with the background first, corners as parts of the sides."""
-    boxes, classes = _raw(net, 4, "boxes"), _raw(net, CLASSES, "classes")
+    boxes, classes = raw_map(net, 4, "boxes"), raw_map(net, CLASSES, "classes")
     ground = net("Add", net("ReduceMax", classes, axes=[2]), net.constant(0.3))
     scores = net("Softmax", net("Concat", ground, classes, axis=2), axis=2)
     two = net.constant([2, 2], np.int64)
@@ -236,9 +157,9 @@ def ultraface(net: _Net) -> tuple[bool, bool]:
     return False, True
 
 
-def yunet(net: _Net) -> tuple[bool, bool]:
+def yunet(net: Net) -> tuple[bool, bool]:
     parts = {
-        name: _raw(net, n, name) for name, n in (("boxes", 4), ("objectness", 1), ("classes", 1))
+        name: raw_map(net, n, name) for name, n in (("boxes", 4), ("objectness", 1), ("classes", 1))
     }
     for name, kind in (("cls", "classes"), ("obj", "objectness"), ("bbox", "boxes")):
         first, values = 0, parts[kind]
@@ -251,21 +172,56 @@ def yunet(net: _Net) -> tuple[bool, bool]:
     return True, False
 
 
+ONE_CLASS = ("yunet", "scrfd", "scrfd_flat", "retinaface", "blazeface")
 FORMS = {
     f.__name__: f
-    for f in (yolov8, rtdetr, yolov5, yolox, end_to_end, detr, rfdetr, picked, ultraface, yunet)
+    for f in (
+        *(yolov8, rtdetr, yolov5, yolox, end_to_end, detr, rfdetr, picked, ultraface, yunet),
+        *(scrfd, scrfd_flat, retinaface, blazeface, paddle, yolov7, torchvision, tensorflow),
+    )
 }
+
+
+def corners_by_hand(form: str, boxes: np.ndarray) -> np.ndarray:
+    """The corners of raw boxes [A, 4 ...], written once more than the product does: by loops."""
+    cells, sizes = grid()
+    found = []
+    if form in ("scrfd", "scrfd_flat", "retinaface"):
+        for k, b in enumerate(np.asarray(boxes, np.float64)):
+            cell, stride = cells[k // 2], sizes[k // 2][0]
+            if form.startswith("scrfd"):
+                ahead, behind = np.exp(b[:2]), np.exp(b[2:])
+                found.append([*((cell - ahead) * stride), *((cell + behind) * stride)])
+                continue
+            wide = stride * (2, 4)[k % 2]
+            middle, size = (cell + 0.5) * stride + 0.1 * b[:2] * wide, wide * np.exp(0.2 * b[2:])
+            found.append([*(middle - size / 2), *(middle + size / 2)])
+        return np.array(found)
+    if form == "blazeface":
+        places = [(x, y, 8) for y in range(8) for x in range(8) for _ in range(2)]
+        places += [(x, y, 16) for y in range(4) for x in range(4) for _ in range(6)]
+        for (x, y, stride), b in zip(places, np.asarray(boxes, np.float64), strict=True):
+            middle = (np.array([x, y]) + 0.5) * stride + b[:2]
+            found.append([*(middle - b[2:4] / 2), *(middle + b[2:4] / 2)])
+        return np.array(found)
+    for cell, stride, b in zip(cells, sizes, np.asarray(boxes, np.float64), strict=True):
+        middle, size = (b[:2] + cell) * stride, np.exp(b[2:]) * stride
+        if form == "yolov5":
+            s = 1 / (1 + np.exp(-b))
+            middle, size = (2 * s[:2] - 0.5 + cell) * stride, (2 * s[2:]) ** 2 * stride
+        found.append([*(middle - size / 2), *(middle + size / 2)])
+    return np.array(found)
 
 
 def detector(form: str, seed: int = 0) -> Detector:
     """A small detector of a form, whose raw maps are further outputs `raw_...`."""
-    net = _Net(seed)
+    net = Net(seed)
     objectness, softmax = FORMS[form](net)
     names = repr(dict(enumerate(NAMES)))
     theirs = {"author": "Ultralytics", "imgsz": "[64, 64]", "task": "detect", "stride": "32"}
     metadata = {"names": names, **theirs} if form in ("yolov8", "end_to_end") else {}
     model = net.model(**metadata)
-    return Detector(model, 1 if form == "yunet" else CLASSES, objectness, softmax)
+    return Detector(model, 1 if form in ONE_CLASS else CLASSES, objectness, softmax)
 
 
 def without_raw(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -20,7 +20,7 @@ pq = pytest.importorskip("pyarrow.parquet")
 COLUMNS = [
     *("image", "method", "target_index", "target_label", "score", "probability"),
     *("baseline_score", "delta", "relative_delta", "map_error"),
-    *("steps", "attribution", "error"),
+    *("steps", "box", "attribution", "error"),
 ]
 HERE = ("--workers", "0", "--threads", "1")
 

@@ -1,12 +1,14 @@
 """Detectors on the command line: what is found, said, drawn and written."""
 
 import json
+import re
 
 import numpy as np
 import onnx
 import pytest
 from PIL import Image
 from support.detectors import NAMES, detector, without_raw
+from support.digits import write_photo
 from support.often import by_day
 
 import onnxplain
@@ -112,3 +114,65 @@ def test_the_picture_frames_the_box(made, explainer):
     framed, own = (np.asarray(one.picture().convert("L"), float) for one in (e, plain))
     changed = np.abs(framed[60:-120, 20:-20] - own[60:-120, 20:-20]) > 60
     assert changed.any(axis=0).any() and changed.mean() < 0.2
+
+
+def rows_of(folder):
+    return pytest.importorskip("pyarrow.parquet").read_table(folder).to_pylist()
+
+
+def test_a_batch_has_the_boxes(command, made, tmp_path):
+    """In the photo's own pixels, as results.json has them; also where one is asked for by them."""
+    run(command, made, tmp_path / "one", "-m", "layercam")
+    records = json.loads((tmp_path / "one" / "results.json").read_text())
+    files = made / "yolo.onnx", made / "street.png"
+    asked = "--card", made / "yolo.json", "-m", "layercam"
+    status, _, err = command("batch", *files, *asked, "-o", tmp_path / "rows")
+    assert status == 0, err
+    rows = rows_of(tmp_path / "rows")
+    assert [row["box"] for row in rows] == [record["target"]["box"] for record in records]
+    near = "box:" + ",".join(f"{number:.1f}" for number in rows[2]["box"])
+    status, _, err = command("batch", *files, *asked, "-t", near, "-o", tmp_path / "near")
+    assert status == 0, err
+    (row,) = rows_of(tmp_path / "near")
+    assert row["box"] == rows[2]["box"] and row["target_index"] == rows[2]["target_index"]
+
+
+def test_no_box_elsewhere(command, model, tmp_path):
+    photo = write_photo(tmp_path / "seven.png", 7)
+    status, _, err = command("batch", model, photo, "-m", "grad-cam", "-o", tmp_path / "rows")
+    assert status == 0, err
+    assert [row["box"] for row in rows_of(tmp_path / "rows")] == [None]
+
+
+def test_the_page_frames_the_box_and_says_where_it_is(command, made, tmp_path):
+    status, _, err = run(command, made, tmp_path, "-m", "layercam", "-t", "box2", "--report")
+    assert status == 0, err
+    (record,) = json.loads((tmp_path / "results.json").read_text())
+    page = (tmp_path / "report.html").read_text()
+    x0, y0, x1, y1 = record["target"]["box_in_view"]
+    frames = re.findall(
+        r'<rect class="(\w+)" x="(.*?)" y="(.*?)" width="(.*?)" height="(.*?)"', page
+    )
+    assert [name for name, *_ in frames] == ["dark", "light"]
+    for _, *numbers in frames:
+        assert np.allclose([*map(float, numbers)], [x0, y0, x1 - x0, y1 - y0], atol=2e-5)
+    corners = ", ".join(f"{number:.0f}" for number in record["target"]["box"])
+    assert f"at {corners} (box2)" in page
+
+
+def test_which_score_of_a_box(command, made, tmp_path):
+    """Each has its own files and record; what a head has not is one line."""
+    for score in ("class", "box"):
+        asked = "-m", "layercam", "-t", "box1", "--score", score
+        status, _, err = run(command, made, tmp_path, *asked)
+        assert status == 0, err
+    own, box = json.loads((tmp_path / "results.json").read_text())
+    assert (own["target"]["name"], box["target"]["name"]) == ("box1", "box1-box")
+    assert box["options"]["score"] == "box" and own["score"] != box["score"]
+    assert (tmp_path / "street.layercam.box1-box.png").is_file()
+    how = {"card": made / "yolo.json", "score": "box"}
+    e = onnxplain.Explainer(made / "yolo.onnx", "layercam", **how).explain(made / "street.png")
+    assert e.score[0] == pytest.approx(box["score"], rel=1e-6)
+    status, _, err = run(command, made, tmp_path / "none", "--score", "objectness")
+    assert status == 1 and "expected an objectness beside the scores" in err
+    assert "Traceback" not in err

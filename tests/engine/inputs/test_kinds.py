@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import wave
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 from PIL import Image
 from support.digits import CARD, digit, write_model, write_photo
 from support.small import node, small, value
+from support.texts import write_text_model
 
 import onnxplain
 from onnxplain import InvalidInputError
@@ -46,7 +49,8 @@ class Case:
 
     model: written there, with its card beside it, if any. file: that is explained, and what the
     model gets of it. wrong: a file that is none of the kind's, and a word of the refusal; None:
-    `shape`: one of another shape; None where any will do. baseline: a name, and its values.
+    `shape`: one of another shape; None where any will do. baseline: a name, and its values. maps:
+    whether the model has feature maps.
     """
 
     model: Callable[[Path], Path]
@@ -55,6 +59,7 @@ class Case:
     shape: Callable[[Path], Path] | None
     baselines: dict[str, Any]
     features: tuple[int | None, tuple[int, ...]]
+    maps: bool = True
 
 
 def saved(model: onnx.ModelProto) -> Callable[[Path], Path]:
@@ -81,7 +86,90 @@ def text(name: str) -> Callable[[Path], Path]:
     return write
 
 
+def linear(count: int) -> onnx.ModelProto:
+    """Three sums over [N, count]."""
+    w = np.random.default_rng(9).normal(size=(count, 3)).astype(np.float32)
+    nodes = [node("MatMul", ["x", "w"], ["y"])]
+    return small(nodes, [value("x", ["N", count])], [value("y", ["N", 3])], {"w": w})
+
+
+def carded(model: onnx.ModelProto, card: dict) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        (folder / "model.json").write_text(json.dumps(card))
+        return saved(model)(folder)
+
+    return write
+
+
+def wav(samples: np.ndarray, name: str = "thing.wav") -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        with wave.open(str(folder / name), "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(8000)
+            file.writeframes(samples.astype("<i2").tobytes())
+        return folder / name
+
+    return write
+
+
+def lines(text: str, name: str = "thing.csv") -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        (folder / name).write_text(text)
+        return folder / name
+
+    return write
+
+
+def raw(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def dicom(folder: Path) -> Path:
+    pytest.importorskip("pydicom", reason="DICOM files need onnxplain[dicom]")
+    from support.dicom import write_dicom
+
+    return write_dicom(folder / "thing.dcm", np.rint(DIGIT[0, :, :, 0] * 255).astype(np.uint8))
+
+
+SAMPLES = np.rint(RANDOM.normal(size=40) * 4000)
+TABLE = {"kind": "table", "feature_names": ["b", "a", "c"]}
 CASES = {
+    "audio": Case(
+        carded(convolutional(1, 40), {"kind": "audio", "sample_rate": 8000}),
+        lambda folder: (wav(SAMPLES)(folder), (SAMPLES / 32768)[None, None]),
+        text("wrong.wav"),
+        wav(SAMPLES[:5], "shape.wav"),
+        {"silence": 0.0},
+        (1, (2,)),
+    ),
+    "dicom": Case(
+        write_model,
+        lambda folder: (dicom(folder), DIGIT),
+        text("wrong.dcm"),
+        None,
+        {"black": 0.0, "white": 1.0, "mean": DIGIT.mean()},
+        (3, (1, 2)),
+    ),
+    "text": Case(
+        write_text_model,
+        lambda folder: (lines("good film", "thing.txt")(folder), np.array([[2, 5, 7, 3]])),
+        lambda folder: raw(folder / "wrong.txt", b"\xff\xfe"),
+        None,
+        {"zeros": 0.0},
+        (None, ()),
+        maps=False,
+    ),
+    "table": Case(
+        carded(linear(3), TABLE),
+        lambda folder: (lines("a,b,c\n1,2,3")(folder), np.array([[2.0, 1, 3]])),
+        text("wrong.csv"),
+        lines("a,b\n1,2", "shape.csv"),
+        {"zeros": 0.0},
+        (None, ()),
+        maps=False,
+    ),
     "image": Case(
         write_model,
         lambda folder: (write_photo(folder / "thing.png", 7), DIGIT),
@@ -126,7 +214,7 @@ def test_it_becomes_the_models_array(tmp_path, name):
     found = read_input(path, explainer.into)
     assert found.kind is find_kind(name) and found.name == str(path)
     np.testing.assert_allclose(found.tensor(), x, atol=1e-6)
-    assert found.tensor().dtype == np.float32 and found.damage is None
+    assert found.tensor().dtype == np.dtype(explainer.into.dtype) and found.damage is None
     np.testing.assert_array_equal(explainer.preprocess(path), found.tensor())
     np.testing.assert_array_equal(explainer.preprocess(path.read_bytes()), found.tensor())
     with path.open("rb") as file:
@@ -181,8 +269,9 @@ def test_maps_have_the_views_geometry(tmp_path, name):
         for how in ({}, {"smooth": 1.0}, {"difference": True}, {"detail": "pixels"}):
             heatmap = found.kind.draw(values, explainer.into, "deeplift", **how)
             assert heatmap.values.ndim == 2 and np.isfinite(heatmap.values).all()
-            if name != "image":
-                high, wide = heatmap.values.shape
+            if name not in ("image", "dicom"):
+                laid = heatmap.values if heatmap.placed is None else heatmap.placed(view)[1]
+                high, wide = laid.shape
                 photo = features.is_picture
                 assert photo or (wide, high) == view.size
     assert explainer.explain(path).picture().width > 500
@@ -194,6 +283,9 @@ def test_the_command_line_is_the_python_api(tmp_path, command, name, method):
     case = CASES[name]
     (path, _), model, out = case.file(tmp_path), case.model(tmp_path), tmp_path / "out"
     status, _, err = command("explain", model, path, "-m", method, "-o", out, "--report")
+    if method == "grad-cam" and not case.maps:
+        assert status == 2 and err.startswith("onnxplain: Grad-CAM needs")
+        return
     assert status == 0, err
     (arrays,) = out.glob(f"thing.{method}.*.npz")
     picture = Image.open(arrays.with_suffix(".png"))
@@ -254,3 +346,25 @@ def test_the_card_may_name_its_kind(tmp_path):
     assert plain.explain(write_photo(tmp_path / "seven.png", 7)).label == "seven"
     other = onnxplain.Explainer(model, "saliency", card=CARD)
     assert other.card == plain.card
+
+
+def test_a_spectrogram_has_named_axes(tmp_path):
+    """Around the same map: inside of the margins the picture is the plain one's."""
+    x = RANDOM.normal(size=(1, 20, 60)).astype(np.float32)
+    path = stored(x)(tmp_path)
+    plain = {"kind": "array", "channel_axis": 1}
+    named = {**plain, "axes": ["mel band", "frame"]}
+    found = []
+    for card in (plain, named):
+        explainer = onnxplain.Explainer(convolutional(1, 20, 60), "deeplift", card=card)
+        e = explainer.explain(path)
+        heatmap = e.origin.kind.draw(e.attribution[0], explainer.into, "deeplift")
+        found.append((e, heatmap))
+        assert e.picture().width > 500
+    (first, map_), (second, framed) = found
+    np.testing.assert_array_equal(first.attribution, second.attribution)
+    assert framed.values.shape[::-1] == second.origin.view.size
+    assert framed.limit == map_.limit and not framed.values[:, :100].any()
+    assert not framed.values[-84:].any() and framed.values[:-84, 100:].any()
+    with pytest.raises(InvalidInputError, match="'axes': expected the names"):
+        onnxplain.Explainer(convolutional(1, 20, 60), card={**plain, "axes": ["mel"]})

@@ -2,7 +2,16 @@
 
 import numpy as np
 import pytest
-from support.detectors import FORMS, NAMES, detector, grid, run, without_raw
+from support.detectors import (
+    FORMS,
+    NAMES,
+    ONE_CLASS,
+    corners_by_hand,
+    detector,
+    run,
+    without_raw,
+)
+from support.small import node, small, value
 
 import onnxplain
 from onnxplain.engine.targets.boxes import CONFIDENCE, OVERLAP, overlap
@@ -20,7 +29,7 @@ def expected(form: str, x: np.ndarray) -> list[tuple[float, int, float, np.ndarr
     """(chance, class, logit, corners) of what is found, the strongest first: by loops."""
     own = detector(form)
     raw = {name: values[0] for name, values in run(own.model, x).items()}
-    cells, sizes = grid()
+    every = corners_by_hand(form, raw["raw_boxes"])
     logits = np.asarray(raw["raw_classes"], np.float64)
     chances = sigmoid(logits)
     if own.softmax:
@@ -33,15 +42,8 @@ def expected(form: str, x: np.ndarray) -> list[tuple[float, int, float, np.ndarr
     if form == "yunet":
         chances = np.sqrt(chances)
     found = []
-    for place in range(len(cells)):
+    for place, corners in enumerate(every):
         for c in range(own.classes):
-            b = np.asarray(raw["raw_boxes"][place], np.float64)
-            middle, size = (b[:2] + cells[place]) * sizes[place], np.exp(b[2:]) * sizes[place]
-            if form == "yolov5":
-                s = sigmoid(b)
-                middle = (2 * s[:2] - 0.5 + cells[place]) * sizes[place]
-                size = (2 * s[2:]) ** 2 * sizes[place]
-            corners = np.concatenate([middle - size / 2, middle + size / 2])
             found.append((float(chances[place, c]), c, float(logits[place, c]), corners))
     found.sort(key=lambda one: -one[0])
     strong = [one for one in found if one[0] >= CONFIDENCE] or found[:1]
@@ -74,7 +76,7 @@ def test_boxes_and_logits_are_those_of_the_raw_maps(form):
 
 
 def _labels(form: str) -> list[str] | None:
-    return None if form == "yunet" else list(NAMES)
+    return None if form in ONE_CLASS else list(NAMES)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -186,3 +188,89 @@ def test_gates_beside_features_are_no_boxes():
     with pytest.raises(onnxplain.InvalidInputError, match="expected boxes and scores side by side"):
         explainer(x)
     assert explainer(x, (5, 2)).score[0] == pytest.approx(x[0, 2, 0, 5])
+
+
+# Forms with an objectness beside the scores, and the numbers that their rows hold of a box.
+OBJECTNESS = "yolov5", "yolox"
+SIDES = {
+    "yolov8": 0,
+    "rtdetr": 0,
+    "yolov5": 0,
+    "yolox": 0,
+    "end_to_end": 0,
+    "paddle": 2,
+    "yolov7": 1,
+}
+
+
+def _slope(explainer, x, target, number) -> None:
+    """The attribution along a direction is the central difference of a number of the outputs."""
+    e = explainer(x, target)
+    direction = np.random.default_rng(2).normal(size=x.shape).astype(np.float32)
+    h = np.float32(3e-3)
+    ahead, behind = (number(x + sign * direction) for sign in (h, -h))
+    slope = float((e.attribution * direction).sum())
+    assert slope == pytest.approx((ahead - behind) / (2 * h), rel=3e-2, abs=3e-2)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("target", ["box1", "box2"])
+def test_the_objectness_of_a_box(form, target):
+    """The raw map's own number at the box's place, or one line where a head has none."""
+    x, own = picture(), detector(form)
+    how = {"signed": True, "labels": _labels(form), "score": "objectness"}
+    explainer = onnxplain.Explainer(without_raw(own.model), "saliency", **how)
+    if form not in OBJECTNESS:
+        with pytest.raises(onnxplain.InvalidInputError, match="expected an objectness beside"):
+            explainer(x, target)
+        return
+    e = explainer(x, target)
+    (place, _) = e.targets[0].places[0].tolist()
+    raw = run(own.model, x)["raw_objectness"][0, :, 0]
+    assert e.score[0] == pytest.approx(raw[place], abs=1e-4)
+    assert e.targets[0].name == f"{target}-objectness"
+    assert e.probability == pytest.approx(sigmoid(raw[place]), abs=1e-4)
+    _slope(explainer, x, target, lambda x: run(own.model, x)["raw_objectness"][0, place, 0])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_coordinates_of_a_box(form):
+    """The sum of the four as the output has them, or one line where another output does."""
+    x, own = picture(), detector(form)
+    model = without_raw(own.model)
+    how = {"signed": True, "labels": _labels(form), "score": "box"}
+    explainer = onnxplain.Explainer(model, "saliency", **how)
+    if form not in SIDES:
+        with pytest.raises(onnxplain.InvalidInputError, match="expected the boxes' coordinates"):
+            explainer(x)
+        return
+
+    row = onnxplain.Explainer(model, "saliency", labels=_labels(form))(x).targets[0].places[0]
+    (name,) = (output.name for output in model.graph.output)
+
+    def number(x):
+        rows = run(model, x)[name]
+        rows = rows[0] if rows.ndim == 3 else rows
+        rows = rows.T if form == "yolov8" else rows
+        first = SIDES[form]
+        own = rows[row[1] if form == "yolov8" else row[0], first : first + 4]
+        return float(own.astype(np.float64).sum())
+
+    e = explainer(x)
+    assert e.score[0] == pytest.approx(number(x), rel=1e-5)
+    assert e.targets[0].name == "box1-box" and e.targets[0].label.endswith(", box")
+    _slope(explainer, x, None, number)
+
+
+def test_class_is_the_default_and_others_are_of_detectors():
+    x, model = picture(), without_raw(detector("yolox").model)
+    plain = onnxplain.Explainer(model, "saliency", labels=list(NAMES))(x)
+    own = onnxplain.Explainer(model, "saliency", labels=list(NAMES), score="class")(x)
+    np.testing.assert_array_equal(plain.attribution, own.attribution)
+    nodes = [node("ReduceMean", ["x"], ["y"], axes=[2, 3], keepdims=0)]
+    small_model = small(nodes, [value("x", ["N", 3, 8, 8])], [value("y", ["N", 3])])
+    for part in ("class", "objectness", "box"):
+        with pytest.raises(onnxplain.InvalidInputError, match="is of a detector's boxes"):
+            onnxplain.Explainer(small_model, "saliency", score=part)
+    with pytest.raises(onnxplain.InvalidInputError, match="class, objectness, box"):
+        onnxplain.Explainer(model, "saliency", score="iou")

@@ -148,23 +148,22 @@ def test_heads_in_the_axis_of_rows(rows, exporter, dynamic):
 
 def test_token_ids():
     """[N, T] of ids: one number for each token."""
-    module = nn.Sequential(nn.Embedding(20, 12), *blocks())
-    head = nn.Linear(12, 3)
 
     class Text(nn.Module):
         def __init__(self):
             super().__init__()
-            self.body, self.head = module, head
+            self.rows, self.body = nn.Embedding(20, 12), nn.Sequential(*blocks())
+            self.head = nn.Linear(12, 3)
 
         def forward(self, ids):
-            return self.head(self.body(ids)[:, 0])
+            return self.head(self.body(self.rows(ids))[:, 0])
 
     net = modules.built(Text)
     ids = torch.tensor([[3, 5, 9, 1, 0], [7, 2, 2, 4, 11]])
     model = networks.export(net, ids, "torchscript", 17, {0: "batch"})
     with Caught() as caught:
-        embedded = net.body[0](ids).requires_grad_()
-        score = net.head(net.body[1:](embedded)[:, 0])[:, 2].sum()
+        net.get_submodule("rows").requires_grad_()
+        score = net(ids)[:, 2].sum()
         slopes = torch.autograd.grad(score, caught.weights)
     whole = torch.eye(5).expand(2, 5, 5)
     for weights, slope in zip(caught.weights, slopes, strict=True):

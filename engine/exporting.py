@@ -1,0 +1,92 @@
+"""The explaining graph as one file, for any ONNX Runtime."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, cast
+
+import onnx
+
+from .. import InvalidInputError
+from ..graph_passes import finish
+from ..graph_passes.finish.compact import compact
+from ..graph_passes.finish.target_input import fixed_target
+from .facts import write_facts
+from .files.model_files import write_model
+from .targets.asking import one_wanted
+from .targets.target import About, Index
+
+if TYPE_CHECKING:
+    from .explainer import Explainer
+
+
+class Exporting:
+    """What an explainer does with files."""
+
+    def export(
+        self, path: str | os.PathLike[str], *, baseline_input: bool = False, target: Any = None
+    ) -> onnx.ModelProto:
+        """Write the explaining graph as one whole file that any ONNX Runtime runs.
+
+        Its inputs are the model's and `target` (int64 [N]; -1 = top1), unless a target is given
+        here; the baseline is embedded unless `baseline_input`. Of an embedding it takes `versus`,
+        float32 [N, D], in place of `target`: what each embedding is compared with. Its outputs are
+        the model's, `attribution` and, where the method owes a sum, `delta`. Its metadata says
+        under `onnxplain`, as JSON, what was explained and how: every setting, the baseline, the
+        card and whether it was assumed, and the source's SHA-256.
+
+        Args:
+            path: to write.
+            baseline_input: make the baseline an input of the file.
+            target: "top1", a class, its label, or an index tuple, for every input: the file then
+                has the model's own inputs, and takes its place.
+
+        Raises:
+            InvalidInputError: it is the model's own file, or a target that no file can hold.
+            OSError: it cannot be written.
+
+        Examples:
+            >>> model = explainer.export("explained.onnx")
+            >>> [value.name for value in model.graph.input]
+            [..., 'target']
+            >>> model = explainer.export("explained.onnx", target="top1")
+        """
+        return _exported(cast("Explainer", self), path, baseline_input, target)
+
+
+def _exported(
+    explainer: Explainer, path: str | os.PathLike[str], baseline_input: bool, target: Any
+) -> onnx.ModelProto:
+    if explainer.exported is not explainer:
+        if target is not None:
+            raise InvalidInputError(
+                "target: a file of an embedding compares with its input 'versus'; leave it out"
+            )
+        return explainer.exported.export(path, baseline_input=baseline_input)
+    index = None if target is None else fixed_index(target, explainer.about)
+    embedded = {} if baseline_input else explainer._default_baselines()
+    model = finish.embed_baselines(explainer.model, embedded)
+    facts = explainer._facts(baseline_input)
+    if index is not None:
+        model = fixed_target(model, explainer.subject, index)
+        facts["target"] = "top1" if index == -1 else index
+    model = compact(model)
+    write_facts(model, facts, explainer.card, explainer._file.metadata)
+    onnx.checker.check_model(model)
+    write_model(model, path, explainer._file.given)
+    return model
+
+
+def fixed_index(target: Any, about: About) -> Index:
+    """The class, -1 for the best, or the index tuple, that one target is for every input.
+
+    Raises:
+        InvalidInputError: it is none of these: it depends on the answer, or is several scores.
+    """
+    found = one_wanted(target, about).value
+    # No subclass: a rank, which each answer has another class for, is a tuple, too.
+    if type(found) is int or type(found) is tuple:
+        return found
+    raise InvalidInputError(
+        f"target {target!r}: an exported file can hold top1, a class or an index tuple"
+    )
