@@ -19,7 +19,6 @@ from typing import NamedTuple
 import onnx_graphsurgeon as gs
 
 from ..graph.emitter import Emitter
-from ..graph.names import STRAIGHT_THROUGH, is_marked
 from ..graph.operators import Fact, has
 from ..graph.terms import NodeView, Term
 from .normalization import normalised_axes, standardised_of
@@ -29,6 +28,7 @@ from .written_out import (
     QUOTIENT,
     WRITTEN_OUT,
     Traced,
+    is_of_a_quantiser,
     is_reciprocal,
     is_shifted,
     sole_operand,
@@ -159,24 +159,11 @@ def _activation(traced: Traced, node: gs.Node, operand: int, derivative: Rule) -
     """f(x) / x; where that is its derivative anyway, or a quantiser's, the derivative."""
     if len(traced.operands(node)) > 1:
         return "it is a function of several computed tensors"
-    if has(node, Fact.HOMOGENEOUS) or _quantises(traced, node):
+    if has(node, Fact.HOMOGENEOUS) or is_of_a_quantiser(traced, node):
         return derivative
     if is_shifted(traced, node.inputs[operand]):
         return WRITTEN_OUT
     return partial(ratio, derivative=derivative, operand=operand)
-
-
-def _quantises(traced: Traced, node: gs.Node | None) -> bool:
-    """Whether a node is a quantiser's rounding, or what follows it there."""
-    while node is not None and has(node, Fact.ALIGNS):
-        if is_marked(node.name, STRAIGHT_THROUGH):
-            return True
-        operands = traced.operands(node)
-        before = node.inputs[operands[0]].inputs if len(operands) == 1 else []
-        if not has(node, Fact.ARITHMETIC | Fact.COPIES) and node.op not in ("Round", "Clip"):
-            return False
-        node = before[0] if before else None
-    return False
 
 
 def shared(op: Emitter, node: NodeView, dy: Term, *, derivative: Rule, share: float) -> Term:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from ..graph.names import STRAIGHT_THROUGH, is_marked
 from ..graph.operators import Fact, has
 from ..graph.reach import find_reach
 from ..graph.tensors import is_constant, producer_of
@@ -115,6 +116,10 @@ def is_shifted(traced: Traced, tensor: Any) -> bool:
         operands = traced.operands(node)
         if len(operands) != 1:
             return False
+        rounding = _rounding_before(traced, node)
+        if rounding is not None:
+            tensor = rounding.inputs[0]
+            continue
         if node.op in ("Add", "Sub"):
             other, before = node.inputs[1 - operands[0]], producer_of(node.inputs[operands[0]])
             single = is_constant(other) and other.values.size == 1
@@ -122,6 +127,22 @@ def is_shifted(traced: Traced, tensor: Any) -> bool:
                 return before is None or not has(before, Fact.WEIGHTED)
         tensor = node.inputs[operands[0]]
     return False
+
+
+def is_of_a_quantiser(traced: Traced, node: gs.Node) -> bool:
+    """Whether a node is a quantiser's rounding, or bounds on either side of it."""
+    before = any(is_marked(reader.name, STRAIGHT_THROUGH) for reader in node.outputs[0].outputs)
+    return before or _rounding_before(traced, node) is not None
+
+
+def _rounding_before(traced: Traced, node: gs.Node) -> gs.Node | None:
+    """A quantiser's rounding, of which a node is a part: its zero point, its bounds, itself."""
+    found: gs.Node | None = node
+    while found is not None and not is_marked(found.name, STRAIGHT_THROUGH):
+        operands = traced.operands(found)
+        part = has(found, Fact.COPIES) or found.op in ("Clip", "Add", "Sub")
+        found = producer_of(found.inputs[operands[0]]) if part and len(operands) == 1 else None
+    return found
 
 
 def is_size(traced: Traced, tensor: Any) -> bool:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from onnx import parser
+from onnx import numpy_helper, parser
 from support import networks
 from support import token_modules as modules
 from support.attn_lrp_by_torch import Ratio, by_torch
@@ -316,6 +316,35 @@ def test_an_activation_at_zero():
     x = np.array([[0.0, 1.0, -2.0]], np.float32)
     e = onnxplain.Explainer(parser.parse_model(text), "attn-lrp", providers="cpu")(x, 2)
     np.testing.assert_allclose(e.attribution, [[0, 0, 4.0]], rtol=1e-6)
+
+
+def test_a_quantiser_is_no_shift():
+    """Its zero point and bounds belong to its rounding, which passes what it would round."""
+
+    def model(quantised: bool):
+        step = """q = QuantizeLinear (m, s, z)  h = DequantizeLinear (q, s, z)"""
+        return parser.parse_model(f"""<ir_version: 8, opset_import: ["": 17]>
+            g (float[N, 3] x) => (float[N, 3] y)
+            <float s = {{0.02}}, uint8 z = {{100}},
+             float[3, 3] w = {{1, 2, 3, -1, 1, 0, 1, -1, 2}}> {{
+                m = MatMul (x, w)  {step if quantised else "h = Identity (m)"}
+                t = Tanh (h)  y = MatMul (t, w)
+            }}""")
+
+    x = np.array([[0.3, 0.5, -0.9], [0.2, 1.0, 0.4]], np.float32)
+    found = [
+        onnxplain.Explainer(model(quantised), "attn-lrp", providers="cpu")(x, 2).attribution
+        for quantised in (True, False)
+    ]
+    np.testing.assert_allclose(found[0], found[1], rtol=0.05, atol=1e-6)
+    shifted = model(True)
+    shifted.graph.node[3].op_type = "Exp"
+    number = parser.parse_node("h = Add (d, one)")
+    shifted.graph.node[2].output[0] = "d"
+    shifted.graph.node.insert(3, number)
+    shifted.graph.initializer.append(numpy_helper.from_array(np.float32(1), "one"))
+    with pytest.raises(onnxplain.UnsupportedModelError, match="activation that is written out"):
+        onnxplain.Explainer(shifted, "attn-lrp")
 
 
 def shares(x):
