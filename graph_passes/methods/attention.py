@@ -90,7 +90,7 @@ def _by_head(emit: Emitter, subject: Subject, one: Attention, tensor: Any) -> An
     """[N, heads, queries, keys], or with channels in place of keys."""
     if one.heads_first:
         return emit.Transpose(tensor, perm=[1, 0, 2, 3])
-    if len(one.weights.shape) == 4:
+    if one.apart:
         return tensor
     rows = emit.dims(subject.start, 0, 1)
     last = emit.dims(tensor, 1, 3)

@@ -29,12 +29,14 @@ class Attention(NamedTuple):
         weights: its Softmax's output, [N, heads, queries, keys] or [N x heads, queries, keys].
         mixed: what the weights make of the values, with queries and channels last.
         heads_first: whether heads stand before rows, [heads, N, queries, keys].
+        apart: whether heads have an axis of their own.
         queries, keys: how many of each there are, at a typical size of the input.
     """
 
     weights: gs.Variable
     mixed: gs.Variable
     heads_first: bool
+    apart: bool
     queries: int
     keys: int
 
@@ -119,7 +121,9 @@ def _attention(
             f"the attention {weights.name!r} has weights {list(shape)}, and which of its "
             "axes holds the batch cannot be told (windows? else a file of a fixed batch may help)"
         )
-    return Attention(weights, product.outputs[0], axis == 1, int(shape[-2]), int(shape[-1]))
+    return Attention(
+        weights, product.outputs[0], axis == 1, rank > 3, int(shape[-2]), int(shape[-1])
+    )
 
 
 def _batch_axis(shapes: Mapping[int, Sequence[int]], rows: Rows) -> int | None:

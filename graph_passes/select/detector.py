@@ -127,7 +127,7 @@ def _distances(outputs: Mapping[str, gs.Variable]) -> Detector | None:
 
     With a batch axis or without.
     """
-    lasts = [None if t.shape is None else t.shape[-1] for t in outputs.values()]
+    lasts = [t.shape[-1] if t.shape else None for t in outputs.values()]
     names, floats = list(outputs), all(is_float(t) for t in outputs.values())
     for scales in (3, 5):
         parts = [1] * scales + [_CORNERS] * scales

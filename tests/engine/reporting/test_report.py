@@ -175,7 +175,7 @@ def test_what_does_not_fit_is_said():
 def test_sizes_are_measured_on_bytes():
     page = page_of_noise(4, ("lrp",))
     draws = [photo(one.photo) for one in page.images]
-    draws += [overlaid(view.maps[0].heatmap) for one in page.images for view in one.views]
+    draws += [overlaid(v.maps[0].heatmap, one.photo) for one in page.images for v in one.views]
     before = 0
     for room in (20_000, 60_000, 400_000):
         made = fitted(draws, room)

@@ -188,6 +188,8 @@ MAY_TOUCH = {
     "engine/batching/processes.py": "the same",
     "engine/batching/ray.py": "the same, on a cluster",
     "engine/inputs/decoding.py": "inside warnings.catch_warnings",
+    "engine/inputs/audio.py": "the same",
+    "engine/inputs/dicom.py": "the same",
     "cli.py": "the command's own process",
 }
 
