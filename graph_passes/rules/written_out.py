@@ -140,7 +140,7 @@ def _rounding_before(traced: Traced, node: gs.Node) -> gs.Node | None:
     found: gs.Node | None = node
     while found is not None and not is_marked(found.name, STRAIGHT_THROUGH):
         operands = traced.operands(found)
-        part = has(found, Fact.COPIES) or found.op in ("Clip", "Add", "Sub")
+        part = has(found, Fact.COPIES | Fact.SUMS) or found.op == "Clip"
         found = producer_of(found.inputs[operands[0]]) if part and len(operands) == 1 else None
     return found
 
