@@ -175,6 +175,8 @@ def _explain(
     "-t",
     "--target",
     metavar="TARGET",
+    # Who sets ONNXPLAIN_TARGET for photos does not mean the file.
+    allow_from_autoenv=False,
     help="Explain this for every input: top1, a class index, a label, or index:1,20,30. The file "
     "then has the model's own inputs. Default: an input 'target'.",
 )

@@ -121,9 +121,8 @@ def _attention(
             f"the attention {weights.name!r} has weights {list(shape)}, and which of its "
             "axes holds the batch cannot be told (windows? else a file of a fixed batch may help)"
         )
-    return Attention(
-        weights, product.outputs[0], axis == 1, rank > 3, int(shape[-2]), int(shape[-1])
-    )
+    queries, keys = (int(shape[place]) for place in (-2, -1))
+    return Attention(weights, product.outputs[0], axis == 1, rank > 3, queries, keys)
 
 
 def _batch_axis(shapes: Mapping[int, Sequence[int]], rows: Rows) -> int | None:
