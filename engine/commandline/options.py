@@ -289,7 +289,7 @@ EVALUATION = options(
 def read_from_environment(parameters: Sequence[click.Parameter]) -> None:
     """Give each option a default in the environment: of --output-dir it is ONNXPLAIN_OUTPUT_DIR."""
     for parameter in parameters:
-        if isinstance(parameter, click.Option):
+        if isinstance(parameter, click.Option) and parameter.allow_from_autoenv:
             name = max(parameter.opts, key=len).lstrip("-")
             parameter.envvar = f"ONNXPLAIN_{name.replace('-', '_').upper()}"
 
