@@ -22,6 +22,7 @@ WRITTEN_OUT = (
     "it belongs to an activation that is written out in several nodes, in a form that is not "
     "known to be one function"
 )
+_ARRANGES = Fact.RESHAPES | Fact.PERMUTES
 QUOTIENT = "its divisor is computed, and neither a deviation nor a norm"
 
 
@@ -33,11 +34,13 @@ class Traced(NamedTuple):
         varying: the names of tensors that depend on a start.
         functions: by name, the tensors of each of which one alone it is a function, element by
             element; itself is one of them.
+        arranged: the same, also where elements were arranged in another way.
     """
 
     nodes: Sequence[gs.Node]
     varying: set[str]
     functions: Mapping[str, frozenset[str]]
+    arranged: Mapping[str, frozenset[str]]
 
     def operands(self, node: gs.Node) -> list[int]:
         """The node's operands that vary."""
@@ -45,20 +48,26 @@ class Traced(NamedTuple):
 
     def common(self, node: gs.Node) -> frozenset[str]:
         """The tensors of which all that varies in a node is a function."""
-        found = [self.functions[node.inputs[k].name] for k in self.operands(node)]
-        return frozenset.intersection(*found) if found else frozenset()
+        return _common(self.functions, [node.inputs[k] for k in self.operands(node)])
+
+
+def _common(functions: Mapping[str, frozenset[str]], tensors: Sequence[Any]) -> frozenset[str]:
+    found = [functions[tensor.name] for tensor in tensors]
+    return frozenset.intersection(*found) if found else frozenset()
 
 
 def trace(graph: gs.Graph, starts: Sequence[gs.Tensor], ends: Sequence[gs.Tensor]) -> Traced:
     """Follow tensors from starts to ends."""
     path = find_reach(graph, starts, ends)
-    functions = {name: frozenset((name,)) for name in path.varying}
-    traced = Traced(path.nodes, path.varying, functions)
+    functions, arranged = ({name: frozenset((name,)) for name in path.varying} for _ in range(2))
     for node in path.nodes:
+        varying = [node.inputs[k] for k in path.operands(node)]
+        name = node.outputs[0].name
         if has(node, Fact.ALIGNS):
-            name = node.outputs[0].name
-            functions[name] = traced.common(node) | {name}
-    return traced
+            functions[name] = _common(functions, varying) | {name}
+        if has(node, Fact.ALIGNS | _ARRANGES):
+            arranged[name] = _common(arranged, varying) | {name}
+    return Traced(path.nodes, path.varying, functions, arranged)
 
 
 def sole_operand(traced: Traced, node: gs.Node) -> int | str | None:
@@ -81,7 +90,10 @@ def sole_operand(traced: Traced, node: gs.Node) -> int | str | None:
         if is_inverse(traced, node.inputs[1 - k]):
             return k
     if not common:
-        return None
+        # Without shifts halves are the same as the whole; with them only if nothing was arranged.
+        doubtful = _common(traced.arranged, node.inputs)
+        shifted = any(is_shifted(traced, tensor) for tensor in node.inputs)
+        return WRITTEN_OUT if doubtful and shifted else None
     fit = [k for k in (0, 1) if without_shifts(traced, node.inputs[k], common)]
     return fit[0] if fit else WRITTEN_OUT
 
@@ -112,7 +124,7 @@ def is_shifted(traced: Traced, tensor: Any) -> bool:
 
     Biases of layers are vectors, or stand behind a product with weights.
     """
-    while (node := producer_of(tensor)) is not None and has(node, Fact.ALIGNS):
+    while (node := producer_of(tensor)) is not None and has(node, Fact.ALIGNS | _ARRANGES):
         operands = traced.operands(node)
         if len(operands) != 1:
             return False

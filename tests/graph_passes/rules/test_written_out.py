@@ -48,3 +48,11 @@ def test_the_same_however_it_is_written(forms):
     first, *others = map(attributed, forms.values())
     for name, other in zip(list(forms)[1:], others, strict=True):
         np.testing.assert_allclose(other, first, rtol=1e-4, err_msg=name)
+
+
+def test_what_was_arranged_between_is_refused():
+    """x (1 + erf x) whose sides were reshaped apart: none can tell that their places agree."""
+    body = """q = Mul (u, half)  e = Erf (q)  p = Add (one, e)  h = Unsqueeze (u, last)
+        t = Unsqueeze (p, last)  o = Mul (h, t)  v = Squeeze (o, last)"""
+    with pytest.raises(onnxplain.UnsupportedModelError, match="activation that is written out"):
+        attributed(body)
