@@ -72,6 +72,10 @@ class Fact(Flag):
     """A function that RevealCancel's formula fits: defined everywhere, continuous, of bounded
     slope. f(x' + dx+) may not exist for others (Log), overflow (Exp) or land on the wrong side of a
     jump (Round)."""
+    HOMOGENEOUS = auto()
+    """c times the first operand makes c times the result, for c > 0."""
+    MEASURES = auto()
+    """A norm of what it takes together, or a power of one."""
     STEEP_AT_ENDS = auto()
     """The slope is infinite where the range of the operand ends: at 1, say."""
     RANDOM = auto()

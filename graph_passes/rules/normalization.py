@@ -51,8 +51,8 @@ def layer_normalization(op, node, dy, dmean=None, dinverse=None):
 
     Cotangents of the further outputs add dmean / n and -dr r^2 z / n, n elements being averaged.
     """
-    z, inverse = _standardised(op, node)
-    axes = _normalised_axes(node)
+    z, inverse = standardised_of(op, node)
+    axes = normalised_axes(node)
     terms = []
     if dy is not None:
         g = dy * node.inputs[1]
@@ -71,7 +71,7 @@ def layer_normalization(op, node, dy, dmean=None, dinverse=None):
 @composite("LayerNormalization", operand=1, broadcasts=True)
 def layer_normalization_scale(op, node, dy, *_):
     """dscale = dy z, z = (x - mean) r."""
-    return None if dy is None else dy * _standardised(op, node)[0]
+    return None if dy is None else dy * standardised_of(op, node)[0]
 
 
 @composite("LayerNormalization", operand=2, broadcasts=True)
@@ -80,12 +80,13 @@ def layer_normalization_bias(op, node, dy, *_):
     return dy
 
 
-def _normalised_axes(node: NodeView) -> list[int]:
+def normalised_axes(node: NodeView) -> list[int]:
+    """The axes of a LayerNormalization: from `axis` on."""
     rank = rank_of(node.x)
     return list(range(node.attrs.get("axis", -1) % rank, rank))
 
 
-def _standardised(op: Emitter, node: NodeView) -> tuple[Term, Term]:
+def standardised_of(op: Emitter, node: NodeView) -> tuple[Term, Term]:
     """z = (x - mean) r and r = 1 / sqrt(var + epsilon).
 
     From the node's own second and third outputs.

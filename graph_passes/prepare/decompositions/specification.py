@@ -34,7 +34,7 @@ def expand_functions(model: onnx.ModelProto) -> onnx.ModelProto | None:
     if not any(_is_expanded(node) for node in model.graph.node):
         return None
     version = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
-    model = shape_inference.infer_shapes(model, data_prop=True)
+    model = _inferred(model)
     types = _types(model.graph)
     known = {value.name for value in model.graph.value_info}
     for tensor in model.graph.initializer:
@@ -56,8 +56,27 @@ def expand_functions(model: onnx.ModelProto) -> onnx.ModelProto | None:
     return expand_functions(inlined) or inlined
 
 
+def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
+    """With types and shapes, also behind what ONNX infers none for: GroupNormalization.
+
+    To inference that one is an InstanceNormalization, which makes the same of what it takes.
+    """
+    nodes = model.graph.node
+    renamed = [n for n, node in enumerate(nodes) if _is(node, "GroupNormalization")]
+    for number in renamed:
+        nodes[number].op_type = "InstanceNormalization"
+    model = shape_inference.infer_shapes(model, data_prop=True)
+    for number in renamed:
+        model.graph.node[number].op_type = "GroupNormalization"
+    return model
+
+
+def _is(node: onnx.NodeProto, *names: str) -> bool:
+    return node.domain in ("", "ai.onnx") and node.op_type in names
+
+
 def _is_expanded(node: onnx.NodeProto) -> bool:
-    return node.domain in ("", "ai.onnx") and node.op_type in BY_SPECIFICATION
+    return _is(node, *BY_SPECIFICATION)
 
 
 def _types(graph: onnx.GraphProto) -> dict[str, TypeProto]:

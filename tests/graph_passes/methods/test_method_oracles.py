@@ -46,10 +46,11 @@ TESTED: dict[str, str] = {
     "integrated-gradients": "test_models_ig",
     "attention-rollout": "test_attention",
     "chefer": "test_attention",
+    "attn-lrp": "test_attn_lrp",
     "deeplift": "test_models_deeplift",
 }
 # Files of their own.
-IN_FILES = {"test_models_ig", "test_models_deeplift", "test_attention"}
+IN_FILES = {"test_models_ig", "test_models_deeplift", "test_attention", "test_attn_lrp"}
 
 
 class Net(NamedTuple):
