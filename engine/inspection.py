@@ -35,6 +35,8 @@ from .running.given import blamed_on_file
 
 # Columns of a screen.
 _WIDTH = 160
+# Of one method's reasons, where the others are listed.
+_SHOWN = 3
 _GUESSED = "assumed from the input's type and shape"
 QUANTISED_RULE = "gradient straight-through, 0 where a quantiser saturates; DeepLIFT by rescale"
 
@@ -211,7 +213,8 @@ def table(found: Inspection) -> list[tuple[str, str]]:
     refused: dict[str, list[str]] = {}
     for name, reasons in others.items():
         if reasons:
-            refused.setdefault("; ".join(reasons), []).append(name)
+            more = [f"and {len(reasons) - _SHOWN} more"] if len(reasons) > _SHOWN else []
+            refused.setdefault("; ".join([*reasons[:_SHOWN], *more]), []).append(name)
     texts += [f"not {', '.join(names)}: {why}" for why, names in refused.items()]
     rows.append(("further methods", _lines(texts)))
     return rows

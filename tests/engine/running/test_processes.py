@@ -128,15 +128,18 @@ def test_a_fork_while_others_are_at_work(model: Path) -> None:
         warnings.simplefilter("ignore", DeprecationWarning)
         working = [threads.submit(busy) for _ in range(2)]
         context = multiprocessing.get_context("fork")
-        for _ in range(3):
-            answers = context.SimpleQueue()
-            child = context.Process(target=lambda q=answers: q.put(explainer(X) == expected))
-            child.start()
-            child.join(30)
-            alive = child.is_alive()
-            child.kill()
-            assert not alive and child.exitcode == 0 and answers.get()
-        going = False
+        try:
+            for _ in range(3):
+                answers = context.SimpleQueue()
+                child = context.Process(target=lambda q=answers: q.put(explainer(X) == expected))
+                child.start()
+                child.join(60)
+                alive = child.is_alive()
+                child.kill()
+                assert not alive and child.exitcode == 0 and answers.get()
+        finally:
+            # Else the pool waits for them for ever.
+            going = False
         for work in working:
             work.result()
 
