@@ -96,7 +96,11 @@ class _Process:
         if not self.watched:
             self.watched = True
             if hasattr(os, "register_at_fork"):
-                os.register_at_fork(after_in_child=_after_fork)
+                os.register_at_fork(
+                    before=BUILDING.wait,
+                    after_in_parent=BUILDING.go_on,
+                    after_in_child=_after_fork,
+                )
 
 
 _process = _Process()
@@ -119,6 +123,10 @@ def _after_fork() -> None:
         function()
 
 
+# Seconds that a fork waits for what is being built.
+_PATIENCE = 10.0
+
+
 class _Building(Lock):
     """Held while graphs are built and sessions opened. Runs do not wait for it.
 
@@ -130,7 +138,7 @@ class _Building(Lock):
 
     def __init__(self):
         super().__init__()
-        self._depth, self._searches = 0, False
+        self._depth, self._searches, self._waited = 0, False, False
 
     def __enter__(self) -> None:
         super().__enter__()
@@ -146,6 +154,19 @@ class _Building(Lock):
         if not self._depth and self._searches:
             gc.enable()
         super().__exit__(*error)
+
+    def wait(self) -> None:
+        """Wait until no other thread builds, for a while: then the process may fork.
+
+        A child finds ONNX Runtime's own locks as they were. One that another thread held while it
+        opened a session, nobody would ever open there.
+        """
+        self._waited = self._inner.acquire(timeout=_PATIENCE)
+
+    def go_on(self) -> None:
+        """Behind a fork, in the parent."""
+        if self._waited:
+            self._inner.release()
 
     def free(self) -> None:
         """As new."""

@@ -8,6 +8,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 import warnings
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +20,7 @@ from support.digits import digit
 from support.folders import TESTS
 
 import onnxplain
+from onnxplain.engine.running.process import BUILDING
 from onnxplain.graph_passes.methods import default_methods
 
 METHODS = default_methods()
@@ -194,3 +196,32 @@ def test_repr_is_a_screen(model: Path, method: str) -> None:
         assert len(text) < 2000 and text.count("\n") < 40
         assert all(len(line) < 800 for line in text.splitlines())
     assert method in repr(explainer) and f"float32{list(e.attribution.shape)} from" in repr(e)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_fork_waits_for_what_is_being_built(model: Path) -> None:
+    """A child finds the locks of ONNX Runtime as they were; the parent goes on."""
+    onnxplain.Explainer(model, "saliency", **OPTIONS)  # the first lock that is taken
+    order: list[str] = []
+    began, may_end = threading.Event(), threading.Event()
+
+    def build() -> None:
+        with BUILDING:
+            began.set()
+            may_end.wait(30)
+            order.append("built")
+
+    building = threading.Thread(target=build)
+    building.start()
+    began.wait(30)
+    threading.Timer(0.2, may_end.set).start()
+    child = os.fork()
+    if not child:
+        with BUILDING:
+            os._exit(7)
+    order.append("forked")
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    building.join()
+    assert order == ["built", "forked"]
+    with BUILDING:
+        assert onnxplain.Explainer(model, "saliency", **OPTIONS)(X) is not None
