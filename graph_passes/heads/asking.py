@@ -12,7 +12,9 @@ import onnx_graphsurgeon as gs
 from ..backward.multipliers import decomposed
 from ..backward.walk import Refusal, carried_back, in_steps_only, refusals
 from ..finish import (
+    ATTRIBUTION,
     BASELINE,
+    BASELINE_SCORE,
     DECIDED,
     RESOLVED_PLACES,
     SCORE,
@@ -92,11 +94,14 @@ def walk_back(asked: Asked, wrt: Sequence[gs.Tensor], title: str) -> list[Any]:
     return carried_back(emit, table, [begin], wrt, title, True)
 
 
-def gradient_refusals(subject: Subject, wrt: Sequence[gs.Tensor]) -> list[Refusal]:
-    """What the plain gradient cannot pass between tensors and the score; emits nothing."""
+def gradient_refusals(
+    subject: Subject, wrt: Sequence[gs.Tensor], table: Table = GRADIENT
+) -> list[Refusal]:
+    """What a table of gradients cannot pass between tensors and the score; emits nothing."""
     path = find_reach(subject.graph, wrt, [subject.logits])
     steps = [in_steps_only(path, tensor, [subject.logits]) for tensor in wrt]
-    return [*refusals(path, GRADIENT.rules(None)), *dict.fromkeys(chain(*steps))]
+    rules = table.rules(table.emitter(subject.graph))
+    return [*refusals(path, rules), *dict.fromkeys(chain(*steps))]
 
 
 def table_refusals(subject: Subject, table: Table) -> list[Refusal]:
@@ -105,13 +110,31 @@ def table_refusals(subject: Subject, table: Table) -> list[Refusal]:
     Composite operators are written as simple ones first, where the table has rules for these alone.
     """
     if not table.simple:
-        return gradient_refusals(subject, subject.starts)
+        return gradient_refusals(subject, subject.starts, table)
     subject = decomposed(working_copy(subject))
     emit = table.emitter(subject.graph)
     path = find_reach(subject.graph, subject.starts, [subject.logits])
     if table.compares:
         emit.add_twins([(start, start) for start in subject.starts], [subject.logits])
     return list(refusals(path, table.rules(emit)))
+
+
+def relevance_of(asked: Asked, parts: Sequence[Any]) -> onnx.ModelProto:
+    """A model of what the score was shared out to, and of what the shares leave of it, `delta`.
+
+    Args:
+        asked: the graph.
+        parts: for each explained input its shares, in its shape.
+    """
+    subject, emit, outputs = asked.subject, asked.emit, {}
+    for source, part in zip(subject.sources, parts, strict=True):
+        part.shape = source.start.shape
+        outputs[subject.name_of(ATTRIBUTION, source)] = per_token(emit, source, part)
+    nothing = asked.score * 0.0
+    shares, apart = list(outputs.values()), subject.coupled is None
+    outputs["delta"] = delta_of(emit, shares, asked.score, nothing, apart)
+    outputs[BASELINE_SCORE] = nothing
+    return asked.finished(outputs)
 
 
 def per_token(emit: Emitter, source: Source, attribution: Value) -> Any:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import chain
-
 import onnx
 
-from ..backward.walk import Refusal, in_steps_only, refusals
-from ..finish import ATTRIBUTION, BASELINE_SCORE, working_copy
-from ..graph.reach import find_reach
-from ..heads.asking import ask, delta_of, per_token, walk_back
+from ..backward.walk import Refusal
+from ..finish import working_copy
+from ..heads.asking import ask, relevance_of, table_refusals, walk_back
 from ..rules.attention_relevance import RULES, attention_table
 from ..rules.table import Table
 from ..select.subject import Subject
@@ -31,18 +28,13 @@ def attn_lrp(subject: Subject, options: Chosen) -> onnx.ModelProto:
         UnsupportedModelError: an operator on the path without a rule.
     """
     asked = ask(working_copy(subject), table_of(subject, options))
-    subject, emit, outputs = asked.subject, asked.emit, {}
-    slopes = walk_back(asked, subject.starts, "AttnLRP")
-    for source, slope in zip(subject.sources, slopes, strict=True):
-        slope = emit.filled_like(source.start, 0.0) if slope is None else slope
-        part = emit.term(slope) * source.start
-        part.shape = source.start.shape
-        outputs[subject.name_of(ATTRIBUTION, source)] = per_token(emit, source, part)
-    nothing = asked.score * 0.0
-    parts, apart = list(outputs.values()), subject.coupled is None
-    outputs["delta"] = delta_of(emit, parts, asked.score, nothing, apart)
-    outputs[BASELINE_SCORE] = nothing
-    return asked.finished(outputs)
+    emit = asked.emit
+    parts = []
+    slopes = walk_back(asked, asked.subject.starts, "AttnLRP")
+    for start, slope in zip(asked.subject.starts, slopes, strict=True):
+        slope = emit.filled_like(start, 0.0) if slope is None else slope
+        parts.append(emit.term(slope) * start)
+    return relevance_of(asked, parts)
 
 
 def stages(subject: Subject, options: Chosen) -> Stages:
@@ -52,11 +44,7 @@ def stages(subject: Subject, options: Chosen) -> Stages:
 
 def unsupported(subject: Subject, options: Chosen) -> list[Refusal]:
     """Every node that the table cannot pass."""
-    table, ends = table_of(subject, options), [subject.logits]
-    path = find_reach(subject.graph, subject.starts, ends)
-    found = refusals(path, table.rules(table.emitter(subject.graph)))
-    steps = (in_steps_only(path, start, ends) for start in subject.starts)
-    return [*found, *dict.fromkeys(chain.from_iterable(steps))]
+    return table_refusals(subject, table_of(subject, options))
 
 
 METHODS = (

@@ -6,8 +6,8 @@ import onnx
 
 from ..backward.multipliers import decomposed
 from ..backward.walk import Refusal, backward
-from ..finish import ATTRIBUTION, BASELINE_SCORE, working_copy
-from ..heads.asking import ask, delta_of, per_token, table_refusals
+from ..finish import working_copy
+from ..heads.asking import ask, relevance_of, table_refusals
 from ..heads.walks import Walk
 from ..rules.relevance import RULES, Strengths, relevance_table
 from ..rules.table import Table
@@ -40,16 +40,11 @@ def lrp(subject: Subject, options: Chosen) -> onnx.ModelProto:
     relevance = emit.term(subject.logits) * asked.seed.weights
     rules, begin = asked.table.rules(emit), (subject.logits, relevance)
     found = backward(emit, rules, [begin], subject.starts, "LRP", True)
-    outputs = {}
-    for source, part in zip(subject.sources, found, strict=True):
-        part = emit.filled_like(source.start, 0.0) if part is None else emit.Identity(part)
-        part.shape = source.start.shape
-        outputs[subject.name_of(ATTRIBUTION, source)] = per_token(emit, source, part)
-    nothing = asked.score * 0.0
-    parts, apart = list(outputs.values()), subject.coupled is None
-    outputs["delta"] = delta_of(emit, parts, asked.score, nothing, apart)
-    outputs[BASELINE_SCORE] = nothing
-    return asked.finished(outputs)
+    parts = [
+        emit.filled_like(source.start, 0.0) if part is None else emit.Identity(part)
+        for source, part in zip(subject.sources, found, strict=True)
+    ]
+    return relevance_of(asked, parts)
 
 
 def stages(subject: Subject, options: Chosen) -> Stages:
