@@ -14,6 +14,7 @@ from ..graph_passes.select.subject import Subject
 from .checks import check_inputs
 from .inputs import read_input
 from .inputs.kind import Reading
+from .inputs.stored import SUFFIXES, read_array
 from .running.process import BUILDING
 from .targets.array_like import as_array
 from .targets.similarity import Reference, asks_for_similarity, reference_of
@@ -21,8 +22,6 @@ from .targets.similarity import Reference, asks_for_similarity, reference_of
 if TYPE_CHECKING:
     from .explainer import Explainer
     from .explanation import Explanation
-
-_ARRAYS = (".npy", ".npz")
 
 
 class OfEmbeddings:
@@ -117,26 +116,14 @@ def _vector_in(given: Any, subject: Subject) -> np.ndarray | None:
     """
     array = given
     if isinstance(given, str | os.PathLike):
-        if Path(given).suffix.lower() not in _ARRAYS:
+        if Path(given).suffix.lower() not in SUFFIXES:
             return None
-        array = _loaded(given)
+        array = read_array(given, os.fspath(given))
     elif isinstance(given, bytes | bytearray | memoryview) or not hasattr(given, "__array__"):
         return None
-    array = None if array is None else as_array(array)
-    if array is None or array.dtype.kind != "f" or array.size != max(array.shape, default=0):
+    array = as_array(array)
+    if array.dtype.kind != "f" or array.size != max(array.shape, default=0):
         return None
     takes = [d for d in list(subject.input.shape or [])[1:] if d != 1]
     other = len(takes) == 1 and array.size != subject.logits.shape[1]
     return None if other or (array.ndim > 2 and array.ndim == len(takes) + 1) else array
-
-
-def _loaded(path: Any) -> np.ndarray | None:
-    """The only array of a file; None: another reader says what is wrong with it."""
-    try:
-        found = np.load(path, allow_pickle=False)
-        if isinstance(found, np.ndarray):
-            return found
-        with found:
-            return found[found.files[0]] if len(found.files) == 1 else None
-    except (OSError, ValueError, EOFError):
-        return None

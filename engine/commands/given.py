@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -25,6 +25,7 @@ from ..explainer import Explainer
 from ..inputs import input_of_path
 from ..inputs.kind import model_input
 from ..inputs.stdin import STDIN
+from ..inputs.stored import SUFFIXES, read_array
 from ..model import Model
 from ..records.keys import digest
 from ..targets.asking import one_wanted
@@ -104,13 +105,13 @@ def _array(graph: gs.Graph, declared: gs.Variable, text: str, card: Card) -> np.
             return _of_numbers(declared, text)
         if not os.path.isfile(text):
             raise InvalidInputError(f"expected a file, or numbers such as 640,480, got {text!r}")
-        if Path(text).suffix.lower() in (".npy", ".npz"):
-            return _with_batch(declared, _loaded(text))
+        if Path(text).suffix.lower() in SUFFIXES:
+            return _with_batch(declared, read_array(text, text))
         (source,) = choose_sources(graph, name)
         into = model_input(source, _card_of(declared, card))
         return input_of_path(text, into).tensor()
     except OnnxplainError as error:
-        raise InvalidInputError(f"--input {name}: {error}") from None
+        raise InvalidInputError(f"--input {name}: {str(error).removeprefix('array ')}") from None
 
 
 def _of_numbers(declared: gs.Variable, text: str) -> np.ndarray:
@@ -129,18 +130,6 @@ def _of_numbers(declared: gs.Variable, text: str) -> np.ndarray:
     if wanted.count(-1) > 1:
         raise InvalidInputError(f"expected a file, for an input {describe(shape)}")
     return values.astype(kind).reshape(wanted)
-
-
-def _loaded(path: str) -> np.ndarray:
-    try:
-        found: Any = np.load(path, allow_pickle=False)
-        if isinstance(found, np.ndarray):
-            return found
-        with found:
-            (name,) = found.files
-            return found[name]
-    except (OSError, ValueError, EOFError) as error:
-        raise InvalidInputError(f"{path} is no file of one array of numbers: {error}") from None
 
 
 def _with_batch(declared: gs.Variable, array: np.ndarray) -> np.ndarray:

@@ -54,6 +54,10 @@ def folder(tmp_path, monkeypatch):
     np.save(tmp_path / "meta.npy", random.normal(size=4).astype(np.float32))
     np.save(tmp_path / "long.npy", random.normal(size=(1, 5)).astype(np.float32))
     np.savez(tmp_path / "both.npz", a=np.ones(4), b=np.ones(4))
+    # What a header says is not allocated.
+    with (tmp_path / "huge.npy").open("wb") as file:
+        header = {"descr": "<f4", "fortran_order": False, "shape": (10**12,)}
+        np.lib.format.write_array_header_1_0(file, header)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -127,6 +131,7 @@ def test_python_holds_them_for_all_photos(folder):
         ((*WHOLE[:3], "meta=long.npy"), r"input 'meta': expected float32 \[N, 4\].*\[1, 5\]"),
         ((*WHOLE[:3], "meta=1,2,3"), "--input meta: expected 4 numbers.* got 3"),
         ((*WHOLE[:3], "meta=both.npz"), "--input meta: both.npz"),
+        ((*WHOLE[:3], "meta=huge.npy"), "--input meta: huge.npy: expected a .npy array"),
         ((*WHOLE[:3], "meta=two.json"), "--input meta: .*two.json"),
         ((WHOLE[0], "sizes=64.5,48", *WHOLE[2:]), "--input sizes: expected whole numbers"),
         ((*WHOLE[:2], "gain=1,2", WHOLE[3]), "--input gain: expected 1 number.* got 2"),
