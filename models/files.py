@@ -6,12 +6,14 @@ import json
 import logging
 import os
 import stat
-from functools import cache
+from collections.abc import Callable
+from functools import cache, lru_cache, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from .. import InvalidInputError, OnnxplainError
 
+T = TypeVar("T")
 logger = logging.getLogger("onnxplain")
 
 MOST_TEXT = 10 * 2**20
@@ -58,6 +60,29 @@ def check_regular(
     if most is not None and status.st_size > most:
         raise error(f"{name}: expected at most {most:,} bytes, got {status.st_size:,}")
     return status.st_size
+
+
+def while_unchanged(most: int) -> Callable[[Callable[[str], T]], Callable[[str], T]]:
+    """A reader that keeps the last few files that it read, as long as they are as they were.
+
+    Args:
+        most: how many.
+    """
+
+    def keeping(read: Callable[[str], T]) -> Callable[[str], T]:
+        @lru_cache(most)
+        def kept(path: str, size: int, changed: int) -> T:
+            del size, changed
+            return read(path)
+
+        @wraps(read)
+        def reader(path: str) -> T:
+            status = os.stat(path)
+            return kept(path, status.st_size, status.st_mtime_ns)
+
+        return reader
+
+    return keeping
 
 
 def read_text(path: str | os.PathLike[str], what: str) -> str:

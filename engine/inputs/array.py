@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ... import InvalidInputError
-from ...graph_passes.methods.method import nearest
 from ...graph_passes.select.features import Features
 from ...models.card import ModelCard
 from ...models.plain_card import Card, sequence
@@ -35,7 +34,7 @@ from ..pictures.arrays import (
 )
 from ..pictures.axes import axes_map, with_axes
 from ..pictures.heatmap import Heatmap, Picture, heatmap_of
-from .kind import InputKind, ModelInput, Named, Reading, Shape
+from .kind import InputKind, ModelInput, Named, Reading, Shape, check_keys
 from .stored import BEGINS, SUFFIXES, read_array
 
 KEYS = ("channel_axis", "spatial_axes", "names", "axes")
@@ -117,10 +116,7 @@ def checked_features(
     settings: Mapping[str, Any], shape: Shape, keys: tuple[str, ...]
 ) -> Features | None:
     """The same for a kind with these keys."""
-    for key in settings:
-        if key not in keys:
-            close = nearest(str(key), keys) or f": expected {', '.join(keys)}"
-            raise InvalidInputError(f"unknown key {key!r}{close}")
+    check_keys(settings, keys)
     rank = len(shape)
     _check_names(settings.get("names"))
     axes = settings.get("axes")

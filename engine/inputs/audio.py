@@ -11,9 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from ... import InvalidInputError
-from ...graph_passes.graph.dims import describe
 from ...graph_passes.methods import find_method
-from ...graph_passes.methods.method import nearest
 from ...graph_passes.select.features import Features, with_channels
 from ...models.files import check_regular
 from ...models.plain_card import Card
@@ -22,7 +20,7 @@ from ..pictures.arrays import laid_out
 from ..pictures.heatmap import Heatmap, Picture
 from ..pictures.sound import pooled, waveform, waveform_map
 from . import array
-from .kind import InputKind, ModelInput, Named, Reading, Shape
+from .kind import InputKind, ModelInput, Named, Reading, Shape, check_keys, described
 
 KEYS = ("sample_rate", "mix", "scale")
 # How several channels become one.
@@ -68,10 +66,9 @@ def _takes(into: ModelInput) -> bool:
 
 
 def _refuse(into: ModelInput) -> None:
-    shape = "of any shape" if into.shape is None else describe(into.shape)
     raise InvalidInputError(
         f"a sound needs a model that takes [N, samples] or [N, channels, samples], and its input "
-        f"{into.name!r} is {into.dtype} {shape}"
+        f"{into.name!r} is {described(into)}"
     )
 
 
@@ -211,10 +208,7 @@ def _features(card: Card, shape: Shape) -> Features | None:
     Raises:
         InvalidInputError: an unknown key, or a wrong value.
     """
-    for key in card.settings:
-        if key not in KEYS:
-            close = nearest(str(key), KEYS) or f": expected {', '.join(KEYS)}"
-            raise InvalidInputError(f"unknown key {key!r}{close}")
+    check_keys(card.settings, KEYS)
     for key, what in (("sample_rate", "samples a second"), ("scale", "a number above 0")):
         value = card.settings.get(key, 1)
         number = isinstance(value, int | float) and not isinstance(value, bool)

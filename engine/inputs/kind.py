@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ... import InvalidInputError
+from ...graph_passes.graph.dims import describe
 from ...graph_passes.graph.tensors import numpy_type
+from ...graph_passes.methods.method import nearest
 from ...graph_passes.select.features import Features
 from ...graph_passes.select.subject import Source
 from ...models.card import ModelCard
@@ -49,6 +51,24 @@ def model_input(source: Source, card: Card | None, folder: str | None = None) ->
     shape = None if source.input.shape is None else tuple(source.input.shape)
     dtype = str(numpy_type(source.input.dtype))
     return ModelInput(source.input.name, shape, dtype, source.features, card, folder)
+
+
+def described(into: ModelInput) -> str:
+    """What a model takes, for messages: "float32 [N, 3, 224, 224]"."""
+    shape = "of any shape" if into.shape is None else describe(into.shape)
+    return f"{into.dtype} {shape}"
+
+
+def check_keys(settings: Mapping[str, Any], keys: Sequence[str]) -> None:
+    """Refuse a card's key that a kind does not know.
+
+    Raises:
+        InvalidInputError: naming it, and the nearest that there is.
+    """
+    for key in settings:
+        if key not in keys:
+            close = nearest(str(key), keys) or f": expected {', '.join(keys)}"
+            raise InvalidInputError(f"unknown key {key!r}{close}")
 
 
 def one_input(into: ModelInput) -> list[int | None]:

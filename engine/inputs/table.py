@@ -8,25 +8,22 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ... import InvalidInputError
-from ...graph_passes.graph.dims import describe
 from ...graph_passes.methods.method import nearest
 from ...graph_passes.select.features import Features
-from ...models.files import check_regular
+from ...models.files import check_regular, while_unchanged
 from ...models.plain_card import Card, sequence
 from ...models.text import counted, few_of, shown
 from ..files.members import member_of
 from ..pictures.arrays import named_bars, named_bars_map
 from ..pictures.heatmap import Heatmap, Picture
 from . import array
-from .kind import InputKind, ModelInput, Named, Reading, Shape
+from .kind import InputKind, ModelInput, Named, Reading, Shape, check_keys, described
 
 KEYS = ("feature_names",)
 SUFFIXES = frozenset({".csv", ".tsv"})
@@ -59,10 +56,9 @@ def _takes(into: ModelInput) -> bool:
 
 
 def _refuse(into: ModelInput) -> None:
-    shape = "of any shape" if into.shape is None else describe(into.shape)
     raise InvalidInputError(
         f"a table needs a model that takes [N, features], and its input {into.name!r} is "
-        f"{into.dtype} {shape}"
+        f"{described(into)}"
     )
 
 
@@ -103,13 +99,11 @@ def _read(given: Any, how: Reading, into: ModelInput) -> Row:
 
 def _table_of(path: str) -> Table:
     check_regular(path, "table", _MOST_BYTES)
-    status = os.stat(path)
-    return _kept(path, status.st_size, status.st_mtime_ns)
+    return _kept(path)
 
 
-@lru_cache(_KEPT)
-def _kept(path: str, size: int, changed: int) -> Table:
-    del size, changed
+@while_unchanged(_KEPT)
+def _kept(path: str) -> Table:
     with open(path, "rb") as file:
         return _parsed(file.read(_MOST_BYTES), path)
 
@@ -219,10 +213,7 @@ def _fit(thing: Row, into: ModelInput) -> np.ndarray:
 
 def _features(card: Card, shape: Shape) -> Features | None:
     del shape
-    for key in card.settings:
-        if key not in KEYS:
-            close = nearest(str(key), KEYS) or f": expected {', '.join(KEYS)}"
-            raise InvalidInputError(f"unknown key {key!r}{close}")
+    check_keys(card.settings, KEYS)
     names = card.settings.get("feature_names")
     given = sequence(names)
     if names is not None and not (given and all(isinstance(one, str) for one in given)):

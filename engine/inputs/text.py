@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 from collections.abc import Mapping
-from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -17,16 +15,14 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from ... import InvalidInputError
-from ...graph_passes.graph.dims import describe
-from ...graph_passes.methods.method import nearest
 from ...graph_passes.select.features import Features
-from ...models.files import beside, check_regular, parse_json, read_text
+from ...models.files import beside, check_regular, parse_json, read_text, while_unchanged
 from ...models.plain_card import Card
 from ...models.text import counted, shown
 from ..pictures.heatmap import Heatmap, Picture
 from ..pictures.words import Token, words, words_map
 from . import array
-from .kind import InputKind, ModelInput, Named, Reading, Shape
+from .kind import InputKind, ModelInput, Named, Reading, Shape, check_keys, described
 
 KEYS = ("tokenizer",)
 FILE = "tokenizer.json"
@@ -83,11 +79,10 @@ def _takes(into: ModelInput) -> bool:
 
 
 def _refuse(into: ModelInput) -> None:
-    shape = "of any shape" if into.shape is None else describe(into.shape)
     if not _is_ids(into):
         raise InvalidInputError(
             f"a text needs a model that takes token ids, integers [N, tokens], and its input "
-            f"{into.name!r} is {into.dtype} {shape}"
+            f"{into.name!r} is {described(into)}"
         )
     where = "a model that was given as bytes" if into.folder is None else "the model"
     raise InvalidInputError(f"a text needs a {FILE} beside {where}, and there is none")
@@ -131,13 +126,11 @@ def _tokenizer(path: Path) -> Tokenizer:
     if importlib.util.find_spec("tokenizers") is None:
         raise InvalidInputError(INSTALL)
     check_regular(path, "tokenizer", _MOST_BYTES)
-    status = os.stat(path)
-    return _loaded(str(path), status.st_size, status.st_mtime_ns)
+    return _loaded(str(path))
 
 
-@lru_cache(2)
-def _loaded(path: str, size: int, changed: int) -> Tokenizer:
-    del size, changed
+@while_unchanged(2)
+def _loaded(path: str) -> Tokenizer:
     try:
         found = import_module("tokenizers").Tokenizer.from_file(path)
     except Exception as error:
@@ -187,14 +180,12 @@ def _padded(thing: Tokens, into: ModelInput, path: Path) -> Tokens:
 
 
 def _special_id(path: Path, names: tuple[str, ...]) -> int | None:
-    status = os.stat(path)
-    return _special_ids(str(path), status.st_size, status.st_mtime_ns).get(names[0])
+    return _special_ids(str(path)).get(names[0])
 
 
-@lru_cache(4)
-def _special_ids(path: str, size: int, changed: int) -> dict[str, int]:
+@while_unchanged(4)
+def _special_ids(path: str) -> dict[str, int]:
     """The ids of padding and of the mask by `_PADS[0]` and `_MASKS[0]`, of those that there are."""
-    del size, changed
     check_regular(path, "tokenizer", _MOST_BYTES)
     content = parse_json(Path(path).read_bytes(), f"tokenizer {path}")
     content = content if isinstance(content, Mapping) else {}
@@ -271,10 +262,7 @@ def _fit(thing: Tokens, into: ModelInput) -> np.ndarray:
 
 def _features(card: Card, shape: Shape) -> Features | None:
     del shape
-    for key in card.settings:
-        if key not in KEYS:
-            close = nearest(str(key), KEYS) or f": expected {', '.join(KEYS)}"
-            raise InvalidInputError(f"unknown key {key!r}{close}")
+    check_keys(card.settings, KEYS)
     name = card.settings.get("tokenizer", FILE)
     if not isinstance(name, str) or not name:
         raise InvalidInputError(
