@@ -10,7 +10,7 @@ import numpy as np
 from ... import InvalidInputError
 from ...graph_passes.select.detector import Detector
 from ...models.text import counted
-from .candidates import Candidates, corners_of, grid_of, own_rows, sigmoid
+from .candidates import Candidates, are_chances, cells_of, corners_of, grid_of, own_rows, sigmoid
 from .positions import sides_of
 from .target import About, Answer
 
@@ -27,7 +27,7 @@ def distances(detector: Detector, about: About, answer: Answer) -> Candidates:
     cells, strides = grid_of(about, answer, len(boxes))
     corners = np.concatenate([cells - boxes[:, :2], cells + boxes[:, 2:]], axis=1) * strides
     chances = scores.reshape(len(boxes), -1)
-    if chances.size and not (chances.min() >= 0 and chances.max() <= 1):
+    if not are_chances(chances):
         chances = sigmoid(chances)
     return Candidates(corners, chances, None, lambda a, c: (a, c))
 
@@ -48,7 +48,7 @@ def priors(detector: Detector, about: About, answer: Answer) -> Candidates:
     middles = (cells + 0.5) * strides + _VARIANCES[0] * boxes[:, :2] * wide
     sizes = wide * np.exp(_VARIANCES[1] * boxes[:, 2:])
     own, raw = own_rows(detector, answer, detector.scores[0]).astype(np.float64), answer.scores
-    if not (own.min() >= 0 and own.max() <= 1):
+    if not are_chances(own):
         own = np.exp(raw - raw.max(axis=1, keepdims=True))
     chances = (own / own.sum(axis=1, keepdims=True))[:, 1:]
     corners = corners_of(np.concatenate([middles, sizes], axis=1))
@@ -61,17 +61,11 @@ def unit_anchors(detector: Detector, about: About, answer: Answer) -> Candidates
     height, width = sides_of(about, answer)
     middles = np.concatenate(
         [
-            np.repeat((_cells(height // stride, width // stride) + 0.5) * stride, each, axis=0)
+            np.repeat((cells_of(height // stride, width // stride) + 0.5) * stride, each, axis=0)
             for stride, each in detector.anchors
         ]
     )
     own = own_rows(detector, answer, detector.scores[0]).astype(np.float64).reshape(len(boxes), -1)
-    chances = own if own.min() >= 0 and own.max() <= 1 else sigmoid(np.clip(own, -100, 100))
+    chances = own if are_chances(own) else sigmoid(np.clip(own, -100, 100))
     boxes = np.concatenate([boxes[:, :2] + middles, boxes[:, 2:]], axis=1)
     return Candidates(corners_of(boxes), chances, None, lambda a, c: (a, c))
-
-
-def _cells(rows: int, columns: int) -> np.ndarray:
-    """(column, row) of each cell, row by row."""
-    y, x = np.mgrid[:rows, :columns]
-    return np.stack([x.reshape(-1), y.reshape(-1)], axis=1)

@@ -20,6 +20,7 @@ from .candidates import (
     Candidates,
     Found,
     any_corners,
+    are_chances,
     corners_of,
     grid_of,
     in_pixels,
@@ -237,7 +238,7 @@ def _pairs(detector: Detector, about: About, answer: Answer) -> Candidates:
     """Boxes [Q, 4] beside scores [Q, C]: DETR and its kin, SSD, UltraFace."""
     boxes, raw = own_rows(detector, answer, detector.boxes[0]), answer.scores
     own = own_rows(detector, answer, detector.scores[0]).astype(np.float64)
-    probabilities = own.size > 0 and own.min() >= 0 and own.max() <= 1
+    probabilities = are_chances(own)
     last = raw.shape[1] - 1
     # "No object" is the first class or the last, and that of most places.
     most = max((0, last), key=lambda c: float(raw[:, c].mean()))

@@ -99,6 +99,17 @@ def any_corners(boxes: np.ndarray, sides: tuple[int, int]) -> np.ndarray:
     return boxes if ordered.mean() > 0.99 else corners_of(boxes)
 
 
+def are_chances(values: np.ndarray) -> bool:
+    """Whether numbers lie between 0 and 1, as probabilities do."""
+    return bool(values.size > 0 and values.min() >= 0 and values.max() <= 1)
+
+
+def cells_of(rows: int, columns: int) -> np.ndarray:
+    """(column, row) of each cell, row by row."""
+    y, x = np.mgrid[:rows, :columns]
+    return np.stack([x.reshape(-1), y.reshape(-1)], axis=1)
+
+
 def grid_of(about: About, answer: Answer, count: int) -> tuple[np.ndarray, np.ndarray]:
     """The cell [A, 2] and the stride [A, 1] of each place of a detector's scales.
 
@@ -109,9 +120,8 @@ def grid_of(about: About, answer: Answer, count: int) -> tuple[np.ndarray, np.nd
     for strides in _STRIDES:
         cells, sizes = [], []
         for stride in strides:
-            y, x = np.mgrid[: -(-height // stride), : -(-width // stride)]
-            cells.append(np.stack([x.reshape(-1), y.reshape(-1)], axis=1))
-            sizes.append(np.full((x.size, 1), stride))
+            cells.append(cells_of(-(-height // stride), -(-width // stride)))
+            sizes.append(np.full((len(cells[-1]), 1), stride))
         whole = np.concatenate(cells)
         if len(whole) and count % len(whole) == 0 and count // len(whole) in (1, 2, 3):
             each = count // len(whole)
