@@ -22,38 +22,35 @@ from ..comparing.axioms import (
 )
 from ..explainer import Explainer
 from ..inputs.baselines import default_baseline
+from ..inputs.kind import ModelInput
 from ..running.stopping import check_stopped
-from ..targets.target import Index
-from .image_explainer import ImageExplainer
+from ..targets.target import Again
 
 AXIOMS = ("sensitivity", "dummy", *WRITTEN_OTHERWISE)
 
 
 def axiom(
-    images: ImageExplainer,
-    method: str,
+    explainer: Explainer,
+    into: ModelInput,
     what: str,
     x: np.ndarray,
-    target: Index | str,
+    target: Again,
 ) -> Kept | float | Alike | None:
     """What one of `AXIOMS` comes to for one method; from any thread.
 
-    Of methods that look for many points on a path, with few fixed ones: each axiom holds for any.
-
     Args:
-        images: that the method is one of.
-        method: its name.
+        explainer: of the method, `in_few_passes`.
+        into: what the model takes.
         what: which axiom.
         x: the model's input.
         target: as for the explainer.
     """
     check_stopped()
-    baseline = default_baseline(images.into)
-    explainer = _in_few_passes(images.explainers[method])
+    baseline, features = default_baseline(into), into.features
     if what == "sensitivity":
-        return sensitivity(explainer, x, target, baseline, images.into.features)
+        return sensitivity(explainer, x, target, baseline, features)
     if what == "dummy":
-        return _dummy(explainer, x, target, baseline, images.into.features)
+        return _dummy(explainer, x, target, baseline, features)
     return _invariance(explainer, what, x, target, baseline)
 
 
@@ -62,8 +59,8 @@ def against(method: str, baseline: np.ndarray) -> dict[str, Any]:
     return {"baseline": baseline} if find_method(method).takes("baseline") else {}
 
 
-def _in_few_passes(explainer: Explainer) -> Explainer:
-    """The method with few fixed points, where it would look for many.
+def in_few_passes(explainer: Explainer) -> Explainer:
+    """The method with few fixed points, where it would look for many: axioms hold for any.
 
     Against a baseline that differs in a pixel, no path is close to its sum: 200 passes each.
     """
@@ -76,7 +73,7 @@ def _in_few_passes(explainer: Explainer) -> Explainer:
 def _dummy(
     explainer: Explainer,
     x: np.ndarray,
-    target: Index | str,
+    target: Again,
     baseline: np.ndarray,
     features: Features,
 ) -> float | None:
@@ -99,7 +96,7 @@ def _invariance(
     explainer: Explainer,
     written: str,
     x: np.ndarray,
-    target: Index | str,
+    target: Again,
     baseline: np.ndarray,
 ) -> Alike:
     how = against(explainer.method, baseline)

@@ -30,7 +30,7 @@ from ..running.stopping import check_stopped
 from ..running.workers import shared_out, side_by_side, usable_cores
 from ..targets.target import Again
 from .asked import TOP, Options
-from .axioms import AXIOMS, against, axiom
+from .axioms import AXIOMS, against, axiom, in_few_passes
 from .image_explainer import ImageExplainer
 from .results import Result
 from .shared import one_by_one, panel_row, place_map
@@ -284,7 +284,10 @@ class _Comparing:
             partial(self._try_baselines, self._unbaselined[place], method)
             for place, method in tried
         ]
-        jobs += [partial(axiom, explainer, *one, x, target) for one in axioms]
+        few = {method: in_few_passes(explainer.explainers[method]) for method in names}
+        jobs += [
+            partial(axiom, few[method], explainer.into, what, x, target) for method, what in axioms
+        ]
         results, found = [], side_by_side(jobs, self._at_once)
         for done, result in enumerate(found, start=1):
             results.append(result)
