@@ -13,7 +13,7 @@ and a step of Integrated Gradients took twice the time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from itertools import permutations, product
 from typing import NamedTuple
@@ -105,9 +105,13 @@ def _take_out(
         if array is None:
             kept.append(tensor)
             continue
-        recipe = _recipe(array, bases)
+        alike = bases.setdefault(_of_same_numbers(array), [])
+        recipe = _recipe(array, alike)
         if recipe is None:
-            recipe = _store(tensor.name, array, bases, stored, taken)
+            base, kept_as = _stored(tensor.name, array, taken)
+            alike.append(base)
+            stored.append(kept_as)
+            recipe = _Recipe(base, tuple(range(array.ndim)))
         # What nodes make has a name of its own, which an initializer of a body need not have.
         name = tensor.name if outermost else _free(f"{RESERVED}own/{tensor.name}", taken)
         named[tensor.name] = name
@@ -148,27 +152,19 @@ def _of_same_numbers(array: np.ndarray) -> bytes:
     return sha256(np.sort(_bits(array), axis=None).tobytes()).digest()
 
 
-def _store(
-    name: str,
-    array: np.ndarray,
-    bases: dict[bytes, list[_Base]],
-    stored: list[TensorProto],
-    taken: set[str],
-) -> _Recipe:
-    """Stores a constant under a name of its own, halved where that is exact."""
+def _stored(name: str, array: np.ndarray, taken: set[str]) -> tuple[_Base, TensorProto]:
+    """A constant under a name of its own, halved where that is exact; and its initializer."""
     with np.errstate(over="ignore"):
         half = array.astype(np.float16)
     halved = bool((_bits(half.astype(np.float32)) == _bits(array)).all())
     base = _Base(_free(f"{RESERVED}stored/{name}", taken), array, halved)
-    stored.append(numpy_helper.from_array(half if halved else array, base.stored))
-    bases.setdefault(_of_same_numbers(array), []).append(base)
-    return _Recipe(base, tuple(range(array.ndim)))
+    return base, numpy_helper.from_array(half if halved else array, base.stored)
 
 
-def _recipe(array: np.ndarray, bases: dict[bytes, list[_Base]]) -> _Recipe | None:
+def _recipe(array: np.ndarray, alike: Sequence[_Base]) -> _Recipe | None:
     """How a constant is made of one that is stored; None: it is not."""
     rank = array.ndim
-    for base in bases.get(_of_same_numbers(array), []):
+    for base in alike:
         if base.array.ndim != rank or rank > 5:
             continue
         for perm, groups in _turns(base.array.shape, array.shape):

@@ -60,32 +60,32 @@ def find_attentions(subject: Subject) -> list[Attention]:
             change in number (windows, merging, cross attention): naming the node.
     """
     path = find_reach(subject.graph, subject.starts, [subject.logits])
-    # Two sizes of a batch that may have any: what grows with it holds its rows.
-    batches = (2, 3) if isinstance(subject.batch, str) else (subject.batch or 1,)
-    sizes = {batch: typical_graph(subject, batch).tensors() for batch in batches}
-    rows = follow_rows(subject.graph, {s.input.name: Place(0) for s in subject.sources})
-    found: list[Attention] = []
-    for node in path.nodes:
-        if node.op == "Softmax":
-            name = node.outputs[0].name
-            shapes = {n: list(t[name].shape or ()) if name in t else [] for n, t in sizes.items()}
-            found.append(_attention(node, path, shapes, rows.get(name)))
-    if not found:
+    softmaxes = [node for node in path.nodes if node.op == "Softmax"]
+    if not softmaxes:
         raise UnsupportedModelError(
             f"no attention between {subject.input.name!r} and the score: no Softmax of queries "
             "times keys that weighs values"
         )
-    tokens = found[0].keys
-    for at, one in enumerate(found):
-        last = at == len(found) - 1
+    # Two sizes of a batch that may have any: what grows with it holds its rows.
+    batches = (2, 3) if isinstance(subject.batch, str) else (subject.batch or 1,)
+    sizes = {batch: typical_graph(subject, batch).tensors() for batch in batches}
+    rows = follow_rows(subject.graph, {s.input.name: Place(0) for s in subject.sources})
+    layers: list[Attention] = []
+    for node in softmaxes:
+        name = node.outputs[0].name
+        shapes = {n: list(t[name].shape or ()) if name in t else [] for n, t in sizes.items()}
+        layers.append(_attention(node, path, shapes, rows.get(name)))
+    tokens = layers[0].keys
+    for one in layers:
+        last = one is layers[-1]
         if one.keys != tokens or not (one.queries == tokens or last):
             raise UnsupportedModelError(
                 "attention is followed over tokens that stay the same from layer to layer; "
                 f"queries x keys of {one.weights.name!r} are {one.queries} x {one.keys}, of the "
-                f"first one {found[0].queries} x {tokens} (windows, merged tokens or cross "
+                f"first one {layers[0].queries} x {tokens} (windows, merged tokens or cross "
                 "attention?)"
             )
-    return found
+    return layers
 
 
 def _attention(
