@@ -122,7 +122,8 @@ class Plan:
             model = self._models["explain"]
         extra = [*self.attributions, *([] if method.sums_to is None else ["delta"])]
         own = [tensor.name for tensor in subject.graph.outputs]
-        return finish.only_outputs(with_target(model, subject), [*own, *extra])
+        names = [*own, *extra, finish.MAP_ERROR]
+        return finish.only_outputs(with_target(model, subject), names)
 
     def run(
         self, feeds: Mapping[str, np.ndarray], asked: Asked, progress: Callable[[int, int], None]
