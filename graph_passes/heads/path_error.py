@@ -73,7 +73,7 @@ def _drawn(emit: Emitter, attribution: Any, elements: Dim) -> tuple[Any, Any]:
     chance = sizes / emit.Cast(twice, to=_FLOAT)
     used = emit.ReduceSum(emit.Cast(chance, to=_DOUBLE), [1], keepdims=1)
     chance = chance + emit.Cast((1.0 - emit.term(used)) / wide, to=_FLOAT)
-    places = emit.CumSum(emit.Cast(chance, to=_DOUBLE), np.int64(1))
+    places = emit.CumSum(emit.Cast(chance, to=_DOUBLE), np.array(1))
     most = emit.Min(count, [_ELEMENTS])
     marks = emit.Cast(emit.Range(*_to(emit, most)), to=_DOUBLE) + 0.5
     marks = marks / emit.Cast(most, to=_DOUBLE)
