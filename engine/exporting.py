@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import onnx
@@ -11,6 +12,7 @@ from .. import InvalidInputError
 from ..graph_passes import finish
 from ..graph_passes.finish.compact import compact
 from ..graph_passes.finish.target_input import fixed_target
+from .exported_together import check_together, joined
 from .facts import write_facts
 from .files.model_files import write_model
 from .targets.asking import one_wanted
@@ -24,14 +26,20 @@ class Exporting:
     """What an explainer does with files."""
 
     def export(
-        self, path: str | os.PathLike[str], *, baseline_input: bool = False, target: Any = None
+        self,
+        path: str | os.PathLike[str],
+        *,
+        baseline_input: bool = False,
+        target: Any = None,
+        also: Sequence[Explainer] = (),
     ) -> onnx.ModelProto:
         """Write the explaining graph as one whole file that any ONNX Runtime runs.
 
         Its inputs are the model's and `target` (int64 [N]; -1 = top1), unless a target is given
         here; the baseline is embedded unless `baseline_input`. Of an embedding it takes `versus`,
         float32 [N, D], in place of `target`: what each embedding is compared with. Its outputs are
-        the model's, `attribution` and, where the method owes a sum, `delta`. Its metadata says
+        the model's, `attribution`, where the method owes a sum `delta`, and of Integrated Gradients
+        to a tolerance `map_error`, float64 [N]. Its metadata says
         under `onnxplain`, as JSON, what was explained and how: every setting, the baseline, the
         card and whether it was assumed, and the source's SHA-256.
 
@@ -40,9 +48,13 @@ class Exporting:
             baseline_input: make the baseline an input of the file.
             target: "top1", a class, its label, or an index tuple, for every input: the file then
                 has the model's own inputs, and takes its place.
+            also: explainers of the same model, input, output and score by other methods. The file
+                then explains by all of them and runs the model once; its outputs are
+                `attribution_<method>` and so on, with _ for what is no letter or digit.
 
         Raises:
-            InvalidInputError: it is the model's own file, or a target that no file can hold.
+            InvalidInputError: it is the model's own file, a target that no file can hold, or
+                explainers of another question.
             OSError: it cannot be written.
 
         Examples:
@@ -50,31 +62,54 @@ class Exporting:
             >>> [value.name for value in model.graph.input]
             [..., 'target']
             >>> model = explainer.export("explained.onnx", target="top1")
+            >>> saliency = onnxplain.Explainer("digits.onnx", "saliency")
+            >>> model = explainer.export("both.onnx", also=[saliency])
+            >>> [value.name for value in model.graph.output][-1]
+            'attribution_saliency'
         """
-        return _exported(cast("Explainer", self), path, baseline_input, target)
+        return _exported(cast("Explainer", self), path, baseline_input, target, also)
 
 
 def _exported(
-    explainer: Explainer, path: str | os.PathLike[str], baseline_input: bool, target: Any
+    explainer: Explainer,
+    path: str | os.PathLike[str],
+    baseline_input: bool,
+    target: Any,
+    also: Sequence[Explainer],
 ) -> onnx.ModelProto:
     if explainer.exported is not explainer:
         if target is not None:
             raise InvalidInputError(
                 "target: a file of an embedding compares with its input 'versus'; leave it out"
             )
-        return explainer.exported.export(path, baseline_input=baseline_input)
+        others = [one.exported for one in also]
+        return explainer.exported.export(path, baseline_input=baseline_input, also=others)
     index = None if target is None else fixed_index(target, explainer.about)
+    explainers = [explainer, *also]
+    if also:
+        check_together(explainers)
+    found = [_whole(one, baseline_input, index) for one in explainers]
+    model, facts = found[0]
+    if also:
+        model, facts = joined(explainers, *zip(*found, strict=True))
+    model = compact(model)
+    write_facts(model, facts, explainer.card, explainer._file.metadata)
+    onnx.checker.check_model(model)
+    write_model(model, path, explainer._file.given)
+    return model
+
+
+def _whole(
+    explainer: Explainer, baseline_input: bool, index: Index | None
+) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    """One method's model with baseline and target inside, where they are given; and its facts."""
     embedded = {} if baseline_input else explainer._default_baselines()
     model = finish.embed_baselines(explainer.model, embedded)
     facts = explainer._facts(baseline_input)
     if index is not None:
         model = fixed_target(model, explainer.subject, index)
         facts["target"] = "top1" if index == -1 else index
-    model = compact(model)
-    write_facts(model, facts, explainer.card, explainer._file.metadata)
-    onnx.checker.check_model(model)
-    write_model(model, path, explainer._file.given)
-    return model
+    return model, facts
 
 
 def fixed_index(target: Any, about: About) -> Index:

@@ -157,15 +157,14 @@ def _explain(
 
 @click.command(
     cls=ForMethods,
-    choose="one",
-    # Points that are chosen on the way are no file's.
-    without=("tolerance", "map_tolerance"),
+    choose="file",
     short_help="Write prediction and explanation as one ONNX file.",
     epilog=examples(
         "onnxplain export model.onnx -m grad-cam -o explained.onnx",
         "onnxplain export model.onnx -m deeplift -o explained.onnx --baseline white",
         "onnxplain export model.onnx -m integrated-gradients -o explained.onnx --baseline-input",
         "onnxplain export model.onnx -m grad-cam -o explained.onnx --target top1",
+        "onnxplain export model.onnx -m grad-cam -m deeplift -o both.onnx",
     ),
 )
 @MODEL

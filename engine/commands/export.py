@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from ..files.model_files import refuse_own_files
 from ..inputs.baselines import is_of_each
 from ..inspection import card_or_assumption
 from ..model import Model, opened
-from ..running.settings import asked_methods, for_methods
+from ..running.settings import asked_methods, for_methods, own_options
 from .asked import FACTS
 
 
@@ -29,7 +29,7 @@ def export_file(
     model: str,
     file: str,
     *,
-    method: str,
+    methods: Sequence[str],
     baseline: str | list[str] | None,
     baseline_input: bool,
     card: str | None,
@@ -46,7 +46,7 @@ def export_file(
     Args:
         model: path of the model.
         file: path to write.
-        method: its name.
+        methods: their names, perhaps with options of their own; see `asked_methods`.
         baseline: "black", "white" or a file (image or .npy) to embed, or several for a set; None:
             the card's black, zeros without a card.
         baseline_input: make the baseline an input of the file instead.
@@ -63,34 +63,37 @@ def export_file(
         InvalidInputError: what cannot be embedded, or a file that cannot be written.
         UnsupportedModelError: the model cannot be explained by the method.
     """
-    (method,), own = asked_methods([method])
-    options |= own.get(method, {})
+    names, own = asked_methods(methods)
     facts = {key: options.pop(key) for key in FACTS if key in options}
-    _check_one_baseline(method, baseline is not None, baseline_input)
+    _check_one_baseline(names, baseline is not None, baseline_input)
     refuse_own_files(file, model, [card] if card else [])
     tell("reading the model", 0.0)
     opened_once = opened(model, shapes)
     known = _card_of(opened_once, card, preset, facts, labels)
     _check_embedded(baseline, known)
-    tell(f"building {method}", 0.2)
-    explainer = Explainer(
-        opened_once,
-        method,
-        baseline=baseline,
-        output=output or (known.output if known is not None else None),
-        card=known,
-        **for_methods([method], options, left_alone=()),
-    )
-    tell_of_others(explainer.subject)
+    tell(f"building {', '.join(names)}", 0.2)
+    given = {"baseline": baseline, **for_methods(names, options, left_alone=())}
+    explainers = [
+        Explainer(
+            opened_once,
+            name,
+            output=output or (known.output if known is not None else None),
+            card=known,
+            **{**own_options(name, names, given), **own.get(name, {})},
+        )
+        for name in names
+    ]
+    tell_of_others(explainers[0].subject)
     tell(f"checking and writing {file}", 0.6)
-    return _written(explainer, file, baseline_input, target)
+    return _written(explainers, file, baseline_input, target)
 
 
 def _written(
-    explainer: Explainer, file: str, baseline_input: bool, target: str | None
+    explainers: Sequence[Explainer], file: str, baseline_input: bool, target: str | None
 ) -> onnx.ModelProto:
+    first, *others = explainers
     try:
-        return explainer.export(file, baseline_input=baseline_input, target=target)
+        return first.export(file, baseline_input=baseline_input, target=target, also=others)
     except OSError as error:
         raise InvalidInputError(f"cannot write {file}: {error.strerror or error}") from error
 
@@ -110,10 +113,14 @@ def _card_of(
     return known if labels is None else replace(known, labels=labels_of(labels))
 
 
-def _check_one_baseline(method: str, embedded: bool, as_input: bool) -> None:
-    """Refuse a baseline where the method has none, and two of them."""
-    if not find_method(method).takes("baseline") and (embedded or as_input):
-        raise InvalidInputError(f"{method} compares with no baseline: leave the baseline out")
+def _check_one_baseline(methods: Sequence[str], embedded: bool, as_input: bool) -> None:
+    """Refuse a baseline where no method has one, and two of them."""
+    compared = any(find_method(method).takes("baseline") for method in methods)
+    if not compared and (embedded or as_input):
+        verb = "compares" if len(methods) == 1 else "compare"
+        raise InvalidInputError(
+            f"{', '.join(methods)} {verb} with no baseline: leave the baseline out"
+        )
     if embedded and as_input:
         raise InvalidInputError("a baseline is either embedded or an input of the file, not both")
 
