@@ -68,9 +68,7 @@ class _Merger:
         # What of `same` is there, by its name in the models.
         self._known: dict[str, str] = {}
 
-    def add(
-        self, graph: onnx.GraphProto, own: Collection[str], further: Mapping[str, str]
-    ) -> None:
+    def add(self, graph: onnx.GraphProto, own: Collection[str], further: Mapping[str, str]) -> None:
         """Add what `graph` computes, and its outputs: `own` under their names, and `further`."""
         scope = {"": ""}
         for value in graph.input:
@@ -137,9 +135,7 @@ class _Merger:
                 copy.CopyFrom(value)
                 copy.name = name
 
-    def _add_output(
-        self, value: onnx.ValueInfoProto, scope: Mapping[str, str], name: str
-    ) -> None:
+    def _add_output(self, value: onnx.ValueInfoProto, scope: Mapping[str, str], name: str) -> None:
         made = scope[value.name]
         if made != name:
             node = onnx.helper.make_node("Identity", [made], [name], free_name(name, self._nodes))

@@ -14,12 +14,22 @@ import onnx
 
 from ..graph.dims import Dim
 from ..graph.emitter import Emitter
-from .bisecting import State, _first, _last, widths
+from .path_state import (
+    DOUBLE,
+    FLOAT,
+    INT64,
+    Rule,
+    State,
+    beside,
+    left_of,
+    right_of,
+    trapezoid,
+    type_of,
+    weighted,
+    widths,
+)
+from .quadrature import SAMPLE, SMOOTH
 
-# As on the host.
-_ELEMENTS = 2048
-_SMOOTH = 0.25
-_DOUBLE, _FLOAT = onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT
 _MOST_BITS = 31
 
 
@@ -41,51 +51,90 @@ class Shares(NamedTuple):
     squares: Any
 
 
-def sampled(emit: Emitter, state: State, attribution: Any, elements: Dim) -> Any:
-    """The rows of a sample of elements, at each point, float32 [R, n, up to 2048].
+def attribution_of(emit: Emitter, state: State, rule: Rule) -> Any:
+    """The trapezoid sum over all intervals, float32 [R, elements]."""
+    h, _ = widths(emit, state.points)
+    if not rule.settles:
+        return weighted(emit, state, trapezoid(emit, h))
+    is_open = emit.Cast(right_of(emit, state.open), to=DOUBLE)
+    return weighted(emit, state, trapezoid(emit, h * is_open)) + state.settled
 
-    Args:
-        emit: adds to the graph.
-        state: the paths.
-        attribution: float32 [R, elements].
-        elements: how many there are, where that is known.
-    """
-    if isinstance(elements, int) and elements <= _ELEMENTS:
-        drawn, scale = None, None
-        rows = state.gradients
-    else:
-        drawn, scale = _drawn(emit, attribution, elements)
-        ahead = emit.Concat(emit.Shape(state.places), emit.Shape(drawn, start=1, end=2), axis=0)
-        wide = emit.Expand(emit.Unsqueeze(drawn, [1]), ahead)
-        rows = emit.GatherElements(state.gradients, wide, axis=2)
-        rows = emit.term(rows) * emit.Unsqueeze(scale, [1])
-    order = emit.Unsqueeze(state.places, [2])
-    return emit.term(emit.GatherND(rows, order, batch_dims=1))
+
+def sampled(emit: Emitter, state: State, attribution: Any, rule: Rule) -> Any:
+    """What stands for the gradients at each point, float32 [R, n, up to 2048 elements]."""
+    if not rule.samples and isinstance(rule.elements, int) and rule.elements <= SAMPLE:
+        return taken(emit, state.gradients, state.places)
+    drawn, scale = _drawn(emit, attribution, rule.elements)
+    rows = taken(emit, on_sample(emit, state.gradients, drawn, scale), state.places)
+    if not rule.samples:
+        return rows
+    return emit.Where(emit.Unsqueeze(state.known, [1, 2]), state.rows, rows)
+
+
+def known_sample(emit: Emitter, state: State, wanted: Any, rule: Rule) -> State:
+    """The state with a sample for each path that wants one, bool [R], and has none."""
+    now = emit.And(wanted, emit.Not(state.known))
+
+    def drawn_now(inner: Emitter) -> list[Any]:
+        drawn, scale = _drawn(inner, attribution_of(inner, state, rule), rule.elements)
+        rows = taken(inner, on_sample(inner, state.gradients, drawn, scale), state.places)
+        column = inner.Unsqueeze(now, [1])
+        return [
+            inner.Or(state.known, now),
+            inner.Where(column, drawn, state.drawn),
+            inner.Where(column, scale, state.scale),
+            inner.Where(inner.Unsqueeze(column, [2]), rows, state.rows),
+        ]
+
+    def as_before(inner: Emitter) -> list[Any]:
+        return [inner.Identity(getattr(state, name)) for name in names]
+
+    names = ("known", "drawn", "scale", "rows")
+    some = emit.ReduceMax(emit.Cast(now, to=INT64), keepdims=0)
+    some = emit.Cast(some, to=onnx.TensorProto.BOOL)
+    found = emit.either(some, drawn_now, as_before, [type_of(name) for name in names])
+    return state._replace(**dict(zip(names, found, strict=True)))
+
+
+def on_sample(emit: Emitter, gradients: Any, drawn: Any, scale: Any) -> Any:
+    """What stands for whole gradients [R, k, elements]."""
+    ahead = emit.Concat(
+        emit.Shape(gradients, start=0, end=2), emit.Shape(drawn, start=1, end=2), axis=0
+    )
+    wide = emit.Expand(emit.Unsqueeze(drawn, [1]), ahead)
+    rows = emit.GatherElements(gradients, wide, axis=2)
+    return emit.term(rows) * emit.Unsqueeze(scale, [1])
+
+
+def taken(emit: Emitter, rows: Any, places: Any) -> Any:
+    """Rows [R, n, ...] at places [R, k] of their second axis."""
+    found = emit.GatherND(rows, emit.Unsqueeze(places, [2]), batch_dims=1)
+    return emit.term(found)
 
 
 def _drawn(emit: Emitter, attribution: Any, elements: Dim) -> tuple[Any, Any]:
     """Which elements are drawn, int64 [R, m], and what each is multiplied by, float32 [R, m]."""
     count = emit.Shape(attribution, start=1, end=2)
-    wide = emit.Cast(count, to=_DOUBLE)
+    wide = emit.Cast(count, to=DOUBLE)
     sizes = abs(emit.term(attribution))
-    total = emit.ReduceSum(emit.Cast(sizes, to=_DOUBLE), [1], keepdims=1)
+    total = emit.ReduceSum(emit.Cast(sizes, to=DOUBLE), [1], keepdims=1)
     twice = emit.Where(emit.term(total) > 0.0, emit.term(total) * 2.0, np.float64(1))
-    chance = sizes / emit.Cast(twice, to=_FLOAT)
-    used = emit.ReduceSum(emit.Cast(chance, to=_DOUBLE), [1], keepdims=1)
-    chance = chance + emit.Cast((1.0 - emit.term(used)) / wide, to=_FLOAT)
-    places = emit.CumSum(emit.Cast(chance, to=_DOUBLE), np.array(1))
-    most = emit.Min(count, [_ELEMENTS])
-    marks = emit.Cast(emit.Range(*_to(emit, most)), to=_DOUBLE) + 0.5
-    marks = marks / emit.Cast(most, to=_DOUBLE)
+    chance = sizes / emit.Cast(twice, to=FLOAT)
+    used = emit.ReduceSum(emit.Cast(chance, to=DOUBLE), [1], keepdims=1)
+    chance = chance + emit.Cast((1.0 - emit.term(used)) / wide, to=FLOAT)
+    places = emit.CumSum(emit.Cast(chance, to=DOUBLE), np.array(1))
+    most = emit.Min(count, [SAMPLE])
+    marks = emit.Cast(emit.Range(*_to(emit, most)), to=DOUBLE) + 0.5
+    marks = marks / emit.Cast(most, to=DOUBLE)
     end = emit.Slice(places, [-1], [2**31], [1])
     bits = elements.bit_length() if isinstance(elements, int) else _MOST_BITS
     drawn = _searched(emit, places, marks * end, count, bits)
-    root = emit.Sqrt(emit.Cast(most, to=_FLOAT) * emit.GatherElements(chance, drawn, axis=1))
+    root = emit.Sqrt(emit.Cast(most, to=FLOAT) * emit.GatherElements(chance, drawn, axis=1))
     scale = 1.0 / emit.term(root)
-    if isinstance(elements, int):
+    if isinstance(elements, int) and elements > SAMPLE:
         return drawn, scale
-    # All of so few.
-    few = emit.term(count) <= np.int64(_ELEMENTS)
+    # Of so few all.
+    few = emit.term(count) <= np.int64(SAMPLE)
     every = emit.Expand(emit.Range(*_to(emit, most)), emit.Shape(drawn))
     return emit.Where(few, every, drawn), emit.Where(few, np.float32(1), scale)
 
@@ -96,7 +145,7 @@ def _to(emit: Emitter, count: Any) -> tuple[Any, Any, Any]:
 
 def _searched(emit: Emitter, places: Any, marks: Any, count: Any, bits: int) -> Any:
     """The first index at which ascending numbers [R, n] are no less than each mark [R, m]."""
-    low = emit.Cast(emit.term(marks) * 0.0, to=onnx.TensorProto.INT64)
+    low = emit.Cast(emit.term(marks) * 0.0, to=INT64)
     last = emit.term(count) - np.int64(1)
     high = low + last
     for _ in range(bits):
@@ -118,17 +167,16 @@ def estimated(emit: Emitter, state: State, rows: Any, weights: Any, steps: int) 
         steps: the most points; below three there is no d_j, below four no two of them.
     """
     h, real = widths(emit, state.points)
-    jumps = _last(emit, rows) - _first(emit, rows)
+    jumps = right_of(emit, rows) - left_of(emit, rows)
     variance = h * h * _squares(emit, jumps) / 12.0
     together = np.float64(0)
     if steps > 2:
         shares = _shares(emit, state, h, real, jumps)
         share = h * h * h / emit.Where(shares.inside, np.array(6.0), np.array(3.0))
-        weight = (_first(emit, share) + _last(emit, share)) * shares.per_point
+        weight = (left_of(emit, share) + right_of(emit, share)) * shares.per_point
         together = _length(emit, weight, shares.second)
-        sizes = emit.pad(shares.per_point * shares.squares, [1, 1], [1], 2)
-        bound = share * (_first(emit, sizes) + _last(emit, sizes))
-        # An interval behind the end has neither.
+        before, behind = beside(emit, shares.per_point * shares.squares)
+        bound = share * (before + behind)
         variance = emit.Min(variance, bound)
         if steps > 3:
             part = _share_of_jumps(emit, shares, variance)
@@ -141,14 +189,14 @@ def estimated(emit: Emitter, state: State, rows: Any, weights: Any, steps: int) 
 
 
 def _shares(emit: Emitter, state: State, h: Any, real: Any, jumps: Any) -> Shares:
-    before, after = _first(emit, h), _last(emit, h)
-    inner = _last(emit, real)
+    before, after = left_of(emit, h), right_of(emit, h)
+    inner = right_of(emit, real)
     volume = before * after * (before + after)
-    per_point = emit.Cast(inner, to=_DOUBLE) / emit.Where(inner, volume, np.float64(1))
-    second = _column(emit, before * 0.5) * _last(emit, jumps)
-    second = second - _column(emit, after * 0.5) * _first(emit, jumps)
-    starts = _first(emit, emit.term(state.points)) > 0.0
-    ends = _last(emit, emit.term(state.points)) < 1.0
+    per_point = emit.Cast(inner, to=DOUBLE) / emit.Where(inner, volume, np.float64(1))
+    second = _column(emit, before * 0.5) * right_of(emit, jumps)
+    second = second - _column(emit, after * 0.5) * left_of(emit, jumps)
+    starts = left_of(emit, emit.term(state.points)) > 0.0
+    ends = right_of(emit, emit.term(state.points)) < 1.0
     squares = _squares(emit, second)
     return Shares(h, emit.And(starts, ends), emit.term(per_point), second, squares)
 
@@ -156,22 +204,20 @@ def _shares(emit: Emitter, state: State, h: Any, real: Any, jumps: Any) -> Share
 def _share_of_jumps(emit: Emitter, shares: Shares, variance: Any) -> Any:
     """How much of a random walk each interval is, from 0 (smooth) to 1."""
     h, second, squares = shares.h, shares.second, shares.squares
-    products = emit.ReduceSum(_first(emit, second) * _last(emit, second), [2], keepdims=0)
-    products = emit.Cast(products, to=_DOUBLE)
-    sizes = emit.Sqrt(_first(emit, squares) * _last(emit, squares))
+    products = emit.ReduceSum(left_of(emit, second) * right_of(emit, second), [2], keepdims=0)
+    products = emit.Cast(products, to=DOUBLE)
+    sizes = emit.Sqrt(left_of(emit, squares) * right_of(emit, squares))
     there = emit.term(sizes) > 0.0
     cosine = emit.Where(
         there, emit.term(products) / emit.Where(there, sizes, np.float64(1)), np.float64(0)
     )
-    outer, own = _first(emit, _first(emit, h)), _last(emit, _first(emit, h))
-    after = _last(emit, _last(emit, h))
-    inside = _last(emit, _first(emit, shares.inside))
+    outer, own = left_of(emit, left_of(emit, h)), right_of(emit, left_of(emit, h))
+    after = right_of(emit, right_of(emit, h))
+    inside = right_of(emit, left_of(emit, shares.inside))
     bottom = emit.Where(inside, (outer + own) * (own + after), np.float64(1))
     walk = -emit.Sqrt(outer * after / bottom)
-    found = emit.Clip(
-        (_SMOOTH - emit.term(cosine)) / (_SMOOTH - walk), np.float64(0), np.float64(1)
-    )
-    counted = emit.term(emit.Cast(inside, to=_DOUBLE)) * _last(emit, _first(emit, variance))
+    found = emit.Clip((SMOOTH - emit.term(cosine)) / (SMOOTH - walk), np.float64(0), np.float64(1))
+    counted = emit.term(emit.Cast(inside, to=DOUBLE)) * right_of(emit, left_of(emit, variance))
     total = emit.ReduceSum(counted, [1], keepdims=1)
     some = emit.term(total) > 0.0
     mean = emit.ReduceSum(emit.term(found) * counted, [1], keepdims=1)
@@ -181,16 +227,16 @@ def _share_of_jumps(emit: Emitter, shares: Shares, variance: Any) -> Any:
 
 
 def _column(emit: Emitter, values: Any) -> Any:
-    return emit.term(emit.Unsqueeze(emit.Cast(values, to=_FLOAT), [2]))
+    return emit.term(emit.Unsqueeze(emit.Cast(values, to=FLOAT), [2]))
 
 
 def _squares(emit: Emitter, rows: Any) -> Any:
     """Each row's sum of squares, float64 [R, n]."""
-    return emit.term(emit.Cast(emit.ReduceSumSquare(rows, [2], keepdims=0), to=_DOUBLE))
+    return emit.term(emit.Cast(emit.ReduceSumSquare(rows, [2], keepdims=0), to=DOUBLE))
 
 
 def _length(emit: Emitter, weights: Any, rows: Any) -> Any:
     """|sum of weighted rows|, float64 [R]."""
-    row = emit.Unsqueeze(emit.Cast(weights, to=_FLOAT), [1])
-    total = emit.Cast(emit.MatMul(row, rows), to=_DOUBLE)
+    row = emit.Unsqueeze(emit.Cast(weights, to=FLOAT), [1])
+    total = emit.Cast(emit.MatMul(row, rows), to=DOUBLE)
     return emit.term(emit.Sqrt(emit.ReduceSumSquare(total, [1, 2], keepdims=0)))

@@ -22,13 +22,13 @@ from ..finish import (
     finish,
 )
 from ..graph.tensors import numpy_type
-from ..heads.adaptive_loop import adaptive_path
+from ..heads.adaptive_loop import adaptive_path, elements_of
 from ..heads.along import POINTS, moved, points_at_once, slopes_at
 from ..heads.asking import WEIGHTS, added_up, gradient_refusals, per_token
-from ..heads.bisecting import Rule
 from ..heads.halves import Halves, in_turns
 from ..heads.loop import looped, with_delta
 from ..heads.path import ALPHAS, endpoints, path_gradients, way_from_baseline
+from ..heads.path_state import Rule
 from ..heads.quadrature import ADAPTIVE, NAMES, quadrature_rule
 from ..heads.walks import SLOPE
 from ..select.subject import Subject
@@ -151,7 +151,8 @@ def whole(subject: Subject, options: Chosen) -> onnx.ModelProto:
     steps = options["steps"]
     if options["quadrature"] == ADAPTIVE:
         once = points_at_once(subject, _AT_ONCE, 1, steps)
-        return adaptive_path(subject, _WALK, Rule(steps, options["tolerance"], once))
+        stop = options["tolerance"], options["map_tolerance"]
+        return adaptive_path(subject, _WALK, Rule(steps, *stop, once, elements_of(subject)))
     rows = _rows(options["quadrature"], steps, subject)
     sizes = {subject.name_of(ATTRIBUTION, s): s.input.name for s in subject.sources}
     chunk = gradient_chunk(subject)
