@@ -65,7 +65,10 @@ def adaptive_path(subject: Subject, walk: Walk, rule: Rule) -> onnx.ModelProto:
     graph.value_info.extend(path.value_info)
     for name, source in zip(names, subject.sources, strict=True):
         _in_shape_of(graph, name, source.input.name, _type_in(path, _FOUND + name))
-    graph.node.append(helper.make_node("Identity", [_FOUND + MAP_ERROR], [MAP_ERROR]))
+    flat = numpy_helper.from_array(np.asarray([-1], np.int64), f"{RESERVED}flat")
+    graph.initializer.append(flat)
+    error = helper.make_node("Reshape", [_FOUND + MAP_ERROR, flat.name], [MAP_ERROR])
+    graph.node.append(error)
     graph.output.append(helper.make_tensor_value_info(MAP_ERROR, DOUBLE, [f"{RESERVED}paths"]))
     return with_delta(model, names, subject.coupled is None)
 

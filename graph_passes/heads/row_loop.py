@@ -82,7 +82,6 @@ def for_each_row(subject: Subject, path: onnx.GraphProto) -> onnx.GraphProto:
     for value in path.input:
         nodes += _own_row(value.name, value.name in apart, value.name in baselines, one.name)
     nodes.append(helper.make_node("Identity", [before], [behind]))
-    found = [output.name for output in body.output]
     del body.input[:]
     body.input.extend(
         [
@@ -97,17 +96,10 @@ def for_each_row(subject: Subject, path: onnx.GraphProto) -> onnx.GraphProto:
     outputs = [helper.make_tensor_value_info(behind, TensorProto.BOOL, []), *body.output]
     del body.output[:]
     body.output.extend(outputs)
-    count, stacked = f"{RESERVED}rows", [f"{RESERVED}stacked/{name}" for name in found]
+    count, stacked = f"{RESERVED}rows", [value.name for value in path.output]
     around = [helper.make_node("Shape", [SEED], [f"{count}/shape"], start=0, end=1)]
     around.append(helper.make_node("Squeeze", [f"{count}/shape"], [count]))
     around.append(helper.make_node("Loop", [count, ""], stacked, f"{RESERVED}rows", body=body))
-    for value, name in zip(path.output, stacked, strict=True):
-        rank = len(value.type.tensor_type.shape.dim)
-        shape = numpy_helper.from_array(
-            np.asarray([-1] if rank == 1 else [0, -1], np.int64), f"{name}/shape"
-        )
-        around.append(helper.make_node("Constant", [], [shape.name], value=shape))
-        around.append(helper.make_node("Reshape", [name, shape.name], [value.name]))
     return helper.make_graph(around, "rows", path.input, path.output)
 
 
