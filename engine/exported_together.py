@@ -32,6 +32,9 @@ def check_together(explainers: Sequence[Explainer]) -> None:
     Raises:
         InvalidInputError: two of one method, or of different questions.
     """
+    strange = next((one for one in explainers if not hasattr(one, "method")), None)
+    if strange is not None:
+        raise InvalidInputError(f"also: expected Explainers, got {type(strange).__name__}")
     methods = [one.method for one in explainers]
     twice = next((name for name in methods if methods.count(name) > 1), None)
     if twice is not None:

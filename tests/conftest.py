@@ -96,6 +96,7 @@ SLOW_FILES = {
     "test_drift.py",
     "test_evaluate.py",
     "test_export.py",
+    "test_export_together.py",
     "test_feature_map.py",
     "test_feature_map_tokens.py",
     "test_journal.py",

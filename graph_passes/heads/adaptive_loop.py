@@ -41,7 +41,7 @@ from .walks import Walk
 
 # States in front of the first round and behind the last one, and names inside the Loops.
 _FIRST, _LAST = f"{RESERVED}first", f"{RESERVED}last"
-_ROUND = f"{RESERVED}round/"
+_ROUND, _OWN = f"{RESERVED}round/", f"{RESERVED}round_loop/"
 _FOUND = f"{RESERVED}found"
 
 
@@ -105,8 +105,8 @@ def _body(graph: onnx.GraphProto, states: list[str]) -> onnx.GraphProto:
     """A round as a Loop's body; what is no state it reads from the graph around."""
     body = prefixed(graph, _ROUND, False)
     own = {value.name: value for value in body.input}
-    number = helper.make_tensor_value_info(f"{_ROUND}number", TensorProto.INT64, [])
-    before = helper.make_tensor_value_info(f"{_ROUND}before", TensorProto.BOOL, [])
+    number = helper.make_tensor_value_info(f"{_OWN}number", TensorProto.INT64, [])
+    before = helper.make_tensor_value_info(f"{_OWN}before", TensorProto.BOOL, [])
     del body.input[:]
     body.input.extend([number, before, *(own[BEFORE + name] for name in states)])
     return body

@@ -14,8 +14,8 @@ from ..graph.dims import Dim, same_dim
 from ..graph.names import RESERVED, bodies_of
 from ..select.subject import Subject
 
-# What the names inside the Loop begin with.
-_ROW = f"{RESERVED}row/"
+# What the names inside the Loop begin with: what was there already, and the Loop's own.
+_ROW, _OWN = f"{RESERVED}row/", f"{RESERVED}row_loop/"
 
 
 def rows_apart(subject: Subject) -> bool:
@@ -73,10 +73,10 @@ def _forget_outer(body: onnx.GraphProto) -> None:
 def for_each_row(subject: Subject, path: onnx.GraphProto) -> onnx.GraphProto:
     """The same of one row, in a Loop over all of them; its outputs are stacked, [N, 1, ...]."""
     body = prefixed(path, _ROW, True)
-    number, before, behind = (f"{_ROW}{name}" for name in ("number", "before", "behind"))
-    zero = numpy_helper.from_array(np.zeros(1, np.int64), f"{_ROW}first")
-    one = numpy_helper.from_array(np.ones(1, np.int64), f"{_ROW}one")
-    nodes = [helper.make_node("Unsqueeze", [number, zero.name], [f"{_ROW}index"])]
+    number, before, behind = (f"{_OWN}{name}" for name in ("number", "before", "behind"))
+    zero = numpy_helper.from_array(np.zeros(1, np.int64), f"{_OWN}first")
+    one = numpy_helper.from_array(np.ones(1, np.int64), f"{_OWN}one")
+    nodes = [helper.make_node("Unsqueeze", [number, zero.name], [f"{_OWN}index"])]
     apart = {t.name for t in _further(subject) if _row_of(subject, t.shape) is False}
     baselines = {subject.name_of(BASELINE, source) for source in subject.sources}
     for value in path.input:
@@ -105,13 +105,13 @@ def for_each_row(subject: Subject, path: onnx.GraphProto) -> onnx.GraphProto:
 
 def _own_row(name: str, shared: bool, baseline: bool, one: str) -> list[onnx.NodeProto]:
     """What the body of the Loop over rows reads in place of an input of all rows."""
-    own, index = _ROW + name, f"{_ROW}index"
+    own, index = _ROW + name, f"{_OWN}index"
     if shared:
         return [helper.make_node("Identity", [name], [own])]
     if not baseline:
         return [helper.make_node("Gather", [name, index], [own], axis=0)]
     # One baseline may stand for all rows.
-    parts = [f"{own}/{part}" for part in ("count", "last", "index")]
+    parts = [f"{_OWN}{part}/{name}" for part in ("count", "last", "index")]
     return [
         helper.make_node("Shape", [name], [parts[0]], start=0, end=1),
         helper.make_node("Sub", [parts[0], one], [parts[1]]),

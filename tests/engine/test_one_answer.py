@@ -1,7 +1,7 @@
-"""Two ways to one question give one answer: the library, and the exported file in plain ONNX Runtime.
+"""Two ways to one question give one answer: the library, and its file in plain ONNX Runtime.
 
-Every method on files of several kinds. A new method is in at once; what cannot be the same stands in
-`DIFFERS`, with its reason.
+Every method on files of several kinds. A new method is in at once; what cannot be the same stands
+in `DIFFERS`, with its reason.
 """
 
 from __future__ import annotations
@@ -191,3 +191,24 @@ def test_integrated_gradients_however_it_is_asked(tmp_path, file, options):
         assert facts["map_tolerance"] == options.get("map_tolerance")
     else:
         assert expected.steps == facts["steps"]
+
+
+# What the Loops of an exported file might call their own tensors.
+NAMES = ("before", "number", "index", "first", "one", "rows", "points", "target", "map_error")
+
+
+@pytest.mark.parametrize("batch", ["N", "1"])
+def test_names_inside_a_file_meet_no_names_of_the_model(tmp_path, batch):
+    chain = "\n".join(f"  {b} = Softplus({a})" for a, b in itertools.pairwise(NAMES))
+    text = """
+    <ir_version: 8, opset_import: ["" : 17]>
+    net (float[{batch},6] x) => (float[{batch},6] y) {{
+      before = Identity(x)
+    {chain}
+      y = Softplus(map_error)
+    }}
+    """
+    model = parsed(text.format(batch=batch, chain=chain))
+    x = np.random.default_rng(2).normal(size=(1 if batch == "1" else 3, 6)).astype(np.float32)
+    for method in ("integrated-gradients", "expected-gradients", "smoothgrad"):
+        check(tmp_path, model, x, method)

@@ -12,7 +12,6 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import numpy_helper, parser
-
 from support.often import often
 
 import onnxplain
