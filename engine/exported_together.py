@@ -61,14 +61,9 @@ def joined(
         models: of each.
         facts: of each.
     """
-    own = {tensor.name for tensor in explainers[0].subject.graph.outputs}
     called = [
-        {
-            value.name: output_name(value.name, one.method)
-            for value in model.graph.output
-            if value.name not in own
-        }
-        for one, model in zip(explainers, models, strict=True)
+        {v.name: names[v.name] for v in model.graph.output if v.name in names}
+        for names, model in zip(map(outputs_of, explainers), models, strict=True)
     ]
     same = [name for name in explainers[0].subject.graph.tensors() if not is_own(name)]
     common = {
@@ -83,13 +78,22 @@ def joined(
     return together(models, called, same), {**common, "methods": apart}
 
 
-def output_name(name: str, method: str) -> str:
+def outputs_of(explainer: Explainer) -> dict[str, str]:
+    """What a method's outputs are called alone, and beside those of others."""
+    subject, method = explainer.subject, explainer.method
+    names = {name: output_name(name, method) for name in ("delta", finish.MAP_ERROR)}
+    for source in subject.sources:
+        of = source.input.name if len(subject.sources) > 1 else None
+        name = subject.name_of(finish.ATTRIBUTION, source)
+        names[name] = output_name(finish.ATTRIBUTION, method, of)
+    return names
+
+
+def output_name(kind: str, method: str, of: str | None = None) -> str:
     """What an output is called in a file of several methods.
 
     The method follows the kind: `attribution_grad_cam`, `delta_deeplift`; of several explained
     inputs `attribution_grad_cam_<input>`. So all of it is an identifier in most languages.
     """
     word = re.sub(r"\W", "_", method.replace("+", "_plus"))
-    kinds = (finish.ATTRIBUTION, finish.MAP_ERROR, "delta")
-    kind = next(kind for kind in kinds if name == kind or name.startswith(f"{kind}_"))
-    return f"{kind}_{word}{name.removeprefix(kind)}"
+    return f"{kind}_{word}" if of is None else f"{kind}_{word}_{of}"

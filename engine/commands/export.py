@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -72,20 +72,25 @@ def export_file(
     known = _card_of(opened_once, card, preset, facts, labels)
     _check_embedded(baseline, known)
     tell(f"building {', '.join(names)}", 0.2)
+    output = output or (known.output if known is not None else None)
     given = {"baseline": baseline, **for_methods(names, options, left_alone=())}
     explainers = [
-        Explainer(
-            opened_once,
-            name,
-            output=output or (known.output if known is not None else None),
-            card=known,
-            **{**own_options(name, names, given), **own.get(name, {})},
-        )
+        Explainer(opened_once, name, output=output, card=known, **_taken(name, names, given, own))
         for name in names
     ]
     tell_of_others(explainers[0].subject)
     tell(f"checking and writing {file}", 0.6)
     return _written(explainers, file, baseline_input, target)
+
+
+def _taken(
+    method: str,
+    among: Sequence[str],
+    given: Mapping[str, Any],
+    own: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """One method's options: those that were given to all, and its own."""
+    return {**own_options(method, among, given), **own.get(method, {})}
 
 
 def _written(

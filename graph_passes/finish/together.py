@@ -14,11 +14,8 @@ import onnx
 
 from ... import UnsupportedModelError
 from ..graph.names import bodies_of, free_name
+from ..graph.operators import Fact, has
 from . import only_outputs
-
-# What gives other numbers each time that it runs.
-_RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform"}
-_RANDOM |= {"RandomUniformLike", "Dropout"}
 
 
 def together(
@@ -112,7 +109,7 @@ class _Merger:
             del copy.output[:]
             self._graph.node.append(copy)
             made = self._graph.node[-1]
-            if node.op_type not in _RANDOM:
+            if not has(node.op_type, Fact.RANDOM):
                 self._made[key] = made
         # One may leave outputs out that another one has, such as the places of a MaxPool.
         made.output.extend([""] * (len(node.output) - len(made.output)))

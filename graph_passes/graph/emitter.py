@@ -152,11 +152,10 @@ class Emitter:
         """
         bodies = {}
         for name, write in (("then_branch", then), ("else_branch", otherwise)):
-            called = self.name(name)
-            graph = gs.Graph(
-                opset=self.graph.opset, import_domains=self.graph.import_domains, name=called
-            )
-            inner = Emitter(graph, called.removeprefix(RESERVED))
+            domains = self.graph.import_domains
+            graph = gs.Graph(opset=self.graph.opset, import_domains=domains, name=name)
+            self._count += 1
+            inner = Emitter(graph, f"{self.prefix}/{name}_{self._count}")
             graph.outputs = [lowered(value) for value in write(inner)]
             bodies[name] = graph
         outputs = [Emitted(self, self.name("If"), np.dtype(dtype)) for dtype in dtypes]

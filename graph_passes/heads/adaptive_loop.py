@@ -6,7 +6,7 @@ takes the rows one after the other, and inside it runs the Loop over one row's p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -83,22 +83,18 @@ def _path(subject: Subject, walk: Walk, rule: Rule) -> onnx.GraphProto:
     """What becomes of inputs, baselines and seed: attributions, flat, and their error."""
     one = bisecting_round(subject, walk, rule)
     ends = _beginning(subject, rule), _end(subject, rule)
-    states = [name.removeprefix(BEFORE) for name in _names(one.graph.input, BEFORE)]
-    taken = [_FIRST + name for name in states]
-    made = [_LAST + name for name in states]
-    given = [value for value in one.graph.input if not value.name.startswith(f"{BEFORE}/")]
-    body = _body(one.graph, states)
+    before, first, last = (
+        [f"{side}/{name}" for name in rule.fields] for side in (BEFORE, _FIRST, _LAST)
+    )
+    given = [value for value in one.graph.input if value.name not in before]
+    body = _body(one.graph, before)
     limit = numpy_helper.from_array(np.asarray(rule.steps, np.int64), f"{RESERVED}most_rounds")
-    loop = helper.make_node("Loop", [limit.name, "", *taken], made, f"{RESERVED}path", body=body)
+    loop = helper.make_node("Loop", [limit.name, "", *first], last, f"{RESERVED}path", body=body)
     nodes = [*ends[0].graph.node, loop, *ends[1].graph.node]
     constants = [*ends[0].graph.initializer, limit, *ends[1].graph.initializer]
     value_info = [*ends[0].graph.value_info, *ends[1].graph.value_info]
     outputs = [*ends[1].graph.output]
     return helper.make_graph(nodes, "path", given, outputs, constants, value_info=value_info)
-
-
-def _names(values: Iterable[onnx.ValueInfoProto], side: str) -> list[str]:
-    return [value.name for value in values if value.name.startswith(f"{side}/")]
 
 
 def _body(graph: onnx.GraphProto, states: list[str]) -> onnx.GraphProto:
@@ -108,7 +104,7 @@ def _body(graph: onnx.GraphProto, states: list[str]) -> onnx.GraphProto:
     number = helper.make_tensor_value_info(f"{_OWN}number", TensorProto.INT64, [])
     before = helper.make_tensor_value_info(f"{_OWN}before", TensorProto.BOOL, [])
     del body.input[:]
-    body.input.extend([number, before, *(own[BEFORE + name] for name in states)])
+    body.input.extend([number, before, *(own[name] for name in states)])
     return body
 
 

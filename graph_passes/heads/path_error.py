@@ -73,7 +73,7 @@ def sampled(emit: Emitter, state: State, attribution: Any, rule: Rule) -> Any:
 
 def known_sample(emit: Emitter, state: State, wanted: Any, rule: Rule) -> State:
     """The state with a sample for each path that wants one, bool [R], and has none."""
-    now = emit.And(wanted, emit.Not(state.known))
+    now = emit.And(wanted, ~emit.term(state.known))
 
     def drawn_now(inner: Emitter) -> list[Any]:
         drawn, scale = _drawn(inner, attribution_of(inner, state, rule), rule.elements)
@@ -238,5 +238,5 @@ def _squares(emit: Emitter, rows: Any) -> Any:
 def _length(emit: Emitter, weights: Any, rows: Any) -> Any:
     """|sum of weighted rows|, float64 [R]."""
     row = emit.Unsqueeze(emit.Cast(weights, to=FLOAT), [1])
-    total = emit.Cast(emit.MatMul(row, rows), to=DOUBLE)
+    total = emit.Cast(row @ rows, to=DOUBLE)
     return emit.term(emit.Sqrt(emit.ReduceSumSquare(total, [1, 2], keepdims=0)))

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
-import onnx_graphsurgeon as gs
 
 from ..graph.dims import Dim
 from ..graph.emitter import Emitter
@@ -109,7 +108,7 @@ def state_inputs(emit: Emitter, side: str, rule: Rule) -> State:
     return State(**found)
 
 
-def state_outputs(state: State, side: str, rule: Rule) -> list[gs.Tensor]:
+def state_outputs(state: State, side: str, rule: Rule) -> list[Any]:
     """A state as outputs of a graph: its tensors, under their names."""
     found = []
     for name in rule.fields:
@@ -196,5 +195,5 @@ def weighted(emit: Emitter, state: State, weights: Any) -> Any:
     key = emit.Where(places < np.int64(0), BIG, places)
     _, order = emit.many("TopK", 2, key, count, axis=1, largest=0)
     order.dtype = np.dtype(np.int64)
-    row = emit.Cast(emit.GatherElements(weights, order, axis=1), to=FLOAT)
-    return emit.term(emit.Squeeze(emit.MatMul(emit.Unsqueeze(row, [1]), state.gradients), [1]))
+    row = emit.Unsqueeze(emit.Cast(emit.GatherElements(weights, order, axis=1), to=FLOAT), [1])
+    return emit.term(emit.Squeeze(row @ state.gradients, [1]))

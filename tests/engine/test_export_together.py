@@ -16,7 +16,7 @@ from support.digits import DATA, digit, write_model
 from support.embeddings import network
 
 import onnxplain
-from onnxplain.engine.exported_together import output_name
+from onnxplain.engine.exported_together import output_name, outputs_of
 from onnxplain.graph_passes.methods import find_method
 
 X = np.concatenate([digit(k) for k in (3, 7, 8)])
@@ -54,11 +54,12 @@ def check(folder, explainers, feeds, **how) -> onnx.ModelProto:
     assert [*found][: len(own)] == own
     seen = set(own)
     for one in explainers:
+        called = outputs_of(one)
         alone = one.export(folder / "alone.onnx", **how)
         names = {value.name for value in alone.graph.input}
         given = {name: value for name, value in feeds.items() if name in names}
         for name, expected in answers(folder / "alone.onnx", **given).items():
-            joined = name if name in own else output_name(name, one.method)
+            joined = name if name in own else called[name]
             seen.add(joined)
             assert re.fullmatch(r"\w+", joined)
             size = np.abs(expected).max()

@@ -76,7 +76,8 @@ def followed(subject, x: np.ndarray, classes: np.ndarray, most: int, **stop) -> 
             alphas = np.zeros((len(points), len(x)), np.float32)
             alphas[:, row] = points
             names = [finish.ATTRIBUTION, finish.SCORE]
-            gradients, scores = session.run(names, {**feeds, ALPHAS: alphas})
+            found = session.run(names, {**feeds, ALPHAS: alphas})
+            gradients, scores = map(np.asarray, found)
             path.add(points, gradients[:, row], scores[:, row])
     return paths
 
