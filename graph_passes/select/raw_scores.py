@@ -6,14 +6,13 @@ Sigmoid's somewhere ahead. Moved in the same way, what goes into that Sigmoid is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import onnx_graphsurgeon as gs
 
 from ..graph.emitter import Emitter
 from ..graph.operators import Fact, has
-from ..graph.tensors import is_constant, is_float, producer_of
+from ..graph.tensors import is_float, producer_of
 
 # The numbers of a box.
 _SIDES = 4
@@ -49,27 +48,7 @@ def before_sigmoids(graph: gs.Graph, output: gs.Variable) -> Raw | None:
     return Raw(found, tuple(walk.leaves), tuple(walk.others), walk.boxed)
 
 
-def maps_ahead(leaves: Sequence[gs.Tensor]) -> tuple[str, ...]:
-    """The maps [N, C, H, W] that the last convolutions ahead of scores look at, by name.
-
-    Of several convolutions behind each other without an activation the first one's.
-    """
-    found, ahead = [], [*leaves]
-    while ahead:
-        node = producer_of(ahead.pop(0))
-        if node is None:
-            continue
-        if node.op == "Conv":
-            tensor = node.inputs[0]
-            while (before := producer_of(tensor)) is not None and before.op == "Conv":
-                tensor = before.inputs[0]
-            found += [] if is_constant(tensor) else [tensor.name]
-        elif node.op == "Concat" or _moves(node):
-            ahead += node.inputs[: None if node.op == "Concat" else 1]
-    return tuple(dict.fromkeys(found))
-
-
-def _moves(node: gs.Node) -> bool:
+def moves(node: gs.Node) -> bool:
     """Whether a node only moves, repeats or picks the elements of its first input."""
     filled = has(node.op, Fact.FILLS) or node.op in ("Neg", "Where")
     return has(node.op, Fact.MOVES) and not filled and node.op != "Concat"
@@ -98,7 +77,7 @@ class _Walk:
         if node.op == "Sigmoid":
             self.leaves.append(node.inputs[0])
             return node.inputs[0]
-        if _moves(node) or (node.op == "Cast" and is_float(tensor) and is_float(node.inputs[0])):
+        if moves(node) or (node.op == "Cast" and is_float(tensor) and is_float(node.inputs[0])):
             return self._moved(tensor, node, depth)
         if node.op == "Concat":
             return self._side_by_side(tensor, node, depth)

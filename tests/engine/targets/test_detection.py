@@ -335,3 +335,29 @@ def test_half_precision_inside(form):
     assert e.targets[0].label == right.targets[0].label
     assert e.score == pytest.approx(right.score, rel=0.02, abs=0.02)
     assert np.allclose(e.targets[0].box, right.targets[0].box, atol=0.5)
+
+
+@pytest.mark.parametrize("form", ["yolov8", "yolox"])
+def test_maps_see_more_than_the_boxs_own_cell(form):
+    """Behind convolutions of 1 x 1 alone a score has a gradient in one cell: no picture of it."""
+    net = Net(0)
+    FORMS[form](net)
+    nodes, model = net.nodes, net.model()
+    # Heads as they are: a convolution of 3 x 3 and an activation ahead of the last one.
+    ahead: dict[str, str] = {}
+    for node_ in [n for n in nodes if n.op_type == "Conv" and n.attribute[0].ints[0] == 1]:
+        source = node_.input[0]
+        if source not in ahead:
+            w = net.constant(net.random.normal(size=(6, 6, 3, 3)) / 6)
+            made = onnx.helper.make_node("Conv", [source, w], [f"{source}_wide"], pads=[1] * 4)
+            act = onnx.helper.make_node("Tanh", [made.output[0]], [f"{source}_seen"])
+            place = next(k for k, n in enumerate(model.graph.node) if node_.output == n.output)
+            model.graph.node.insert(place, act)
+            model.graph.node.insert(place, made)
+            model.graph.initializer.append(net.constants[-1])
+            ahead[source] = act.output[0]
+        own = next(n for n in model.graph.node if n.output == node_.output)
+        own.input[0] = ahead[source]
+    e = onnxplain.Explainer(without_raw(model), "hirescam")(picture())
+    assert e.feature_map is not None
+    assert all(name in ahead for name in e.feature_map.split(", "))
