@@ -39,9 +39,9 @@ class Exporting:
         here; the baseline is embedded unless `baseline_input`. Of an embedding it takes `versus`,
         float32 [N, D], in place of `target`: what each embedding is compared with. Its outputs are
         the model's, `attribution`, where the method owes a sum `delta`, and of Integrated Gradients
-        to a tolerance `map_error`, float64 [N]. Its metadata says
-        under `onnxplain`, as JSON, what was explained and how: every setting, the baseline, the
-        card and whether it was assumed, and the source's SHA-256.
+        to a tolerance `map_error`; both float32 [N]. Its metadata says under `onnxplain`, as JSON,
+        what was explained and how: every setting, the baseline, the card and whether it was
+        assumed, and the source's SHA-256.
 
         Args:
             path: to write.

@@ -26,7 +26,6 @@ from .loop import with_delta
 from .path import endpoints
 from .path_error import attribution_of, estimated, sampled
 from .path_state import (
-    DOUBLE,
     FLOAT,
     Rule,
     at_the_beginning,
@@ -69,7 +68,7 @@ def adaptive_path(subject: Subject, walk: Walk, rule: Rule) -> onnx.ModelProto:
     graph.initializer.append(flat)
     error = helper.make_node("Reshape", [_FOUND + MAP_ERROR, flat.name], [MAP_ERROR])
     graph.node.append(error)
-    graph.output.append(helper.make_tensor_value_info(MAP_ERROR, DOUBLE, [f"{RESERVED}paths"]))
+    graph.output.append(helper.make_tensor_value_info(MAP_ERROR, FLOAT, [f"{RESERVED}paths"]))
     return with_delta(model, names, subject.coupled is None)
 
 
@@ -131,7 +130,7 @@ def _end(subject: Subject, rule: Rule) -> onnx.ModelProto:
     measured = (emit.term(state.slopes) + state.scores) * 0.0
     nothing = emit.ReduceSum(measured, [1], keepdims=1)
     total = emit.term(total) + emit.Cast(nothing, to=FLOAT)
-    error = emit.term(error) + emit.Squeeze(nothing, [1])
+    error = emit.Cast(emit.term(error) + emit.Squeeze(nothing, [1]), to=FLOAT)
     parts = _parts(emit, total, inputs)
     found = {
         subject.name_of(ATTRIBUTION, source): emit.Cast(part, to=onnx_type(source.start.dtype))

@@ -187,7 +187,7 @@ METHODS = (
             Option(
                 "steps",
                 "Gradient passes of Integrated Gradients. Default: as many as a tolerance of 1 % "
-                "takes, at most 200 (an exported file: 50).",
+                "takes, at most 200.",
                 whole_number("steps"),
                 kind=int,
                 metavar="N",
