@@ -267,3 +267,20 @@ def test_progress_ends_at_the_cap():
     assert {of for _, of in seen} == {200}
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
     assert seen[-1] == (200, 200)
+
+
+def test_a_jump_beside_the_baseline_asks_for_another_one(caplog):
+    """x / |x| is the same all the way but at 0: no number of steps finds what it changed by."""
+    model = onnx.parser.parse_model("""
+        <ir_version: 8, opset_import: ["": 17]>
+        direction (float[N, 3] x) => (float[N, 2] y)
+        <float[3, 2] w = {1.0, 2.0, 3.0, -1.0, 0.5, 0.25}, float little = {1e-8}> {
+            length = ReduceL2 <axes = [1]> (x)
+            more = Add (length, little)
+            unit = Div (x, more)
+            y = MatMul (unit, w)
+        }
+    """)
+    x = np.array([[1, 2, 3]], np.float32)
+    onnxplain.Explainer(model, "integrated-gradients", baseline=0.0)(x)
+    assert "take another baseline" in caplog.text and "take more steps" not in caplog.text
