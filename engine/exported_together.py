@@ -61,8 +61,9 @@ def joined(
         models: of each.
         facts: of each.
     """
+    own = {tensor.name for tensor in explainers[0].subject.graph.outputs}
     called = [
-        {v.name: names[v.name] for v in model.graph.output if v.name in names}
+        {v.name: names[v.name] for v in model.graph.output if v.name in names.keys() - own}
         for names, model in zip(map(outputs_of, explainers), models, strict=True)
     ]
     same = [name for name in explainers[0].subject.graph.tensors() if not is_own(name)]

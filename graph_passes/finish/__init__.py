@@ -133,7 +133,7 @@ def only_outputs(model: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
     """The model with only these outputs, in this order, and without what only others needed."""
     graph = gs.import_onnx(model)
     known = {tensor.name: tensor for tensor in graph.outputs}
-    graph.outputs = [known[name] for name in names if name in known]
+    graph.outputs = [known[name] for name in dict.fromkeys(names) if name in known]
     prune(graph)
     return exported(graph, model)
 

@@ -145,6 +145,25 @@ def test_of_several_inputs(tmp_path):
     assert names[1:4] == ["attribution_deeplift_x", "attribution_deeplift_z", "delta_deeplift"]
 
 
+def test_an_output_of_the_model_keeps_its_name(tmp_path):
+    """Only Integrated Gradients to a tolerance has a `map_error` of its own."""
+    model = parser.parse_model(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        net (float[N,6] x) => (float[N,6] y, float[N,6] map_error) {
+          map_error = Tanh(x)
+          y = Softplus(map_error)
+        }"""
+    )
+    explainers = [explainer_of(model, m, output="y") for m in ("deeplift", "saliency")]
+    feeds = {"x": networks.images([3, 6]).numpy(), "target": np.array([0, 1, 5])}
+    joined = check(tmp_path, explainers, feeds)
+    assert [value.name for value in joined.graph.output][:2] == ["y", "map_error"]
+    path = explainer_of(model, "integrated-gradients", output="y")
+    with pytest.raises(onnxplain.UnsupportedModelError, match="'map_error'"):
+        path.export(tmp_path / "f.onnx")
+    assert path(feeds["x"]).map_error is not None
+
+
 def test_of_an_embedding(tmp_path):
     model = network("as it is")
     explainers = [explainer_of(model, method) for method in ("saliency", "input-x-gradient")]
