@@ -240,7 +240,7 @@ class Explainer(OfPhotos, OfEmbeddings, Verifying, Exporting):
     def model(self) -> onnx.ModelProto:
         """The explaining model, of the model's inputs, `target` (`versus`) and `baseline`.
 
-        It returns the model's outputs, `attribution` and `delta`.
+        It returns the outputs that `export` writes.
 
         Examples:
             >>> [value.name for value in explainer.model.output][-1]
