@@ -1,0 +1,67 @@
+"""What a graph must know of a model card to make a photo the model's input by itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from PIL import Image
+
+from ... import InvalidInputError
+from ...graph_passes.finish.preprocessing import Framing
+from ...graph_passes.graph.tensors import numpy_type
+from ...models.card import ModelCard
+from .image import KIND as IMAGE
+from .kind import ModelInput, described
+from .pixels import LONGEST_VIEW, MOST_RESIZED, covered_size, pixels_to_tensor, whole_color
+
+_ORDERS = {"RGB": (0, 1, 2), "BGR": (2, 1, 0), "GRAY": None}
+
+
+def framing_of(into: ModelInput) -> Framing:
+    """How a photo becomes the input, for a graph.
+
+    Raises:
+        InvalidInputError: no card says so, or one photo is not the whole input.
+    """
+    IMAGE.refuse(into)
+    card = into.card
+    assert isinstance(card, ModelCard)
+    _check_shape(into, card)
+    return Framing(
+        size=card.size,
+        resize=card.resize,
+        covered=covered_size(card),
+        down=card.rounding == "down" or (card.resize == "crop" and card.rounding is None),
+        centred=card.pad_position == "center",
+        fill=whole_color(card),
+        interpolation=card.interpolation,
+        most=MOST_RESIZED,
+        order=_ORDERS[card.channels],
+        channel_axis=card.channel_axis,
+        table=_table(card).astype(numpy_type(into.dtype)),
+        longest=LONGEST_VIEW,
+    )
+
+
+def _check_shape(into: ModelInput, card: ModelCard) -> None:
+    """Refuse what one photo does not fill."""
+    photo, shape = card.tensor_shape, into.shape
+    if shape is None:
+        return
+    fits = len(shape) == 4 and all(
+        not isinstance(length, int) or length == own
+        for length, own in zip(shape, photo, strict=True)
+    )
+    if not fits:
+        raise InvalidInputError(
+            f"expected an input that one photo fills, {list(photo)} as the card says; "
+            f"{into.name!r} is {described(into)}"
+        )
+
+
+def _table(card: ModelCard) -> np.ndarray:
+    """The model's number for each grey level, [channels, 256], as Python makes it."""
+    levels = np.arange(256, dtype=np.uint8).reshape(1, 256, 1).repeat(3, axis=2)
+    made = pixels_to_tensor(Image.fromarray(levels), replace(card, size=(1, 256)))
+    return np.moveaxis(made, card.channel_axis, 0).reshape(card.channel_count, 256)
