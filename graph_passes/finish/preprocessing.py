@@ -15,10 +15,12 @@ from . import exported
 from .resampling import (
     FLOAT,
     INT64,
+    Sides,
     Taps,
     counted,
     doubled,
     in_parts,
+    is_tall,
     nearest,
     resampled,
     steps,
@@ -40,6 +42,7 @@ class Framing(NamedTuple):
         centred: whether padding lies around the photo, and not right of it and below.
         fill: red, green and blue of the padding, 0 to 255.
         interpolation: "nearest", or one of `resampling.FILTERS`.
+        tall_first: whether columns of a tall photo come first, as Pillow has it from 13 on.
         most: "crop" does not make more pixels than this: it resizes the part that is cut out.
         order: the channels of the input by their places in red, green, blue; None: gray.
         channel_axis: of the input, 1 or 3.
@@ -54,6 +57,7 @@ class Framing(NamedTuple):
     centred: bool
     fill: tuple[float, ...]
     interpolation: str
+    tall_first: bool
     most: int
     order: tuple[int, ...] | None
     channel_axis: int
@@ -205,15 +209,11 @@ def _resized(emit: Emitter, photo: Any, framing: Framing, sides: tuple[Side, Sid
         down, across = (_nearest(emit, side, framing, sides) for side in sides)
         found = emit.Gather(emit.Gather(photo, across, axis=1), down, axis=0)
         return emit.Cast(emit.Transpose(found, perm=[2, 0, 1]), to=FLOAT)
-    down, across = (
-        in_parts(emit, weights(emit, framing.interpolation, _taps(emit, side))) for side in sides
-    )
-    return resampled(emit, planes(emit, photo), down, across)
-
-
-def planes(emit: Emitter, photo: Any) -> Any:
-    """uint8 [H, W, 3] as float32 [3, H, W]."""
-    return emit.Cast(emit.Transpose(photo, perm=[2, 0, 1]), to=FLOAT)
+    kernel = framing.interpolation
+    down, across = (in_parts(emit, weights(emit, kernel, _taps(emit, side))) for side in sides)
+    lengths = [*(doubled(emit, side.length) for side in sides), *(side.resized for side in sides)]
+    tall = is_tall(emit, Sides(*lengths)) if framing.tall_first else None
+    return resampled(emit, photo, down, across, tall)
 
 
 def _nearest(emit: Emitter, side: Side, framing: Framing, sides: tuple[Side, Side]) -> Any:

@@ -20,7 +20,7 @@ from ..graph.terms import Term
 
 DOUBLE, FLOAT, INT64 = TensorProto.DOUBLE, TensorProto.FLOAT, TensorProto.INT64
 # Pillow holds the weights for 8-bit pixels as so many parts of 1.
-_PARTS = 2.0**22
+_PARTS, _UPPER = 2.0**22, 2.0**11
 _LEAST = 1e-8
 
 
@@ -104,27 +104,100 @@ def weights(emit: Emitter, kernel: str, taps: Taps, *, before: Any = None) -> An
     return found / emit.ReduceSum(found, [1], keepdims=1)
 
 
-def in_parts(emit: Emitter, found: Any) -> Any:
-    """Weights as Pillow holds them for 8-bit pixels, round(w 2^22) / 2^22, float32."""
-    return emit.Cast(emit.Round(found * _PARTS) / _PARTS, to=FLOAT)
+class Parts(NamedTuple):
+    """Weights as Pillow holds them for 8-bit pixels, w = round(f 2^22) / 2^22, in two parts.
+
+    Products of grey levels with such weights have more bits than float32. With `upper`, the nearest
+    multiples of 2^-11, and `lower`, the rest, they are exact.
+    """
+
+    upper: Any
+    lower: Any
 
 
-def whole(emit: Emitter, value: Any) -> Any:
-    """Whole grey levels, floor(v + 1/2) held between 0 and 255."""
-    return _held(emit, emit.Floor(value + 0.5), 0.0, 255.0)
+def in_parts(emit: Emitter, found: Any) -> Parts:
+    """Weights of `weights`, float32."""
+    held = emit.term(emit.Round(found * _PARTS) / _PARTS)
+    upper = emit.Round(held * _UPPER) / _UPPER
+    return Parts(*(emit.term(emit.Cast(part, to=FLOAT)) for part in (upper, held - upper)))
 
 
-def resampled(emit: Emitter, image: Any, down: Any, across: Any) -> Any:
-    """D P A' in whole grey levels, which each of the two products is rounded to.
+def whole(emit: Emitter, upper: Any, lower: Any) -> Any:
+    """Whole grey levels, floor(u + l + 1/2) held between 0 and 255.
+
+    In steps that float32 takes without rounding: floor(u + 1/2), and the floor of what is left.
+    """
+    above = upper + 0.5
+    levels = emit.Floor(above)
+    return _held(emit, levels + emit.Floor(above - levels + lower), 0.0, 255.0)
+
+
+def across_rows(emit: Emitter, image: Any, parts: Parts) -> Any:
+    """P A' in whole grey levels; P: float32 [C, H, W], A: [w, W]."""
+    turned = [emit.Transpose(part, perm=[1, 0]) for part in parts]
+    return whole(emit, *(emit.term(image) @ part for part in turned))
+
+
+def down_columns(emit: Emitter, image: Any, parts: Parts) -> Any:
+    """D P in whole grey levels; P: float32 [C, H, W], D: [h, H]."""
+    return whole(emit, *(part @ image for part in parts))
+
+
+class Sides(NamedTuple):
+    """The lengths of a picture and of what it is resized to, doubles [1]."""
+
+    height: Any
+    width: Any
+    new_height: Any
+    new_width: Any
+
+
+def resampled(emit: Emitter, photo: Any, down: Parts, across: Parts, tall: Any = None) -> Any:
+    """D P A' in whole grey levels, which each of the two products is rounded to: [3, h, w].
 
     Args:
         emit: of the graph.
-        image: P, float32 [..., H, W].
+        photo: P, uint8 [H, W, 3].
         down: D, [h, H].
         across: A, [w, W].
+        tall: whether columns come first, bool [1]; None: rows do, P A'.
     """
-    rows = whole(emit, emit.term(image) @ emit.Transpose(across, perm=[1, 0]))
-    return whole(emit, emit.term(down) @ rows)
+    if tall is None:
+        return down_columns(emit, across_rows(emit, planes(emit, photo), across), down)
+    # The order that is not wanted has but one pixel to do.
+    rows_first = _parted(emit, photo, down, across, ~emit.term(tall))
+    rows = down_columns(emit, across_rows(emit, rows_first[0], rows_first[2]), rows_first[1])
+    columns_first = _parted(emit, photo, down, across, tall)
+    columns = across_rows(
+        emit, down_columns(emit, columns_first[0], columns_first[1]), columns_first[2]
+    )
+    return emit.Where(tall, columns, rows)
+
+
+def _parted(
+    emit: Emitter, photo: Any, down: Parts, across: Parts, wanted: Any
+) -> tuple[Any, Parts, Parts]:
+    """P, float32 [3, H, W], D and A; where they are not wanted, of its first pixel alone."""
+    ends = emit.Where(wanted, emit.Shape(photo, start=0, end=2), [1, 1])
+    image = planes(emit, emit.Slice(photo, [0, 0], ends, [0, 1]))
+    sides = [emit.Slice(ends, [k], [k + 1]) for k in (0, 1)]
+    down, across = (
+        Parts(*(emit.term(emit.Slice(part, [0], side, [1])) for part in parts))
+        for parts, side in zip((down, across), sides, strict=True)
+    )
+    return image, down, across
+
+
+def planes(emit: Emitter, photo: Any) -> Any:
+    """uint8 [H, W, 3] as float32 [3, H, W]."""
+    return emit.Cast(emit.Transpose(photo, perm=[2, 0, 1]), to=FLOAT)
+
+
+def is_tall(emit: Emitter, sides: Sides) -> Any:
+    """Whether Pillow, from 13 on, resizes columns first: 0 < H - h > 2 (W - w), bool [1]."""
+    less = sides.height - sides.new_height
+    wider = emit.Greater(less, 2.0 * (sides.width - sides.new_width))
+    return emit.And(wider, emit.Greater(less, 0.0))
 
 
 def nearest(emit: Emitter, taps: Taps, skipped: Any) -> Any:
