@@ -211,9 +211,23 @@ def _resized(emit: Emitter, photo: Any, framing: Framing, sides: tuple[Side, Sid
         return emit.Cast(emit.Transpose(found, perm=[2, 0, 1]), to=FLOAT)
     kernel = framing.interpolation
     down, across = (in_parts(emit, weights(emit, kernel, _taps(emit, side))) for side in sides)
-    lengths = [*(doubled(emit, side.length) for side in sides), *(side.resized for side in sides)]
-    tall = is_tall(emit, Sides(*lengths)) if framing.tall_first else None
+    tall = _is_tall(emit, framing, sides) if framing.tall_first else None
     return resampled(emit, photo, down, across, tall)
+
+
+def _is_tall(emit: Emitter, framing: Framing, sides: tuple[Side, Side]) -> Any:
+    """Whether columns come first; of a very long photo only what is left of it is made."""
+    new = [side.resized for side in sides]
+    if framing.resize == "crop":
+        long = _is_long(emit, framing, sides)
+        made = zip(sides, new, strict=True)
+        new = [emit.term(emit.Where(long, doubled(emit, s.count), r)) for s, r in made]
+    return is_tall(emit, Sides(*(doubled(emit, side.length) for side in sides), *new))
+
+
+def _is_long(emit: Emitter, framing: Framing, sides: tuple[Side, Side]) -> Any:
+    """Whether "crop" does not resize all of the photo, but the part that is cut out: bool [1]."""
+    return emit.Greater(sides[0].resized * sides[1].resized, float(framing.most))
 
 
 def _nearest(emit: Emitter, side: Side, framing: Framing, sides: tuple[Side, Side]) -> Any:
@@ -229,7 +243,7 @@ def _nearest(emit: Emitter, side: Side, framing: Framing, sides: tuple[Side, Sid
         last = side.count - [1]
         shifted = emit.Max(emit.term(counted(emit, side.count)) - ahead, np.int64(0))
         return emit.Gather(own, emit.Min(shifted, last), axis=0)
-    long = emit.Greater(sides[0].resized * sides[1].resized, float(framing.most))
+    long = _is_long(emit, framing, sides)
     start, end = -side.ahead * step, (doubled(emit, side.count) - side.ahead) * step
     part = (emit.Min(end, doubled(emit, side.length)) - start) / doubled(emit, side.count)
     own = emit.term(emit.Where(long, part, step))
