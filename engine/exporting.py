@@ -13,6 +13,7 @@ from ..graph_passes.finish.compact import compact
 from ..graph_passes.finish.target_input import fixed_target
 from .facts import write_facts
 from .files.model_files import write_model
+from .photo_files import with_photos
 from .targets.asking import one_wanted
 from .targets.target import About, Index
 
@@ -24,7 +25,14 @@ class Exporting:
     """What an explainer does with files."""
 
     def export(
-        self, path: str | os.PathLike[str], *, baseline_input: bool = False, target: Any = None
+        self,
+        path: str | os.PathLike[str],
+        *,
+        baseline_input: bool = False,
+        target: Any = None,
+        preprocess: bool = False,
+        picture: bool = False,
+        opset: int | None = None,
     ) -> onnx.ModelProto:
         """Write the explaining graph as one whole file that any ONNX Runtime runs.
 
@@ -40,9 +48,18 @@ class Exporting:
             baseline_input: make the baseline an input of the file.
             target: "top1", a class, its label, or an index tuple, for every input: the file then
                 has the model's own inputs, and takes its place.
+            preprocess: take a photo, uint8 [H, W, 3] (RGB) of any size, as the input: the graph
+                makes of it what the model card says, as `Explainer.preprocess` does. The
+                attribution is of the model's input, not of the photo's pixels.
+            picture: return `picture`, too, uint8 [N, h, w, 3]: the attribution over what the model
+                saw, as `Explanation.picture` draws it, without texts; at most 580 by 640.
+            opset: the version of ONNX's operators, with the oldest IR version that has it. None:
+                21, or the model's own where that is newer.
 
         Raises:
-            InvalidInputError: it is the model's own file, or a target that no file can hold.
+            InvalidInputError: it is the model's own file, a target that no file can hold, or an
+                input that is no photo.
+            UnsupportedModelError: the file cannot be written in that opset.
             OSError: it cannot be written.
 
         Examples:
@@ -51,18 +68,24 @@ class Exporting:
             [..., 'target']
             >>> model = explainer.export("explained.onnx", target="top1")
         """
-        return _exported(cast("Explainer", self), path, baseline_input, target)
+        own = cast("Explainer", self)
+        more = {"preprocess": preprocess, "picture": picture, "opset": opset}
+        return _exported(own, path, baseline_input, target, **more)
 
 
 def _exported(
-    explainer: Explainer, path: str | os.PathLike[str], baseline_input: bool, target: Any
+    explainer: Explainer,
+    path: str | os.PathLike[str],
+    baseline_input: bool,
+    target: Any,
+    **more: Any,
 ) -> onnx.ModelProto:
     if explainer.exported is not explainer:
         if target is not None:
             raise InvalidInputError(
                 "target: a file of an embedding compares with its input 'versus'; leave it out"
             )
-        return explainer.exported.export(path, baseline_input=baseline_input)
+        return explainer.exported.export(path, baseline_input=baseline_input, **more)
     index = None if target is None else fixed_index(target, explainer.about)
     embedded = {} if baseline_input else explainer._default_baselines()
     model = finish.embed_baselines(explainer.model, embedded)
@@ -70,6 +93,9 @@ def _exported(
     if index is not None:
         model = fixed_target(model, explainer.subject, index)
         facts["target"] = "top1" if index == -1 else index
+    preprocess, picture = bool(more["preprocess"]), bool(more["picture"])
+    model = with_photos(explainer, model, preprocess, picture)
+    facts |= {name: True for name in ("preprocess", "picture") if more[name]}
     model = compact(model)
     write_facts(model, facts, explainer.card, explainer._file.metadata)
     onnx.checker.check_model(model)

@@ -19,16 +19,21 @@ from .pixels import LONGEST_VIEW, MOST_RESIZED, covered_size, pixels_to_tensor, 
 _ORDERS = {"RGB": (0, 1, 2), "BGR": (2, 1, 0), "GRAY": None}
 
 
-def framing_of(into: ModelInput) -> Framing:
+def framing_of(into: ModelInput, of_photo: bool) -> Framing:
     """How a photo becomes the input, for a graph.
 
+    Args:
+        into: what the model takes.
+        of_photo: whether the graph is to take the photo, not only to show it.
+
     Raises:
-        InvalidInputError: no card says so, or one photo is not the whole input.
+        InvalidInputError: no card says so, or the input is not as the card has it.
     """
-    IMAGE.refuse(into)
     card = into.card
-    assert isinstance(card, ModelCard)
-    _check_shape(into, card)
+    if not isinstance(card, ModelCard):
+        IMAGE.refuse(into)
+        raise AssertionError("an image kind without a card refuses")
+    _check_shape(into, card, of_photo)
     return Framing(
         size=card.size,
         resize=card.resize,
@@ -42,24 +47,34 @@ def framing_of(into: ModelInput) -> Framing:
         order=_ORDERS[card.channels],
         channel_axis=card.channel_axis,
         table=_table(card).astype(numpy_type(into.dtype)),
+        factor=_of_channels(card, np.divide(card.std, card.scale)),
+        shift=_of_channels(card, np.divide(card.mean, card.scale)),
         longest=LONGEST_VIEW,
     )
 
 
-def _check_shape(into: ModelInput, card: ModelCard) -> None:
-    """Refuse what one photo does not fill."""
-    photo, shape = card.tensor_shape, into.shape
+def _check_shape(into: ModelInput, card: ModelCard, of_photo: bool) -> None:
+    """Refuse what is no image of the card's; and what one photo does not fill."""
+    expected: list[int | None] = list(card.tensor_shape)
+    if not of_photo:
+        expected = [own if k == card.channel_axis else None for k, own in enumerate(expected)]
+    shape = into.shape
     if shape is None:
         return
     fits = len(shape) == 4 and all(
-        not isinstance(length, int) or length == own
-        for length, own in zip(shape, photo, strict=True)
+        own is None or not isinstance(length, int) or length == own
+        for length, own in zip(shape, expected, strict=True)
     )
     if not fits:
+        wanted = f"one photo, {list(card.tensor_shape)}" if of_photo else "photos"
         raise InvalidInputError(
-            f"expected an input that one photo fills, {list(photo)} as the card says; "
-            f"{into.name!r} is {described(into)}"
+            f"expected an input that takes {wanted} as the model card says, "
+            f"got {into.name!r}: {described(into)}"
         )
+
+
+def _of_channels(card: ModelCard, values: np.ndarray) -> np.ndarray:
+    return np.broadcast_to(values, (card.channel_count,))
 
 
 def _table(card: ModelCard) -> np.ndarray:

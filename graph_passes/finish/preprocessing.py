@@ -47,6 +47,7 @@ class Framing(NamedTuple):
         order: the channels of the input by their places in red, green, blue; None: gray.
         channel_axis: of the input, 1 or 3.
         table: the input's number for each grey level, [channels, 256], in its type.
+        factor, shift: a grey level is the input's number times one, plus the other: [channels].
         longest: of a padded photo's view the longest side.
     """
 
@@ -62,6 +63,8 @@ class Framing(NamedTuple):
     order: tuple[int, ...] | None
     channel_axis: int
     table: np.ndarray
+    factor: np.ndarray
+    shift: np.ndarray
     longest: int
 
 

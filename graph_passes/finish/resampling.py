@@ -122,6 +122,11 @@ def in_parts(emit: Emitter, found: Any) -> Parts:
     return Parts(*(emit.term(emit.Cast(part, to=FLOAT)) for part in (upper, held - upper)))
 
 
+def in_levels(emit: Emitter, value: Any) -> Any:
+    """Whole grey levels, floor(v + 1/2) held between 0 and 255, where nothing must be exact."""
+    return _held(emit, emit.Floor(emit.term(value) + 0.5), 0.0, 255.0)
+
+
 def whole(emit: Emitter, upper: Any, lower: Any) -> Any:
     """Whole grey levels, floor(u + l + 1/2) held between 0 and 255.
 
