@@ -13,6 +13,7 @@ from ..graph_passes.finish.compact import compact
 from ..graph_passes.finish.target_input import fixed_target
 from .facts import write_facts
 from .files.model_files import write_model
+from .opsets import check_loads, in_opset
 from .photo_files import with_photos
 from .targets.asking import one_wanted
 from .targets.target import About, Index
@@ -96,9 +97,11 @@ def _exported(
     preprocess, picture = bool(more["preprocess"]), bool(more["picture"])
     model = with_photos(explainer, model, preprocess, picture)
     facts |= {name: True for name in ("preprocess", "picture") if more[name]}
-    model = compact(model)
+    model = compact(in_opset(model, more["opset"]))
     write_facts(model, facts, explainer.card, explainer._file.metadata)
     onnx.checker.check_model(model)
+    if more["opset"] is not None:
+        check_loads(model)
     write_model(model, path, explainer._file.given)
     return model
 

@@ -38,6 +38,9 @@ def export_file(
     labels: str | None = None,
     preset: str | None = None,
     target: str | None = None,
+    preprocess: bool = False,
+    picture: bool = False,
+    opset: int | None = None,
     tell: Callable[[str, float], None] = lambda text, done: None,
     **options: Any,
 ) -> onnx.ModelProto:
@@ -56,6 +59,9 @@ def export_file(
         labels: the classes' names, for the card that the file holds.
         preset: in place of the card's normalisation; see `own_card.PRESETS`.
         target: for every input, see `Explainer.export`; None: the file has an input for it.
+        preprocess: see `Explainer.export`.
+        picture: see there.
+        opset: see there.
         tell: called with a text and the part of the work that is done.
         options: of the method, and the card's facts by their keys; None: the default.
 
@@ -83,14 +89,13 @@ def export_file(
     )
     tell_of_others(explainer.subject)
     tell(f"checking and writing {file}", 0.6)
-    return _written(explainer, file, baseline_input, target)
+    more = {"preprocess": preprocess, "picture": picture, "opset": opset}
+    return _written(explainer, file, baseline_input=baseline_input, target=target, **more)
 
 
-def _written(
-    explainer: Explainer, file: str, baseline_input: bool, target: str | None
-) -> onnx.ModelProto:
+def _written(explainer: Explainer, file: str, **how: Any) -> onnx.ModelProto:
     try:
-        return explainer.export(file, baseline_input=baseline_input, target=target)
+        return explainer.export(file, **how)
     except OSError as error:
         raise InvalidInputError(f"cannot write {file}: {error.strerror or error}") from error
 

@@ -175,7 +175,8 @@ def _contour(emit: Emitter, level: Any) -> tuple[Any, Any]:
     share = emit.ReduceMean(inside, [1, 2, 3], keepdims=1)
     drawn = emit.term(emit.Cast(emit.LessOrEqual(share, look.SCRIBBLE), to=FLOAT))
     inside, outside = (
-        emit.term(emit.Unsqueeze(emit.Squeeze(line * drawn, [1]), [3])) for line in (inside, outside)
+        emit.term(emit.Unsqueeze(emit.Squeeze(line * drawn, [1]), [3]))
+        for line in (inside, outside)
     )
     return inside, outside
 

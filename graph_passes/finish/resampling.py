@@ -69,7 +69,11 @@ FILTERS: dict[str, Callable[[Emitter, Any], Any]] = {
 
 
 def _held(emit: Emitter, value: Any, low: float, high: float) -> Any:
-    return emit.Clip(value, emit.constant(low, value.dtype), emit.constant(high, value.dtype))
+    """Values between two; of doubles without Clip, which older runtimes have of floats alone."""
+    ends = [emit.constant(end, value.dtype) for end in (low, high)]
+    if value.dtype == np.float64:
+        return emit.term(emit.Min(emit.Max(value, ends[0]), ends[1]))
+    return emit.Clip(value, *ends)
 
 
 def doubled(emit: Emitter, count: Any) -> Any:

@@ -132,9 +132,7 @@ def _on_canvas(emit: Emitter, photo: Any, framing: Framing) -> Shown:
     return Shown(in_levels(emit, down[0] @ rows + emit.term(beside) * fill), *sizes)
 
 
-def _with_padding(
-    emit: Emitter, side: Side, zoom: Any, whole: Any, size: Any
-) -> tuple[Term, Term]:
+def _with_padding(emit: Emitter, side: Side, zoom: Any, whole: Any, size: Any) -> tuple[Term, Term]:
     """Weights over a photo's side, [size, length], and what of each sum falls on padding, [size].
 
     zoom: the canvas's pixels for one of the input, double [1]; whole: all of them along this side.

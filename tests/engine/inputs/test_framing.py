@@ -1,4 +1,4 @@
-"""A photo that a graph makes the model's input: grey level by grey level what Python makes of it."""
+"""A photo that a graph makes the model's input is Python's, grey level by grey level."""
 
 import numpy as np
 import onnx
