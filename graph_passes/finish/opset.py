@@ -243,6 +243,11 @@ def _hard_swish(emit: Emitter, node: NodeView) -> Any:
     return node.x * emit.HardSigmoid(node.x, alpha=1 / 6, beta=0.5)
 
 
+def _mish(emit: Emitter, node: NodeView) -> Any:
+    """x tanh(softplus(x)), which is an operator from 18 on."""
+    return node.x * emit.Tanh(emit.Softplus(node.x))
+
+
 def _or_equal(strict: str) -> Formula:
     """a >= b as a > b or a = b, before 12."""
 
@@ -266,6 +271,7 @@ _FORMULAS: dict[str, Callable[..., Any]] = {
     "Min": _extreme("Less"),
     "Gelu": gelu,
     "HardSwish": _hard_swish,
+    "Mish": _mish,
     "GreaterOrEqual": _or_equal("Greater"),
     "LessOrEqual": _or_equal("Less"),
 }
