@@ -11,6 +11,7 @@ from PIL import Image
 from ... import InvalidInputError
 from ...graph_passes.finish.preprocessing import Framing
 from ...graph_passes.graph.tensors import numpy_type
+from ...models.assumed_card import assume_card
 from ...models.card import ModelCard
 from .image import KIND as IMAGE
 from .kind import ModelInput, described
@@ -31,8 +32,10 @@ def framing_of(into: ModelInput, of_photo: bool) -> Framing:
     """
     card = into.card
     if not isinstance(card, ModelCard):
-        IMAGE.refuse(into)
-        raise AssertionError("an image kind without a card refuses")
+        if card is not None:
+            IMAGE.refuse(into)
+        assume_card(into.shape, into.dtype)
+        raise InvalidInputError("no model card says how a photo becomes the input; give card=")
     _check_shape(into, card, of_photo)
     return Framing(
         size=card.size,

@@ -100,7 +100,7 @@ def _painted(emit: Emitter, maps: Any, view: Shown, drawing: Drawing) -> Any:
     else:
         values, part = regions(emit, maps)
     level = _stretched(emit, values / end_of_scale(emit, values, part), view)
-    ground = emit.term(emit.Transpose(view.pixels, perm=[0, 2, 3, 1]))
+    ground = emit.term(view.pixels)
     signed = drawing.signed
     painted: dict[bool, Any] = {}
     if signed is not True:
@@ -113,7 +113,7 @@ def _painted(emit: Emitter, maps: Any, view: Shown, drawing: Drawing) -> Any:
         found = emit.Where(below, painted[True], painted[False])
     else:
         found = painted[signed]
-    return emit.Cast(found, to=onnx_type(np.uint8))
+    return emit.Transpose(emit.Cast(found, to=onnx_type(np.uint8)), perm=[0, 2, 3, 1])
 
 
 def _stretched(emit: Emitter, level: Any, view: Shown) -> Any:
@@ -128,17 +128,21 @@ def _stretched(emit: Emitter, level: Any, view: Shown) -> Any:
 
 
 def _covered(emit: Emitter, position: Any, ground: Any, colours: Colours) -> Any:
-    """floor(colour density + (1 - density) ground + 1/2) at positions [N, h, w] of a table."""
+    """floor(colour density + (1 - density) ground + 1/2): [N, 3, h, w].
+
+    position: of each pixel in the table of colours, [N, h, w]; ground: [N, 3 or 1, h, w].
+    """
     top = emit.constant(float(len(colours.rest) - 1))
     place = emit.Cast(emit.Clip(position + 0.5, emit.constant(0.0), top), to=INT64)
-    rest = emit.term(emit.Unsqueeze(emit.Gather(colours.rest, place, axis=0), [3]))
-    return emit.term(emit.Floor(rest * ground + emit.Gather(colours.covered, place, axis=0)))
+    rest = emit.term(emit.Unsqueeze(emit.Gather(colours.rest, place, axis=0), [1]))
+    colour = emit.Gather(np.ascontiguousarray(colours.covered.T), place, axis=1)
+    return emit.term(emit.Floor(rest * ground + emit.Transpose(colour, perm=[1, 0, 2, 3])))
 
 
 def _under_two_hues(emit: Emitter, level: Any, ground: Any, colours: Colours) -> Any:
     """Levels from -1 to 1 over a pale gray ground, those below 0 striped."""
-    parts = emit.constant(np.asarray(_GRAY, np.float32).reshape(1, 1, 1, 3))
-    sums = emit.term(emit.ReduceSum(ground * parts, [3], keepdims=1))
+    parts = emit.constant(np.asarray(_GRAY, np.float32).reshape(1, 3, 1, 1))
+    sums = emit.term(emit.ReduceSum(ground * parts, [1], keepdims=1))
     pale = emit.term(emit.Floor(sums / 65536.0 + 0.5)) * look.OF_GRAY + float(look.GROUND)
     half = (len(colours.rest) - 1) / 2
     return _covered(emit, (_striped(emit, level) + 1.0) * half, pale, colours)
@@ -163,7 +167,7 @@ def _under_one_hue(emit: Emitter, level: Any, ground: Any, colours: Colours) -> 
 
 
 def _contour(emit: Emitter, level: Any) -> tuple[Any, Any]:
-    """1 on the line around the strong levels inside, and outside, else 0: [N, h, w, 1] each.
+    """1 on the line around the strong levels inside, and outside, else 0: [N, 1, h, w] each.
 
     A strong pixel with one beside it that is not, and the other way round; none where they are
     so many that the line is a scribble.
@@ -174,11 +178,7 @@ def _contour(emit: Emitter, level: Any) -> tuple[Any, Any]:
     inside, outside = strong * _spread(emit, weak), weak * _spread(emit, strong)
     share = emit.ReduceMean(inside, [1, 2, 3], keepdims=1)
     drawn = emit.term(emit.Cast(emit.LessOrEqual(share, look.SCRIBBLE), to=FLOAT))
-    inside, outside = (
-        emit.term(emit.Unsqueeze(emit.Squeeze(line * drawn, [1]), [3]))
-        for line in (inside, outside)
-    )
-    return inside, outside
+    return inside * drawn, outside * drawn
 
 
 def _spread(emit: Emitter, flags: Any) -> Any:
