@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +24,9 @@ from ..model import Model, opened
 from ..running.settings import asked_methods, for_methods
 from .asked import FACTS
 
+# What a file may have beside its explanation.
+_OF_FILES = ("preprocess", "picture", "opset")
+
 
 def export_file(
     model: str,
@@ -38,9 +41,6 @@ def export_file(
     labels: str | None = None,
     preset: str | None = None,
     target: str | None = None,
-    preprocess: bool = False,
-    picture: bool = False,
-    opset: int | None = None,
     tell: Callable[[str, float], None] = lambda text, done: None,
     **options: Any,
 ) -> onnx.ModelProto:
@@ -59,11 +59,9 @@ def export_file(
         labels: the classes' names, for the card that the file holds.
         preset: in place of the card's normalisation; see `own_card.PRESETS`.
         target: for every input, see `Explainer.export`; None: the file has an input for it.
-        preprocess: see `Explainer.export`.
-        picture: see there.
-        opset: see there.
         tell: called with a text and the part of the work that is done.
-        options: of the method, and the card's facts by their keys; None: the default.
+        options: of the method, the card's facts by their keys, and what else `Explainer.export`
+            takes; None: the default.
 
     Raises:
         InvalidInputError: what cannot be embedded, or a file that cannot be written.
@@ -71,7 +69,7 @@ def export_file(
     """
     (method,), own = asked_methods([method])
     options |= own.get(method, {})
-    facts = {key: options.pop(key) for key in FACTS if key in options}
+    facts, more = (_taken_out(options, keys) for keys in (FACTS, _OF_FILES))
     _check_one_baseline(method, baseline is not None, baseline_input)
     refuse_own_files(file, model, [card] if card else [])
     tell("reading the model", 0.0)
@@ -89,8 +87,11 @@ def export_file(
     )
     tell_of_others(explainer.subject)
     tell(f"checking and writing {file}", 0.6)
-    more = {"preprocess": preprocess, "picture": picture, "opset": opset}
     return _written(explainer, file, baseline_input=baseline_input, target=target, **more)
+
+
+def _taken_out(options: dict[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    return {key: options.pop(key) for key in keys if key in options}
 
 
 def _written(explainer: Explainer, file: str, **how: Any) -> onnx.ModelProto:

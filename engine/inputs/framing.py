@@ -97,4 +97,5 @@ def _tall_first() -> bool:
     levels = np.random.default_rng(0).integers(0, 2, (64, 8)) * 255
     picture = Image.fromarray(levels.astype(np.uint8))
     columns_first = picture.resize((8, 16), how).resize((6, 16), how)
-    return np.array_equal(picture.resize((6, 16), how), columns_first)
+    found = np.asarray(picture.resize((6, 16), how))
+    return np.array_equal(found, np.asarray(columns_first))

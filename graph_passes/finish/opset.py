@@ -196,7 +196,7 @@ def _split(emit: Emitter, node: NodeView) -> Any:
             return None
         axis += len(node.x.shape)
     length = emit.term(emit.dims(node.x, axis, axis + 1))
-    each = emit.term(emit.Add(length, [parts - 1])) / [parts]
+    each = (length + np.asarray([parts - 1])) / [parts]
     ends = [each * [k] for k in range(parts + 1)]
     return [emit.Slice(node.x, a, b, [axis]) for a, b in pairwise(ends)]
 
@@ -257,12 +257,24 @@ def _or_equal(strict: str) -> Formula:
     return formula
 
 
-_BY_AXES = (
-    *("ReduceSum", "Squeeze", "Unsqueeze", "ReduceMax", "ReduceMin", "ReduceMean", "ReduceProd"),
-    *("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceSumSquare"),
-)
 _FORMULAS: dict[str, Callable[..., Any]] = {
-    **dict.fromkeys(_BY_AXES, _axes),
+    **dict.fromkeys(
+        (
+            "ReduceSum",
+            "Squeeze",
+            "Unsqueeze",
+            "ReduceMax",
+            "ReduceMin",
+            "ReduceMean",
+            "ReduceProd",
+            "ReduceL1",
+            "ReduceL2",
+            "ReduceLogSum",
+            "ReduceLogSumExp",
+            "ReduceSumSquare",
+        ),
+        _axes,
+    ),
     **dict.fromkeys(("Softmax", "LogSoftmax", "Hardmax"), _softmax),
     "Split": _split,
     "Shape": _shape,

@@ -60,7 +60,7 @@ def _bends(emit: Emitter, maps: Any) -> Any:
     """1 where maps [N, L, ...] bend along L, else 0, and 0 at both ends: [N, L], of L = 1 two."""
     slopes = _ahead(emit, maps) - _behind(emit, maps)
     bends = emit.ReduceMax(abs(_ahead(emit, slopes) - _behind(emit, slopes)), [2], keepdims=0)
-    largest = emit.ReduceMax(emit.Abs(maps), [1, 2], keepdims=0)
+    largest = emit.ReduceMax(abs(maps), [1, 2], keepdims=0)
     largest = emit.Unsqueeze(_or_one(emit, largest), [1])
     bent = emit.Cast(emit.Greater(bends, emit.term(largest) * look.STRAIGHT), to=FLOAT)
     return emit.term(emit.pad(bent, [1, 1], [1], 2))
@@ -178,7 +178,7 @@ def end_of_scale(emit: Emitter, maps: Any, part: Any = None) -> Any:
 
     Of a map that is 0 everywhere, 1.
     """
-    rows = emit.Flatten(emit.Abs(maps), axis=1)
+    rows = emit.Flatten(abs(maps), axis=1)
     largest = emit.ReduceMax(rows, [1], keepdims=1)
     if part is not None:
         found = percentile(emit, rows, part)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import cache
+from typing import Any
 
 import numpy as np
 import onnx
@@ -92,7 +93,7 @@ def session_of(path) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-def run(file, **feeds):
+def run(file, **feeds) -> dict[str, Any]:
     session = file if isinstance(file, onnxruntime.InferenceSession) else session_of(file)
     named = [output.name for output in session.get_outputs()]
     return dict(zip(named, session.run(None, feeds), strict=True))
@@ -184,10 +185,8 @@ def test_a_map_without_evidence(tmp_path):
 
 def test_digits_on_the_command_line(command, model, tmp_path):
     """A photo of 8 x 8 pixels, its target and baseline inside the file, in an older opset."""
-    path, photo = (
-        tmp_path / "photo.onnx",
-        np.asarray(Image.open(write_photo(tmp_path / "p.png", 7))),
-    )
+    path, photo = tmp_path / "photo.onnx", tmp_path / "seven.png"
+    write_photo(photo, 7)
     options = ["--preprocess", "--picture", "--target", "seven", "--opset", 13]
     status, out, err = command("export", model, "-m", "deeplift", "-o", path, *options)
     assert status == 0, err
