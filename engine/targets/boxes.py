@@ -119,7 +119,7 @@ def _mixed(detector: Detector, about: About, answer: Answer) -> Candidates:
     """
     whole, raw = own_rows(detector, answer, detector.boxes[0]).astype(np.float64), answer.scores
     changed = np.abs(whole - raw) > 1e-6 * (1 + np.abs(whole))
-    turned = not _same_in(changed, 0) and _same_in(changed, 1)
+    turned = _mixing(changed, 1) < _mixing(changed, 0)
     if turned:
         whole, changed = whole.T, changed.T
     columns = np.flatnonzero(changed.mean(axis=0) > 0.5)
@@ -145,15 +145,17 @@ def _mixed(detector: Detector, about: About, answer: Answer) -> Candidates:
         own = {"picked": True, "beside": beside, "sides": listed.sides}
         return Candidates(corners, chances, labels, place, **own)
     if last - first == 1 and whole.shape[1] > last and _are_numbers(whole[:, last]) and not turned:
-        ahead = whole[:, first - 4 : first]
-        corners, labels = in_pixels(ahead, sides_of(about, answer)), whole[:, last].astype(int)
+        corners, labels = whole[:, first - 4 : first], whole[:, last].astype(int)
+        corners = in_pixels(
+            corners_of(corners) if detector.middles else corners, sides_of(about, answer)
+        )
         own = {"picked": True, "beside": beside, "sides": first - 4}
         return Candidates(corners, whole[:, first:last], labels, place, **own)
     if first == 0:
         corners = _from_bins(whole[:, last:], about, answer)
         return Candidates(corners, whole[:, :last], None, place)
     boxes, chances, objectness = whole[:, first - 4 : first], whole[:, first:last], None
-    if _has_objectness(about, chances.shape[1], turned):
+    if not detector.middles and _has_objectness(about, chances.shape[1], turned):
         scores_from, objectness = first + 1, (first, chances[:, 0])
         chances = chances[:, 1:] * chances[:, :1]
     if detector.raw:
@@ -202,10 +204,14 @@ def _check_columns(about: About, count: int, first: int, last: int) -> None:
         )
 
 
-def _same_in(changed: np.ndarray, axis: int) -> bool:
-    """Whether along an axis either all numbers are scores, or none."""
+def _mixing(changed: np.ndarray, axis: int) -> float:
+    """How much scores and other numbers stand mixed in the lines along an axis, 0 to 1/2.
+
+    About 0 along the places, of which each number is a score for all or for none; along a place's
+    numbers it is the share of the fewer, 4 of 84 for instance.
+    """
     part = changed.mean(axis=axis)
-    return bool(((part < 0.05) | (part > 0.95)).all())
+    return float(np.minimum(part, 1 - part).mean()) if part.size else 0.0
 
 
 def _are_numbers(values: np.ndarray) -> bool:

@@ -32,6 +32,7 @@ class Detector(NamedTuple):
         labels: the output of class numbers, where scores are of boxes that were picked; or None.
         raw: whether boxes are offsets in their cell of a grid.
         softmax: whether classes exclude each other; then one of them is "no object".
+        middles: whether boxes are a middle and two lengths for sure, as a DETR's Sigmoids are.
         rows_first: whether boxes are y0, x0, y1, x1, as TensorFlow's are.
         anchors: (stride, how many a cell) of each of BlazeFace's scales.
         alone: whether its outputs have no batch axis: they are of one picture.
@@ -47,6 +48,7 @@ class Detector(NamedTuple):
     softmax: bool = False
     maps: tuple[str, ...] = ()
     alone: bool = False
+    middles: bool = False
     rows_first: bool = False
     anchors: tuple[tuple[int, int], ...] = ()
 
@@ -78,7 +80,8 @@ def mixed(inputs: Sequence[gs.Variable], output: gs.Variable, raw: Raw | None) -
     lengths = [d for d in list(shape)[1:] if isinstance(d, int)]
     listed = len(shape) == 3 and bool(lengths) and min(lengths) > _CORNERS
     if listed or (len(shape) == 2 and shape[1] in _PICKED):
-        return Detector("mixed", (output.name,), (output.name,), raw=raw.others[0] == "Conv")
+        in_cells = raw.others[0] == "Conv"
+        return Detector("mixed", (output.name,), (output.name,), raw=in_cells, middles=raw.boxed)
     return None
 
 

@@ -43,7 +43,8 @@ def scores_of(graph: gs.Graph, output: gs.Variable, score: str) -> Scores:
     if score != "logit":
         return Scores(whole)
     tensor, ending, axis = before_activation(graph, whole)
-    raw = before_sigmoids(graph, whole) if tensor is whole else None
+    left_out_nothing = ending.activation is None and not ending.quantised
+    raw = before_sigmoids(graph, whole) if left_out_nothing else None
     if raw is not None:
         return Scores(raw.tensor, axis, "Sigmoid", raw=raw, leaves=raw.leaves)
     left_out = None if ending.activation is None else ending.activation.op

@@ -11,12 +11,14 @@ from ... import InvalidInputError, UnsupportedModelError
 from ..graph.dims import Dim, Shape, describe
 from ..graph.operators import Fact, has
 from ..graph.reach import find_reach
-from ..graph.tensors import is_float
-from .ending import ending_of
+from ..graph.tensors import is_float, producer_of
+from .ending import TAIL, ending_of
 
 # Numbers for a place that are the corners of a box.
 _CORNERS = 4
 _PICTURE = 4
+# Axes of a list of boxes.
+_LISTED = 3
 # Beyond that many outputs nobody looks which stands before which.
 _MOST = 16
 
@@ -37,6 +39,7 @@ class _Candidate(NamedTuple):
         likeness: to scores of classes, 3 to 0; see `_likeness`.
         depth: layers with weights on the longest way to it.
         ends: whether it ends in an activation.
+        boxes: whether Sigmoids' numbers stand beside others in it, as a detector's scores do.
     """
 
     output: gs.Variable
@@ -44,6 +47,7 @@ class _Candidate(NamedTuple):
     likeness: int
     depth: int
     ends: bool
+    boxes: bool
 
 
 def choose_output(
@@ -55,8 +59,9 @@ def choose_output(
     """The output of that name, or the one that is most like scores of classes.
 
     Left out is what is on the way to others: attention that weighs what comes next, an embedding
-    behind which the last layer stands. Of the rest the most alike wins, then the deepest (an
-    auxiliary head branches off early), then one that ends in an activation, then the first.
+    behind which the last layer stands. Of the rest the most alike wins, then scores beside boxes
+    (not the masks that they weigh), then the deepest (an auxiliary head branches off early), then
+    one that ends in an activation, then the first.
 
     Raises:
         InvalidInputError: no output has that name.
@@ -88,7 +93,7 @@ def choose_output(
     candidates = [_candidate(output, depths, batch, shapes) for output in reached]
     ends = [c for c in candidates if not _is_on_the_way(graph, c, candidates)] or candidates
     # Of equal ones max takes the first.
-    best = max(ends, key=lambda c: (c.likeness, c.depth, c.ends))
+    best = max(ends, key=lambda c: (c.likeness, c.boxes, c.depth, c.ends))
     others = tuple(
         f"{c.output.name!r} {describe(c.output.shape)}"
         for c in ends
@@ -112,7 +117,20 @@ def _candidate(
     state = any(may_be_alike(output.shape, shape) for shape in others)
     elsewhere = state or _has_batch_elsewhere(output.shape, batch)
     likeness = 0 if elsewhere else _likeness(output.shape)
-    return _Candidate(output, ending.tensor, likeness, depth, ends)
+    return _Candidate(output, ending.tensor, likeness, depth, ends, _has_boxes(output))
+
+
+def _has_boxes(output: gs.Variable) -> bool:
+    """Whether an output [N, A, K] has Sigmoids' numbers beside others, moved or not."""
+    if output.shape is None or len(output.shape) != _LISTED:
+        return False
+    node = producer_of(output)
+    while node is not None and node.op in TAIL:
+        node = producer_of(node.inputs[0])
+    if node is None or node.op != "Concat":
+        return False
+    scores = [ending_of(t).activation is not None for t in node.inputs]
+    return any(scores) and not all(scores)
 
 
 def may_be_alike(a: Shape, b: Shape) -> bool:

@@ -6,15 +6,16 @@ Sigmoid's somewhere ahead. Moved in the same way, what goes into that Sigmoid is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import onnx_graphsurgeon as gs
 
 from ..graph.emitter import Emitter
 from ..graph.operators import Fact, has
-from ..graph.tensors import is_constant, producer_of
+from ..graph.tensors import is_float, producer_of
 
+# The numbers of a box.
+_SIDES = 4
 # No file has so many moves behind each other.
 _DEEPEST = 200
 
@@ -26,11 +27,13 @@ class Raw(NamedTuple):
         tensor: in the output's shape; what is no Sigmoid's is as it was.
         leaves: what went into the Sigmoids that were left out.
         others: the operators that make the rest, in the order in which it stands there.
+        boxed: whether the four numbers of a box stand ahead that are Sigmoids', too, as DETR's are.
     """
 
     tensor: gs.Variable
     leaves: tuple[gs.Tensor, ...]
     others: tuple[str, ...]
+    boxed: bool = False
 
 
 def before_sigmoids(graph: gs.Graph, output: gs.Variable) -> Raw | None:
@@ -42,30 +45,10 @@ def before_sigmoids(graph: gs.Graph, output: gs.Variable) -> Raw | None:
     found = walk.raw(output, 0)
     if found is None or found is output:
         return None
-    return Raw(found, tuple(walk.leaves), tuple(walk.others))
+    return Raw(found, tuple(walk.leaves), tuple(walk.others), walk.boxed)
 
 
-def maps_ahead(leaves: Sequence[gs.Tensor]) -> tuple[str, ...]:
-    """The maps [N, C, H, W] that the last convolutions ahead of scores look at, by name.
-
-    Of several convolutions behind each other without an activation the first one's.
-    """
-    found, ahead = [], [*leaves]
-    while ahead:
-        node = producer_of(ahead.pop(0))
-        if node is None:
-            continue
-        if node.op == "Conv":
-            tensor = node.inputs[0]
-            while (before := producer_of(tensor)) is not None and before.op == "Conv":
-                tensor = before.inputs[0]
-            found += [] if is_constant(tensor) else [tensor.name]
-        elif node.op == "Concat" or _moves(node):
-            ahead += node.inputs[: None if node.op == "Concat" else 1]
-    return tuple(dict.fromkeys(found))
-
-
-def _moves(node: gs.Node) -> bool:
+def moves(node: gs.Node) -> bool:
     """Whether a node only moves, repeats or picks the elements of its first input."""
     filled = has(node.op, Fact.FILLS) or node.op in ("Neg", "Where")
     return has(node.op, Fact.MOVES) and not filled and node.op != "Concat"
@@ -77,6 +60,7 @@ class _Walk:
     def __init__(self, graph: gs.Graph):
         self.leaves: list[gs.Tensor] = []
         self.others: list[str] = []
+        self.boxed = False
         self._emit = Emitter(graph, "raw")
         self._found: dict[str, gs.Variable] = {}
 
@@ -93,11 +77,10 @@ class _Walk:
         if node.op == "Sigmoid":
             self.leaves.append(node.inputs[0])
             return node.inputs[0]
-        if _moves(node):
+        if moves(node) or (node.op == "Cast" and is_float(tensor) and is_float(node.inputs[0])):
             return self._moved(tensor, node, depth)
         if node.op == "Concat":
-            parts = [self.raw(t, depth + 1) for t in node.inputs]
-            return self._again(tensor, node, parts)
+            return self._side_by_side(tensor, node, depth)
         if node.op == "TopK" and tensor is node.outputs[0]:
             return self._picked(tensor, node, depth)
         factor = _class_factor(node)
@@ -111,6 +94,20 @@ class _Walk:
 
     def _moved(self, tensor: gs.Tensor, node: gs.Node, depth: int) -> Any:
         return self._again(tensor, node, [self.raw(node.inputs[0], depth + 1)], node.inputs[1:])
+
+    def _side_by_side(self, tensor: gs.Tensor, node: gs.Node, depth: int) -> Any:
+        """Parts behind each other; four numbers ahead of other Sigmoids' are a box, as it is."""
+        begin, place = len(self.leaves), len(self.others)
+        ahead, *rest = node.inputs
+        parts = [self.raw(ahead, depth + 1)]
+        end = len(self.leaves)
+        parts += [self.raw(t, depth + 1) for t in rest]
+        classes = any(part is not own for part, own in zip(parts[1:], rest, strict=True))
+        if parts[0] is not ahead and classes and _length(ahead, node.attrs["axis"]) == _SIDES:
+            parts[0], self.boxed = ahead, True
+            del self.leaves[begin:end]
+            self.others.insert(place, "Sigmoid")
+        return self._again(tensor, node, parts)
 
     def _again(self, tensor, node: gs.Node, parts: list, more=()) -> Any:
         """The node once more, with other inputs."""
@@ -135,6 +132,12 @@ class _Walk:
         """Of objectness times class the class: its logit, in the product's shape."""
         own = self.raw(node.inputs[factor], depth + 1)
         return tensor if own is node.inputs[factor] else own
+
+
+def _length(tensor: gs.Tensor, axis: int) -> Any:
+    """How long a tensor is along an axis, where that is known."""
+    shape = tensor.shape
+    return None if not shape or not -len(shape) <= axis < len(shape) else shape[axis]
 
 
 def _class_factor(node: gs.Node) -> int | None:

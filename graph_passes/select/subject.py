@@ -17,9 +17,9 @@ from .class_axis import channel_axis, chosen_along, two_readings
 from .detector import Detector, detector_of, is_alone, mixed
 from .embedding import COSINE, embedding_among, is_embedding, unit_length
 from .features import Features
+from .head_maps import head_maps
 from .logits import Scores, batch_first, one_after_the_other, scores_of
 from .outputs import choose_output
-from .raw_scores import maps_ahead
 from .rows.follow import follow_rows
 from .rows.places import Lost, Place, Rows
 from .sources import Source, choose_sources
@@ -185,7 +185,7 @@ def select(
     chosen, others, detector = _output_of(graph, inputs, starts, output, cosine)
     found = scores_of(graph, chosen, score)
     detector = detector or mixed(inputs, chosen, found.raw)
-    found, detector = _of_detector(graph, found, detector, score, part)
+    found, detector = _of_detector(graph, starts[0], found, detector, score, part)
     axis = _axis_of(found, chosen)
     sort_nodes(graph)
     refuse_randomness(graph, found.tensor)
@@ -244,7 +244,12 @@ def _axis_of(found: Scores, output: gs.Variable) -> int | None:
 
 
 def _of_detector(
-    graph: gs.Graph, found: Scores, detector: Detector | None, score: str, part: str | None
+    graph: gs.Graph,
+    start: gs.Variable,
+    found: Scores,
+    detector: Detector | None,
+    score: str,
+    part: str | None,
 ) -> tuple[Scores, Detector | None]:
     """The scores of all of a detector's outputs, and what they say of it."""
     if detector is None:
@@ -253,7 +258,8 @@ def _of_detector(
         return found, None
     found = one_after_the_other(graph, found, detector.scores[1:], score)
     alone = is_alone(detector.form, found.tensor.shape)
-    return found, detector._replace(maps=maps_ahead(found.leaves), alone=alone)
+    maps = head_maps(graph, start, found.leaves)
+    return found, detector._replace(maps=maps, alone=alone)
 
 
 def _score_and_part(score: str) -> tuple[str, str | None]:

@@ -14,8 +14,11 @@ from .more_detectors import (
     blazeface,
     paddle,
     retinaface,
+    rtdetr_parts,
+    rtdetr_picked,
     scrfd,
     scrfd_flat,
+    segment,
     tensorflow,
     torchvision,
     yolov7,
@@ -178,6 +181,7 @@ FORMS = {
     for f in (
         *(yolov8, rtdetr, yolov5, yolox, end_to_end, detr, rfdetr, picked, ultraface, yunet),
         *(scrfd, scrfd_flat, retinaface, blazeface, paddle, yolov7, torchvision, tensorflow),
+        *(rtdetr_parts, rtdetr_picked, segment),
     )
 }
 
@@ -206,8 +210,10 @@ def corners_by_hand(form: str, boxes: np.ndarray) -> np.ndarray:
         return np.array(found)
     for cell, stride, b in zip(cells, sizes, np.asarray(boxes, np.float64), strict=True):
         middle, size = (b[:2] + cell) * stride, np.exp(b[2:]) * stride
+        s = 1 / (1 + np.exp(-b))
+        if form.startswith("rtdetr_"):
+            middle, size = s[:2] * SIDE, s[2:] * SIDE
         if form == "yolov5":
-            s = 1 / (1 + np.exp(-b))
             middle, size = (2 * s[:2] - 0.5 + cell) * stride, (2 * s[2:]) ** 2 * stride
         found.append([*(middle - size / 2), *(middle + size / 2)])
     return np.array(found)

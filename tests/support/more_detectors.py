@@ -5,7 +5,18 @@ from __future__ import annotations
 import numpy as np
 from onnx import TensorProto
 
-from .detector_nets import CELLS, CLASSES, SIDE, STRIDES, A, Net, decoded, features_of, raw_map
+from .detector_nets import (
+    CELLS,
+    CLASSES,
+    SIDE,
+    STRIDES,
+    A,
+    Net,
+    decoded,
+    features_of,
+    lists,
+    raw_map,
+)
 
 
 def _doubled(net: Net, channels: int, name: str) -> list[str]:
@@ -117,6 +128,49 @@ def yolov7(net: Net) -> tuple[bool, bool]:
     boxes, score, label = _rows_of(net)
     picture = net("Mul", label, net.constant(0.0))
     net.named(net("Concat", picture, boxes, label, score, axis=1), "output", shape=["K", 7])
+    return False, False
+
+
+def _parts(net: Net) -> tuple[str, str]:
+    """Boxes as Sigmoids, parts of the sides, and raw classes."""
+    boxes, classes = raw_map(net, 4, "boxes"), raw_map(net, CLASSES, "classes")
+    return net("Sigmoid", boxes), classes
+
+
+def rtdetr_parts(net: Net) -> tuple[bool, bool]:
+    """Ultralytics' RT-DETR up to 8.3: [N, Q, 4 + C], and all of it Sigmoids."""
+    boxes, classes = _parts(net)
+    whole = net("Concat", boxes, net("Sigmoid", classes), axis=2)
+    net.named(whole, "output0", shape=["N", A, 4 + CLASSES])
+    return False, False
+
+
+def rtdetr_picked(net: Net) -> tuple[bool, bool]:
+    """Ultralytics' RT-DETR since: [N, K, 6] with middle, lengths, score and class."""
+    boxes, classes = _parts(net)
+    flat, number = net("Flatten", net("Sigmoid", classes), axis=1), net.constant(CLASSES, np.int64)
+    top, at = net("TopK", flat, net.constant([12], np.int64), count=2, axis=1)
+    last = net.constant([2], np.int64)
+    four = net(
+        "Tile", net("Unsqueeze", net("Div", at, number), last), net.constant([1, 1, 4], np.int64)
+    )
+    label = net("Cast", net("Mod", at, number), to=TensorProto.FLOAT)
+    ends = [net("Unsqueeze", t, last) for t in (top, label)]
+    whole = net("Concat", net("GatherElements", boxes, four, axis=1), *ends, axis=2)
+    net.named(whole, "output0", shape=["N", 12, 6])
+    return False, False
+
+
+def segment(net: Net) -> tuple[bool, bool]:
+    """YOLO's segmenters: what weighs masks stands behind the classes, and the masks beside."""
+    boxes, classes = raw_map(net, 4, "boxes"), raw_map(net, CLASSES, "classes")
+    weights = lists(net, 5, first=False)
+    whole = net("Concat", decoded(net, boxes), net("Sigmoid", classes), weights, axis=2)
+    net.named(net("Transpose", whole, perm=[0, 2, 1]), "output0", shape=["N", 9 + CLASSES, A])
+    masks = features_of(net)[0]
+    for _ in range(6):
+        masks = net("Tanh", net.conv(masks, 6, 6))
+    net.named(net("Mul", masks, net("Sigmoid", masks)), "output1", shape=["N", 6, 8, 8])
     return False, False
 
 

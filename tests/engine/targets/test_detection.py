@@ -1,7 +1,9 @@
 """Detectors in every form of head: boxes and the class's own logit, beside the raw maps."""
 
 import numpy as np
+import onnx
 import pytest
+from support.detector_nets import Net, decoded, raw_map
 from support.detectors import (
     FORMS,
     NAMES,
@@ -15,6 +17,9 @@ from support.small import node, small, value
 
 import onnxplain
 from onnxplain.engine.targets.boxes import CONFIDENCE, OVERLAP, overlap
+
+# Whose file takes the best few of all places, and suppresses nothing.
+PICKED = ("end_to_end", "picked", "rtdetr_picked")
 
 
 def sigmoid(values):
@@ -47,7 +52,7 @@ def expected(form: str, x: np.ndarray) -> list[tuple[float, int, float, np.ndarr
             found.append((float(chances[place, c]), c, float(logits[place, c]), corners))
     found.sort(key=lambda one: -one[0])
     strong = [one for one in found if one[0] >= CONFIDENCE] or found[:1]
-    if form in ("end_to_end", "picked"):
+    if form in PICKED:
         return strong
     kept = []
     for one in strong:
@@ -64,7 +69,7 @@ def test_boxes_and_logits_are_those_of_the_raw_maps(form):
     )
     e, right = explainer(x, "all"), expected(form, x)
     assert len(right) > 2, "the case must have boxes"
-    assert len(e) == len(right) if form not in ("end_to_end", "picked") else len(e) > 2
+    assert len(e) == len(right) if form not in PICKED else len(e) > 2
     for target, score, (chance, c, logit, corners) in zip(e.targets, e.score, right, strict=False):
         assert target.chance == pytest.approx(chance, abs=1e-5)
         assert target.label == (NAMES[c] if _labels(form) else f"class {c}")
@@ -198,6 +203,9 @@ SIDES = {
     "yolov5": 0,
     "yolox": 0,
     "end_to_end": 0,
+    "rtdetr_parts": 0,
+    "rtdetr_picked": 0,
+    "segment": 0,
     "paddle": 2,
     "yolov7": 1,
 }
@@ -246,14 +254,14 @@ def test_the_coordinates_of_a_box(form):
         return
 
     row = onnxplain.Explainer(model, "saliency", labels=_labels(form))(x).targets[0].places[0]
-    (name,) = (output.name for output in model.graph.output)
+    name, turned = model.graph.output[0].name, form in ("yolov8", "segment")
 
     def number(x):
         rows = run(model, x)[name]
         rows = rows[0] if rows.ndim == 3 else rows
-        rows = rows.T if form == "yolov8" else rows
+        rows = rows.T if turned else rows
         first = SIDES[form]
-        own = rows[row[1] if form == "yolov8" else row[0], first : first + 4]
+        own = rows[row[1] if turned else row[0], first : first + 4]
         return float(own.astype(np.float64).sum())
 
     e = explainer(x)
@@ -274,3 +282,82 @@ def test_class_is_the_default_and_others_are_of_detectors():
             onnxplain.Explainer(small_model, "saliency", score=part)
     with pytest.raises(onnxplain.InvalidInputError, match="class, objectness, box"):
         onnxplain.Explainer(model, "saliency", score="iou")
+
+
+@pytest.mark.parametrize("classes", [1, 2, 20, 80, 601])
+@pytest.mark.parametrize("turned", [False, True])
+def test_any_number_of_classes(classes, turned):
+    """Of 84 numbers 4 are no scores: nearly all, and yet not all."""
+    net = Net(0)
+    boxes, scores = raw_map(net, 4, "boxes"), raw_map(net, classes, "classes")
+    whole = net("Concat", decoded(net, boxes), net("Sigmoid", scores), axis=2)
+    whole = net("Transpose", whole, perm=[0, 2, 1]) if turned else whole
+    net.named(whole, "output0")
+    model = net.model()
+    labels = [f"kind {k}" for k in range(classes)]
+    e = onnxplain.Explainer(without_raw(model), "saliency", labels=labels)(picture())
+    raw = run(model, picture())["raw_classes"][0]
+    place, label = np.unravel_index(np.argmax(raw), raw.shape)
+    assert e.score[0] == pytest.approx(raw.max(), abs=1e-4)
+    assert e.targets[0].label == f"kind {label}"
+    right = (label + 4, place) if turned else (place, label + 4)
+    assert tuple(e.targets[0].places[0]) == right
+
+
+@pytest.mark.parametrize("form", ["yolov8", "yolox", "rtdetr_picked", "segment"])
+def test_half_precision_inside(form):
+    """As exporters write it: the net in float16 between two Casts, the outputs in float32."""
+    x, whole = picture(), detector(form).model
+    model = without_raw(whole)
+    for tensor in model.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT:
+            half = onnx.numpy_helper.to_array(tensor).astype(np.float16)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(half, tensor.name))
+    for one in model.graph.node:
+        for names, own, other in (
+            (one.input, "images", "half_in"),
+            (one.output, "output", "half_"),
+        ):
+            for k, name in enumerate(names):
+                if name == own or (own == "output" and name.startswith(own)):
+                    names[k] = other if own == "images" else other + name
+        for attribute in one.attribute:
+            if one.op_type == "Cast" and attribute.i == onnx.TensorProto.FLOAT:
+                attribute.i = onnx.TensorProto.FLOAT16
+    cast = onnx.helper.make_node
+    model.graph.node.insert(0, cast("Cast", ["images"], ["half_in"], to=onnx.TensorProto.FLOAT16))
+    for output in model.graph.output:
+        last = cast("Cast", [f"half_{output.name}"], [output.name], to=onnx.TensorProto.FLOAT)
+        model.graph.node.append(last)
+    del model.graph.value_info[:]
+    e = onnxplain.Explainer(model, "saliency", labels=list(NAMES))(x)
+    right = onnxplain.Explainer(without_raw(whole), "saliency", labels=list(NAMES))(x)
+    assert e.targets[0].label == right.targets[0].label
+    assert e.score == pytest.approx(right.score, rel=0.02, abs=0.02)
+    assert np.allclose(e.targets[0].box, right.targets[0].box, atol=0.5)
+
+
+@pytest.mark.parametrize("form", ["yolov8", "yolox"])
+def test_maps_see_more_than_the_boxs_own_cell(form):
+    """Behind convolutions of 1 x 1 alone a score has a gradient in one cell: no picture of it."""
+    net = Net(0)
+    FORMS[form](net)
+    nodes, model = net.nodes, net.model()
+    # Heads as they are: a convolution of 3 x 3 and an activation ahead of the last one.
+    ahead: dict[str, str] = {}
+    for node_ in [n for n in nodes if n.op_type == "Conv" and n.attribute[0].ints[0] == 1]:
+        source = node_.input[0]
+        if source not in ahead:
+            w = net.constant(net.random.normal(size=(6, 6, 3, 3)) / 6)
+            made = onnx.helper.make_node("Conv", [source, w], [f"{source}_wide"], pads=[1] * 4)
+            act = onnx.helper.make_node("Tanh", [made.output[0]], [f"{source}_seen"])
+            place = next(k for k, n in enumerate(model.graph.node) if node_.output == n.output)
+            model.graph.node.insert(place, act)
+            model.graph.node.insert(place, made)
+            model.graph.initializer.append(net.constants[-1])
+            ahead[source] = act.output[0]
+        own = next(n for n in model.graph.node if n.output == node_.output)
+        own.input[0] = ahead[source]
+    e = onnxplain.Explainer(without_raw(model), "hirescam")(picture())
+    assert e.feature_map is not None
+    assert all(name in ahead for name in e.feature_map.split(", "))
