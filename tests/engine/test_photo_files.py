@@ -272,3 +272,48 @@ def test_a_model_that_has_the_name_itself(tmp_path):
     explainer = onnxplain.Explainer(made, "grad-cam", card={"size": [48, 64], **PLAIN})
     with pytest.raises(onnxplain.UnsupportedModelError, match="named 'picture'"):
         explainer.export(tmp_path / "f.onnx", picture=True)
+
+
+def with_a_shift() -> onnx.ModelProto:
+    """The network and a further input, which is added to its scores."""
+    made = onnx.ModelProto()
+    made.CopyFrom(network())
+    made.graph.node[-1].output[0] = "before"
+    made.graph.node.append(node("Add", ["before", "shift"], ["y"]))
+    made.graph.input.append(value("shift", ["N", 5]))
+    return made
+
+
+def test_further_inputs_stay_as_they_are(tmp_path):
+    card = {"size": [48, 64], **PLAIN}
+    shift, photo = np.array([[0, 9, 0, 0, 0]], np.float32), photo_of(40, 50)
+    for explained in (None, ["x", "shift"]):
+        how = {"card": card, "providers": "cpu", "input": explained}
+        explainer = onnxplain.Explainer(with_a_shift(), "deeplift", **how)
+        file = explainer.export(tmp_path / "f.onnx", preprocess=True, picture=True)
+        assert [i.name for i in file.graph.input] == ["x", "shift", "target"]
+        found = run(tmp_path / "f.onnx", x=photo, shift=shift, target=np.array([-1]))
+        e = explainer({"x": explainer.preprocess(photo), "shift": shift})
+        maps = e.attribution if explained else {"": e.attribution}
+        for name, expected in maps.items():
+            own = found[f"attribution_{name}" if name else "attribution"]
+            np.testing.assert_allclose(own, expected, atol=1e-5 * np.abs(expected).max())
+        heatmap = kind_of_arrays(explainer.into).draw(
+            maps["x" if explained else ""][0], explainer.into, "deeplift"
+        )
+        view = read_input(photo, explainer.into).view()
+        check_picture(
+            found["picture"][0], np.asarray(blend(view, heatmap, fit(view.size, *WITHIN)))
+        )
+
+
+def test_an_embedding_and_what_it_is_compared_with(tmp_path):
+    card = {"size": [48, 64], "task": "embedding", **PLAIN}
+    explainer = onnxplain.Explainer(network(), "grad-cam", card=card, providers="cpu")
+    photo, vector = photo_of(40, 50), np.array([1, -2, 0.5, 3, 1], np.float32)
+    explainer.export(tmp_path / "f.onnx", preprocess=True, picture=True, opset=17)
+    found = run(tmp_path / "f.onnx", x=photo, versus=vector[None])
+    e = explainer.explain(photo, versus=vector)
+    np.testing.assert_allclose(found["attribution"], e.attribution, rtol=1e-4, atol=1e-6)
+    view = read_input(photo, explainer.into).view()
+    check_picture(found["picture"][0], drawn(explainer, e, 0, view))
