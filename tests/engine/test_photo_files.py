@@ -317,3 +317,25 @@ def test_an_embedding_and_what_it_is_compared_with(tmp_path):
     np.testing.assert_allclose(found["attribution"], e.attribution, rtol=1e-4, atol=1e-6)
     view = read_input(photo, explainer.into).view()
     check_picture(found["picture"][0], drawn(explainer, e, 0, view))
+
+
+def test_the_very_picture_that_the_command_line_writes(command, model, tmp_path):
+    """Somewhere below its title, with colours rounded as its files have them."""
+    photo, path = tmp_path / "seven.png", tmp_path / "photo.onnx"
+    write_photo(photo, 7)
+    for method in ("grad-cam", "deeplift"):
+        how = [model, "-m", method]
+        export = ["-o", path, "--target", "top1", "--preprocess", "--picture"]
+        assert command("export", *how, *export)[0] == 0
+        assert command("explain", how[0], photo, *how[1:], "-o", tmp_path)[0] == 0
+        (file,) = tmp_path.glob(f"*{method}*.png")
+        whole = np.asarray(Image.open(file).convert("RGB"), np.float64)
+        (name,) = [i.name for i in onnx.load(path).graph.input]
+        found = run(path, **{name: np.asarray(Image.open(photo).convert("RGB"))})["picture"][0]
+        height, width = found.shape[:2]
+        left = (whole.shape[1] - width) // 2
+        off = [
+            np.abs(whole[top : top + height, left : left + width : 9] - found[:, ::9]).mean()
+            for top in range(whole.shape[0] - height + 1)
+        ]
+        assert min(off) < 2
