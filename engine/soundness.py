@@ -114,6 +114,10 @@ def _difference(found: np.ndarray, right: np.ndarray) -> float:
     return float(np.nanmax(wide) / max(size, 1e-6))
 
 
+# A path of which so much is missing after so many passes jumps.
+_MOST_OF_IT, _MANY_STEPS = 0.5, 100
+
+
 def warn_of_misses(subject: Subject, e: Explanation, options: Mapping[str, Any]) -> None:
     """A line for each thing that an explanation falls short of."""
     warn_of_delta(e, options.get("tolerance"))
@@ -148,7 +152,21 @@ def warn_of_delta(e: Explanation, tolerance: float | None) -> None:
     what = f"{limit:.2%}" if tolerance is None else f"the tolerance of {limit:.2%}"
     logger.warning(
         f"{method.title}: {_passes_leave(e)} {relative:.2%} of the score's "
-        f"difference, more than {what}; take more steps"
+        f"difference, more than {what}; {_what_helps(e, relative)}"
+    )
+
+
+def _what_helps(e: Explanation, missed: float) -> str:
+    """More steps, or, where so many found hardly any of the change, another baseline.
+
+    Then the score jumps, mostly right beside the baseline: a network without biases that divides by
+    a deviation answers to 0.0001 of a photo on black as to all of it.
+    """
+    if missed < _MOST_OF_IT or (e.steps or 0) < _MANY_STEPS:
+        return "take more steps"
+    return (
+        "the score jumps where no step can be, as a rule right beside the baseline: take another "
+        "baseline (--baseline blur, in Python baseline=)"
     )
 
 

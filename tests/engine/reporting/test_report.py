@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from support.digits import CARD, LABELS, write_model, write_photo
 from support.folders import ROOT
+from support.often import by_night
 from support.pages import HOSTILE, contrast, page_of_noise, pictures_in, read
 
 import onnxplain
@@ -150,7 +151,13 @@ def test_a_layer_over_its_ground_is_the_picture(method):
     assert np.abs(alpha * top[:, :, :3] + (1 - alpha) * ground - drawn).max() < 4
 
 
-@pytest.mark.parametrize("methods", [("grad-cam",), ("grad-cam", "integrated-gradients", "lrp")])
+@pytest.mark.parametrize(
+    "methods",
+    [
+        pytest.param(("grad-cam",), marks=by_night),
+        ("grad-cam", "integrated-gradients", "lrp"),
+    ],
+)
 def test_a_hundred_images_fit(methods):
     content = report_html(page_of_noise(100, methods))
     assert len(content) <= MOST_BYTES
