@@ -195,7 +195,10 @@ def test_a_windows_own_padding_moves_nothing(side):
             conv = {} if apart else {"pads": [*pads[2:4], *pads[6:]]}
             read = [f"p{k}" if apart else of, "two"]
             behind += [node("Pad", [of, "own"], [f"p{k}"])] if apart else []
-            behind += [node("Conv", read, [f"w{k}"], **conv), node("Relu", [f"w{k}"], [f"r{k}"])]
+            behind += [
+                node("Conv", read, [f"wide{k}"], **conv),
+                node("Relu", [f"wide{k}"], [f"r{k}"]),
+            ]
             last = "last" if k == 3 else f"s{k}"
             behind.append(node("Add", [f"r{k}", of], [last]))
             of = last
