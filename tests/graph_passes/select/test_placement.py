@@ -193,14 +193,14 @@ def test_a_windows_own_padding_moves_nothing(side):
         behind, of = [], "map"
         for k in range(4):
             conv = {} if apart else {"pads": [*pads[2:4], *pads[6:]]}
-            read = [f"p{k}" if apart else of, "two"]
-            behind += [node("Pad", [of, "own"], [f"p{k}"])] if apart else []
+            read = [f"wider{k}" if apart else of, "two"]
+            behind += [node("Pad", [of, "own"], [f"wider{k}"])] if apart else []
             behind += [
                 node("Conv", read, [f"wide{k}"], **conv),
-                node("Relu", [f"wide{k}"], [f"r{k}"]),
+                node("Relu", [f"wide{k}"], [f"bent{k}"]),
             ]
-            last = "last" if k == 3 else f"s{k}"
-            behind.append(node("Add", [f"r{k}", of], [last]))
+            last = "last" if k == 3 else f"sum{k}"
+            behind.append(node("Add", [f"bent{k}", of], [last]))
             of = last
         model = network(MOVES["nothing"], behind)
         more = {"own": np.asarray(pads), "two": np.full((2, 2, 2, 2), 0.1, np.float32)}
