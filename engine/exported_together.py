@@ -82,7 +82,7 @@ def joined(
 def outputs_of(explainer: Explainer) -> dict[str, str]:
     """What a method's outputs are called alone, and beside those of others."""
     subject, method = explainer.subject, explainer.method
-    names = {name: output_name(name, method) for name in ("delta", finish.MAP_ERROR)}
+    names = {name: output_name(name, method) for name in ("delta", finish.MAP_ERROR, "picture")}
     for source in subject.sources:
         of = source.input.name if len(subject.sources) > 1 else None
         name = subject.name_of(finish.ATTRIBUTION, source)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import onnx
@@ -15,6 +15,8 @@ from ..graph_passes.finish.target_input import fixed_target
 from .exported_together import check_together, joined
 from .facts import write_facts
 from .files.model_files import write_model
+from .opsets import check_loads, in_opset
+from .photo_files import with_photos
 from .targets.asking import one_wanted
 from .targets.target import About, Index
 
@@ -32,6 +34,9 @@ class Exporting:
         baseline_input: bool = False,
         target: Any = None,
         also: Sequence[Explainer] = (),
+        preprocess: bool = False,
+        picture: bool = False,
+        opset: int | None = None,
     ) -> onnx.ModelProto:
         """Write the explaining graph as one whole file that any ONNX Runtime runs.
 
@@ -51,10 +56,18 @@ class Exporting:
             also: explainers of the same model, input, output and score by other methods. The file
                 then explains by all of them and runs the model once; its outputs are
                 `attribution_<method>` and so on, with _ for what is no letter or digit.
+            preprocess: take a photo, uint8 [H, W, 3] (RGB) of any size, as the input: the graph
+                makes of it what the model card says, as `Explainer.preprocess` does. The
+                attribution is of the model's input, not of the photo's pixels.
+            picture: return `picture`, too, uint8 [N, h, w, 3]: the attribution over what the model
+                saw, as `Explanation.picture` draws it, without texts; at most 580 by 640.
+            opset: the version of ONNX's operators, with the oldest IR version that has it. None:
+                21, or the model's own where that is newer.
 
         Raises:
-            InvalidInputError: it is the model's own file, a target that no file can hold, or
-                explainers of another question.
+            InvalidInputError: it is the model's own file, a target that no file can hold, an input
+                that is no photo, or explainers of another question.
+            UnsupportedModelError: the file cannot be written in that opset.
             OSError: it cannot be written.
 
         Examples:
@@ -67,7 +80,9 @@ class Exporting:
             >>> [value.name for value in model.graph.output][-1]
             'attribution_saliency'
         """
-        return _exported(cast("Explainer", self), path, baseline_input, target, also)
+        own = cast("Explainer", self)
+        more = {"preprocess": preprocess, "picture": picture, "opset": opset}
+        return _exported(own, path, baseline_input, target, also, **more)
 
 
 def _exported(
@@ -76,6 +91,7 @@ def _exported(
     baseline_input: bool,
     target: Any,
     also: Sequence[Explainer],
+    **more: Any,
 ) -> onnx.ModelProto:
     if explainer.exported is not explainer:
         if target is not None:
@@ -83,32 +99,37 @@ def _exported(
                 "target: a file of an embedding compares with its input 'versus'; leave it out"
             )
         others = [one.exported for one in also]
-        return explainer.exported.export(path, baseline_input=baseline_input, also=others)
+        return explainer.exported.export(path, baseline_input=baseline_input, also=others, **more)
     index = None if target is None else fixed_index(target, explainer.about)
     explainers = [explainer, *also]
     if also:
         check_together(explainers)
-    found = [_whole(one, baseline_input, index) for one in explainers]
+    found = [_whole(one, baseline_input, index, more) for one in explainers]
     model, facts = found[0]
     if also:
         model, facts = joined(explainers, *zip(*found, strict=True))
-    model = compact(model)
+    model = compact(in_opset(model, more["opset"]))
     write_facts(model, facts, explainer.card, explainer._file.metadata)
     onnx.checker.check_model(model)
+    if more["opset"] is not None:
+        check_loads(model)
     write_model(model, path, explainer._file.given)
     return model
 
 
 def _whole(
-    explainer: Explainer, baseline_input: bool, index: Index | None
+    explainer: Explainer, baseline_input: bool, index: Index | None, more: Mapping[str, Any]
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
-    """One method's model with baseline and target inside, where they are given; and its facts."""
+    """One method's model with baseline, target and photos inside where they are; its facts."""
     embedded = {} if baseline_input else explainer._default_baselines()
     model = finish.embed_baselines(explainer.model, embedded)
     facts = explainer._facts(baseline_input)
     if index is not None:
         model = fixed_target(model, explainer.subject, index)
         facts["target"] = "top1" if index == -1 else index
+    preprocess, picture = bool(more["preprocess"]), bool(more["picture"])
+    model = with_photos(explainer, model, preprocess, picture)
+    facts |= {name: True for name in ("preprocess", "picture") if more[name]}
     return model, facts
 
 

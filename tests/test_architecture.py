@@ -331,7 +331,6 @@ def _copy(source, target):
 # several themselves: what is said there is about exactly these, and asked nowhere else.
 NAMES_OPERATORS = {
     "graph_passes/graph/evaluated.py": "how much work each operator is: a formula for each",
-    "graph_passes/finish/cuda_opset.py": "what changed between two opsets",
     "graph_passes/prepare/reading.py": "what did not change between two opsets",
     "graph_passes/prepare/finite.py": "what an infinite weight spoils, contrib operators with it",
     "graph_passes/prepare/optionals.py": "the operators that it takes out",

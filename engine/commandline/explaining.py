@@ -165,6 +165,8 @@ def _explain(
         "onnxplain export model.onnx -m integrated-gradients -o explained.onnx --baseline-input",
         "onnxplain export model.onnx -m grad-cam -o explained.onnx --target top1",
         "onnxplain export model.onnx -m grad-cam -m deeplift -o both.onnx",
+        "onnxplain export model.onnx -m grad-cam -o explained.onnx --preprocess --picture",
+        "onnxplain export model.onnx -m grad-cam -o explained.onnx --opset 17",
     ),
 )
 @MODEL
@@ -179,6 +181,24 @@ def _explain(
     help="Explain this for every input: top1, a class index, a label, or index:1,20,30. The file "
     "then has the model's own inputs. Default: an input 'target'.",
 )
+@click.option(
+    "--preprocess",
+    is_flag=True,
+    help="Take a photo of any size as the input, uint8 [H, W, 3] in RGB: the file resizes and "
+    "normalises it as the card says.",
+)
+@click.option(
+    "--picture",
+    is_flag=True,
+    help="Return the overlay, too: 'picture', uint8 [N, H, W, 3].",
+)
+@click.option(
+    "--opset",
+    type=int,
+    metavar="N",
+    help="Write the file in this opset (11 to 26), for older runtimes. Default: 21, or MODEL's own "
+    "where that is newer.",
+)
 @OUTPUT
 @SHAPE
 @PREPROCESSING
@@ -187,10 +207,12 @@ def export(model: str, file: str, **chosen: Any) -> int:
     """Write MODEL as one ONNX file that returns its prediction and its explanation."""
     from ..commands.export import export_file
     from ..files.model_files import is_stdout
+    from ..opsets import read_by
 
     with progress_bar(wait=WAIT) as tell:
         exported = export_file(model, file, tell=tell, **chosen)
     inputs = ", ".join(value.name for value in exported.graph.input)
     outputs = ", ".join(value.name for value in exported.graph.output)
-    say(f"{file}: inputs {inputs}; outputs {outputs}", error=is_stdout(file))
+    said = f"{file}: inputs {inputs}; outputs {outputs}; {read_by(exported)}"
+    say(said, error=is_stdout(file))
     return 0

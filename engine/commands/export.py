@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +23,9 @@ from ..inspection import card_or_assumption
 from ..model import Model, opened
 from ..running.settings import asked_methods, for_methods, own_options
 from .asked import FACTS
+
+# What a file may have beside its explanation.
+_OF_FILES = ("preprocess", "picture", "opset")
 
 
 def export_file(
@@ -57,14 +60,15 @@ def export_file(
         preset: in place of the card's normalisation; see `own_card.PRESETS`.
         target: for every input, see `Explainer.export`; None: the file has an input for it.
         tell: called with a text and the part of the work that is done.
-        options: of the method, and the card's facts by their keys; None: the default.
+        options: of the method, the card's facts by their keys, and what else `Explainer.export`
+            takes; None: the default.
 
     Raises:
         InvalidInputError: what cannot be embedded, or a file that cannot be written.
         UnsupportedModelError: the model cannot be explained by the method.
     """
     names, own = asked_methods(methods)
-    facts = {key: options.pop(key) for key in FACTS if key in options}
+    facts, more = (_taken_out(options, keys) for keys in (FACTS, _OF_FILES))
     _check_one_baseline(names, baseline is not None, baseline_input)
     refuse_own_files(file, model, [card] if card else [])
     tell("reading the model", 0.0)
@@ -80,7 +84,11 @@ def export_file(
     ]
     tell_of_others(explainers[0].subject)
     tell(f"checking and writing {file}", 0.6)
-    return _written(explainers, file, baseline_input, target)
+    return _written(explainers, file, baseline_input=baseline_input, target=target, **more)
+
+
+def _taken_out(options: dict[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    return {key: options.pop(key) for key in keys if key in options}
 
 
 def _taken(
@@ -93,12 +101,10 @@ def _taken(
     return {**own_options(method, among, given), **own.get(method, {})}
 
 
-def _written(
-    explainers: Sequence[Explainer], file: str, baseline_input: bool, target: str | None
-) -> onnx.ModelProto:
+def _written(explainers: Sequence[Explainer], file: str, **how: Any) -> onnx.ModelProto:
     first, *others = explainers
     try:
-        return first.export(file, baseline_input=baseline_input, target=target, also=others)
+        return first.export(file, also=others, **how)
     except OSError as error:
         raise InvalidInputError(f"cannot write {file}: {error.strerror or error}") from error
 

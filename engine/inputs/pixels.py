@@ -13,8 +13,8 @@ from ..pictures.heatmap import smoothed
 from .decoding import to_rgb
 from .deep import deep_of
 
-_LONGEST_VIEW = 4096
-_MOST_RESIZED = 2**26
+LONGEST_VIEW = 4096
+MOST_RESIZED = 2**26
 # As Pillow has them.
 _LUMA = 19595 / 65536, 38470 / 65536, 7471 / 65536
 _INTERPOLATIONS = {
@@ -43,8 +43,7 @@ def covering(size: tuple[int, int], card: ModelCard) -> tuple[int, int, int, int
     """
     width, height = size
     crop_height, crop_width = card.size
-    covered_height = round(crop_height / card.crop_fraction)
-    covered_width = round(crop_width / card.crop_fraction)
+    covered_height, covered_width = covered_size(card)
     whole = round if card.rounding == "nearest" else int
     resized_width, resized_height = covered_width, covered_height
     if covered_height * width >= covered_width * height:
@@ -54,6 +53,12 @@ def covering(size: tuple[int, int], card: ModelCard) -> tuple[int, int, int, int
     left = round((resized_width - crop_width) / 2)
     top = round((resized_height - crop_height) / 2)
     return resized_width, resized_height, left, top
+
+
+def covered_size(card: ModelCard) -> tuple[int, int]:
+    """(height, width) that "crop" covers before it cuts out the centre."""
+    height, width = (round(side / card.crop_fraction) for side in card.size)
+    return height, width
 
 
 def _crop_box(size: tuple[int, int], card: ModelCard) -> tuple[float, float, float, float]:
@@ -116,7 +121,8 @@ def _luma(color: tuple[float, float, float]) -> float:
     return sum(part * weight for part, weight in zip(color, _LUMA, strict=True))
 
 
-def _whole_color(card: ModelCard) -> tuple[int, ...]:
+def whole_color(card: ModelCard) -> tuple[int, ...]:
+    """Red, green and blue of what "pad" fills with, as whole numbers."""
     return tuple(round(part) for part in filling(card))
 
 
@@ -130,7 +136,7 @@ def placed(image: Image.Image, card: ModelCard, color: float | None = None) -> I
     resample = _INTERPOLATIONS[card.interpolation]
     if card.resize == "crop":
         resized_width, resized_height, left, top = covering(image.size, card)
-        if resized_width * resized_height > _MOST_RESIZED:
+        if resized_width * resized_height > MOST_RESIZED:
             # A very long photo: the same but for rounding, without the parts that are cut off.
             return image.resize((width, height), resample, box=_crop_box(image.size, card))
         resized = image.resize((resized_width, resized_height), resample)
@@ -138,7 +144,7 @@ def placed(image: Image.Image, card: ModelCard, color: float | None = None) -> I
     if card.resize == "stretch":
         return image.resize((width, height), resample)
     left, top, inner_width, inner_height = _padded(image.size, card)
-    fill = _whole_color(card) if color is None else color
+    fill = whole_color(card) if color is None else color
     canvas = Image.new(image.mode, (width, height), fill)
     canvas.paste(image.resize((inner_width, inner_height), resample), (left, top))
     return canvas
@@ -164,9 +170,9 @@ def view_of(image: Image.Image, card: ModelCard) -> Image.Image:
     left, top, inner_width, inner_height = _padded(image.size, card)
     height, width = card.size
     zoom = max(image.width / inner_width, image.height / inner_height)
-    zoom = max(min(zoom, _LONGEST_VIEW / max(width, height)), 1 / max(width, height))
+    zoom = max(min(zoom, LONGEST_VIEW / max(width, height)), 1 / max(width, height))
     extent = max(round(width * zoom), 1), max(round(height * zoom), 1)
-    canvas = Image.new("RGB", extent, _whole_color(card))
+    canvas = Image.new("RGB", extent, whole_color(card))
     inner = max(round(inner_width * zoom), 1), max(round(inner_height * zoom), 1)
     canvas.paste(
         image.resize(inner, Image.Resampling.BICUBIC), (round(left * zoom), round(top * zoom))

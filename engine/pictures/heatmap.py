@@ -10,6 +10,7 @@ from cmap import Colormap
 from PIL import Image, ImageDraw
 
 from ... import InvalidInputError
+from ...graph_passes.finish import look
 from ...graph_passes.methods import find_method
 from ...models.text import counted
 from .lettering import write
@@ -23,16 +24,6 @@ _ROUNDED = [max(255 - 4 * round((255 - value) / 4), 0) for value in range(256)] 
 _RUNS_ONLY = 3  # zlib's Z_RLE
 # How what has a number for each element is drawn, the first by default.
 DETAILS = REGIONS, _PIXELS = "regions", "pixels"
-# Parts of the longer side that blur is wide (its sigma): of a region, of a pixel.
-_REGION, _PIXEL = 45, 224
-# Stripes of the negative side: their period in pixels, from which level on, and how pale they are.
-_STRIPES, _STRIPED, _PALE = 6, 0.15, 0.55
-# How much of the ground a contour covers.
-_LINE = 0.4
-# A contour of more than this part of the picture's pixels is a scribble.
-_SCRIBBLE = 0.02
-# Second differences of what is drawn between cells, of the largest value; and the least cell.
-_STRAIGHT, _LEAST_CELL = 1e-4, 3.0
 
 # A picture in memory, which only pictures/ and inputs/ look into.
 Picture: TypeAlias = Image.Image
@@ -141,14 +132,14 @@ def _readable(values: np.ndarray, detail: str) -> tuple[np.ndarray, list[str], f
 
     Returns the values, how they are drawn, and the percentile that colours end at.
     """
-    sigma = max(values.shape) / (_REGION if check_detail(detail) == REGIONS else _PIXEL)
-    if sigma < 0.5:
-        return values, [], 99
+    sigma = max(values.shape) / (look.REGION if check_detail(detail) == REGIONS else look.PIXEL)
+    if sigma < look.LEAST_BLUR:
+        return values, [], look.END_OF_ELEMENTS
     if detail == REGIONS:
         text = f"net evidence by region (blurred, sigma {sigma:.2g} pixels; sums are kept)"
-        return smoothed(values, (sigma, sigma)), [text], 99.5
+        return smoothed(values, (sigma, sigma)), [text], look.END_OF_REGIONS
     text = f"smoothed for display (sigma {sigma:.2g} pixels)"
-    return smoothed(values, (sigma, sigma)), [text], 99
+    return smoothed(values, (sigma, sigma)), [text], look.END_OF_ELEMENTS
 
 
 def _between_cells(values: np.ndarray) -> tuple[np.ndarray, list[str]]:
@@ -161,7 +152,7 @@ def _between_cells(values: np.ndarray) -> tuple[np.ndarray, list[str]]:
     if len(known) < 2:
         return values, []
     height, width = (round(n / cell) for n, cell in zip(values.shape, known, strict=True))
-    sigmas = tuple(0.45 * cell for cell in known)
+    sigmas = tuple(look.BETWEEN * cell for cell in known)
     return smoothed(values, sigmas), [f"a map of {height} x {width} cells, smoothed between them"]
 
 
@@ -171,14 +162,14 @@ def _cell(values: np.ndarray, axis: int) -> float | None:
     Between knots second differences are 0.
     """
     bends = np.abs(np.diff(values, 2, axis=axis)).max(axis=1 - axis, initial=0.0)
-    straight = bends <= _STRAIGHT * (np.abs(values).max() or 1.0)
+    straight = bends <= look.STRAIGHT * (np.abs(values).max() or 1.0)
     bent = np.flatnonzero(~straight)
-    if len(bent) < 2 or straight.mean() < 0.4:
+    if len(bent) < 2 or straight.mean() < look.LEAST_STRAIGHT:
         return None
     # Two bends side by side are one knot, between two pixels.
     knots = [group.mean() for group in np.split(bent, np.flatnonzero(np.diff(bent) > 1) + 1)]
     gap = float(np.median(np.diff(knots))) if len(knots) > 1 else 0.0
-    return gap if gap >= _LEAST_CELL else None
+    return gap if gap >= look.LEAST_CELL else None
 
 
 def _blob(values: np.ndarray, sigma: float, findings: tuple[str, ...]) -> Heatmap:
@@ -222,7 +213,7 @@ def blend(view: Image.Image, heatmap: Heatmap, size: tuple[int, int]) -> Image.I
     if not heatmap.signed:
         return _paint(level, np.asarray(photo, np.float32), signed=False)
     gray = np.asarray(photo.convert("L"), np.float32)[:, :, None]
-    return _paint(level, 102 + np.float32(0.6) * gray, signed=True)
+    return _paint(level, look.GROUND + np.float32(look.OF_GRAY) * gray, signed=True)
 
 
 def _paint(level: np.ndarray, ground: np.ndarray, *, signed: bool) -> Image.Image:
@@ -231,7 +222,7 @@ def _paint(level: np.ndarray, ground: np.ndarray, *, signed: bool) -> Image.Imag
     level: [H, W] in -1..1 (signed) or 0..1, beyond which it is cut; ground: [H, W, 3 or 1], 0..255.
     """
     level = striped(level) if signed else level
-    colours, rest = _paint_table(signed)
+    colours, rest = paint_table(signed)
     top = np.float32(len(rest) - 1)
     # Half a step more, so that cutting the fraction off rounds.
     position = (level + 1) * (top / 2) if signed else level * top
@@ -241,8 +232,8 @@ def _paint(level: np.ndarray, ground: np.ndarray, *, signed: bool) -> Image.Imag
     painted = blended.astype(np.uint8)
     if not signed:
         inside, outside = half_contour(level)
-        painted[inside] = (1 - _LINE) * painted[inside] + _LINE * 255
-        painted[outside] = (1 - _LINE) * painted[outside]
+        painted[inside] = (1 - look.LINE) * painted[inside] + look.LINE * 255
+        painted[outside] = (1 - look.LINE) * painted[outside]
     return Image.fromarray(painted)
 
 
@@ -253,8 +244,8 @@ def striped(level: np.ndarray) -> np.ndarray:
     """
     height, width = level.shape
     diagonal = np.add.outer(np.arange(height), np.arange(width))
-    pale = (diagonal % _STRIPES < _STRIPES // 2) & (level < -_STRIPED)
-    return np.where(pale, _PALE * np.maximum(level, -1), level).astype(np.float32)
+    pale = (diagonal % look.STRIPES < look.STRIPES // 2) & (level < -look.STRIPED)
+    return np.where(pale, look.PALE * np.maximum(level, -1), level).astype(np.float32)
 
 
 def half_contour(level: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -262,7 +253,7 @@ def half_contour(level: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Its pixels inside, drawn light, and outside, drawn dark; none where it is a scribble.
     """
-    strong = level >= 0.5
+    strong = level >= look.CONTOUR
     inner, outer = strong.copy(), strong.copy()
     for a, b in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
         inner[a] &= strong[b]
@@ -270,19 +261,19 @@ def half_contour(level: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         outer[a] |= strong[b]
         outer[b] |= strong[a]
     inside, outside = strong & ~inner, outer & ~strong
-    if inside.mean() > _SCRIBBLE:
+    if inside.mean() > look.SCRIBBLE:
         return np.zeros_like(strong), np.zeros_like(strong)
     return inside, outside
 
 
 @lru_cache
-def _paint_table(signed: bool) -> tuple[np.ndarray, np.ndarray]:
+def paint_table(signed: bool) -> tuple[np.ndarray, np.ndarray]:
     """For each level from the lowest to the highest: colour times density, and 1 - density.
 
-    A pixel is then the first, [2001, 3] in 0..255 plus a half for rounding, plus the second,
-    [2001], times the ground: as float32, it takes a third of the time of the whole formula.
+    A pixel is then the first, [levels, 3] in 0..255 plus a half for rounding, plus the second,
+    [levels], times the ground: as float32, it takes a third of the time of the whole formula.
     """
-    colours, density = _colours(signed, 2001)
+    colours, density = _colours(signed, look.LEVELS)
     covered = colours * density[:, None] + 0.5
     return covered.astype(np.float32), (1 - density).astype(np.float32)
 
@@ -324,8 +315,8 @@ def layer(heatmap: Heatmap, size: tuple[int, int]) -> Image.Image:
 def _lined(pixels: np.ndarray, shade: int) -> np.ndarray:
     """RGBA pixels [N, 4] under a line of this shade: one translucent layer over another."""
     alpha = pixels[:, 3:] / 255.0
-    whole = _LINE + (1 - _LINE) * alpha
-    colour = (_LINE * shade + (1 - _LINE) * alpha * pixels[:, :3]) / whole
+    whole = look.LINE + (1 - look.LINE) * alpha
+    colour = (look.LINE * shade + (1 - look.LINE) * alpha * pixels[:, :3]) / whole
     return np.rint(np.concatenate([colour, 255 * whole], axis=1)).astype(np.uint8)
 
 

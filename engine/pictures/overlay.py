@@ -6,12 +6,13 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
+from ...graph_passes.finish.look import WITHIN
 from ...graph_passes.methods import find_method
 from .heatmap import FAINT, INK, MARGIN, PAPER, REGIONS, Heatmap, blend, colour_bar, fit, heatmap_of
 from .lettering import wrap, write_lines
 from .outlines import with_box, with_region
 
-_PICTURE_WIDTH, _PICTURE_HEIGHT = 580, 640
+_PICTURE_WIDTH, _PICTURE_HEIGHT = WITHIN
 _MAP_WORDS, _ELEMENT_WORDS = ("no evidence", "most evidence"), ("no influence", "most influence")
 
 

@@ -29,15 +29,18 @@ def of_terms(formula: Formula) -> Rewrite:
     return rewrite
 
 
-def rewrite_nodes(graph: gs.Graph, rewrites: Mapping[str, Rewrite], only=None) -> gs.Graph | None:
+def rewrite_nodes(
+    graph: gs.Graph, rewrites: Mapping[str, Rewrite], only=None, prefix: str = "rewritten"
+) -> gs.Graph | None:
     """Replace, in place, every node whose operator has a rewrite; returns the graph, or None.
 
     Args:
         graph: changed in place; the new nodes stand where the old one stood.
         rewrites: operator -> rewrite.
         only: a predicate on nodes; None takes all.
+        prefix: what the names of new tensors begin with.
     """
-    emit = Emitter(graph, "rewritten", bounded=True)
+    emit = Emitter(graph, prefix, bounded=True)
     changed, position = False, 0
     while position < len(graph.nodes):
         node = graph.nodes[position]

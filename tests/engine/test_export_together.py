@@ -182,6 +182,19 @@ def test_of_an_embedding(tmp_path):
         )
 
 
+def test_each_method_has_a_picture_of_its_own(tmp_path):
+    """And all are of one photo, which goes in once."""
+    model = write_model(tmp_path)
+    explainers = [onnxplain.Explainer(model, m, providers="cpu") for m in ("grad-cam", "saliency")]
+    file, photo = tmp_path / "both.onnx", np.arange(300, dtype=np.uint8).reshape(10, 10, 3)
+    explainers[0].export(file, also=explainers[1:], preprocess=True, picture=True, opset=18)
+    found = answers(file, in_0=photo, target=np.array([3]))
+    for one in explainers:
+        one.export(tmp_path / "alone.onnx", preprocess=True, picture=True, opset=18)
+        alone = answers(tmp_path / "alone.onnx", in_0=photo, target=np.array([3]))
+        np.testing.assert_array_equal(found[output_name("picture", one.method)], alone["picture"])
+
+
 def test_what_the_file_says_of_itself(tmp_path):
     model = onnx.load(DATA / "jax_digits.onnx")
     explainers = [explainer_of(model, method) for method in ("grad-cam", "deeplift")]
@@ -224,7 +237,7 @@ def test_on_the_command_line(command, tmp_path):
     assert (status, err) == (0, "")
     outputs = "add_out_2, attribution_grad_cam, attribution_deeplift, delta_deeplift, "
     outputs += "attribution_integrated_gradients, delta_integrated_gradients"
-    assert out == f"{path}: inputs in_0, target; outputs {outputs}\n"
+    assert out.startswith(f"{path}: inputs in_0, target; outputs {outputs}; opset ")
     found = answers(path, in_0=X, target=np.array([3, 7, 8]))
     own = {"deeplift": {"rule": "reveal-cancel"}, "integrated-gradients": {"steps": 6}}
     for method in ("grad-cam", "deeplift", "integrated-gradients"):
