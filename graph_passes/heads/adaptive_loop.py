@@ -190,7 +190,7 @@ def _in_shape_of(graph: onnx.GraphProto, name: str, like: str, kind: int) -> Non
     """The output `name`: what was found, in the shape of an input."""
     shape = f"{RESERVED}shape_of/{name}"
     graph.node.append(helper.make_node("Shape", [like], [shape]))
-    reshape = helper.make_node("Reshape", [_FOUND + name, shape], [name], allowzero=1)
+    reshape = helper.make_node("Reshape", [_FOUND + name, shape], [name])
     graph.node.append(reshape)
     (given,) = [value for value in graph.input if value.name == like]
     value = graph.output.add()

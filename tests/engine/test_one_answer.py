@@ -212,3 +212,16 @@ def test_names_inside_a_file_meet_no_names_of_the_model(tmp_path, batch):
     x = np.random.default_rng(2).normal(size=(1 if batch == "1" else 3, 6)).astype(np.float32)
     for method in ("integrated-gradients", "expected-gradients", "smoothgrad"):
         check(tmp_path, model, x, method)
+
+
+@pytest.mark.parametrize("method", ["integrated-gradients", "deeplift", "smoothgrad"])
+def test_a_batch_of_none(tmp_path, method):
+    """Empty outputs, whose shapes say so."""
+    model = source("digits", method)
+    few = {name: value for name, value in FEW.items() if find_method(method).takes(name)}
+    explainer = onnxplain.Explainer(model, method, providers="cpu", threads=1, **few)
+    explainer.export(tmp_path / "file.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "file.onnx")
+    feeds = {"in_0": np.zeros((0, 8, 8, 1), np.float32), "target": np.zeros(0, np.int64)}
+    (found,) = session.run(["attribution"], feeds)
+    assert found.shape == (0, 8, 8, 1)
