@@ -122,7 +122,9 @@ def _mixed(detector: Detector, about: About, answer: Answer) -> Candidates:
     turned = _mixing(changed, 1) < _mixing(changed, 0)
     if turned:
         whole, changed = whole.T, changed.T
-    columns = np.flatnonzero(changed.mean(axis=0) > 0.5)
+    # Places that the file left empty are the same before the Sigmoid: they tell nothing.
+    filled = changed[changed.any(axis=1)]
+    columns = np.flatnonzero(filled.mean(axis=0) > 0.5) if len(filled) else np.zeros(0, int)
     first = int(columns[0]) if len(columns) else 0
     behind = np.flatnonzero(np.diff(columns) != 1)
     last = int(columns[behind[0] if len(behind) else -1]) + 1 if len(columns) else 0

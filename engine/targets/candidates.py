@@ -88,7 +88,9 @@ def corners_of(middles: np.ndarray) -> np.ndarray:
 def in_pixels(boxes: np.ndarray, sides: tuple[int, int]) -> np.ndarray:
     """Boxes of parts of the input's sides in pixels; others as they are."""
     height, width = sides
-    parts = boxes.size > 0 and float(np.quantile(np.abs(boxes), 0.9)) <= _PARTS
+    # Places that the file left empty are zeros.
+    filled = np.abs(boxes[(boxes != 0).any(axis=1)])
+    parts = filled.size > 0 and float(np.quantile(filled, 0.9)) <= _PARTS
     return boxes * np.array([width, height, width, height]) if parts else boxes
 
 

@@ -93,27 +93,36 @@ def sizes_and_values_of(graph: gs.Graph, starts: Sequence[gs.Tensor]) -> set[str
 
 def _depending(graph: gs.Graph, starts: Sequence[gs.Tensor], shapes: bool) -> set[str]:
     """Names of the tensors that depend on `starts`, with `shapes` also if only on their size."""
-    changing = {start.name for start in starts}
+    return _followed(graph, starts, shapes)[1]
+
+
+def _followed(
+    graph: gs.Graph, starts: Sequence[gs.Tensor], shapes: bool
+) -> tuple[list[gs.Node], set[str]]:
+    """The nodes that depend on `starts`, and the names of what they make.
+
+    Without `shapes` a Shape or Size ends the way, but for tensors whose length the values decide:
+    as many boxes as NonMaxSuppression keeps, as many places as NonZero finds.
+    """
+    nodes, changing, counted = [], {start.name for start in starts}, set[str]()
     for node in graph.nodes:
-        if _carries(node, shapes) and not changing.isdisjoint(read_by(node)):
-            changing.update(t.name for t in node.outputs if t.name)
-    return changing
-
-
-def _carries(node: gs.Node, shapes: bool) -> bool:
-    return shapes or not has(node, Fact.SIZES)
+        read = read_by(node)
+        known = not shapes and has(node, Fact.SIZES) and counted.isdisjoint(read)
+        if known or changing.isdisjoint(read):
+            continue
+        made = [t.name for t in node.outputs if t.name]
+        nodes.append(node)
+        changing.update(made)
+        if has(node, Fact.BY_VALUES) or not counted.isdisjoint(read):
+            counted.update(made)
+    return nodes, changing
 
 
 def _between(
     graph: gs.Graph, starts: Sequence[gs.Tensor], ends: Sequence[gs.Tensor], shapes: bool
 ) -> list[gs.Node]:
     """Nodes of any type that depend on `starts` and reach one of `ends`, in order."""
-    changing = _depending(graph, starts, shapes)
-    dependent = [
-        node
-        for node in graph.nodes
-        if _carries(node, shapes) and not changing.isdisjoint(read_by(node))
-    ]
+    dependent, _ = _followed(graph, starts, shapes)
     needed = {tensor.name for tensor in ends}
     chosen = []
     for node in reversed(dependent):

@@ -87,9 +87,14 @@ def mixed(inputs: Sequence[gs.Variable], output: gs.Variable, raw: Raw | None) -
     return None
 
 
+def _strides_of(outputs: Mapping[str, gs.Variable]) -> list[int]:
+    """8, 16 of outputs that are called cls_8, cls_16."""
+    return sorted(int(n[4:]) for n in outputs if n.startswith("cls_") and n[4:].isdigit())
+
+
 def _scales(outputs: Mapping[str, gs.Variable]) -> Detector | None:
     """YuNet: cls_8, obj_8, bbox_8 and so for each stride."""
-    strides = sorted(int(n[4:]) for n in outputs if n.startswith("cls_") and n[4:].isdigit())
+    strides = _strides_of(outputs)
     wanted = [[f"{kind}_{s}" for s in strides] for kind in ("cls", "bbox", "obj")]
     if not strides or not all(name in outputs for names in wanted for name in names):
         return None
@@ -99,8 +104,7 @@ def _scales(outputs: Mapping[str, gs.Variable]) -> Detector | None:
 
 def _cells(outputs: Mapping[str, gs.Variable]) -> Detector | None:
     """Class scores [N, A, C] of several strides, by their names alone: cls_8, cls_16."""
-    by_name = {name: name.removeprefix("cls_") for name in outputs if name.startswith("cls_")}
-    strides = sorted(int(s) for s in by_name.values() if s.isdigit())
+    strides = _strides_of(outputs)
     listed = all(len(t.shape or ()) == _LISTED and is_float(t) for t in outputs.values())
     if len(strides) < 2 or len(strides) != len(outputs) or not listed:
         return None

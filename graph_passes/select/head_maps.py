@@ -9,7 +9,7 @@ import onnx_graphsurgeon as gs
 from ..graph.reach import find_reach
 from ..graph.tensors import is_constant, producer_of
 from .dominance import dominators, nodes_behind
-from .raw_scores import moves
+from .sigmoid_parts import moves
 
 # Axes of a map: rows, channels, height and width.
 _RANK = 4

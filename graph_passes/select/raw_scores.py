@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import onnx_graphsurgeon as gs
 
 from ..graph.emitter import Emitter
-from ..graph.operators import Fact, has
-from ..graph.tensors import is_float, producer_of
+from ..graph.tensors import is_constant, producer_of
+from .sigmoid_parts import Kinds, kinds_of, moves
 
 # The numbers of a box.
 _SIDES = 4
@@ -48,12 +48,6 @@ def before_sigmoids(graph: gs.Graph, output: gs.Variable) -> Raw | None:
     return Raw(found, tuple(walk.leaves), tuple(walk.others), walk.boxed)
 
 
-def moves(node: gs.Node) -> bool:
-    """Whether a node only moves, repeats or picks the elements of its first input."""
-    filled = has(node.op, Fact.FILLS) or node.op in ("Neg", "Where")
-    return has(node.op, Fact.MOVES) and not filled and node.op != "Concat"
-
-
 class _Walk:
     """A walk back from an output, which writes each move again where a Sigmoid is ahead of it."""
 
@@ -63,6 +57,7 @@ class _Walk:
         self.boxed = False
         self._emit = Emitter(graph, "raw")
         self._found: dict[str, gs.Variable] = {}
+        self._kinds: dict[tuple, Kinds] = {}
 
     def raw(self, tensor: gs.Tensor, depth: int) -> Any:
         """The tensor before its Sigmoids; itself where there are none."""
@@ -71,14 +66,16 @@ class _Walk:
         return self._found[tensor.name]
 
     def _raw(self, tensor: gs.Tensor, depth: int) -> Any:
-        node = producer_of(tensor)
-        if node is None or depth > _DEEPEST:
-            return self._other(tensor, "" if node is None else node.op)
+        node, kinds = producer_of(tensor), kinds_of(tensor, self._kinds)
+        if node is None or depth > _DEEPEST or True not in kinds:
+            return self._other(tensor)
         if node.op == "Sigmoid":
             self.leaves.append(node.inputs[0])
             return node.inputs[0]
-        if moves(node) or (node.op == "Cast" and is_float(tensor) and is_float(node.inputs[0])):
+        if moves(node) or (node.op == "ReduceMax" and False not in kinds):
             return self._moved(tensor, node, depth)
+        if node.op == "ScatterND":
+            return self._scattered(tensor, node, depth)
         if node.op == "Concat":
             return self._side_by_side(tensor, node, depth)
         if node.op == "TopK" and tensor is node.outputs[0]:
@@ -86,11 +83,23 @@ class _Walk:
         factor = _class_factor(node)
         if factor is not None:
             return self._product(tensor, node, factor, depth)
-        return self._other(tensor, node.op)
+        return self._other(tensor)
 
-    def _other(self, tensor: gs.Tensor, op: str) -> Any:
-        self.others.append(op)
+    def _other(self, tensor: gs.Tensor) -> Any:
+        """Itself, and a note of the operator that made it ahead of all moves."""
+        made, node = tensor, producer_of(tensor)
+        while node is not None and (moves(node) or node.op == "Concat"):
+            made = node.inputs[0]
+            node = producer_of(made)
+        if not is_constant(made):
+            self.others.append("" if node is None else node.op)
         return tensor
+
+    def _scattered(self, tensor: gs.Tensor, node: gs.Node, depth: int) -> Any:
+        """What is written into other numbers: each before its Sigmoids."""
+        data, places, updates = node.inputs
+        own = [self.raw(data, depth + 1), places, self.raw(updates, depth + 1)]
+        return self._again(tensor, node, own)
 
     def _moved(self, tensor: gs.Tensor, node: gs.Node, depth: int) -> Any:
         return self._again(tensor, node, [self.raw(node.inputs[0], depth + 1)], node.inputs[1:])

@@ -12,6 +12,7 @@ from onnx import TensorProto
 from .detector_nets import CELLS, CLASSES, NAMES, SIDE, STRIDES, A, Net, decoded, grid, raw_map
 from .more_detectors import (
     blazeface,
+    nms_inside,
     paddle,
     retinaface,
     rtdetr_parts,
@@ -181,7 +182,7 @@ FORMS = {
     for f in (
         *(yolov8, rtdetr, yolov5, yolox, end_to_end, detr, rfdetr, picked, ultraface, yunet),
         *(scrfd, scrfd_flat, retinaface, blazeface, paddle, yolov7, torchvision, tensorflow),
-        *(rtdetr_parts, rtdetr_picked, segment),
+        *(rtdetr_parts, rtdetr_picked, segment, nms_inside),
     )
 }
 

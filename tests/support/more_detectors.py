@@ -161,6 +161,43 @@ def rtdetr_picked(net: Net) -> tuple[bool, bool]:
     return False, False
 
 
+def nms_inside(net: Net) -> tuple[bool, bool]:
+    """Ultralytics' `nms=True`: the best class of each place over 0.25, suppressed, and zeros."""
+    boxes, classes = raw_map(net, 4, "boxes"), raw_map(net, CLASSES, "classes")
+    whole = net("Concat", decoded(net, boxes), net("Sigmoid", classes), axis=2)
+    zero, last, four = (net.constant([k], np.int64) for k in (0, 2, 4))
+    end, one = net.constant([4 + CLASSES], np.int64), net.constant([1], np.int64)
+    middles = net("Squeeze", net("Slice", whole, zero, four, last), zero)
+    scores = net("Slice", whole, four, end, last)
+    best = net("Squeeze", net("ReduceMax", scores, axes=[2], keepdims=0), zero)
+    label = net("Squeeze", net("ArgMax", scores, axis=2, keepdims=0), zero)
+    found = net("NonZero", net("Greater", best, net.constant(0.25)))
+    kept = net("Transpose", found, perm=[1, 0])
+    middles, best, label = (net("GatherND", t, kept) for t in (middles, best, label))
+    two = net.constant([2, 2], np.int64)
+    xy, wh = net("Split", middles, two, count=2, axis=1)
+    half = net("Mul", wh, net.constant(0.5))
+    corners = net("Concat", net("Sub", xy, half), net("Add", xy, half), axis=1)
+    number = net("Unsqueeze", net("Cast", label, to=TensorProto.FLOAT), one)
+    # As many columns as there are boxes: a size that the values decide.
+    size = net("Concat", net("Shape", net("Squeeze", number, one)), four, axis=0)
+    apart = net("Mul", net("Expand", number, size), net.constant(4096.0))
+    apart = net("Unsqueeze", net("Add", corners, apart), zero)
+    listed = net("Unsqueeze", net("Unsqueeze", best, zero), zero)
+    most, limit = net.constant([30], np.int64), net.constant([0.45])
+    chosen = net("NonMaxSuppression", apart, listed, most, limit)
+    rows = net("Squeeze", net("Gather", chosen, last, axis=1), one)
+    corners, best, number = (net("Gather", t, rows) for t in (corners, best, number))
+    whole = net("Concat", corners, net("Unsqueeze", best, one), number, axis=1)
+    missing = net("Sub", most, net("Shape", best))
+    pads = net("Concat", net.constant([0, 0], np.int64), missing, zero, axis=0)
+    whole = net("Unsqueeze", net("Pad", whole, pads), zero)
+    places = net.constant([[0]], np.int64)
+    empty = net.constant(np.zeros((1, 30, 6)))
+    net.named(net("ScatterND", empty, places, whole), "output0", shape=[1, 30, 6])
+    return False, False
+
+
 def segment(net: Net) -> tuple[bool, bool]:
     """YOLO's segmenters: what weighs masks stands behind the classes, and the masks beside."""
     boxes, classes = raw_map(net, 4, "boxes"), raw_map(net, CLASSES, "classes")
