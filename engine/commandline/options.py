@@ -201,6 +201,15 @@ OUTPUT = click.option(
 )
 
 
+RUNTIME = click.option(
+    "--runtime",
+    metavar="PATH|URL",
+    help="onnxruntime-web, which runs the page: a folder with the npm package, its archive (.tgz), "
+    "or the archive's address. Default: fetched once from the npm registry (npm_config_registry), "
+    "and kept in the user's cache.",
+)
+
+
 def _hold_to_limits(context: click.Context, _: click.Parameter, given: tuple[str, ...]) -> None:
     """Put limits in force for the rest of the command."""
     if given:
@@ -313,14 +322,15 @@ class ForMethods(click.Command):
 
 
 def _method_choice(choose: str) -> list[click.Parameter]:
-    """-m, for `one` method or `several`."""
+    """-m, for `some` methods, or `several` of which there may be none."""
     from ..running.settings import check_method, method_names
 
     if not choose:
         return []
     kind = _Names(method_names(), check_method)
-    if choose == "one":
-        return [click.Option(["-m", "--method"], required=True, type=kind, help="Method.")]
+    if choose == "some":
+        more = {"multiple": True, "required": True, "help": "Method; repeatable with --page."}
+        return [click.Option(["-m", "--method", "methods"], type=kind, **more)]
     words = (
         "Method; repeatable; with options of its own as lrp:rule=epsilon,epsilon=0.01. Default: "
     )

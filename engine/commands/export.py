@@ -74,8 +74,8 @@ def export_file(
     refuse_own_files(file, model, [card] if card else [])
     tell("reading the model", 0.0)
     opened_once = opened(model, shapes)
-    known = _card_of(opened_once, card, preset, facts, labels)
-    _check_embedded(baseline, known)
+    known = card_of(opened_once, card, preset, facts, labels)
+    check_embedded(baseline, known)
     tell(f"building {method}", 0.2)
     explainer = Explainer(
         opened_once,
@@ -101,7 +101,7 @@ def _written(explainer: Explainer, file: str, **how: Any) -> onnx.ModelProto:
         raise InvalidInputError(f"cannot write {file}: {error.strerror or error}") from error
 
 
-def _card_of(
+def card_of(
     model: Model,
     card: str | None,
     preset: str | None,
@@ -124,7 +124,7 @@ def _check_one_baseline(method: str, embedded: bool, as_input: bool) -> None:
         raise InvalidInputError("a baseline is either embedded or an input of the file, not both")
 
 
-def _check_embedded(choice: str | list[str] | None, card: Card | None) -> None:
+def check_embedded(choice: str | list[str] | None, card: Card | None) -> None:
     """Refuse a baseline that cannot be embedded."""
     if choice is None:
         return
