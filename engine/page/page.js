@@ -16,6 +16,10 @@ function percent(probability) {
   return value < 1 ? `${value.toFixed(1)} %` : `${value.toFixed(0)} %`;
 }
 
+function inShort(number) {
+  return Math.abs(number) < 1e-3 && number !== 0 ? number.toExponential(1) : number.toPrecision(3);
+}
+
 // The file's own probabilities, or what is made of its scores; null: nobody knows what is meant.
 function probabilities(scores) {
   const { activation, probability, raw } = state.facts;
@@ -78,10 +82,10 @@ function show(found, method) {
   const label = labelOf(state.target);
   draw(find("view"), found.view);
   draw(find("picture"), found.picture);
-  find("stack").ariaLabel = `${state.name} with the ${method.title} map of ${label} over it`;
+  find("stack").setAttribute("aria-label", `${state.name} with the ${method.title} map of ${label} over it`);
   find("reading").textContent = method.reading;
   find("score").textContent = found.score === null ? "not known" : found.score.toFixed(3);
-  find("delta").textContent = found.delta === null ? "none" : found.delta.toPrecision(3);
+  find("delta").textContent = found.delta === null ? "none" : inShort(found.delta);
   find("time").textContent = `${found.took.toFixed(0)} ms`;
   find("shown").hidden = false;
   const chance = chances ? `, ${percent(chances[state.target])}` : "";
@@ -259,7 +263,7 @@ async function start() {
   find("controls").addEventListener("change", chosen);
   find("opacity").addEventListener("input", fade);
   listenForFiles();
-  say("Choose a photo, drop one, or take a sample.");
+  say("Ready.");
 }
 
 start().catch((error) => complain(`The page cannot start: ${error.message}.`));
