@@ -68,14 +68,13 @@ class Explainer(OfPhotos, OfEmbeddings, Verifying, Exporting):
             which DeepLIFT (DeepSHAP then) and expected gradients average.
         steps: gradient passes of Integrated Gradients for each input, all of them taken; with a
             tolerance, or "adaptive", at most. None: as many as a tolerance of 1 % asks for, at most
-            200 (50 for another `quadrature`, and in an exported file).
+            200 (50 for another `quadrature`).
         tolerance: Integrated Gradients stops when |delta| is at most this part of the difference of
             the scores (0.01 is 1%), or after `steps` passes, with a warning. None: 0.01 where
             `steps` is None, too; else no such end.
         quadrature: "gauss-legendre", "trapezoid", "left", "right", "middle", or "adaptive", which
             bisects the intervals of each input's path that miss most. None is "adaptive" where
-            there is a tolerance and "gauss-legendre" elsewhere. An exported file cannot choose
-            points on the way: with "adaptive" it has points of "gauss-legendre".
+            there is a tolerance and "gauss-legendre" elsewhere. So it is in an exported file.
         rule: DeepLIFT's rule for nonlinearities: "rescale" (None) or "reveal-cancel".
         output: name of the output to explain, or of any other tensor of the graph; None takes the
             card's, or finds it.
@@ -241,7 +240,7 @@ class Explainer(OfPhotos, OfEmbeddings, Verifying, Exporting):
     def model(self) -> onnx.ModelProto:
         """The explaining model, of the model's inputs, `target` (`versus`) and `baseline`.
 
-        It returns the model's outputs, `attribution` and `delta`.
+        It returns the outputs that `export` writes.
 
         Examples:
             >>> [value.name for value in explainer.model.output][-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import onnx
@@ -12,6 +13,7 @@ from ..graph_passes import finish
 from ..graph_passes.finish.compact import compact
 from ..graph_passes.finish.target_input import fixed_target
 from ..graph_passes.graph.limits import within
+from .exported_together import check_together, joined
 from .facts import write_facts
 from .files.model_files import write_model
 from .opsets import check_loads, in_opset
@@ -32,6 +34,7 @@ class Exporting:
         *,
         baseline_input: bool = False,
         target: Any = None,
+        also: Sequence[Explainer] = (),
         preprocess: bool = False,
         picture: bool = False,
         opset: int | None = None,
@@ -41,15 +44,19 @@ class Exporting:
         Its inputs are the model's and `target` (int64 [N]; -1 = top1), unless a target is given
         here; the baseline is embedded unless `baseline_input`. Of an embedding it takes `versus`,
         float32 [N, D], in place of `target`: what each embedding is compared with. Its outputs are
-        the model's, `attribution` and, where the method owes a sum, `delta`. Its metadata says
-        under `onnxplain`, as JSON, what was explained and how: every setting, the baseline, the
-        card and whether it was assumed, and the source's SHA-256.
+        the model's, `attribution`, where the method owes a sum `delta`, and of Integrated Gradients
+        to a tolerance `map_error`; both float32 [N]. Its metadata says under `onnxplain`, as JSON,
+        what was explained and how: every setting, the baseline, the card and whether it was
+        assumed, and the source's SHA-256.
 
         Args:
             path: to write.
             baseline_input: make the baseline an input of the file.
             target: "top1", a class, its label, or an index tuple, for every input: the file then
                 has the model's own inputs, and takes its place.
+            also: explainers of the same model, input, output and score by other methods. The file
+                then explains by all of them and runs the model once; its outputs are
+                `attribution_<method>` and so on, with _ for what is no letter or digit.
             preprocess: take a photo, uint8 [H, W, 3] (RGB) of any size, as the input: the graph
                 makes of it what the model card says, as `Explainer.preprocess` does. The
                 attribution is of the model's input, not of the photo's pixels.
@@ -59,8 +66,8 @@ class Exporting:
                 21, or the model's own where that is newer.
 
         Raises:
-            InvalidInputError: it is the model's own file, a target that no file can hold, or an
-                input that is no photo.
+            InvalidInputError: it is the model's own file, a target that no file can hold, an input
+                that is no photo, or explainers of another question.
             UnsupportedModelError: the file cannot be written in that opset.
             OSError: it cannot be written.
 
@@ -69,10 +76,14 @@ class Exporting:
             >>> [value.name for value in model.graph.input]
             [..., 'target']
             >>> model = explainer.export("explained.onnx", target="top1")
+            >>> saliency = onnxplain.Explainer("digits.onnx", "saliency")
+            >>> model = explainer.export("both.onnx", also=[saliency])
+            >>> [value.name for value in model.graph.output][-1]
+            'attribution_saliency'
         """
         own = cast("Explainer", self)
         more = {"preprocess": preprocess, "picture": picture, "opset": opset}
-        return _exported(own, path, baseline_input, target, **more)
+        return _exported(own, path, baseline_input, target, also, **more)
 
 
 def _exported(
@@ -80,6 +91,7 @@ def _exported(
     path: str | os.PathLike[str],
     baseline_input: bool,
     target: Any,
+    also: Sequence[Explainer],
     **more: Any,
 ) -> onnx.ModelProto:
     if explainer.exported is not explainer:
@@ -87,8 +99,29 @@ def _exported(
             raise InvalidInputError(
                 "target: a file of an embedding compares with its input 'versus'; leave it out"
             )
-        return explainer.exported.export(path, baseline_input=baseline_input, **more)
+        others = [one.exported for one in also]
+        return explainer.exported.export(path, baseline_input=baseline_input, also=others, **more)
     index = None if target is None else fixed_index(target, explainer.about)
+    explainers = [explainer, *also]
+    if also:
+        check_together(explainers)
+    found = [_whole(one, baseline_input, index, more) for one in explainers]
+    model, facts = found[0]
+    if also:
+        model, facts = joined(explainers, *zip(*found, strict=True))
+    model = compact(in_opset(model, more["opset"]))
+    write_facts(model, facts, explainer.card, explainer._file.metadata)
+    onnx.checker.check_model(model)
+    if more["opset"] is not None:
+        check_loads(model)
+    write_model(model, path, explainer._file.given)
+    return model
+
+
+def _whole(
+    explainer: Explainer, baseline_input: bool, index: Index | None, more: Mapping[str, Any]
+) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    """One method's model with baseline, target and photos inside where they are; its facts."""
     embedded = {} if baseline_input else explainer._default_baselines()
     of_page = more.get("of_page", False)
     whole = _scored(explainer) if of_page else explainer.model
@@ -100,13 +133,7 @@ def _exported(
     preprocess, picture = bool(more["preprocess"]), bool(more["picture"])
     model = with_photos(explainer, model, preprocess, picture, ground=of_page)
     facts |= {name: True for name in ("preprocess", "picture") if more[name]}
-    model = compact(in_opset(model, more["opset"]))
-    write_facts(model, facts, explainer.card, explainer._file.metadata)
-    onnx.checker.check_model(model)
-    if more["opset"] is not None:
-        check_loads(model)
-    write_model(model, path, explainer._file.given)
-    return model
+    return model, facts
 
 
 def export_for_page(explainer: Explainer, path: str | os.PathLike[str]) -> onnx.ModelProto:
@@ -119,7 +146,7 @@ def export_for_page(explainer: Explainer, path: str | os.PathLike[str]) -> onnx.
         InvalidInputError: what `Explainer.export` raises.
     """
     how = {"preprocess": True, "picture": True, "opset": None}
-    return _exported(explainer, path, False, None, of_page=True, **how)
+    return _exported(explainer, path, False, None, (), of_page=True, **how)
 
 
 def _scored(explainer: Explainer) -> onnx.ModelProto:

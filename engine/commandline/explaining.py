@@ -158,15 +158,14 @@ def _explain(
 
 @click.command(
     cls=ForMethods,
-    choose="some",
-    # Points that are chosen on the way are no file's.
-    without=("tolerance", "map_tolerance"),
+    choose="file",
     short_help="Write prediction and explanation as one ONNX file, or as a page.",
     epilog=examples(
         "onnxplain export model.onnx -m grad-cam -o explained.onnx",
         "onnxplain export model.onnx -m deeplift -o explained.onnx --baseline white",
         "onnxplain export model.onnx -m integrated-gradients -o explained.onnx --baseline-input",
         "onnxplain export model.onnx -m grad-cam -o explained.onnx --target top1",
+        "onnxplain export model.onnx -m grad-cam -m deeplift -o both.onnx",
         "onnxplain export model.onnx -m grad-cam -o explained.onnx --preprocess --picture",
         "onnxplain export model.onnx -m grad-cam -o explained.onnx --opset 17",
         "onnxplain export model.onnx -m grad-cam -m deeplift --page site",
@@ -177,8 +176,8 @@ def _explain(
 @click.option(
     "--page",
     metavar="DIR",
-    help="Write a web page that explains photos in the browser, instead of a file; -m may be "
-    "repeated. onnxplain serve shows the same page at once.",
+    help="Write a web page that explains photos in the browser, instead of a file. onnxplain "
+    "serve shows the same page at once.",
 )
 @RUNTIME
 @click.option("--baseline-input", is_flag=True, help="Make the baseline an input of the file.")
@@ -214,12 +213,7 @@ def _explain(
 @PREPROCESSING
 @LIMIT
 def export(
-    model: str,
-    methods: tuple[str, ...],
-    file: str | None,
-    page: str | None,
-    runtime: str | None,
-    **chosen: Any,
+    model: str, file: str | None, page: str | None, runtime: str | None, **chosen: Any
 ) -> int:
     """Write MODEL as one ONNX file that returns its prediction and its explanation.
 
@@ -229,12 +223,10 @@ def export(
     if (file is None) == (page is None):
         raise click.UsageError("expected one of -o FILE and --page DIR")
     if page is not None:
-        return _export_page(model, page, methods, runtime, **chosen)
+        return _export_page(model, page, runtime, **chosen)
     if runtime is not None:
         raise click.UsageError("--runtime is for --page")
-    if file is None or len(methods) != 1:
-        raise click.UsageError(f"-o FILE takes one method, got {', '.join(methods)}")
-    return _export_file(model, file, method=methods[0], **chosen)
+    return _export_file(model, str(file), **chosen)
 
 
 def _export_file(model: str, file: str, **chosen: Any) -> int:
@@ -255,9 +247,7 @@ def _export_file(model: str, file: str, **chosen: Any) -> int:
 _OF_A_FILE = ("baseline_input", "target", "preprocess", "picture", "opset")
 
 
-def _export_page(
-    model: str, folder: str, methods: tuple[str, ...], runtime: str | None, **chosen: Any
-) -> int:
+def _export_page(model: str, folder: str, runtime: str | None, **chosen: Any) -> int:
     from ..commands.page import page_of_model
 
     given = [name for name in _OF_A_FILE if chosen.pop(name)]
@@ -265,7 +255,7 @@ def _export_page(
         names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise click.UsageError(f"{names}: for -o FILE, not for --page")
     with progress_bar(wait=WAIT) as tell:
-        made = page_of_model(model, folder, methods=methods, runtime=runtime, tell=tell, **chosen)
+        made = page_of_model(model, folder, runtime=runtime, tell=tell, **chosen)
     say(f"{folder}: a page with {', '.join(made)}; serve the folder with any web server")
     return 0
 
@@ -273,7 +263,6 @@ def _export_page(
 @click.command(
     cls=ForMethods,
     choose="several",
-    without=("tolerance", "map_tolerance"),
     short_help="Show a page on this machine that explains photos in the browser.",
     epilog=examples(
         "onnxplain serve model.onnx --open",
@@ -296,14 +285,7 @@ def _export_page(
 @SHAPE
 @PREPROCESSING
 @LIMIT
-def serve(
-    model: str,
-    methods: tuple[str, ...],
-    port: int,
-    open_it: bool,
-    runtime: str | None,
-    **chosen: Any,
-) -> int:
+def serve(model: str, port: int, open_it: bool, **chosen: Any) -> int:
     """Show a page that explains photos by MODEL in the browser; Ctrl-C ends it.
 
     Only this machine can reach the page, at 127.0.0.1. Photos stay in the browser. The page runs on
@@ -317,7 +299,7 @@ def serve(
 
     with TemporaryDirectory(prefix="onnxplain-page-") as folder, served(folder, port) as server:
         with progress_bar(wait=WAIT) as tell:
-            page_of_model(model, folder, methods=methods, runtime=runtime, tell=tell, **chosen)
+            page_of_model(model, folder, tell=tell, **chosen)
         address = f"http://{LOOPBACK}:{server.server_address[1]}/"
         say(f"{address} (Ctrl-C ends it)")
         sys.stdout.flush()

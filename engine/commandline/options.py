@@ -322,20 +322,21 @@ class ForMethods(click.Command):
 
 
 def _method_choice(choose: str) -> list[click.Parameter]:
-    """-m, for `some` methods, or `several` of which there may be none."""
+    """-m, for `several` methods, of which some run by default, or for those of a `file`."""
     from ..running.settings import check_method, method_names
 
     if not choose:
         return []
     kind = _Names(method_names(), check_method)
-    if choose == "some":
-        more = {"multiple": True, "required": True, "help": "Method; repeatable with --page."}
-        return [click.Option(["-m", "--method", "methods"], type=kind, **more)]
-    words = (
-        "Method; repeatable; with options of its own as lrp:rule=epsilon,epsilon=0.01. Default: "
-    )
-    words += "Grad-CAM, Integrated Gradients and DeepLIFT, those that the model supports."
-    return [click.Option(["-m", "--method", "methods"], multiple=True, type=kind, help=words)]
+    words = "Method; repeatable; with options of its own as lrp:rule=epsilon,epsilon=0.01. "
+    needed = choose == "file"
+    if needed:
+        words += "Several share the forward pass; each output has its method in its name."
+    else:
+        words += "Default: Grad-CAM, Integrated Gradients and DeepLIFT, those that the model "
+        words += "supports."
+    more: dict[str, Any] = {"multiple": True, "required": needed, "type": kind, "help": words}
+    return [click.Option(["-m", "--method", "methods"], **more)]
 
 
 class _Names(click.Choice):

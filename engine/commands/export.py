@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from ..files.model_files import refuse_own_files
 from ..inputs.baselines import is_of_each
 from ..inspection import card_or_assumption
 from ..model import Model, opened
-from ..running.settings import asked_methods, for_methods
+from ..running.settings import asked_methods, for_methods, own_options
 from .asked import FACTS
 
 # What a file may have beside its explanation.
@@ -32,7 +32,7 @@ def export_file(
     model: str,
     file: str,
     *,
-    method: str,
+    methods: Sequence[str],
     baseline: str | list[str] | None,
     baseline_input: bool,
     card: str | None,
@@ -49,7 +49,7 @@ def export_file(
     Args:
         model: path of the model.
         file: path to write.
-        method: its name.
+        methods: their names, perhaps with options of their own; see `asked_methods`.
         baseline: "black", "white" or a file (image or .npy) to embed, or several for a set; None:
             the card's black, zeros without a card.
         baseline_input: make the baseline an input of the file instead.
@@ -67,36 +67,44 @@ def export_file(
         InvalidInputError: what cannot be embedded, or a file that cannot be written.
         UnsupportedModelError: the model cannot be explained by the method.
     """
-    (method,), own = asked_methods([method])
-    options |= own.get(method, {})
+    names, own = asked_methods(methods)
     facts, more = (_taken_out(options, keys) for keys in (FACTS, _OF_FILES))
-    _check_one_baseline(method, baseline is not None, baseline_input)
+    check_one_baseline(names, baseline is not None, baseline_input)
     refuse_own_files(file, model, [card] if card else [])
     tell("reading the model", 0.0)
     opened_once = opened(model, shapes)
     known = card_of(opened_once, card, preset, facts, labels)
     check_embedded(baseline, known)
-    tell(f"building {method}", 0.2)
-    explainer = Explainer(
-        opened_once,
-        method,
-        baseline=baseline,
-        output=output or (known.output if known is not None else None),
-        card=known,
-        **for_methods([method], options, left_alone=()),
-    )
-    tell_of_others(explainer.subject)
+    tell(f"building {', '.join(names)}", 0.2)
+    output = output or (known.output if known is not None else None)
+    given = {"baseline": baseline, **for_methods(names, options, left_alone=())}
+    explainers = [
+        Explainer(opened_once, name, output=output, card=known, **taken(name, names, given, own))
+        for name in names
+    ]
+    tell_of_others(explainers[0].subject)
     tell(f"checking and writing {file}", 0.6)
-    return _written(explainer, file, baseline_input=baseline_input, target=target, **more)
+    return _written(explainers, file, baseline_input=baseline_input, target=target, **more)
 
 
 def _taken_out(options: dict[str, Any], keys: Iterable[str]) -> dict[str, Any]:
     return {key: options.pop(key) for key in keys if key in options}
 
 
-def _written(explainer: Explainer, file: str, **how: Any) -> onnx.ModelProto:
+def taken(
+    method: str,
+    among: Sequence[str],
+    given: Mapping[str, Any],
+    own: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """One method's options: those that were given to all, and its own."""
+    return {**own_options(method, among, given), **own.get(method, {})}
+
+
+def _written(explainers: Sequence[Explainer], file: str, **how: Any) -> onnx.ModelProto:
+    first, *others = explainers
     try:
-        return explainer.export(file, **how)
+        return first.export(file, also=others, **how)
     except OSError as error:
         raise InvalidInputError(f"cannot write {file}: {error.strerror or error}") from error
 
@@ -116,10 +124,14 @@ def card_of(
     return known if labels is None else replace(known, labels=labels_of(labels))
 
 
-def _check_one_baseline(method: str, embedded: bool, as_input: bool) -> None:
-    """Refuse a baseline where the method has none, and two of them."""
-    if not find_method(method).takes("baseline") and (embedded or as_input):
-        raise InvalidInputError(f"{method} compares with no baseline: leave the baseline out")
+def check_one_baseline(methods: Sequence[str], embedded: bool, as_input: bool) -> None:
+    """Refuse a baseline where no method has one, and two of them."""
+    compared = any(find_method(method).takes("baseline") for method in methods)
+    if not compared and (embedded or as_input):
+        verb = "compares" if len(methods) == 1 else "compare"
+        raise InvalidInputError(
+            f"{', '.join(methods)} {verb} with no baseline: leave the baseline out"
+        )
     if embedded and as_input:
         raise InvalidInputError("a baseline is either embedded or an input of the file, not both")
 

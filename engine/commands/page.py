@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,9 @@ from ..files.model_files import refuse_own_files
 from ..model import Model, opened
 from ..page.runtime import runtime_files
 from ..page.writing_page import check_for_page, write_page
-from ..running.settings import asked_methods, for_methods, own_options
+from ..running.settings import asked_methods, for_methods
 from .asked import FACTS
-from .export import card_of, check_embedded
+from .export import card_of, check_embedded, check_one_baseline, taken
 
 logger = logging.getLogger("onnxplain")
 
@@ -61,24 +61,17 @@ def page_of_model(
     """
     names, own = asked_methods(methods)
     facts = {key: options.pop(key) for key in FACTS if key in options}
-    options["baseline"] = baseline
     chosen = names or tuple(default_methods())
-    for_methods(chosen, options, left_alone=())
+    given = {"baseline": baseline, **for_methods(chosen, options, left_alone=())}
+    check_one_baseline(chosen, baseline is not None, False)
     tell("reading the model", 0.0)
     once = opened(model, shapes)
     known = card_of(once, card, preset, facts, labels)
     check_embedded(baseline, known)
     said = output or (known.output if known is not None else None)
-    explainers = []
-    for place, name in enumerate(chosen):
-        tell(f"building {name}", 0.1 + 0.5 * place / len(chosen))
-        more = {**own_options(name, chosen, options), **own.get(name, {})}
-        more = {key: value for key, value in more.items() if value is not None}
-        explainers += _explainers(once, name, not names, output=said, card=known, **more)
-    if not explainers:
-        raise UnsupportedModelError(
-            f"none of {', '.join(chosen)} explains the model; see onnxplain inspect"
-        )
+    tell("building the explanations", 0.1)
+    options = {name: taken(name, chosen, given, own) for name in chosen}
+    explainers = _explainers(once, options, not names, output=said, card=known)
     check_for_page(explainers[0])
     tell("looking for onnxruntime-web", 0.6)
     files = runtime_files(runtime, logger.warning)
@@ -91,14 +84,20 @@ def page_of_model(
     return [one.method for one in explainers]
 
 
-def _explainers(model: Model, method: str, lenient: bool, **how: Any) -> list[Explainer]:
-    """The explainer of one method; none where the model is not for it, and nobody asked."""
-    try:
-        found = Explainer(model, method, **how)
-    except UnsupportedModelError as error:
-        if not lenient:
-            raise
-        logger.warning(f"{method} is left out: {error}")
-        return []
-    tell_of_others(found.subject)
-    return [found]
+def _explainers(
+    model: Model, options: Mapping[str, Mapping[str, Any]], lenient: bool, **how: Any
+) -> list[Explainer]:
+    """The explainers of methods with their options; `lenient`: of those that suit the model."""
+    found = []
+    for method, own in options.items():
+        try:
+            found.append(Explainer(model, method, **how, **own))
+        except UnsupportedModelError as error:
+            if not lenient:
+                raise
+            logger.warning(f"{method} is left out: {error}")
+    if not found:
+        names = ", ".join(options)
+        raise UnsupportedModelError(f"none of {names} explains the model; see onnxplain inspect")
+    tell_of_others(found[0].subject)
+    return found

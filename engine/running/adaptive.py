@@ -8,19 +8,17 @@ import numpy as np
 
 from ...graph_passes import finish
 from ...graph_passes.heads.asking import TOTAL
-from ...graph_passes.heads.quadrature import coarse_points, residuals, urgency
+from ...graph_passes.heads.quadrature import (
+    FEWEST,
+    NARROWEST,
+    ROUNDING,
+    STORE,
+    coarse_points,
+    residuals,
+    urgency,
+)
 from .map_error import Sample, estimated_error, sample_of
 from .session import Held, Session
-
-# Gradients are kept while an interval beside them may still be bisected: at most this many bytes
-# for each path, 222 gradients of a 224 x 224 x 3 input, but never fewer than _FEWEST gradients.
-_STORE = 128 * 2**20
-_FEWEST = 16
-# Points are float32 inside the graph: a narrower interval has no middle of its own.
-_NARROWEST = 2.0**-20
-
-# What float32 leaves of a score.
-_ROUNDING = 1e-6
 
 Progress = Callable[[int, int], None]
 
@@ -51,7 +49,7 @@ class AdaptivePath:
         self,
         steps: int,
         tolerance: float | None,
-        store: int = _STORE,
+        store: int = STORE,
         map_tolerance: float | None = None,
     ):
         self._steps, self._tolerance, self._store = steps, tolerance, store
@@ -103,7 +101,7 @@ class AdaptivePath:
         if self.reached or most < 1:
             return []
         order = np.argsort(-self._urgency(), kind="stable")
-        wide = self._open & (np.diff(self._points) > _NARROWEST)
+        wide = self._open & (np.diff(self._points) > NARROWEST)
         chosen = [i for i in order if wide[i]][:most]
         return [float(self._points[i] + self._points[i + 1]) / 2 for i in chosen]
 
@@ -131,7 +129,7 @@ class AdaptivePath:
         if self._tolerance is None:
             return True
         # A difference that is rounding itself cannot be met to a part of it.
-        rounding = abs(self._residuals().sum()) <= _ROUNDING * np.abs(self._scores).max()
+        rounding = abs(self._residuals().sum()) <= ROUNDING * np.abs(self._scores).max()
         return bool(rounding or self.relative_delta <= self._tolerance)
 
     def _map_is_kept(self) -> bool:
@@ -173,7 +171,7 @@ class AdaptivePath:
     def _let_go(self) -> None:
         """Settle intervals, the least urgent first, until the store holds what is left."""
         kept = [g for g in self._gradients if g is not None]
-        surplus = len(kept) - max(_FEWEST, self._store // kept[0].nbytes)
+        surplus = len(kept) - max(FEWEST, self._store // kept[0].nbytes)
         if surplus <= 0 or self._pending:
             return
         self._sample = self._sampled()

@@ -21,10 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-# Elements that are looked at: of a picture's 150,000 gradients that takes 2 ms for 40 points.
-_ELEMENTS = 2048
-# Neighbouring d_j that are as alike as this are a smooth gradient's.
-_SMOOTH = 0.25
+from ...graph_passes.heads.quadrature import SAMPLE, SMOOTH
 
 
 class Sample(NamedTuple):
@@ -38,7 +35,7 @@ class Sample(NamedTuple):
         return gradient[self.elements] * self.scale
 
 
-def sample_of(attribution: np.ndarray, most: int = _ELEMENTS) -> Sample:
+def sample_of(attribution: np.ndarray, most: int = SAMPLE) -> Sample:
     """Elements drawn evenly along p_k = |a_k| / (2 sum |a|) + 1 / (2 n), times 1 / sqrt(most p_k).
 
     So the length of what is drawn is that of the whole on average, and what is 0 nearly everywhere
@@ -93,7 +90,7 @@ def share_of_jumps(
 
     The cosine of d_j and d_{j+1} is near 1 of a smooth gradient, and of a random walk on average
     -sqrt(h0 h2 / ((h0 + h) (h + h2))), with h0 and h2 the intervals beside: both hold the step in
-    between, with opposite signs. In between it is linear, from `_SMOOTH` down. The first and the
+    between, with opposite signs. In between it is linear, from `SMOOTH` down. The first and the
     last interval, which have one d_j, take the others' average, weighted by their v^2.
 
     Args:
@@ -109,7 +106,7 @@ def share_of_jumps(
     cosine = np.divide(products, sizes, out=np.zeros(len(sizes)), where=sizes > 0)
     before, own, after = h[:-2], h[1:-1], h[2:]
     walk = -np.sqrt(before * after / ((before + own) * (own + after)))
-    found = np.clip((_SMOOTH - cosine) / (_SMOOTH - walk), 0, 1)
+    found = np.clip((SMOOTH - cosine) / (SMOOTH - walk), 0, 1)
     total = variance[1:-1].sum()
     mean = found @ variance[1:-1] / total if total else 1.0
     return np.concatenate([[mean], found, [mean]])

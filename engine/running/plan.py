@@ -124,7 +124,8 @@ class Plan:
         extra = [*self.attributions, *([] if method.sums_to is None else ["delta"])]
         extra += [finish.SCORE] if scored else []
         own = [tensor.name for tensor in subject.graph.outputs]
-        return finish.only_outputs(with_target(model, subject), [*own, *extra])
+        names = [*own, *extra, finish.MAP_ERROR]
+        return finish.only_outputs(with_target(model, subject), names)
 
     def run(
         self, feeds: Mapping[str, np.ndarray], asked: Asked, progress: Callable[[int, int], None]

@@ -20,6 +20,8 @@ from .cuda_opset import to_cuda_opset
 
 # Of the contract; with several explained inputs each has its own: `baseline_<input>`.
 ATTRIBUTION, BASELINE = "attribution", "baseline"
+# Of the contract as well, where a file has an estimate of the attributions' error.
+MAP_ERROR = "map_error"
 # Outputs beside the contract's `attribution` and `delta`, for the engine; export drops them.
 SCORE = f"{RESERVED}score"
 BASELINE_SCORE = f"{RESERVED}baseline_score"
@@ -128,9 +130,10 @@ def _with_output_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def only_outputs(model: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
-    """The model with only these outputs, and without what only others needed."""
+    """The model with only these outputs, in this order, and without what only others needed."""
     graph = gs.import_onnx(model)
-    graph.outputs = [t for t in graph.outputs if t.name in names]
+    known = {tensor.name: tensor for tensor in graph.outputs}
+    graph.outputs = [known[name] for name in dict.fromkeys(names) if name in known]
     prune(graph)
     return exported(graph, model)
 

@@ -139,6 +139,30 @@ class Emitter:
         self.graph.nodes.append(node)
         return outputs
 
+    def either(
+        self,
+        condition: Value,
+        then: Callable[[Emitter], Sequence[Any]],
+        otherwise: Callable[[Emitter], Sequence[Any]],
+        dtypes: Sequence[Any],
+    ) -> list[Any]:
+        """An If: what one of two functions emits by an emitter of its own; tensors of these types.
+
+        A branch computes every tensor that it returns; what it only reads stands around it.
+        """
+        bodies = {}
+        for name, write in (("then_branch", then), ("else_branch", otherwise)):
+            domains = self.graph.import_domains
+            graph = gs.Graph(opset=self.graph.opset, import_domains=domains, name=name)
+            self._count += 1
+            inner = Emitter(graph, f"{self.prefix}/{name}_{self._count}")
+            graph.outputs = [lowered(value) for value in write(inner)]
+            bodies[name] = graph
+        outputs = [Emitted(self, self.name("If"), np.dtype(dtype)) for dtype in dtypes]
+        node = gs.Node("If", outputs[0].name, bodies, [lowered(condition)], outputs)
+        self.graph.nodes.append(node)
+        return outputs
+
     def __call__(self, op: str, *operands: Any, **attributes: Any) -> Any:
         """Emit one node with one output; returns it."""
         return self.many(op, 1, *operands, **attributes)[0]

@@ -99,6 +99,20 @@ def quadrature_rule(name: str, steps: int) -> tuple[np.ndarray, np.ndarray]:
     return QUADRATURES.get(name, gauss_legendre)(int(steps))
 
 
+# Of an adaptive path gradients are kept while an interval beside them may still be bisected: at
+# most this many bytes for each path, 222 gradients of a 224 x 224 x 3 input, but never fewer than
+# FEWEST gradients.
+STORE = 128 * 2**20
+FEWEST = 16
+# Points are float32 inside the graph: a narrower interval has no middle of its own.
+NARROWEST = 2.0**-20
+# What float32 leaves of a score.
+ROUNDING = 1e-6
+# Elements that stand for all in the estimate of the map's error.
+SAMPLE = 2048
+# Neighbouring d_j that are as alike as this are a smooth gradient's.
+SMOOTH = 0.25
+
 # Below 9 points the sum is within a tolerance by chance rather than by measurement.
 _COARSE = 9
 

@@ -22,11 +22,13 @@ from ..finish import (
     finish,
 )
 from ..graph.tensors import numpy_type
+from ..heads.adaptive_loop import adaptive_path, elements_of
 from ..heads.along import POINTS, moved, points_at_once, slopes_at
 from ..heads.asking import WEIGHTS, added_up, gradient_refusals, per_token
 from ..heads.halves import Halves, in_turns
 from ..heads.loop import looped, with_delta
 from ..heads.path import ALPHAS, endpoints, path_gradients, way_from_baseline
+from ..heads.path_state import Rule
 from ..heads.quadrature import ADAPTIVE, NAMES, quadrature_rule
 from ..heads.walks import SLOPE
 from ..select.subject import Subject
@@ -106,10 +108,7 @@ def settle(options: dict[str, Any]) -> dict[str, Any]:
     if quadrature is None:
         quadrature = "gauss-legendre" if tolerance is None else ADAPTIVE
     most = MOST_STEPS if quadrature == ADAPTIVE else FIXED_STEPS
-    # What an exported file does, which has no points of its own for each input.
-    fixed = "gauss-legendre" if quadrature == ADAPTIVE else quadrature
     settled = {"tolerance": tolerance, "quadrature": quadrature, "steps": steps or most}
-    settled |= {"fixed_quadrature": fixed, "fixed_steps": steps or FIXED_STEPS}
     quadrature_rule(quadrature, settled["steps"])
     return {**options, **settled}
 
@@ -148,9 +147,13 @@ def _rows(quadrature: str, steps: int, subject: Subject, turns: bool = False):
 
 
 def whole(subject: Subject, options: Chosen) -> onnx.ModelProto:
-    """Both ends, and a Loop over the points of a fixed rule."""
-    steps = options["fixed_steps"]
-    rows = _rows(options["fixed_quadrature"], steps, subject)
+    """Both ends, and a Loop over the points: chosen on the way, or of a fixed rule."""
+    steps = options["steps"]
+    if options["quadrature"] == ADAPTIVE:
+        once = points_at_once(subject, _AT_ONCE, 1, steps)
+        stop = options["tolerance"], options["map_tolerance"]
+        return adaptive_path(subject, _WALK, Rule(steps, *stop, once, elements_of(subject)))
+    rows = _rows(options["quadrature"], steps, subject)
     sizes = {subject.name_of(ATTRIBUTION, s): s.input.name for s in subject.sources}
     chunk = gradient_chunk(subject)
     once = points_at_once(subject, _AT_ONCE, 1, steps)
@@ -165,8 +168,11 @@ def unsupported(subject: Subject, options: Chosen) -> list[Refusal]:
 
 
 def facts(options: Chosen) -> dict[str, Any]:
-    """The file's own rule."""
-    return {"steps": options["fixed_steps"], "quadrature": options["fixed_quadrature"]}
+    """The rule: a fixed one's steps, or where an adaptive one stops."""
+    names = ["quadrature", "steps"]
+    if options["quadrature"] == ADAPTIVE:
+        names += ["tolerance", "map_tolerance"]
+    return {name: options[name] for name in names}
 
 
 METHODS = (
@@ -181,7 +187,7 @@ METHODS = (
             Option(
                 "steps",
                 "Gradient passes of Integrated Gradients. Default: as many as a tolerance of 1 % "
-                "takes, at most 200 (an exported file: 50).",
+                "takes, at most 200.",
                 whole_number("steps"),
                 kind=int,
                 metavar="N",

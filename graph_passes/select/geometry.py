@@ -17,6 +17,7 @@ from ..graph.dims import is_static
 from ..graph.operators import Fact, has, operators
 from ..graph.reach import Reach
 from ..graph.tensors import is_constant, operator_name, optional_input
+from .own_padding import is_own_padding
 from .positions.moves import paired
 
 
@@ -87,7 +88,7 @@ def follow_geometry(path: Reach, start: gs.Variable) -> Geometry:
 
 
 def _is_mover(node: gs.Node) -> bool:
-    return has(node, Fact.DROPS) or node.op == "Concat"
+    return (has(node, Fact.DROPS) and not is_own_padding(node)) or node.op == "Concat"
 
 
 def _moves(node: gs.Node, made: Axes, found: Geometry, start: gs.Variable) -> bool:

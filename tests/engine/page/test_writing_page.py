@@ -97,8 +97,6 @@ def test_what_is_refused(command, tmp_path, folder):
         assert "for -o FILE, not for --page" in refused(command, *export, *page, *option)
     file = ["-o", tmp_path / "e.onnx"]
     assert "--runtime is for --page" in refused(command, *export, *file, "--runtime", folder)
-    several = refused(command, *export, "-m", "deeplift", *file)
-    assert "-o FILE takes one method, got grad-cam, deeplift" in several
     assert "expected a folder with" in refused(command, *export, "--page", site, "--runtime", site)
     (tmp_path / "taken").write_text("")
     taken = refused(command, *export, "--page", tmp_path / "taken", "--runtime", folder)

@@ -227,17 +227,20 @@ def test_a_batch_is_its_images_one_by_one(name: str):
     assert found.steps == max(passes)
 
 
-def test_a_file_has_a_fixed_rule(tmp_path):
-    """No Loop chooses points: `steps` of Gauss-Legendre, and the file's metadata says so."""
+def test_a_file_chooses_the_same_points(tmp_path):
+    """And says in its metadata where it stops."""
     model, x, _ = relu_network()
     explainer = onnxplain.Explainer(model, METHOD, tolerance=0.01, steps=20, providers="cpu")
     exported = explainer.export(tmp_path / "explained.onnx")
     facts = json.loads({entry.key: entry.value for entry in exported.metadata_props}["onnxplain"])
-    assert facts["quadrature"] == "gauss-legendre" and facts["steps"] == 20
+    assert (facts["quadrature"], facts["steps"], facts["tolerance"]) == ("adaptive", 20, 0.01)
     session = zoo.session((tmp_path / "explained.onnx").read_bytes())
-    (found,) = session.run(["attribution"], {"x": x, "target": np.zeros(3, np.int64)})
-    fixed = onnxplain.Explainer(model, METHOD, steps=20, providers="cpu")(x, 0)
-    np.testing.assert_allclose(found, fixed.attribution, rtol=1e-4, atol=1e-6)
+    names = ["attribution", "delta", "map_error"]
+    found = session.run(names, {"x": x, "target": np.zeros(3, np.int64)})
+    expected = explainer(x, 0)
+    np.testing.assert_allclose(found[0], expected.attribution, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found[1], expected.delta, atol=1e-5)
+    np.testing.assert_allclose(found[2], expected.map_error, rtol=1e-4)
 
 
 @pytest.mark.parametrize("tolerance", [0, -0.1, np.nan, np.inf, "1%", True])

@@ -64,6 +64,25 @@ def test_no_larger_than_the_source(name, method):
     assert small.ByteSize() - nodes <= 1.1 * source.ByteSize()
 
 
+@pytest.mark.parametrize("name", often(["resnet-dynamo"], ["resnet-dynamo", "demo"]))
+def test_a_path_that_chooses_its_points_is_no_larger_either(name, tmp_path):
+    """A Loop in a Loop: each body makes its constants of those that the file holds once."""
+    explainer = zoo.explainer(name, "integrated-gradients", tolerance=0.5)
+    small = explainer.export(tmp_path / "file.onnx")
+    stored = sum(tensor.ByteSize() for tensor in small.graph.initializer)
+    assert stored <= 1.1 * zoo.model(name).ByteSize()
+    inside = [body for node in small.graph.node for body in bodies(node)]
+    assert inside and not [t for body in inside for t in body.initializer if np.prod(t.dims) >= 256]
+
+
+def bodies(node: onnx.NodeProto):
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+            for inner in attribute.g.node:
+                yield from bodies(inner)
+
+
 def layers(constants: dict[str, np.ndarray]) -> onnx.ModelProto:
     """A model whose outputs are its constants, each times x."""
     nodes = [helper.make_node("Mul", ["x", name], [f"y_{name}"]) for name in constants]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 import numpy as np
+import onnx
 import pytest
 from support.small import INT64, node, small, value
 
@@ -181,3 +182,32 @@ def test_weights_are_those_of_half_pixel_resizing_where_nothing_moved():
         np.testing.assert_allclose(
             weights_at(at, length), half_pixel_weights(size, length), atol=1e-9
         )
+
+
+@pytest.mark.parametrize("side", ["before", "behind"])
+def test_a_windows_own_padding_moves_nothing(side):
+    """Blocks of 2 x 2 windows with one row and column more: as with the padding in the Conv."""
+    pads = [0, 0, 1, 1, 0, 0, 0, 0] if side == "before" else [0, 0, 0, 0, 0, 0, 1, 1]
+    models = []
+    for apart in (True, False):
+        behind, of = [], "map"
+        for k in range(4):
+            conv = {} if apart else {"pads": [*pads[2:4], *pads[6:]]}
+            read = [f"wider{k}" if apart else of, "two"]
+            behind += [node("Pad", [of, "own"], [f"wider{k}"])] if apart else []
+            behind += [
+                node("Conv", read, [f"wide{k}"], **conv),
+                node("Relu", [f"wide{k}"], [f"bent{k}"]),
+            ]
+            last = "last" if k == 3 else f"sum{k}"
+            behind.append(node("Add", [f"bent{k}", of], [last]))
+            of = last
+        model = network(MOVES["nothing"], behind)
+        more = {"own": np.asarray(pads), "two": np.full((2, 2, 2, 2), 0.1, np.float32)}
+        model.graph.initializer.extend(
+            onnx.numpy_helper.from_array(v, k) for k, v in more.items() if k == "two" or apart
+        )
+        models.append(model)
+    one, other = (onnxplain.Explainer(m, "grad-cam")(SPOT[None, None], target=0) for m in models)
+    assert one.feature_map == other.feature_map == "last"
+    np.testing.assert_allclose(one.attribution, other.attribution, rtol=1e-6)
