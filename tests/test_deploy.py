@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -84,9 +85,9 @@ def same(found: np.ndarray, expected: np.ndarray) -> None:
     assert np.abs(found.astype(int) - expected).mean() < 0.1
 
 
-def ran_here(needs: str, more: str, where: Path) -> dict[str, object]:
+def ran_here(needs: str, more: str, where: Path) -> dict[str, Any]:
     """The names that the plain recipe and another one leave."""
-    names: dict[str, object] = {}
+    names: dict[str, Any] = {}
     before = Path.cwd()
     os.chdir(where)
     try:

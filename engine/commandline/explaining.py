@@ -300,7 +300,7 @@ def serve(model: str, port: int, open_it: bool, **chosen: Any) -> int:
     with TemporaryDirectory(prefix="onnxplain-page-") as folder, served(folder, port) as server:
         with progress_bar(wait=WAIT) as tell:
             page_of_model(model, folder, tell=tell, **chosen)
-        address = f"http://{LOOPBACK}:{server.server_address[1]}/"
+        address = f"http://{LOOPBACK}:{server.server_port}/"
         say(f"{address} (Ctrl-C ends it)")
         sys.stdout.flush()
         if open_it:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ... import InvalidInputError
 
@@ -56,7 +56,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
     def send_head(self) -> Any:
         """The file that is asked for, or None where an error was sent."""
-        port = self.server.server_address[1]
+        port = cast("_Server", self.server).server_port
         if self.headers.get("Host", "").lower() not in hosts(port):
             self.send_error(HTTPStatus.FORBIDDEN, "Unknown host")
             return None
