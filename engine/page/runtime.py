@@ -12,7 +12,7 @@ import tarfile
 import urllib.request
 import zlib
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ... import InvalidInputError
 from ..files.writing import reason_of, writable_folder, write_whole
@@ -144,7 +144,7 @@ def _unpacked(archive: bytes, name: str) -> Mapping[str, bytes]:
     try:
         with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as opened:
             for member in opened:
-                own = member.name.rpartition("/")[2]
+                own = PurePosixPath(member.name).name
                 if own in FILES and member.isfile() and member.size < _MOST_BYTES:
                     inside = opened.extractfile(member)
                     found[own] = b"" if inside is None else inside.read()
