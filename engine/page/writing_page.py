@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 
-from ... import UnsupportedModelError
+from ... import InvalidInputError, UnsupportedModelError
 from ...graph_passes.finish import SCORE
 from ...graph_passes.graph.dims import describe
 from ...graph_passes.methods import find_method
 from ...models.shipped import demo_photos
 from ..exporting import export_for_page
 from ..files.writing import to_json, writable_folder, write_whole
+from ..inputs.framing import framing_of
 from ..reporting.words import how_to_read
 from .runtime import PACKAGE, VERSION
 
@@ -81,6 +82,7 @@ def check_for_page(explainer: Explainer) -> None:
 
     Raises:
         UnsupportedModelError: the model gives a photo no score for each class, or takes more.
+        InvalidInputError: its input is no photo, or nobody knows how a photo becomes it.
     """
     subject = explainer.subject
     wanted = "the page shows models that take one photo and give it a score for each class; "
@@ -92,6 +94,10 @@ def check_for_page(explainer: Explainer) -> None:
         raise UnsupportedModelError(
             f"{wanted}got output {subject.output.name!r} {shape}: use onnxplain explain --report"
         )
+    try:
+        framing_of(explainer.into, of_photo=True)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{wanted}{error}") from None
 
 
 def _facts_of_model(explainer: Explainer) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 from support.detectors import detector
 from support.digits import CARD, LABELS, save, simple, write_model, write_photo
+from support.small import node, small, value
 
 import onnxplain
 from onnxplain.engine.page.runtime import FILES
@@ -104,6 +105,13 @@ def test_what_is_refused(command, tmp_path, folder):
     assert "port" in refused(command, "serve", model, "--port", "70000")
 
 
+def two_inputs():
+    nodes = [node("Add", ["x", "other"], ["s"]), node("Flatten", ["s"], ["f"])]
+    nodes.append(node("MatMul", ["f", "w"], ["y"]))
+    inputs = [value("x", ["N", 1, 8, 8]), value("other", ["N", 1, 8, 8])]
+    return small(nodes, inputs, [value("y", ["N", 3])], {"w": np.eye(64, 3, dtype=np.float32)})
+
+
 def test_what_is_no_classifier_of_photos(command, tmp_path, folder):
     """One line, before anything is fetched or written."""
     wanted = "the page shows models that take one photo and give it a score for each class"
@@ -115,6 +123,18 @@ def test_what_is_no_classifier_of_photos(command, tmp_path, folder):
     boxes = tmp_path / "boxes.onnx"
     boxes.write_bytes(detector("yolov8").model.SerializeToString())
     assert wanted in refused(command, "export", boxes, *how)
+    vector = small(
+        [node("MatMul", ["x", "w"], ["y"])],
+        [value("x", ["N", 4])],
+        [value("y", ["N", 3])],
+        {"w": np.eye(4, 3, dtype=np.float32)},
+    )
+    (tmp_path / "vector.onnx").write_bytes(vector.SerializeToString())
+    assert wanted in refused(command, "export", tmp_path / "vector.onnx", *how)
+    several = two_inputs()
+    (tmp_path / "several.onnx").write_bytes(several.SerializeToString())
+    said = refused(command, "export", tmp_path / "several.onnx", *how)
+    assert wanted in said and "further inputs: other" in said
     assert not (tmp_path / "site").exists()
 
 
