@@ -29,7 +29,7 @@ import click
 
 from . import OnnxplainError, __version__
 from .engine.commandline.batching import batch
-from .engine.commandline.explaining import demo, explain, export
+from .engine.commandline.explaining import demo, explain, export, serve
 from .engine.commandline.looking import card, completion, doctor, inspect, methods
 from .engine.commandline.measuring import compare, evaluate
 from .engine.commandline.options import examples, read_from_environment
@@ -69,6 +69,7 @@ _COMMANDS = (
     card,
     methods,
     export,
+    serve,
     batch,
     demo,
     doctor,

@@ -12,6 +12,7 @@ from .. import InvalidInputError
 from ..graph_passes import finish
 from ..graph_passes.finish.compact import compact
 from ..graph_passes.finish.target_input import fixed_target
+from ..graph_passes.graph.limits import within
 from .exported_together import check_together, joined
 from .facts import write_facts
 from .files.model_files import write_model
@@ -122,15 +123,38 @@ def _whole(
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
     """One method's model with baseline, target and photos inside where they are; its facts."""
     embedded = {} if baseline_input else explainer._default_baselines()
-    model = finish.embed_baselines(explainer.model, embedded)
+    of_page = more.get("of_page", False)
+    whole = _scored(explainer) if of_page else explainer.model
+    model = finish.embed_baselines(whole, embedded)
     facts = explainer._facts(baseline_input)
     if index is not None:
         model = fixed_target(model, explainer.subject, index)
         facts["target"] = "top1" if index == -1 else index
     preprocess, picture = bool(more["preprocess"]), bool(more["picture"])
-    model = with_photos(explainer, model, preprocess, picture)
+    model = with_photos(explainer, model, preprocess, picture, ground=of_page)
     facts |= {name: True for name in ("preprocess", "picture") if more[name]}
     return model, facts
+
+
+def export_for_page(explainer: Explainer, path: str | os.PathLike[str]) -> onnx.ModelProto:
+    """Write the file that a page runs: a photo in, the overlay out.
+
+    Beside what `Explainer.export` writes with `preprocess` and `picture` it returns the explained
+    score, where the method's graph has it, and `view`: what the map is laid over.
+
+    Raises:
+        InvalidInputError: what `Explainer.export` raises.
+    """
+    how = {"preprocess": True, "picture": True, "opset": None}
+    return _exported(explainer, path, False, None, (), of_page=True, **how)
+
+
+def _scored(explainer: Explainer) -> onnx.ModelProto:
+    """`Explainer.model`, which also returns the explained score."""
+    sizes = [len(values) for values in explainer._baselines.values()]
+    with within(explainer._limits):
+        several = sizes[0] if explainer._several else 0
+        return explainer._default_plan.contract_model(several, scored=True)
 
 
 def fixed_index(target: Any, about: About) -> Index:

@@ -19,9 +19,15 @@ if TYPE_CHECKING:
 
 
 def with_photos(
-    explainer: Explainer, model: onnx.ModelProto, preprocess: bool, picture: bool
+    explainer: Explainer,
+    model: onnx.ModelProto,
+    preprocess: bool,
+    picture: bool,
+    ground: bool = False,
 ) -> onnx.ModelProto:
     """An explaining model, whole, that takes a photo or returns a picture, or both.
+
+    With `ground` it returns `view`, too: what the map is laid over.
 
     Raises:
         InvalidInputError: the explained input is no image, or nobody knows how a photo becomes it.
@@ -34,7 +40,8 @@ def with_photos(
         model = with_preprocessing(model, name, framing)
     if picture:
         attribution = explainer.subject.name_of(ATTRIBUTION, explainer.subject.sources[0])
-        model = with_picture(model, name, attribution, framing, _drawing(explainer, preprocess))
+        drawing = _drawing(explainer, preprocess)
+        model = with_picture(model, name, attribution, framing, drawing, ground)
     return model
 
 

@@ -108,6 +108,7 @@ SLOW_FILES = {
     "test_names.py",
     "test_older_opsets.py",
     "test_one_answer.py",
+    "test_page_in_browser.py",
     "test_processes.py",
     "test_quantised.py",
     "test_quantised_loops.py",

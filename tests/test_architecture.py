@@ -13,6 +13,8 @@ import onnx
 import pytest
 from support.folders import ROOT
 
+from onnxplain.engine.page.writing_page import STATIC
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -65,6 +67,7 @@ ORDER = (
     "engine/inputs",
     "engine",
     "engine/reporting",
+    "engine/page",
     "engine/metrics",
     "engine/evaluating",
     "engine/comparing",
@@ -313,6 +316,7 @@ def test_wheel_holds_the_demo_and_the_type_marker(tmp_path):
     expected = {f"onnxplain/{name}" for name in NAMES} | {"onnxplain/py.typed"}
     demo = {f"onnxplain/models/demo/{path.name}" for path in (ROOT / "models/demo").iterdir()}
     page = {f"onnxplain/engine/reporting/report.{kind}" for kind in ("html", "css", "js")}
+    page |= {f"onnxplain/engine/page/{name}" for name in STATIC}
     assert expected | demo | page <= names
     strange = ("tests/", "docs/", ".github/", "MANIFEST.in")
     assert not [name for name in names if any(one in name for one in strange)]

@@ -64,6 +64,7 @@ def test_the_pages_python_runs(page, tmp_path):
 def test_the_pages_that_run_are_known():
     assert [page.name for page in PAGES if run_here(page)] == [
         "cards.md",
+        "deploy.md",
         "export.md",
         "recipes.md",
     ]

@@ -1,4 +1,4 @@
-"""explain, demo and export: what the engine makes of a model."""
+"""explain, demo, export and serve: what the engine makes of a model."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from .options import (
     OUTPUT,
     PREPROCESSING,
     RUNNING,
+    RUNTIME,
     SCORE,
     SHAPE,
     STRICT,
@@ -158,7 +159,7 @@ def _explain(
 @click.command(
     cls=ForMethods,
     choose="file",
-    short_help="Write prediction and explanation as one ONNX file.",
+    short_help="Write prediction and explanation as one ONNX file, or as a page.",
     epilog=examples(
         "onnxplain export model.onnx -m grad-cam -o explained.onnx",
         "onnxplain export model.onnx -m deeplift -o explained.onnx --baseline white",
@@ -167,10 +168,18 @@ def _explain(
         "onnxplain export model.onnx -m grad-cam -m deeplift -o both.onnx",
         "onnxplain export model.onnx -m grad-cam -o explained.onnx --preprocess --picture",
         "onnxplain export model.onnx -m grad-cam -o explained.onnx --opset 17",
+        "onnxplain export model.onnx -m grad-cam -m deeplift --page site",
     ),
 )
 @MODEL
-@click.option("-o", "--output-file", "file", required=True, metavar="FILE", help="File to write.")
+@click.option("-o", "--output-file", "file", metavar="FILE", help="File to write.")
+@click.option(
+    "--page",
+    metavar="DIR",
+    help="Write a web page that explains photos in the browser, instead of a file. onnxplain "
+    "serve shows the same page at once.",
+)
+@RUNTIME
 @click.option("--baseline-input", is_flag=True, help="Make the baseline an input of the file.")
 @click.option(
     "-t",
@@ -203,8 +212,24 @@ def _explain(
 @SHAPE
 @PREPROCESSING
 @LIMIT
-def export(model: str, file: str, **chosen: Any) -> int:
-    """Write MODEL as one ONNX file that returns its prediction and its explanation."""
+def export(
+    model: str, file: str | None, page: str | None, runtime: str | None, **chosen: Any
+) -> int:
+    """Write MODEL as one ONNX file that returns its prediction and its explanation.
+
+    With --page: write a folder that any web server can hand out. Its page takes a photo, runs such
+    files in the browser and shows answer and overlay; no photo leaves the browser.
+    """
+    if (file is None) == (page is None):
+        raise click.UsageError("expected one of -o FILE and --page DIR")
+    if page is not None:
+        return _export_page(model, page, runtime, **chosen)
+    if runtime is not None:
+        raise click.UsageError("--runtime is for --page")
+    return _export_file(model, str(file), **chosen)
+
+
+def _export_file(model: str, file: str, **chosen: Any) -> int:
     from ..commands.export import export_file
     from ..files.model_files import is_stdout
     from ..opsets import read_by
@@ -215,4 +240,70 @@ def export(model: str, file: str, **chosen: Any) -> int:
     outputs = ", ".join(value.name for value in exported.graph.output)
     said = f"{file}: inputs {inputs}; outputs {outputs}; {read_by(exported)}"
     say(said, error=is_stdout(file))
+    return 0
+
+
+# What a page decides itself.
+_OF_A_FILE = ("baseline_input", "target", "preprocess", "picture", "opset")
+
+
+def _export_page(model: str, folder: str, runtime: str | None, **chosen: Any) -> int:
+    from ..commands.page import page_of_model
+
+    given = [name for name in _OF_A_FILE if chosen.pop(name)]
+    if given:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise click.UsageError(f"{names}: for -o FILE, not for --page")
+    with progress_bar(wait=WAIT) as tell:
+        made = page_of_model(model, folder, runtime=runtime, tell=tell, **chosen)
+    say(f"{folder}: a page with {', '.join(made)}; serve the folder with any web server")
+    return 0
+
+
+@click.command(
+    cls=ForMethods,
+    choose="several",
+    short_help="Show a page on this machine that explains photos in the browser.",
+    epilog=examples(
+        "onnxplain serve model.onnx --open",
+        "onnxplain serve model.onnx -m grad-cam -m rise --port 9000",
+        "onnxplain serve model.onnx --runtime node_modules/onnxruntime-web",
+    ),
+)
+@MODEL
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8080,
+    show_default=True,
+    metavar="N",
+    help="Port on 127.0.0.1; 0 takes a free one.",
+)
+@click.option("--open", "open_it", is_flag=True, help="Open the page in the browser.")
+@RUNTIME
+@OUTPUT
+@SHAPE
+@PREPROCESSING
+@LIMIT
+def serve(model: str, port: int, open_it: bool, **chosen: Any) -> int:
+    """Show a page that explains photos by MODEL in the browser; Ctrl-C ends it.
+
+    Only this machine can reach the page, at 127.0.0.1. Photos stay in the browser. The page runs on
+    onnxruntime-web, which is fetched once (33 MB) from the npm registry, unless --runtime says
+    where it is.
+    """
+    from tempfile import TemporaryDirectory
+
+    from ..commands.page import page_of_model
+    from ..page.server import LOOPBACK, served
+
+    with TemporaryDirectory(prefix="onnxplain-page-") as folder, served(folder, port) as server:
+        with progress_bar(wait=WAIT) as tell:
+            page_of_model(model, folder, tell=tell, **chosen)
+        address = f"http://{LOOPBACK}:{server.server_port}/"
+        say(f"{address} (Ctrl-C ends it)")
+        sys.stdout.flush()
+        if open_it:
+            click.launch(address)
+        server.serve_forever()
     return 0

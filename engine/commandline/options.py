@@ -201,6 +201,15 @@ OUTPUT = click.option(
 )
 
 
+RUNTIME = click.option(
+    "--runtime",
+    metavar="PATH|URL",
+    help="onnxruntime-web, which runs the page: a folder with the npm package, its archive (.tgz), "
+    "or the archive's address. Default: fetched once from the npm registry (npm_config_registry), "
+    "and kept in the user's cache.",
+)
+
+
 def _hold_to_limits(context: click.Context, _: click.Parameter, given: tuple[str, ...]) -> None:
     """Put limits in force for the rest of the command."""
     if given:

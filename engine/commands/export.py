@@ -69,17 +69,17 @@ def export_file(
     """
     names, own = asked_methods(methods)
     facts, more = (_taken_out(options, keys) for keys in (FACTS, _OF_FILES))
-    _check_one_baseline(names, baseline is not None, baseline_input)
+    check_one_baseline(names, baseline is not None, baseline_input)
     refuse_own_files(file, model, [card] if card else [])
     tell("reading the model", 0.0)
     opened_once = opened(model, shapes)
-    known = _card_of(opened_once, card, preset, facts, labels)
-    _check_embedded(baseline, known)
+    known = card_of(opened_once, card, preset, facts, labels)
+    check_embedded(baseline, known)
     tell(f"building {', '.join(names)}", 0.2)
     output = output or (known.output if known is not None else None)
     given = {"baseline": baseline, **for_methods(names, options, left_alone=())}
     explainers = [
-        Explainer(opened_once, name, output=output, card=known, **_taken(name, names, given, own))
+        Explainer(opened_once, name, output=output, card=known, **taken(name, names, given, own))
         for name in names
     ]
     tell_of_others(explainers[0].subject)
@@ -91,7 +91,7 @@ def _taken_out(options: dict[str, Any], keys: Iterable[str]) -> dict[str, Any]:
     return {key: options.pop(key) for key in keys if key in options}
 
 
-def _taken(
+def taken(
     method: str,
     among: Sequence[str],
     given: Mapping[str, Any],
@@ -109,7 +109,7 @@ def _written(explainers: Sequence[Explainer], file: str, **how: Any) -> onnx.Mod
         raise InvalidInputError(f"cannot write {file}: {error.strerror or error}") from error
 
 
-def _card_of(
+def card_of(
     model: Model,
     card: str | None,
     preset: str | None,
@@ -124,7 +124,7 @@ def _card_of(
     return known if labels is None else replace(known, labels=labels_of(labels))
 
 
-def _check_one_baseline(methods: Sequence[str], embedded: bool, as_input: bool) -> None:
+def check_one_baseline(methods: Sequence[str], embedded: bool, as_input: bool) -> None:
     """Refuse a baseline where no method has one, and two of them."""
     compared = any(find_method(method).takes("baseline") for method in methods)
     if not compared and (embedded or as_input):
@@ -136,7 +136,7 @@ def _check_one_baseline(methods: Sequence[str], embedded: bool, as_input: bool) 
         raise InvalidInputError("a baseline is either embedded or an input of the file, not both")
 
 
-def _check_embedded(choice: str | list[str] | None, card: Card | None) -> None:
+def check_embedded(choice: str | list[str] | None, card: Card | None) -> None:
     """Refuse a baseline that cannot be embedded."""
     if choice is None:
         return

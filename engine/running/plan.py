@@ -100,16 +100,17 @@ class Plan:
         """`cpu`, or `other` for anything that wants more to do at once."""
         return "cpu" if self.provider == CPU else "other"
 
-    def contract_model(self, several: int = 0) -> onnx.ModelProto:
+    def contract_model(self, several: int = 0, scored: bool = False) -> onnx.ModelProto:
         """One model of (input, target, baseline), as `Explainer.model` promises it.
 
         Args:
             several: how many baselines its set has, where it takes a set; else 0.
+            scored: whether the explained score stays an output, where the method's graph has it.
         """
         with BUILDING:
-            return self._contract_model(several)
+            return self._contract_model(several, scored)
 
-    def _contract_model(self, several: int) -> onnx.ModelProto:
+    def _contract_model(self, several: int, scored: bool) -> onnx.ModelProto:
         settings, subject = self._settings, self._subject
         method = settings.method
         if method.whole is not None:
@@ -121,6 +122,7 @@ class Plan:
         else:
             model = self._models["explain"]
         extra = [*self.attributions, *([] if method.sums_to is None else ["delta"])]
+        extra += [finish.SCORE] if scored else []
         own = [tensor.name for tensor in subject.graph.outputs]
         names = [*own, *extra, finish.MAP_ERROR]
         return finish.only_outputs(with_target(model, subject), names)

@@ -18,7 +18,7 @@ from .resampling import FLOAT, INT64, counted, weights
 from .smoothing import between_cells, end_of_scale, regions
 from .views import Shown, taps_between, view_of_input, view_of_photo
 
-PICTURE = "picture"
+PICTURE, VIEW = "picture", "view"
 # Pillow's gray of a colour.
 _GRAY = (19595.0, 38470.0, 7471.0)
 
@@ -54,7 +54,12 @@ class Drawing(NamedTuple):
 
 
 def with_picture(
-    model: onnx.ModelProto, name: str, attribution: str, framing: Framing, drawing: Drawing
+    model: onnx.ModelProto,
+    name: str,
+    attribution: str,
+    framing: Framing,
+    drawing: Drawing,
+    ground: bool = False,
 ) -> onnx.ModelProto:
     """The model with a further output `picture`, uint8 [N, h, w, 3].
 
@@ -64,23 +69,32 @@ def with_picture(
         attribution: the output that is drawn.
         framing: how a photo becomes the input.
         drawing: how maps become pictures.
+        ground: whether `view`, in colour what the map is laid over, is an output, too.
 
     Raises:
         UnsupportedModelError: the model itself has an input or output of that name.
     """
     graph = gs.import_onnx(model)
-    free_names(graph, [PICTURE])
+    free_names(graph, [PICTURE, VIEW] if ground else [PICTURE])
     emit = Emitter(graph, "picture")
     tensors = graph.tensors()
     given, values = emit.term(tensors[name]), emit.term(tensors[attribution])
     maps = _summed(emit, values, drawing.channel_axis)
     view = view_of_photo if drawing.of_photo else view_of_input
-    painted = _painted(emit, maps, view(emit, given, framing), drawing)
-    shape: list[Any] = [f"{RESERVED}{axis}" for axis in ("pictures", "rows", "columns")]
-    picture = gs.Variable(PICTURE, dtype=np.dtype(np.uint8), shape=[*shape, 3])
-    graph.nodes.append(gs.Node("Identity", PICTURE, {}, [painted], [picture]))
-    graph.outputs.append(picture)
+    shown = view(emit, given, framing)
+    _return_pixels(emit, PICTURE, _painted(emit, maps, shown, drawing))
+    if ground:
+        _return_pixels(emit, VIEW, shown.pixels)
     return done(graph, model)
+
+
+def _return_pixels(emit: Emitter, name: str, levels: Any) -> None:
+    """Grey levels [N, 3, h, w] as an output, uint8 [N, h, w, 3]."""
+    pixels = emit.Transpose(emit.Cast(levels, to=onnx_type(np.uint8)), perm=[0, 2, 3, 1])
+    shape: list[Any] = [f"{RESERVED}{axis}" for axis in ("pictures", "rows", "columns")]
+    output = gs.Variable(name, dtype=np.dtype(np.uint8), shape=[*shape, 3])
+    emit.graph.nodes.append(gs.Node("Identity", name, {}, [pixels], [output]))
+    emit.graph.outputs.append(output)
 
 
 def _summed(emit: Emitter, values: Any, channel_axis: int | None) -> Any:
@@ -93,7 +107,7 @@ def _summed(emit: Emitter, values: Any, channel_axis: int | None) -> Any:
 
 
 def _painted(emit: Emitter, maps: Any, view: Shown, drawing: Drawing) -> Any:
-    """Maps [N, H, W] over their ground, uint8 [N, h, w, 3]."""
+    """Maps [N, H, W] over their ground, whole grey levels [N, 3, h, w]."""
     if drawing.per_location:
         kept = maps if drawing.signed else emit.term(emit.Max(maps, emit.constant(0.0)))
         values, part = between_cells(emit, kept), None
@@ -110,10 +124,8 @@ def _painted(emit: Emitter, maps: Any, view: Shown, drawing: Drawing) -> Any:
     if signed is None:
         least = emit.ReduceMin(maps, [1, 2], keepdims=1)
         below = emit.Unsqueeze(emit.Less(least, 0.0), [3])
-        found = emit.Where(below, painted[True], painted[False])
-    else:
-        found = painted[signed]
-    return emit.Transpose(emit.Cast(found, to=onnx_type(np.uint8)), perm=[0, 2, 3, 1])
+        return emit.Where(below, painted[True], painted[False])
+    return painted[signed]
 
 
 def _stretched(emit: Emitter, level: Any, view: Shown) -> Any:

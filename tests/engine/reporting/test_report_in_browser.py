@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import io
 import itertools
-import os
 import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
+from support.browsers import axe_api, chromium
 from support.digits import write_model, write_photo
 from support.often import often
 from support.pages import HOSTILE, page_of_noise
@@ -23,21 +23,11 @@ from onnxplain.engine.pictures.heatmap import blend, heatmap_of
 from onnxplain.engine.reporting.html import report_html, write_report
 from onnxplain.engine.reporting.page import Map, Shown, View
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="pip install -e '.[browser]'")
-axe_api = pytest.importorskip("axe_playwright_python.sync_playwright", reason="'.[browser]'")
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-if CHROMIUM is None:
-    pytest.skip("no Chromium on this machine", allow_module_level=True)
-
 
 @pytest.fixture(scope="module")
 def browser():
-    with sync_api.sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--disable-gpu"]
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+    with chromium() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")
