@@ -1,0 +1,191 @@
+"""Whose tokens an attention is over: the input's, or those of queries that a decoder asks with.
+
+Tokens are followed by position. A layer of attention hands on its queries' tokens, whatever its
+keys are; everything else hands on those of its operands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import onnx_graphsurgeon as gs
+
+from ... import UnsupportedModelError
+from ..graph.reach import Reach, find_reach
+from .attention_layer import Attention, Role, Sizes, attention_of
+from .rows.follow import follow_rows
+from .rows.places import Place, Rows
+from .subject import Subject
+from .typical import typical_graph
+
+# What makes a row for each of the batch's of one that is the same for all.
+_REPEATS = ("Expand", "Tile", "ConstantOfShape")
+
+
+class _Followed(NamedTuple):
+    """What depends on what.
+
+    Attributes:
+        tokens: names of the tensors whose tokens are the explained input's.
+        behind: a tensor's name -> the layers that it depends on, a bit for each.
+    """
+
+    tokens: set[str]
+    behind: dict[str, int]
+
+
+def with_roles(
+    subject: Subject, path: Reach, layers: Sequence[Attention], batches: Sequence[int]
+) -> list[Attention]:
+    """The layers with their roles: first the tokens' own, then a decoder's in their order.
+
+    To these belong those among queries ahead of the first cross attention, which do not depend on
+    the input: the explained score depends on them all the same.
+
+    Args:
+        subject: what is explained.
+        path: from the explained input to the score.
+        layers: every attention on it, in its order.
+        batches: typical numbers of rows.
+
+    Raises:
+        UnsupportedModelError: the layers are no encoder whose tokens a decoder's queries read one
+            layer after the other.
+    """
+    followed = _follow(path, subject.starts, layers)
+    found = [one._replace(role=_role(one, followed.tokens)) for one in layers]
+    crossing = [one for one in found if one.role is Role.CROSS]
+    if not crossing:
+        among = [one for one in found if one.role is Role.QUERIES]
+        if among:
+            raise _refused(among[0], "is among queries that no attention read the input with")
+        return found
+    first = _given(subject, path, crossing[0], batches)
+    decoder = [*first, *(one for one in found if one.role is not Role.SELF)]
+    pooled = len(decoder) == 1 and found[-1] is crossing[0] and subject.detector is None
+    if pooled:
+        return [*found[:-1], found[-1]._replace(role=Role.SELF)]
+    _check_decoder(subject, found, followed)
+    _check_whole(decoder)
+    return [*(one for one in found if one.role is Role.SELF), *decoder]
+
+
+def _follow(path: Reach, starts: Sequence[gs.Tensor], layers: Sequence[Attention]) -> _Followed:
+    tokens, behind = {tensor.name for tensor in starts}, dict[str, int]()
+    mixes = {one.mixed.name: (1 << k, one) for k, one in enumerate(layers)}
+    for node in path.nodes:
+        names = {tensor.name for tensor in node.inputs}
+        depends = 0
+        for name in names:
+            depends |= behind.get(name, 0)
+        bit, one = mixes.get(node.outputs[0].name, (0, None))
+        handing = names if one is None else {one.asking.name}
+        made = [tensor.name for tensor in node.outputs if tensor.name in path.varying]
+        behind.update(dict.fromkeys(made, depends | bit))
+        if not tokens.isdisjoint(handing):
+            tokens.update(made)
+    return _Followed(tokens, behind)
+
+
+def _role(one: Attention, tokens: set[str]) -> Role:
+    """What its queries and its keys say.
+
+    Raises:
+        UnsupportedModelError: tokens of the input read a decoder's queries, or keys and values are
+            not of the same tokens.
+    """
+    asks, reads = one.asking.name in tokens, one.asked.name in tokens
+    if (one.values.name in tokens) != reads:
+        raise _refused(one, "has keys of some tokens and values of others")
+    if asks and not reads:
+        raise _refused(one, "lets the input's tokens read a decoder's queries")
+    if asks:
+        return Role.SELF
+    return Role.CROSS if reads else Role.QUERIES
+
+
+def _given(
+    subject: Subject, path: Reach, first: Attention, batches: Sequence[int]
+) -> list[Attention]:
+    """The attention among queries ahead of the first cross attention, the same for all inputs."""
+    graph, on_path = subject.graph, {id(node) for node in path.nodes}
+    products = [
+        node.outputs[0] for node in graph.nodes if node.op == "MatMul" and id(node) not in on_path
+    ]
+    ahead = find_reach(graph, products, [first.asking])
+    softmaxes = [n for n in ahead.nodes if n.op == "Softmax" and id(n) not in on_path]
+    if not softmaxes:
+        return []
+    keep = [node.outputs[0].name for node in softmaxes]
+    sizes = {n: typical_graph(subject, n, [*keep, *_repeated(graph)]).tensors() for n in batches}
+    rows = follow_rows(graph, _rows_made(graph, sizes))
+    found = [attention_of(node, ahead, sizes, rows, given=True) for node in softmaxes]
+    return [one._replace(role=Role.QUERIES) for one in found]
+
+
+def _repeated(graph: gs.Graph) -> list[str]:
+    return [node.outputs[0].name for node in graph.nodes if node.op in _REPEATS]
+
+
+def _rows_made(graph: gs.Graph, sizes: Sizes) -> dict[str, Place]:
+    """Where rows begin that do not come from an input: an axis is as long as the batch."""
+    found: dict[str, Place] = {}
+    for name in _repeated(graph):
+        if len(sizes) < 2 or not all(name in at and at[name].shape for at in sizes.values()):
+            continue
+        shapes = {n: list(at[name].shape) for n, at in sizes.items()}
+        (rank,) = {len(shape) for shape in shapes.values()} or {0}
+        axes = [a for a in range(rank) if all(shape[a] == n for n, shape in shapes.items())]
+        if len(axes) == 1:
+            found[name] = Place(axes[0])
+    return found
+
+
+def _check_decoder(subject: Subject, found: Sequence[Attention], followed: _Followed) -> None:
+    """Queries read what the whole encoder makes, one layer after the other, and nothing else does.
+
+    Raises:
+        UnsupportedModelError: it is not so.
+    """
+    bits = {one.weights.name: 1 << k for k, one in enumerate(found)}
+    encoder = sum(bits[one.weights.name] for one in found if one.role is Role.SELF)
+    if any(source.embedded for source in subject.sources):
+        cross = next(one for one in found if one.role is Role.CROSS)
+        raise _refused(cross, "is between two texts; cross attention is followed from pictures")
+    if subject.logits.name in followed.tokens:
+        cross = next(one for one in found if one.role is Role.CROSS)
+        raise _refused(cross, "is not all that reads the input's tokens: the score does, too")
+    before = 0
+    for one in found:
+        asked, asking = (followed.behind.get(t.name, 0) for t in (one.asked, one.asking))
+        if one.role is Role.SELF:
+            if asked & ~encoder:
+                raise _refused(one, "is over tokens that have read a decoder's queries")
+            continue
+        if one.role is Role.CROSS and asked != encoder:
+            raise _refused(one, "reads tokens from the middle of the encoder, or read before")
+        if before and not asking & before:
+            raise _refused(one, "does not come behind the decoder's layer before it")
+        before = bits[one.weights.name]
+
+
+def _check_whole(decoder: Sequence[Attention]) -> None:
+    """Each of its layers has the same attention, as far as that can be told.
+
+    Raises:
+        UnsupportedModelError: the first one lacks what the later ones have. The exporter, or a
+            tool that shortens files, made a constant of it.
+    """
+    crossing = [one for one in decoder if one.role is Role.CROSS]
+    ends = decoder[0] is crossing[0] and decoder[-1] is crossing[-1]
+    if ends and (len(crossing) < len(decoder) or len(crossing) == 1):
+        raise _refused(
+            decoder[0],
+            "has no self attention of the queries before it, which was made a constant when the "
+            "file was exported or simplified, or never was; a file with a dynamic batch keeps it",
+        )
+
+
+def _refused(one: Attention, why: str) -> UnsupportedModelError:
+    return UnsupportedModelError(f"the attention {one.weights.name!r} {why}")
