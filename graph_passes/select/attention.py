@@ -13,7 +13,6 @@ from .rows.places import Place
 from .subject import Subject
 from .typical import typical_graph
 
-
 # Whoever asks what is supported asks for the graph, too.
 _found: WeakKeyDictionary[Subject, list[Attention]] = WeakKeyDictionary()
 

@@ -15,7 +15,7 @@ from ... import UnsupportedModelError
 from ..graph.reach import Reach, find_reach
 from .attention_layer import Attention, Role, Sizes, attention_of
 from .rows.follow import follow_rows
-from .rows.places import Place, Rows
+from .rows.places import Place
 from .subject import Subject
 from .typical import typical_graph
 
@@ -110,6 +110,7 @@ def _given(
 ) -> list[Attention]:
     """The attention among queries ahead of the first cross attention, the same for all inputs."""
     graph, on_path = subject.graph, {id(node) for node in path.nodes}
+    # Those of masks and sizes are no products.
     products = [
         node.outputs[0] for node in graph.nodes if node.op == "MatMul" and id(node) not in on_path
     ]
@@ -119,9 +120,27 @@ def _given(
         return []
     keep = [node.outputs[0].name for node in softmaxes]
     sizes = {n: typical_graph(subject, n, [*keep, *_repeated(graph)]).tensors() for n in batches}
+    for node in softmaxes:
+        _check_rows(node.outputs[0].name, sizes)
     rows = follow_rows(graph, _rows_made(graph, sizes))
     found = [attention_of(node, ahead, sizes, rows, given=True) for node in softmaxes]
     return [one._replace(role=Role.QUERIES) for one in found]
+
+
+def _check_rows(name: str, sizes: Sizes) -> None:
+    """Each row has weights of its own: the gradient of shared ones would be summed over rows.
+
+    Raises:
+        UnsupportedModelError: it is not so.
+    """
+    shapes = {n: list(at[name].shape or ()) if name in at else [] for n, at in sizes.items()}
+    same = len(shapes) > 1 and len(set(map(tuple, shapes.values()))) == 1
+    for batch, shape in shapes.items():
+        if shape and batch > 1 and (same or shape[0] == 1):
+            raise UnsupportedModelError(
+                f"the attention {name!r} has the same weights {shape} for all rows of the batch; "
+                "a file with a fixed batch of 1 can be explained"
+            )
 
 
 def _repeated(graph: gs.Graph) -> list[str]:
@@ -152,7 +171,7 @@ def _check_decoder(subject: Subject, found: Sequence[Attention], followed: _Foll
     encoder = sum(bits[one.weights.name] for one in found if one.role is Role.SELF)
     if any(source.embedded for source in subject.sources):
         cross = next(one for one in found if one.role is Role.CROSS)
-        raise _refused(cross, "is between two texts; cross attention is followed from pictures")
+        raise _refused(cross, "reads a text; cross attention is followed from pictures only")
     if subject.logits.name in followed.tokens:
         cross = next(one for one in found if one.role is Role.CROSS)
         raise _refused(cross, "is not all that reads the input's tokens: the score does, too")
