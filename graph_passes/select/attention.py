@@ -6,7 +6,7 @@ from weakref import WeakKeyDictionary
 
 from ... import UnsupportedModelError
 from ..graph.reach import find_reach
-from .attention_layer import Attention, Role, attention_of
+from .attention_layer import Attention, Role, attention_of, repeated, rows_made
 from .decoder import with_roles
 from .rows.follow import follow_rows
 from .rows.places import Place
@@ -45,8 +45,10 @@ def _find_attentions(subject: Subject) -> list[Attention]:
         )
     # Two sizes of a batch that may have any: what grows with it holds its rows.
     batches = (2, 3) if isinstance(subject.batch, str) else (subject.batch or 1,)
-    sizes = {batch: typical_graph(subject, batch).tensors() for batch in batches}
-    rows = follow_rows(subject.graph, {s.input.name: Place(0) for s in subject.sources})
+    made = repeated(subject.graph)
+    sizes = {batch: typical_graph(subject, batch, made).tensors() for batch in batches}
+    starts = {source.input.name: Place(0) for source in subject.sources}
+    rows = follow_rows(subject.graph, {**rows_made(subject.graph, sizes), **starts})
     found = [attention_of(node, path, sizes, rows) for node in softmaxes]
     layers = with_roles(subject, path, found, batches)
     decoder = [one for one in layers if one.role is not Role.SELF]

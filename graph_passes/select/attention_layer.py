@@ -19,6 +19,9 @@ _KEEPS = Fact.COPIES
 # And between the product of queries and keys and the Softmax: a scale, a mask, a bias, too.
 _SCALES = _KEEPS | Fact.ARITHMETIC
 
+# What makes a row for each of the batch's of one that is the same for all.
+_REPEATS = ("Expand", "Tile", "ConstantOfShape")
+
 # All tensors of a graph at one size, by the number of rows in the batch.
 Sizes: TypeAlias = "Mapping[int, Mapping[str, gs.Tensor]]"
 
@@ -81,7 +84,7 @@ def attention_of(
         path: what its queries and keys are computed on.
         sizes: the graph's tensors at typical sizes.
         rows: where the batch's rows are, as far as that can be followed.
-        given: whether values may be constants.
+        given: whether what its products are made of may be constants.
 
     Raises:
         UnsupportedModelError: it belongs to none that can be followed.
@@ -95,7 +98,7 @@ def attention_of(
     rank = len(shape)
     last = node.attrs.get("axis", -1) in (-1, rank - 1)
     reader = _reader(weights, path, given) if last else None
-    product = _of_products(node.inputs[0], path)
+    product = _of_products(node.inputs[0], path, given)
     if rank not in (3, 4) or reader is None or product is None:
         raise UnsupportedModelError(
             f"{operator_name(node)} (node {node.name or weights.name!r}) is no attention "
@@ -130,13 +133,14 @@ def _batch_axis(shapes: Mapping[int, Sequence[int]], rows: Rows) -> int | None:
     """
     ((batch, shape), *_) = shapes.items()
     if len(shape) == 4:
-        found = [a for a in (0, 1) if all(one[a] == n for n, one in shapes.items())]
+        known = all(len(one) == 4 for one in shapes.values())
+        found = [a for a in (0, 1) if known and all(one[a] == n for n, one in shapes.items())]
         return found[0] if found else None
     behind = isinstance(rows, Place) and rows[:2] == (0, 1)
     return 0 if behind or (len(shapes) == 1 and batch == 1) else None
 
 
-def _of_products(tensor: Value, path: Reach) -> gs.Node | None:
+def _of_products(tensor: Value, path: Reach, given: bool) -> gs.Node | None:
     """The product of queries and keys that it is, scaled and masked; None: it is none."""
     while tensor.inputs and (has(tensor.inputs[0], _SCALES) or tensor.inputs[0].op == "Where"):
         varying = [t for t in tensor.inputs[0].inputs if t.name in path.varying]
@@ -145,8 +149,9 @@ def _of_products(tensor: Value, path: Reach) -> gs.Node | None:
         tensor = varying[0]
     made = tensor.inputs[0] if tensor.inputs else None
     # The queries of a pooling are weights.
-    found = made is not None and made.op == "MatMul" and made.inputs[1].name in path.varying
-    return made if found else None
+    if made is None or made.op != "MatMul":
+        return None
+    return made if given or made.inputs[1].name in path.varying else None
 
 
 def _reader(weights: gs.Variable, path: Reach, given: bool) -> gs.Node | None:
@@ -163,3 +168,22 @@ def _reader(weights: gs.Variable, path: Reach, given: bool) -> gs.Node | None:
     left = node.inputs[0] is tensor and node.inputs[-1] is not tensor
     computed = given or len(path.operands(node)) == 2
     return node if left and node.op == "MatMul" and computed else None
+
+
+def repeated(graph: gs.Graph) -> list[str]:
+    """Names of what may have a row for each of the batch's, made of one for all."""
+    return [node.outputs[0].name for node in graph.nodes if node.op in _REPEATS]
+
+
+def rows_made(graph: gs.Graph, sizes: Sizes) -> dict[str, Place]:
+    """Where rows begin that do not come from an input: an axis is as long as the batch."""
+    found: dict[str, Place] = {}
+    for name in repeated(graph):
+        if len(sizes) < 2 or not all(name in at and at[name].shape for at in sizes.values()):
+            continue
+        shapes = {n: list(at[name].shape) for n, at in sizes.items()}
+        rank = min(map(len, shapes.values()))
+        axes = [a for a in range(rank) if all(shape[a] == n for n, shape in shapes.items())]
+        if len(axes) == 1:
+            found[name] = Place(axes[0])
+    return found

@@ -13,14 +13,10 @@ import onnx_graphsurgeon as gs
 
 from ... import UnsupportedModelError
 from ..graph.reach import Reach, find_reach
-from .attention_layer import Attention, Role, Sizes, attention_of
+from .attention_layer import Attention, Role, Sizes, attention_of, repeated, rows_made
 from .rows.follow import follow_rows
-from .rows.places import Place
 from .subject import Subject
 from .typical import typical_graph
-
-# What makes a row for each of the batch's of one that is the same for all.
-_REPEATS = ("Expand", "Tile", "ConstantOfShape")
 
 
 class _Followed(NamedTuple):
@@ -119,10 +115,10 @@ def _given(
     if not softmaxes:
         return []
     keep = [node.outputs[0].name for node in softmaxes]
-    sizes = {n: typical_graph(subject, n, [*keep, *_repeated(graph)]).tensors() for n in batches}
+    sizes = {n: typical_graph(subject, n, [*keep, *repeated(graph)]).tensors() for n in batches}
     for node in softmaxes:
         _check_rows(node.outputs[0].name, sizes)
-    rows = follow_rows(graph, _rows_made(graph, sizes))
+    rows = follow_rows(graph, rows_made(graph, sizes))
     found = [attention_of(node, ahead, sizes, rows, given=True) for node in softmaxes]
     return [one._replace(role=Role.QUERIES) for one in found]
 
@@ -141,24 +137,6 @@ def _check_rows(name: str, sizes: Sizes) -> None:
                 f"the attention {name!r} has the same weights {shape} for all rows of the batch; "
                 "a file with a fixed batch of 1 can be explained"
             )
-
-
-def _repeated(graph: gs.Graph) -> list[str]:
-    return [node.outputs[0].name for node in graph.nodes if node.op in _REPEATS]
-
-
-def _rows_made(graph: gs.Graph, sizes: Sizes) -> dict[str, Place]:
-    """Where rows begin that do not come from an input: an axis is as long as the batch."""
-    found: dict[str, Place] = {}
-    for name in _repeated(graph):
-        if len(sizes) < 2 or not all(name in at and at[name].shape for at in sizes.values()):
-            continue
-        shapes = {n: list(at[name].shape) for n, at in sizes.items()}
-        (rank,) = {len(shape) for shape in shapes.values()} or {0}
-        axes = [a for a in range(rank) if all(shape[a] == n for n, shape in shapes.items())]
-        if len(axes) == 1:
-            found[name] = Place(axes[0])
-    return found
 
 
 def _check_decoder(subject: Subject, found: Sequence[Attention], followed: _Followed) -> None:

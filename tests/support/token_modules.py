@@ -307,12 +307,15 @@ class EncoderDecoder(nn.Module):
 
 
 class Boxes(nn.Module):
-    """Its scores and its boxes."""
+    """Its scores, less an offset for each query and class, and its boxes."""
 
-    def __init__(self):
+    offset: torch.Tensor
+
+    def __init__(self, queries: int = 5):
         super().__init__()
-        self.net = EncoderDecoder()
+        self.net = EncoderDecoder(queries=queries)
+        self.register_buffer("offset", torch.zeros(queries, CLASSES))
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         y, _ = self.net.decoded(x)
-        return self.net.head(y), self.net.boxes(y).sigmoid()
+        return self.net.head(y) - self.offset, self.net.boxes(y).sigmoid()
