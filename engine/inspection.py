@@ -362,8 +362,9 @@ def _plain_score_text(subject: Subject) -> str:
     doubt = ""
     if subject.readings is not None:
         doubt = f"; it may hold {' or '.join(subject.readings)}: name a score by its index tuple"
-    if subject.detector is not None:
-        doubt = f"; the score of a box in {', '.join(map(repr, subject.detector.boxes))}"
+    if (found := subject.detector) is not None:
+        held = ", ".join(map(repr, found.boxes or found.scores))
+        doubt = f"; the score of a {'box' if found.boxes else 'cell'} in {held}"
     if subject.embedding:
         return f"{subject.output.name} {shape}, an embedding: its similarity to another (--versus)"
     if not left_out:

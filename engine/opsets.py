@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import onnx
 
 from .. import InvalidInputError
@@ -12,7 +10,7 @@ from ..graph_passes.prepare.reading import default_opset
 from .running.session import CPU, Session
 
 
-def in_opset(model: onnx.ModelProto, opset: Any) -> onnx.ModelProto:
+def in_opset(model: onnx.ModelProto, opset: int | None) -> onnx.ModelProto:
     """A file in this opset; None: as it is.
 
     Raises:

@@ -294,10 +294,25 @@ def _scales(detector: Detector, about: About, answer: Answer) -> Candidates:
         np.concatenate([own_rows(detector, answer, name) for name in names]).astype(np.float64)
         for names in parts
     )
-    cells, strides = grid_of(about, answer, len(boxes))
+    cells, strides = grid_of(about, answer, len(boxes), [_named_strides(detector)])
     middles = [(boxes[:, :2] + cells) * strides, np.exp(boxes[:, 2:4]) * strides]
     chances = np.sqrt(np.clip(scores, 0, 1) * np.clip(objectness, 0, 1))
     return Candidates(corners_of(np.concatenate(middles, 1)), chances, None, lambda a, c: (a, c))
+
+
+def _named_strides(detector: Detector) -> tuple[int, ...]:
+    """Of outputs that are called by them: 8, 16 of cls_8, cls_16."""
+    return tuple(int(name.rpartition("_")[2]) for name in detector.scores)
+
+
+def _cells(detector: Detector, about: About, answer: Answer) -> Candidates:
+    """Scores without boxes: each place's cell, s wide and s high, stands for its box."""
+    raw = answer.scores
+    own = np.concatenate([own_rows(detector, answer, name) for name in detector.scores])
+    chances = own.astype(np.float64) if are_chances(own) else sigmoid(raw)
+    cells, strides = grid_of(about, answer, len(raw), [_named_strides(detector)])
+    corners = np.concatenate([cells * strides, (cells + 1) * strides], axis=1)
+    return Candidates(corners, chances, None, lambda a, c: (a, c))
 
 
 _READERS: dict[str, Callable[[Detector, About, Answer], Candidates]] = {
@@ -306,6 +321,7 @@ _READERS: dict[str, Callable[[Detector, About, Answer], Candidates]] = {
     "picked": _picked,
     "scored": _scored,
     "scales": _scales,
+    "cells": _cells,
     "distances": distances,
     "priors": priors,
     "unit anchors": unit_anchors,

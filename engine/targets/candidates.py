@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -110,14 +110,18 @@ def cells_of(rows: int, columns: int) -> np.ndarray:
     return np.stack([x.reshape(-1), y.reshape(-1)], axis=1)
 
 
-def grid_of(about: About, answer: Answer, count: int) -> tuple[np.ndarray, np.ndarray]:
+def grid_of(
+    about: About, answer: Answer, count: int, known: Sequence[tuple[int, ...]] = _STRIDES
+) -> tuple[np.ndarray, np.ndarray]:
     """The cell [A, 2] and the stride [A, 1] of each place of a detector's scales.
+
+    known: the strides that they may have.
 
     Raises:
         InvalidInputError: no strides give as many places.
     """
     height, width = sides_of(about, answer)
-    for strides in _STRIDES:
+    for strides in known:
         cells, sizes = [], []
         for stride in strides:
             cells.append(cells_of(-(-height // stride), -(-width // stride)))

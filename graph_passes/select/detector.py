@@ -13,6 +13,8 @@ from .ending import ending_of
 from .raw_scores import Raw
 
 _CORNERS = 4
+# Axes of a list of scores.
+_LISTED = 3
 # x1, y1, x2, y2, score, class; or with the image's number in front.
 _PICKED = (6, 7)
 # Numbers of five points of a face.
@@ -93,6 +95,16 @@ def _scales(outputs: Mapping[str, gs.Variable]) -> Detector | None:
         return None
     scores, boxes, objectness = map(tuple, wanted)
     return Detector("scales", scores, boxes, objectness, raw=True)
+
+
+def _cells(outputs: Mapping[str, gs.Variable]) -> Detector | None:
+    """Class scores [N, A, C] of several strides, by their names alone: cls_8, cls_16."""
+    by_name = {name: name.removeprefix("cls_") for name in outputs if name.startswith("cls_")}
+    strides = sorted(int(s) for s in by_name.values() if s.isdigit())
+    listed = all(len(t.shape or ()) == _LISTED and is_float(t) for t in outputs.values())
+    if len(strides) < 2 or len(strides) != len(outputs) or not listed:
+        return None
+    return Detector("cells", tuple(f"cls_{s}" for s in strides), ())
 
 
 def _pairs(outputs: Mapping[str, gs.Variable]) -> Detector | None:
@@ -211,4 +223,4 @@ def is_alone(form: str, scores: Shape) -> bool:
 
 
 Row = Callable[[Mapping[str, gs.Variable]], Detector | None]
-_ROWS: tuple[Row, ...] = (_scales, _scored, _distances, _priors, _pairs)
+_ROWS: tuple[Row, ...] = (_scales, _cells, _scored, _distances, _priors, _pairs)

@@ -135,7 +135,7 @@ def check(
 FILES = ("digits", "digits of two", "convolutions", "one at a time", "int8")
 
 
-@pytest.mark.parametrize(("method", "file"), itertools.product(METHODS, FILES))
+@pytest.mark.parametrize(("method", "file"), list(itertools.product(METHODS, FILES)))
 def test_every_method_on_every_file(tmp_path, method, file):
     model = source(file, method)
     few = {name: value for name, value in FEW.items() if find_method(method).takes(name)}

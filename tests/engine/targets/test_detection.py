@@ -3,7 +3,7 @@
 import numpy as np
 import onnx
 import pytest
-from support.detector_nets import Net, decoded, raw_map
+from support.detector_nets import Net, decoded, grid, raw_map
 from support.detectors import (
     FORMS,
     NAMES,
@@ -302,6 +302,28 @@ def test_any_number_of_classes(classes, turned):
     assert e.targets[0].label == f"kind {label}"
     right = (label + 4, place) if turned else (place, label + 4)
     assert tuple(e.targets[0].places[0]) == right
+
+
+def test_scores_of_several_strides_without_boxes():
+    """The strongest of all outputs, not of the first one; its cell stands for a box."""
+    net = Net(0)
+    first = 0
+    scores = net("Sigmoid", raw_map(net, 3, "classes"))
+    for stride, count in zip((8, 16, 32), (64, 16, 4), strict=True):
+        begin, end = (net.constant([k], np.int64) for k in (first, first + count))
+        part = net("Slice", scores, begin, end, net.constant([1], np.int64))
+        net.named(part, f"cls_{stride}", shape=["N", count, 3])
+        first += count
+    model = net.model()
+    raw = run(model, picture())["raw_classes"][0]
+    e = onnxplain.Explainer(without_raw(model), "saliency")(picture())
+    place, label = np.unravel_index(np.argmax(raw), raw.shape)
+    assert e.score[0] == pytest.approx(raw.max(), abs=1e-4)
+    assert tuple(e.targets[0].places[0]) == (place, label)
+    cell, size = (grid()[k][place] for k in (0, 1))
+    assert e.targets[0].box == pytest.approx([*(cell * size), *((cell + 1) * size)])
+    with pytest.raises(onnxplain.InvalidInputError, match="expected the boxes' coordinates"):
+        onnxplain.Explainer(without_raw(model), "saliency", score="box")(picture())
 
 
 @pytest.mark.parametrize("form", ["yolov8", "yolox", "rtdetr_picked", "segment"])
