@@ -148,7 +148,7 @@ def test_each_row_has_its_own_box():
     explainer = onnxplain.Explainer(with_boxes(images), "chefer", providers="cpu", threads=1)
     x = images.numpy()
     together = explainer(x, "box1")
-    assert len({target.index[0] for target in together.targets}) > 1
+    assert len({int(target.places[0, 0]) for target in together.targets}) > 1
     for row, target in enumerate(together.targets):
         alone = explainer(x[row : row + 1], target.index).attribution[0]
         found = together.attribution[row]
