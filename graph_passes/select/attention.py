@@ -65,3 +65,15 @@ def _find_attentions(subject: Subject) -> list[Attention]:
                 f"first one {first.queries} x {first.keys} (windows or merged tokens?)"
             )
     return layers
+
+
+def attention_lines(subject: Subject) -> list[str]:
+    """A line for each layer; none where there are none that can be followed."""
+    try:
+        layers = find_attentions(subject)
+    except UnsupportedModelError:
+        return []
+    return [
+        f"{one.weights.name}: {one.role.value}, queries x keys {one.queries} x {one.keys}"
+        for one in layers
+    ]

@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeAlias
 import onnx_graphsurgeon as gs
 
 from ... import UnsupportedModelError
-from ..graph.operators import Fact, has
+from ..graph.operators import Fact, facts_of, has
 from ..graph.reach import Reach
 from ..graph.tensors import Value, operator_name
 from .rows.places import Place, Rows
@@ -18,9 +18,6 @@ from .rows.places import Place, Rows
 _KEEPS = Fact.COPIES
 # And between the product of queries and keys and the Softmax: a scale, a mask, a bias, too.
 _SCALES = _KEEPS | Fact.ARITHMETIC
-
-# What makes a row for each of the batch's of one that is the same for all.
-_REPEATS = ("Expand", "Tile", "ConstantOfShape")
 
 # All tensors of a graph at one size, by the number of rows in the batch.
 Sizes: TypeAlias = "Mapping[int, Mapping[str, gs.Tensor]]"
@@ -171,8 +168,12 @@ def _reader(weights: gs.Variable, path: Reach, given: bool) -> gs.Node | None:
 
 
 def repeated(graph: gs.Graph) -> list[str]:
-    """Names of what may have a row for each of the batch's, made of one for all."""
-    return [node.outputs[0].name for node in graph.nodes if node.op in _REPEATS]
+    """Names of what may have a row for each of the batch's, made of one for all: by sizes given."""
+    return [
+        node.outputs[0].name
+        for node in graph.nodes
+        if facts_of(node).sizes is not None and not has(node, Fact.RESHAPES)
+    ]
 
 
 def rows_made(graph: gs.Graph, sizes: Sizes) -> dict[str, Place]:

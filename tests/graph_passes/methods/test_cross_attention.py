@@ -201,6 +201,16 @@ def test_rollout_is_for_tokens_that_read_one_another():
     assert "cross attention" in reasons["attention-rollout"][0] and not reasons["chefer"]
 
 
+def test_inspect_lists_the_layers():
+    x = networks.images([2, 3, *SIZE])
+    model = networks.export(modules.built(EncoderDecoder), x, "torchscript", 17, {0: "batch"})
+    found = onnxplain.inspect(model)
+    own, cross = "self attention, queries x keys 24 x 24", "cross attention, queries x keys 5 x 24"
+    among = "self attention of a decoder's queries, queries x keys 5 x 5"
+    assert [line.split(": ")[1] for line in found.attention] == [own, own, *[among, cross] * 2]
+    assert cross in str(found._repr_html_())
+
+
 class Text(nn.Module):
     """A decoder's queries read the tokens of a text."""
 
