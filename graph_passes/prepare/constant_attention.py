@@ -70,10 +70,9 @@ def _asks_later(softmax: gs.Node, constant: set[int]) -> bool:
                     continue
                 reached.add(id(reader))
                 (waiting if id(reader) in constant else products).append(reader)
-    known = reached | constant
     return any(
         node.op == "MatMul"
         and any(made.op == "Softmax" and _weighs(made) for _, made in _readers(node))
-        and all(id(made) in known for made in node.inputs[0].inputs)
+        and any(id(made) in reached for made in node.inputs[0].inputs)
         for node in products
     )
