@@ -20,6 +20,7 @@ from ..graph_passes.graph.limits import Limits, within
 from ..graph_passes.graph.reach import find_reach
 from ..graph_passes.graph.tensors import numpy_type, operator_name
 from ..graph_passes.methods import default_methods, methods
+from ..graph_passes.select.attention import attention_lines
 from ..graph_passes.select.feature_map import find_feature_map
 from ..graph_passes.select.subject import Subject, select
 from ..models.card import ModelCard, locate_card, read_card
@@ -60,6 +61,8 @@ class Inspection:
         card_note: where the card comes from, or why there is none.
         opset, ir_version, producer: as the file says.
         quantisation: the file's quantised operators and the rule used for them, or None.
+        attention: for each layer of attention its tensor of weights, whose tokens it is over, and
+            how many; empty where there is none, or none that can be followed.
 
     Examples:
         >>> found = onnxplain.inspect("digits.onnx")
@@ -83,6 +86,7 @@ class Inspection:
     quantisation: str | None
     inputs: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
+    attention: list[str] = field(default_factory=list)
 
     # It holds lists and dicts.
     __hash__ = None  # pyright: ignore[reportAssignmentType]
@@ -184,6 +188,7 @@ def _inspected(
         ir_version=proto.ir_version,
         producer=f"{proto.producer_name} {proto.producer_version}".strip(),
         quantisation=f"{', '.join(file.quantised)}: {QUANTISED_RULE}" if file.quantised else None,
+        attention=attention_lines(subject),
     )
 
 
@@ -198,6 +203,7 @@ def table(found: Inspection) -> list[tuple[str, str]]:
         ("outputs", _lines(found.outputs)),
         ("explained score", _score_row(found)),
         ("feature map", shown(f"{found.feature_map or 'none'}: {found.feature_map_reason}")),
+        *([("attention", _lines(found.attention))] if found.attention else []),
         (
             "operators on the path",
             shown(", ".join(f"{op} {n}x" for op, n in found.operators.items())),

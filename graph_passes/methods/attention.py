@@ -2,12 +2,13 @@
 
 Both follow the rows that the score reads back through the layers: r = e, then for each layer from
 the last to the first r <- r M_l, where M_l says what layer l passes on from token to token. So a
-row vector is enough, where the papers multiply whole matrices.
+row vector is enough, where the papers multiply whole matrices. Of an encoder and a decoder, see
+`read_by_queries`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import onnx
@@ -17,7 +18,9 @@ from ..backward.walk import Refusal
 from ..finish import ATTRIBUTION, working_copy
 from ..graph.emitter import Emitter
 from ..heads.asking import ask, gradient_refusals, walk_back
-from ..select.attention import Attention, find_attentions
+from ..heads.query_relevance import read_by_queries
+from ..select.attention import find_attentions
+from ..select.attention_layer import Attention, Role
 from ..select.feature_map import FeatureMap, find_feature_map
 from ..select.subject import Subject
 from .grad_cam import of_tokens
@@ -27,7 +30,9 @@ from .method import Chosen, Method, Stages
 Passed = Callable[[Emitter, Any, Any], Any]
 
 
-def of_attention(subject: Subject, title: str, passed: Passed, kept: float) -> onnx.ModelProto:
+def of_attention(
+    subject: Subject, title: str, passed: Passed, kept: float, crosses: bool
+) -> onnx.ModelProto:
     """r <- kept (r + r passed(A_l)), from the last layer to the first, starting at what is read.
 
     Args:
@@ -35,6 +40,7 @@ def of_attention(subject: Subject, title: str, passed: Passed, kept: float) -> o
         title: the method's.
         passed: what a layer's attention passes on.
         kept: 1, or 1/2 where rows are brought back to a sum of 1.
+        crosses: whether the method is defined for cross attention, too.
 
     Returns:
         A model with the outputs `attribution`, [N, H, W] of a picture or [N, T] of token ids, and
@@ -45,7 +51,7 @@ def of_attention(subject: Subject, title: str, passed: Passed, kept: float) -> o
         UnsupportedModelError: no attention over tokens that stay the same, tokens without places,
             or an operator without a gradient.
     """
-    layers, tokens = _found(subject)
+    layers, tokens = _found(subject, crosses)
     subject = working_copy(subject)
     layers = [one.moved_to(subject.graph) for one in layers]
     asked = ask(subject)
@@ -56,31 +62,54 @@ def of_attention(subject: Subject, title: str, passed: Passed, kept: float) -> o
     if read is None:
         raise UnsupportedModelError("no gradient reaches the last attention")
     relevance = _rows_read(emit, subject, layers[-1], read)
-    for one, slope in zip(reversed(layers), reversed(slopes), strict=True):
+    carried = []
+    for one, slope in zip(layers, slopes, strict=True):
         slope = emit.filled_like(one.weights, 0.0) if slope is None else slope
         weights, slope = (_by_head(emit, subject, one, t) for t in (one.weights, slope))
-        through = relevance @ passed(emit, weights, slope)
-        # A pooling's query is no token, and keeps nothing of its own.
-        own = one.queries == one.keys
-        relevance = (relevance + through) * kept if own else through
+        carried.append((one, passed(emit, weights, slope)))
+    if layers[-1].role is Role.SELF:
+        relevance = _read_by_tokens(relevance, carried, kept)
+    else:
+        decoder = [(one.role is Role.CROSS, m) for one, m in carried if one.role is not Role.SELF]
+        encoder = [m for one, m in carried if one.role is Role.SELF]
+        relevance = read_by_queries(emit, relevance, decoder, encoder)
     relevance = emit.Squeeze(relevance, [1])
     if tokens is not None:
         relevance = of_tokens(emit, subject, tokens.moved_to(subject.graph), relevance)
     return asked.finished({ATTRIBUTION: relevance})
 
 
-def _found(subject: Subject) -> tuple[list[Attention], FeatureMap | None]:
-    """The layers, and where their tokens lie in the picture; None: the tokens are the input's."""
+def _read_by_tokens(row: Any, carried: Sequence[tuple[Attention, Any]], kept: float) -> Any:
+    """row <- kept (row + row M_l) from the last layer to the first, [N, 1, tokens]."""
+    for one, passed in reversed(carried):
+        through = row @ passed
+        # A pooling's query is no token, and keeps nothing of its own.
+        row = (row + through) * kept if one.queries == one.keys else through
+    return row
+
+
+def _found(subject: Subject, crosses: bool) -> tuple[list[Attention], FeatureMap | None]:
+    """The layers, and where their tokens lie in the picture; None: the tokens are the input's.
+
+    Without `crosses` cross attention is refused.
+    """
     source = subject.sources[0]
     if len(subject.sources) > 1:
         raise InvalidInputError("attention is followed from one input at a time; name one")
     layers = find_attentions(subject)
+    crossing = [one.weights.name for one in layers if one.role is Role.CROSS]
+    if crossing and not crosses:
+        raise UnsupportedModelError(
+            f"attention rollout is defined for tokens that read one another, and {crossing[0]!r} "
+            "is cross attention, where a decoder's queries read them; chefer follows it"
+        )
     if source.embedded:
         return layers, None
     found = find_feature_map(subject)
-    if found.layout.tokens is None or found.layout.number + found.others != layers[0].keys:
+    number = next(one.keys for one in layers if one.role is not Role.QUERIES)
+    if found.layout.tokens is None or found.layout.number + found.others != number:
         raise UnsupportedModelError(
-            f"attention is over tokens (number: {layers[0].keys}), and which of them are "
+            f"attention is over tokens (number: {number}), and which of them are "
             f"patches of the picture cannot be told ({found.reason})"
         )
     return layers, found
@@ -121,15 +150,16 @@ def weighed(emit: Emitter, weights: Any, slope: Any) -> Any:
     return emit.ReduceMean(emit.Relu(slope * weights), [1], keepdims=0)
 
 
-def unsupported(subject: Subject, options: Chosen) -> list[Refusal]:
-    """Operators between the attention and the score without a gradient."""
-    layers, _ = _found(subject)
-    return gradient_refusals(subject, [one.weights for one in layers])
-
-
-def _method(name: str, title: str, passed: Passed, kept: float, **more: Any) -> Method:
+def _method(
+    name: str, title: str, passed: Passed, kept: float, crosses: bool, **more: Any
+) -> Method:
     def stages(subject: Subject, options: Chosen) -> Stages:
-        return Stages(of_attention(subject, title, passed, kept))
+        return Stages(of_attention(subject, title, passed, kept, crosses))
+
+    def unsupported(subject: Subject, options: Chosen) -> list[Refusal]:
+        """Operators between the attention and the score without a gradient."""
+        layers, _ = _found(subject, crosses)
+        return gradient_refusals(subject, [one.weights for one in layers])
 
     return Method(
         name=name,
@@ -151,6 +181,7 @@ METHODS = (
         "Attention rollout",
         rolled,
         0.5,
+        False,
         cite="Abnar, Zuidema 2020",
         summary="Which tokens attention carried to the score, whatever the class.",
         aliases=("rollout",),
@@ -160,6 +191,7 @@ METHODS = (
         "Chefer relevance",
         weighed,
         1.0,
+        True,
         cite="Chefer, Gur, Wolf 2021",
         summary="Attention times its positive gradient, followed through the layers.",
         aliases=("generic attention", "transformer-explainability"),

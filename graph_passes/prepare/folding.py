@@ -25,6 +25,7 @@ from ..graph.names import RESERVED
 from ..graph.operators import Fact, has
 from ..graph.ordering import prune, sort_nodes
 from ..graph.tensors import is_constant
+from .constant_attention import held_products
 from .declared import longest_string
 
 # Integers are divided once they are known: ONNX Runtime dies of some.
@@ -149,7 +150,10 @@ def _fold_constant_nodes(graph: gs.Graph) -> None:
 
 
 def foldable(graph: gs.Graph, skipped: Collection[int] = ()) -> list[gs.Node]:
-    """The nodes that depend on constants only, in their order, without those skipped (by id)."""
+    """The nodes that depend on constants only, in their order, without those skipped (by id).
+
+    Those of a decoder's first attention are left, too: see `held_products`.
+    """
     computed: set[int] = set()
     nodes = []
     for node in graph.nodes:
@@ -162,7 +166,8 @@ def foldable(graph: gs.Graph, skipped: Collection[int] = ()) -> list[gs.Node]:
             continue
         nodes.append(node)
         computed.update(id(t) for t in node.outputs)
-    return nodes
+    held = held_products(nodes)
+    return foldable(graph, held.union(skipped)) if held else nodes
 
 
 def _affordable(graph: gs.Graph, nodes: Sequence[gs.Node], budget: Budget) -> list[gs.Node]:

@@ -7,6 +7,7 @@ sweep over the nodes computes the arithmetic of shapes, and infers each output's
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import onnx
@@ -30,19 +31,21 @@ _SMALL, _MOST, _MOST_IN_ALL = 4096, 2**20, 2**24
 _MOST_RANK = 64
 
 
-def typical_graph(subject: Subject, batch: int) -> gs.Graph:
+def typical_graph(subject: Subject, batch: int, keep: Sequence[str] = ()) -> gs.Graph:
     """The subject's graph with static shapes, as far as numbers for its symbols give them.
 
     Args:
         subject: is not changed; its own graph is returned where all shapes are static already.
         batch: what a symbolic batch is replaced by.
+        keep: names of tensors that stay, whatever reads them.
     """
     tensors = subject.graph.tensors().values()
     if all(is_static(t.shape) for t in tensors if isinstance(t, gs.Variable) and t.name):
         return subject.graph
     moved = subject.copy()
     graph = moved.graph
-    for tensor in (moved.logits, moved.decided):
+    own = graph.tensors()
+    for tensor in (moved.logits, moved.decided, *(own[name] for name in keep)):
         if all(output is not tensor for output in graph.outputs):
             # What no output needs would be dropped.
             graph.outputs.append(tensor)

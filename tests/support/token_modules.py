@@ -238,3 +238,84 @@ def built(make: Callable[[], nn.Module]) -> nn.Module:
             if parameter.ndim == 1:
                 nn.init.normal_(parameter, float(name.endswith("weight")), 0.3)
     return module.requires_grad_(False)
+
+
+class Decoder(nn.Module):
+    """A decoder's layer: queries read one another, then the picture's tokens; or the other way."""
+
+    def __init__(self, mix: Callable[[], nn.Module] = Attention, cross_first: bool = False):
+        super().__init__()
+        self.among, self.cross, self.cross_first = mix(), mix(), cross_first
+        self.norms = nn.ModuleList([nn.LayerNorm(WIDTH) for _ in range(3)])
+        self.mlp = nn.Sequential(
+            nn.Linear(WIDTH, 2 * WIDTH), nn.ReLU(), nn.Linear(2 * WIDTH, WIDTH)
+        )
+
+    def forward(self, x: torch.Tensor, places: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
+        if self.cross_first:
+            x = self.norms[1](x + self.cross(memory, x + places))
+        x = self.norms[0](x + self.among(x + places))
+        if not self.cross_first:
+            x = self.norms[1](x + self.cross(memory, x + places))
+        return self.norms[2](x + self.mlp(x))
+
+
+class EncoderDecoder(nn.Module):
+    """DETR in small: a convolution, an encoder, a decoder's queries, and a score for each of them.
+
+    `how`: "decoder", or what a network may do that the relevance of queries is not defined for.
+    """
+
+    def __init__(
+        self,
+        mix: Callable[[], nn.Module] = Attention,
+        encoder: int = 2,
+        decoder: int = 2,
+        queries: int = 5,
+        cross_first: bool = False,
+        how: str = "decoder",
+    ):
+        super().__init__()
+        self.how, self.patches = how, ConvPatches()
+        self.encoder = nn.ModuleList([Block(mix()) for _ in range(encoder)])
+        self.norm, self.places = nn.LayerNorm(WIDTH), nn.Parameter(torch.randn(queries, WIDTH))
+        self.decoder = nn.ModuleList([Decoder(mix, cross_first) for _ in range(decoder)])
+        self.back, self.head = Attention(), nn.Linear(WIDTH, CLASSES)
+        self.boxes = nn.Linear(WIDTH, 4)
+
+    def decoded(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        x = self.patches(x)
+        early = None
+        for block in self.encoder:
+            x = block(x)
+            early = x if early is None else early
+        memory = self.norm(x)
+        places = self.places[None]
+        if self.how != "one for all rows":
+            places = places.expand(x.shape[0], -1, -1)
+        y = torch.zeros_like(places)
+        for k, layer in enumerate(self.decoder):
+            middle = self.how == "middle" and k == 0 and early is not None
+            y = layer(y, places, self.norm(early) if middle else memory)
+            if self.how == "back":
+                memory = memory + self.back(y, memory)
+        return y, memory
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y, memory = self.decoded(x)
+        return self.head(y + memory.mean(1, keepdim=True) if self.how == "beside" else y)
+
+
+class Boxes(nn.Module):
+    """Its scores, less an offset for each query and class, and its boxes."""
+
+    offset: torch.Tensor
+
+    def __init__(self, queries: int = 5):
+        super().__init__()
+        self.net = EncoderDecoder(queries=queries)
+        self.register_buffer("offset", torch.zeros(queries, CLASSES))
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        y, _ = self.net.decoded(x)
+        return self.net.head(y) - self.offset, self.net.boxes(y).sigmoid()

@@ -9,18 +9,15 @@ import torch
 from onnx import parser
 from support import networks
 from support import token_modules as modules
+from support.caught_attention import GRID, SIZE, Caught, at_the_input
 from support.digits import DATA, digit
 from support.often import by_day
 from support.token_modules import Block, ConvPatches, CutPatches, Transformer, blocks
 from torch import nn
-from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
 import onnxplain
 
-SIZE, GRID = (16, 24), (4, 6)
 NAMES = ("attention-rollout", "chefer")
-SOFTMAX = {torch.softmax, torch.Tensor.softmax, F.softmax}
 
 
 def tokens(kind: str = "matmul", patches=ConvPatches, count: int = 2, **how):
@@ -39,24 +36,6 @@ CASES = {
     "a query reads": (tokens(before=0, pool="query"), 0, [0]),
     "cut by reshape": (tokens(patches=CutPatches), 1, [0]),
 }
-
-
-class Caught(TorchFunctionMode):
-    """Keeps what every Softmax makes, with its gradient; fused attention is written out."""
-
-    def __init__(self):
-        super().__init__()
-        self.weights: list[torch.Tensor] = []
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        if func is F.scaled_dot_product_attention:
-            q, k, v = args
-            self.weights.append((q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(-1))
-            return self.weights[-1] @ v
-        made = func(*args, **(kwargs or {}))
-        if func in SOFTMAX:
-            self.weights.append(made)
-        return made
 
 
 def by_torch(module: nn.Module, x: torch.Tensor, target: int, read) -> dict[str, torch.Tensor]:
@@ -79,11 +58,6 @@ def by_torch(module: nn.Module, x: torch.Tensor, target: int, read) -> dict[str,
             whole = added if layer.shape[1] == keys else layer @ whole
         found[name] = whole[:, list(read)].mean(1).detach()
     return found
-
-
-def at_the_input(found: torch.Tensor, before: int) -> np.ndarray:
-    places = found[:, before : before + GRID[0] * GRID[1]].unflatten(1, GRID)
-    return F.interpolate(places[:, None], SIZE, mode="bilinear")[:, 0].numpy()
 
 
 def check(name: str, exporter: str, opset: int | None, dynamic: bool):
