@@ -65,7 +65,7 @@ def runtime_files(given: str | None, tell: Tell = lambda text: None) -> Mapping[
 def archive_address() -> str:
     """Where the package's archive is, in the registry that npm would ask."""
     names = ("npm_config_registry", "NPM_CONFIG_REGISTRY")
-    registry = next(filter(None, map(os.environ.get, names)), _REGISTRY)
+    registry = next(filter(None, map(os.getenv, names)), _REGISTRY)
     return f"{registry.rstrip('/')}/{PACKAGE}/-/{PACKAGE}-{VERSION}.tgz"
 
 
@@ -73,11 +73,11 @@ def cache_folder() -> Path:
     """Where the files are kept: in the user's cache, a folder for each version."""
     home = Path.home()
     if sys.platform == "win32":
-        known = os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local"
+        known = os.getenv("LOCALAPPDATA") or home / "AppData" / "Local"
     elif sys.platform == "darwin":
         known = home / "Library" / "Caches"
     else:
-        known = os.environ.get("XDG_CACHE_HOME") or home / ".cache"
+        known = os.getenv("XDG_CACHE_HOME") or home / ".cache"
     return Path(known) / "onnxplain" / f"{PACKAGE}-{VERSION}"
 
 

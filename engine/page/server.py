@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import http.server
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 from ... import InvalidInputError
 
@@ -54,7 +55,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
     server_version, sys_version = "onnxplain", ""
     extensions_map = {**TYPES, "": "application/octet-stream"}  # noqa: RUF012
 
-    def send_head(self) -> Any:
+    def send_head(self) -> io.BytesIO | BinaryIO | None:
         """The file that is asked for, or None where an error was sent."""
         port = cast("_Server", self.server).server_port
         if self.headers.get("Host", "").lower() not in hosts(port):
@@ -87,7 +88,7 @@ class _Server(http.server.ThreadingHTTPServer):
     # On Windows it would let two servers have one port.
     allow_reuse_address = os.name != "nt"
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
+    def handle_error(self, request: object, client_address: object) -> None:
         """A browser that leaves in the middle of a file is no error."""
 
 
