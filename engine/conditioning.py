@@ -25,6 +25,8 @@ _OF_ACTIVATIONS = 1e-6
 # Part of the tolerance on outputs that is left for numbers in front of an activation.
 _STRICTER = 0.1
 _SEED = 0
+# No score is a product of more.
+_FACTORS = 8
 
 
 class Run(NamedTuple):
@@ -62,38 +64,35 @@ class Doubt:
         return self._beyond_noise(name, found, right) if inner is None else inner
 
     def _in_front(self, name: str, found: np.ndarray, right: np.ndarray) -> float | None:
-        """The difference in front of a final activation; None: there is none to compare.
+        """The difference in front of final activations; None: there is none to compare.
 
-        |dp| <= 2 max(p) max|dz|, for Softmax and Sigmoid alike, beside the activation's rounding:
-        an activation that is not the file's own shows there.
+        |dp| <= 2 max(p) sum max|dz|, for Softmax, Sigmoid and products of them alike, beside the
+        activations' rounding: an activation that is not the file's own shows there.
         """
-        own = before_activation(self._file.model, name)
+        own = before_activations(self._file.model, name)
         theirs, run = self._made_by(name)
-        if own is None or theirs is None or run is None:
+        if not own or run is None or len(own) != len(theirs):
             return None
-        expected = self._answers(own)
-        if not expected:
-            return None
-        logits = _asked(run, theirs, self._providers)
-        base = expected[0]
-        if logits is None or logits.shape != base.shape or not _comparable(logits, base):
-            return None
-        step = _most(logits, base)
+        worst = step = 0.0
+        for tensor, other in zip(own, theirs, strict=True):
+            expected, logits = self._answers(tensor), _asked(run, other, self._providers)
+            if not expected or logits is None or not _comparable(logits, expected[0]):
+                return None
+            step += _most(logits, expected[0])
+            worst = max(worst, _beyond(logits, expected, self._tolerance * _STRICTER))
         allowed = _OF_ACTIVATIONS + 2 * np.abs(right).max() * step
-        if _most(found, right) > allowed:
-            return np.inf
-        return _beyond(logits, expected, self._tolerance * _STRICTER) / _STRICTER
+        return np.inf if _most(found, right) > allowed else worst / _STRICTER
 
     def _beyond_noise(self, name: str, found: np.ndarray, right: np.ndarray) -> float:
         """The output's difference beyond those of ONNX Runtime's own answers."""
         return _beyond(found, [right, *self._answers(name)], self._tolerance)
 
-    def _made_by(self, name: str) -> tuple[str | None, Run | None]:
-        """What stands before the activation of an output in the explaining graphs."""
+    def _made_by(self, name: str) -> tuple[list[str], Run | None]:
+        """What stands before the activations of an output in the explaining graphs."""
         for run in self._explaining():
             if any(value.name == name for value in run.model.graph.output):
-                return before_activation(run.model, name), run
-        return None, None
+                return before_activations(run.model, name), run
+        return [], None
 
     def _answers(self, name: str) -> list[np.ndarray]:
         """What ONNX Runtime makes of a tensor of the file: optimised, not so, and of x nudged."""
@@ -112,16 +111,28 @@ class Doubt:
         ]
 
 
-def before_activation(model: onnx.ModelProto, name: str) -> str | None:
-    """The tensor that the last Sigmoid or Softmax in front of an output reads, if there is one."""
+def before_activations(model: onnx.ModelProto, name: str) -> list[str]:
+    """The tensors that the last Sigmoids or Softmaxes in front of an output read.
+
+    Of a product, objectness times class say, those of each factor; nothing if one has none.
+    """
     makers = {made: node for node in model.graph.node for made in node.output}
-    while (node := makers.get(name)) is not None and node.domain in ("", "ai.onnx"):
-        name = node.input[0] if node.input else ""
+    found, waiting = [], [name]
+    while waiting:
+        node = makers.get(waiting.pop())
+        if node is None or node.domain not in ("", "ai.onnx") or not node.input:
+            return []
         if node.op_type in ACTIVATIONS:
-            return name
-        if node.op_type not in TAIL:
-            break
-    return None
+            found.append(node.input[0])
+        elif node.op_type == "Mul":
+            waiting += reversed(node.input)
+        elif node.op_type in TAIL:
+            waiting.append(node.input[0])
+        else:
+            return []
+        if len(found) + len(waiting) > _FACTORS:
+            return []
+    return found
 
 
 def _beyond(found: np.ndarray, answers: Sequence[np.ndarray], tolerance: float) -> float:

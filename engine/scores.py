@@ -26,8 +26,8 @@ from .targets.target import About, Answers, Target, indices_of, out_of_range
 # Rows in one pass. EfficientNet-Lite0 on 2 quiet cores: 7.6 to 8.3 ms a row one by one, 6.5 to 6.8
 # in fours, 7.0 to 7.3 in eights; on one thread 11.7 in fours, 12.1 to 13.4 one by one.
 _AT_ONCE = 4
-# All scores, as they are weighed.
-_LOGITS = f"{RESERVED}logits"
+# All scores, as they are weighed; and what they are picked from, where a file picks them.
+_LOGITS, _HEAD = f"{RESERVED}logits", f"{RESERVED}head"
 
 
 class Scores(NamedTuple):
@@ -50,7 +50,9 @@ class Scores(NamedTuple):
 def answering(subject: Subject) -> onnx.ModelProto:
     """A model of the file's inputs: its outputs, all scores, and what the top class is read off."""
     copy = finish.working_copy(subject)
-    return finish.finish(copy.graph, {_LOGITS: copy.logits, finish.DECIDED: copy.decided})
+    head = {} if copy.head is None else {_HEAD: copy.head.tensor}
+    own = {_LOGITS: copy.logits, finish.DECIDED: copy.decided}
+    return finish.finish(copy.graph, {**own, **head})
 
 
 class Scorer:
@@ -86,7 +88,9 @@ class Scorer:
         session, size = self._session(), self._at_once(feeds)
         # All outputs only for targets that are found in them.
         every = [t.name for t in subject.graph.outputs] if asked.known is None else [self._output]
-        names = [*every, _LOGITS, finish.DECIDED]
+        held = asked.known is not None and all(target.held for target in asked.known)
+        weighed = _HEAD if held else _LOGITS
+        names = [*every, weighed, finish.DECIDED]
         shape = feeds[subject.input.name].shape[1:]
         scores, chances, targets = [], [], []
         for first in range(0, count, size):
@@ -98,7 +102,7 @@ class Scorer:
                 raise if_out_of_range(subject, target, error) from error
             part = _targets_of(asked.of(rows) if count > 1 else asked, count, found, shape)
             targets += part
-            scores += self._weighed(found[_LOGITS], part)
+            scores += self._weighed(found[weighed], part, held)
             chances.append(self._probability(found[self._output], part))
         known = [chance for chance in chances if chance is not None]
         return Scores(
@@ -128,8 +132,13 @@ class Scorer:
                     self._opened = session = open_session(answering(self._about.subject), *how)
             return session
 
-    def _weighed(self, scores: np.ndarray, targets: Sequence[Target]) -> list[float]:
+    def _weighed(self, scores: np.ndarray, targets: Sequence[Target], held: bool) -> list[float]:
         """sum_r weight_r score[place_r], in float64, of each row's target or of those of one row.
+
+        Args:
+            scores: all of them, or where `held` what they are picked from.
+            targets: the targets.
+            held: whether their places are those of another input's picks.
 
         Raises:
             InvalidInputError: a place is out of range of the scores.
@@ -137,11 +146,14 @@ class Scorer:
         rows = scores.reshape(len(scores), -1) if scores.ndim < 2 else scores
         found = []
         for row, target in zip(cycle(rows), targets, strict=False):
+            places, weights = (
+                target.held if held and target.held else (target.places, target.weights)
+            )
             try:
-                own = np.asarray(row[tuple(target.places.T)], np.float64)
+                own = np.asarray(row[tuple(places.T)], np.float64)
             except IndexError as error:
                 raise out_of_range(self._about.subject, target.index) from error
-            found.append(float(np.sum(own * target.weights)))
+            found.append(float(np.sum(own * weights)))
         return found
 
     def _probability(self, output: np.ndarray, targets: Sequence[Target]) -> np.ndarray | None:

@@ -7,6 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support.digits import write_model
 
@@ -38,6 +39,19 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 _SIGNALS = [s for s in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", None)) if s]
+
+
+# What a module's generator was before its first test, by its place in memory.
+_FIRST_STATES: dict[int, dict] = {}
+
+
+@pytest.fixture(autouse=True)
+def _own_numbers(request):
+    """Each test draws the same numbers from its module's generators, whatever ran before it."""
+    for one in vars(request.module).values():
+        if isinstance(one, np.random.Generator):
+            state = one.bit_generator.state
+            one.bit_generator.state = _FIRST_STATES.setdefault(id(one), state)
 
 
 @pytest.fixture(autouse=True)

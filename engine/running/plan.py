@@ -18,7 +18,7 @@ from ...graph_passes.heads.along import points_at_once
 from ...graph_passes.select.score import PLACE_WEIGHTS, PLACES
 from ...graph_passes.select.subject import Subject
 from ..targets.asking import Asked
-from ..targets.target import Answers, Target, fed
+from ..targets.target import Answers, Target, fed, held_at
 from .drivers import Driven, Feeds, driver_of, nothing_yet
 from .process import BUILDING, Lock
 from .session import CPU, Held, Session, open_session, resolve_providers, run_small
@@ -151,6 +151,7 @@ class Plan:
         known = {**known, **fed(self._subject, targets)}
         session = self._session(name)
         results = session.run(known, [n for n in session.outputs if n != finish.DECIDED])
+        targets = _held(targets, results)
         return self._along(known, self._own(reference) | results, progress), targets
 
     def run_shared(
@@ -171,6 +172,7 @@ class Plan:
             shares: Feeds = _rows_of(held, len(rows)) if size > 1 else held
             one: Feeds = {**known, **shares, **fed(self._subject, rows)}
             results = session.run(one)
+            targets[start : start + size] = _held(rows, results)
 
             def step(done: int, of: int, index=index) -> None:
                 progress(index * of + done, len(starts) * of)
@@ -293,6 +295,14 @@ class Plan:
                 # What was held before a fork may lie on a device that this process cannot reach.
                 self._reference = None
             return opened
+
+
+def _held(targets: list[Target], results: dict[str, np.ndarray]) -> list[Target]:
+    """The targets with what the graph says of their head, which the results are relieved of."""
+    if finish.HEAD_PLACES not in results:
+        return targets
+    places, weights = (results.pop(n) for n in (finish.HEAD_PLACES, finish.HEAD_WEIGHTS))
+    return held_at(targets, places, weights)
 
 
 def _is_light(model: onnx.ModelProto) -> bool:

@@ -36,6 +36,8 @@ class Target:
         chance: how sure the model is of a box, 0 to 1; else None.
         name: its key, where its index is none that people know it by.
         versus: what an embedding is compared with, by name, where it is their similarity; or None.
+        held: of a score that the file picked, its places in what it was picked from, [R, axes], and
+            their weights [R]; else None. They are those of the same score of any other input.
     """
 
     places: np.ndarray
@@ -50,6 +52,7 @@ class Target:
     chance: float | None = None
     name: str | None = None
     versus: str | None = None
+    held: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -228,7 +231,8 @@ def place_of_class(about: About, index: int) -> list[int]:
 
 def negative(target: Target) -> Target:
     """What speaks against it: its score times -1; of what speaks against a target, the target."""
-    return replace(target, weights=-target.weights, against=not target.against)
+    held = None if target.held is None else (target.held[0], -target.held[1])
+    return replace(target, weights=-target.weights, against=not target.against, held=held)
 
 
 def difference(a: Target, b: Target) -> Target:
@@ -255,6 +259,21 @@ def fed(subject: Subject, targets: Sequence[Target]) -> dict[str, np.ndarray]:
     weights = np.concatenate([t.weights for t in targets])
     kind = numpy_type(subject.logits.dtype)
     return {PLACES: np.concatenate(places), PLACE_WEIGHTS: weights.astype(kind)}
+
+
+def held_at(targets: Sequence[Target], places: np.ndarray, weights: np.ndarray) -> list[Target]:
+    """Picked targets, one a row, with where in their head the graph found them.
+
+    Args:
+        targets: those that ran.
+        places: int64 [R, axes], the row first.
+        weights: [R].
+    """
+    rows = [places[:, 0] == row for row in range(len(targets))]
+    return [
+        replace(target, held=(places[own, 1:], weights[own]))
+        for target, own in zip(targets, rows, strict=True)
+    ]
 
 
 def settled(subject: Subject, targets: Sequence[Target], places: np.ndarray) -> list[Target]:

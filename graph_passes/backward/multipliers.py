@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import onnx
 import onnx_graphsurgeon as gs
@@ -91,10 +92,10 @@ def in_simple_operators(
 
 def decomposed(subject: Subject) -> Subject:
     """The subject with composite operators of its path written as simple ones."""
-    if not in_simple_operators(subject.graph, subject.starts, [subject.logits]):
+    if not in_simple_operators(subject.graph, subject.starts, [subject.weighed]):
         return subject
     names = {t.name for t in subject.graph.outputs}
-    needed = {t.name: t for t in (subject.logits, subject.decided)}
+    needed: dict[str, Any] = {t.name: t for t in (subject.logits, subject.decided, subject.weighed)}
     extra = [tensor for name, tensor in needed.items() if name not in names]
     subject.graph.outputs.extend(extra)
     graph = infer_shapes(subject.graph)

@@ -28,6 +28,8 @@ BASELINE_SCORE = f"{RESERVED}baseline_score"
 # Places with the best class where `BEST` was asked for; and what the top class is read off.
 RESOLVED_PLACES, DECIDED = f"{RESERVED}resolved_places", f"{RESERVED}decided"
 SEED = f"{RESERVED}seed"
+# Of scores that a file picks: their places in what they are picked from, and each one's weight.
+HEAD_PLACES, HEAD_WEIGHTS = f"{RESERVED}head_places", f"{RESERVED}head_weights"
 # What onnx 1.16 and ONNX Runtime 1.18 introduced with opset 21: the oldest that reads these graphs.
 IR_VERSION = 10
 

@@ -111,7 +111,7 @@ def moved(
     if table.simple:
         subject = decomposed(subject)
     graph = subject.graph
-    end = subject.logits if from_logits or not table.linear else where_to_begin(subject)
+    end = subject.weighed if from_logits or not table.linear else where_to_begin(subject)
     if walk is not None and not table.simple:
         in_phases(graph, {tensor.name for tensor in (*subject.starts, end)})
     # First of all: behind an operator that nobody knows, shapes are unknown too.

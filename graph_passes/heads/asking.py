@@ -10,12 +10,14 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from ..backward.multipliers import decomposed
-from ..backward.walk import Refusal, carried_back, in_steps_only, refusals
+from ..backward.walk import Refusal, backward, carried_back, in_steps_only, refusals
 from ..finish import (
     ATTRIBUTION,
     BASELINE,
     BASELINE_SCORE,
     DECIDED,
+    HEAD_PLACES,
+    HEAD_WEIGHTS,
     RESOLVED_PLACES,
     SCORE,
     SEED,
@@ -26,7 +28,8 @@ from ..graph.emitter import Emitter
 from ..graph.names import RESERVED
 from ..graph.reach import find_reach
 from ..graph.tensors import Value
-from ..rules.table import GRADIENT, Table
+from ..rules.table import GRADIENT, Table, gradient_rules
+from ..select.picked import Head
 from ..select.score import (
     Seed,
     first_cotangent,
@@ -63,9 +66,14 @@ class Asked(NamedTuple):
     def finished(self, outputs: Mapping[str, gs.Tensor]) -> onnx.ModelProto:
         """The graph as a model of these outputs and the score beside the file's own.
 
-        What targets are resolved from is there, too: the places, and what decides the top class.
+        What targets are resolved from is there, too: the places, and what decides the top class;
+        and where in their head they are, if they are picked.
         """
         own = {SCORE: self.score, RESOLVED_PLACES: self.seed.places, DECIDED: self.subject.decided}
+        if self.subject.head is not None:
+            places = self.emit.Transpose(self.emit.NonZero(self.seed.weights), perm=[1, 0])
+            own[HEAD_PLACES] = places
+            own[HEAD_WEIGHTS] = self.emit.GatherND(self.seed.weights, places)
         return finish(self.subject.graph, {**outputs, **own})
 
 
@@ -78,7 +86,28 @@ def ask(subject: Subject, table: Table = GRADIENT) -> Asked:
     """
     emit = table.emitter(subject.graph)
     seed = make_seed(emit, subject)
-    return Asked(subject, emit, table, seed, score_of(emit, subject.logits, seed.weights))
+    score = score_of(emit, subject.logits, seed.weights)
+    if subject.head is not None:
+        seed = seed._replace(weights=_at_head(emit, subject, subject.head, seed))
+    return Asked(subject, emit, table, seed, score)
+
+
+def _at_head(emit: Emitter, subject: Subject, head: Head, seed: Seed) -> gs.Tensor:
+    """d score / d head: 1 at the place that the file picked the score from, with weight 1.
+
+    Picking is linear, so that the score is the sum of the head weighed so; and at another input the
+    same sum is the score of the same place, whatever the file picks there.
+    """
+    begin = [(subject.logits, seed.weights)]
+    found = backward(emit, gradient_rules, begin, head.parts, "the score")
+    every = [
+        emit.filled_like(part, 0.0) if weights is None else weights
+        for part, weights in zip(head.parts, found, strict=True)
+    ]
+    flat = [emit.cast_like(emit.Flatten(part, axis=1), head.tensor) for part in every]
+    weights = every[0] if len(every) == 1 else emit.Concat(*flat, axis=1)
+    weights.shape = head.tensor.shape
+    return weights
 
 
 def walk_back(asked: Asked, wrt: Sequence[gs.Tensor], title: str) -> list[Any]:
@@ -88,7 +117,7 @@ def walk_back(asked: Asked, wrt: Sequence[gs.Tensor], title: str) -> list[Any]:
         UnsupportedModelError: an operator on the way without a rule.
     """
     subject, emit, table = asked.subject, asked.emit, asked.table
-    begin = subject.logits, asked.seed.weights
+    begin = subject.weighed, asked.seed.weights
     if table.linear:
         begin = where_to_begin(subject), first_cotangent(emit, subject, asked.seed)
     return carried_back(emit, table, [begin], wrt, title, True)
@@ -113,10 +142,11 @@ def table_refusals(subject: Subject, table: Table) -> list[Refusal]:
         return gradient_refusals(subject, subject.starts, table)
     subject = decomposed(working_copy(subject))
     emit = table.emitter(subject.graph)
-    path = find_reach(subject.graph, subject.starts, [subject.logits])
+    path = find_reach(subject.graph, subject.starts, [subject.weighed])
     if table.compares:
-        emit.add_twins([(start, start) for start in subject.starts], [subject.logits])
-    return list(refusals(path, table.rules(emit)))
+        emit.add_twins([(start, start) for start in subject.starts], [subject.weighed])
+    ahead = [] if subject.head is None else gradient_refusals(subject, subject.head.parts)
+    return [*refusals(path, table.rules(emit)), *ahead]
 
 
 def relevance_of(asked: Asked, parts: Sequence[Any]) -> onnx.ModelProto:

@@ -16,7 +16,7 @@ from .options import choice
 
 def table_of(subject: Subject, options: Chosen) -> Table:
     """The table that was chosen, for a subject's own way from input to score."""
-    return attention_table(options["rule"], subject.starts, subject.logits)
+    return attention_table(options["rule"], subject.starts, subject.weighed)
 
 
 def attn_lrp(subject: Subject, options: Chosen) -> onnx.ModelProto:

@@ -37,8 +37,8 @@ def lrp(subject: Subject, options: Chosen) -> onnx.ModelProto:
     """
     asked = ask(decomposed(working_copy(subject)), table_of(options))
     subject, emit = asked.subject, asked.emit
-    relevance = emit.term(subject.logits) * asked.seed.weights
-    rules, begin = asked.table.rules(emit), (subject.logits, relevance)
+    relevance = emit.term(subject.weighed) * asked.seed.weights
+    rules, begin = asked.table.rules(emit), (subject.weighed, relevance)
     found = backward(emit, rules, [begin], subject.starts, "LRP", True)
     parts = [
         emit.filled_like(source.start, 0.0) if part is None else emit.Identity(part)

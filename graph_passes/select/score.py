@@ -97,6 +97,8 @@ class LastLayer(NamedTuple):
 
 def last_layer(subject: Subject) -> LastLayer | None:
     """The linear layer that makes the logits, if that is what makes them."""
+    if subject.head is not None:
+        return None
     product = subject.logits
     node = producer_of(product)
     if node is not None and node.op == "Add" and any(map(is_constant, node.inputs)):
@@ -115,9 +117,9 @@ def last_layer(subject: Subject) -> LastLayer | None:
 
 
 def where_to_begin(subject: Subject) -> gs.Tensor:
-    """The tensor that a backward pass begins at: a last layer's features, or the logits."""
+    """The tensor that a backward pass begins at: a last layer's features, or what is weighed."""
     layer = last_layer(subject)
-    return subject.logits if layer is None else layer.features
+    return subject.weighed if layer is None else layer.features
 
 
 def first_cotangent(emit: Emitter, subject: Subject, seed: Seed) -> gs.Tensor:

@@ -20,6 +20,7 @@ from .features import Features
 from .head_maps import head_maps
 from .logits import Scores, batch_first, one_after_the_other, scores_of
 from .outputs import choose_output
+from .picked import Head, picked_from
 from .rows.follow import follow_rows
 from .rows.places import Lost, Place, Rows
 from .sources import Source, choose_sources
@@ -57,6 +58,7 @@ class Subject:
         given: arrays for inputs that are not explained, fed where a call hands in none.
         part: what of a detected box is explained: one of `PARTS`.
         filled: (an input's name, the explained input) -> what follows for it; None: nothing does.
+        head: what a detector's file picks the scores from by values, where it does; else None.
         sized: shapes of inputs at which all tensors were counted, and are few enough.
     """
 
@@ -78,6 +80,7 @@ class Subject:
     given: Mapping[str, np.ndarray] = field(default_factory=dict, compare=False)
     part: str = CLASS
     filled: Callable[[str, np.ndarray], np.ndarray | None] | None = None
+    head: Head | None = None
     sized: set[Any] = field(default_factory=set, compare=False)
 
     def copy(self) -> Subject:
@@ -92,7 +95,8 @@ class Subject:
             for s in self.sources
         )
         own = {k: tensors[getattr(self, k).name] for k in ("output", "logits", "decided")}
-        return replace(self, graph=graph, sources=sources, **own)
+        head = None if self.head is None else self.head.moved_to(tensors)
+        return replace(self, graph=graph, sources=sources, head=head, **own)
 
     def with_features(self, features: Iterable[Features]) -> Subject:
         """The same with what else is known of each source's axes."""
@@ -117,6 +121,11 @@ class Subject:
     def name_of(self, kind: str, source: Source) -> str:
         """A name in the explaining graph: `kind`, or of several inputs each `kind_<input>`."""
         return kind if len(self.sources) == 1 else f"{kind}_{source.input.name}"
+
+    @property
+    def weighed(self) -> gs.Tensor:
+        """The tensor whose weighted sum the score is: `logits`, or what they are picked from."""
+        return self.logits if self.head is None else self.head.tensor
 
     @property
     def batch(self) -> Dim:
@@ -165,8 +174,7 @@ def select(
 
     Args:
         graph: prepared; gains the nodes that carry the score tensor past a removed activation.
-        input: name of the input to explain, or several names; None takes the first image-like
-            float input.
+        input: name of the input to explain, or several; None: the first image-like float input.
         output: name of the output to explain; None finds it, see `choose_output`.
         score: "logit" (before a final Softmax, LogSoftmax or Sigmoid, and before the last
             quantiser's rounding and saturation), "output" (as the model returns it) or "cosine"
@@ -214,6 +222,7 @@ def select(
         cosine or is_embedding(chosen),
         cosine,
         part=part or CLASS,
+        head=None if detector is None else picked_from(graph, logits, starts, rows),
     )
 
 
