@@ -8,7 +8,19 @@ from PIL import Image, ImageDraw
 
 from ...graph_passes.finish.look import WITHIN
 from ...graph_passes.methods import find_method
-from .heatmap import FAINT, INK, MARGIN, PAPER, REGIONS, Heatmap, blend, colour_bar, fit, heatmap_of
+from .heatmap import (
+    FAINT,
+    INK,
+    MARGIN,
+    PAPER,
+    REGIONS,
+    Heatmap,
+    blend,
+    colour_bar,
+    fit,
+    half_contour,
+    heatmap_of,
+)
 from .lettering import wrap, write_lines
 from .outlines import with_box, with_region
 
@@ -82,7 +94,8 @@ def framed(
     answer_lines = wrap(answer, 17, _PICTURE_WIDTH, 2) if answer else []
     subtitle_lines = wrap(subtitle, 15, _PICTURE_WIDTH, 2)
     test_lines = wrap(evidence, 15, _PICTURE_WIDTH, 2) if evidence else []
-    note_lines = wrap("; ".join(heatmap.findings + heatmap.drawing), 13, _PICTURE_WIDTH, 3)
+    notes = [*heatmap.findings, *heatmap.drawing, *_line_words(heatmap)]
+    note_lines = wrap("; ".join(notes), 13, _PICTURE_WIDTH, 3)
     below_picture = 54 + 20 * len(test_lines) + (4 + 17 * len(note_lines) if note_lines else 0)
     above_picture = 31 * len(title_lines) + 23 * len(answer_lines) + 20 * len(subtitle_lines) + 4
     height = 2 * MARGIN - 4 + above_picture + picture.height + below_picture
@@ -97,6 +110,14 @@ def framed(
     top = write_lines(draw, (MARGIN, top + 45), test_lines, 15, INK, 20)
     write_lines(draw, (MARGIN, top), note_lines, 13, FAINT, 17)
     return canvas
+
+
+def _line_words(heatmap: Heatmap) -> list[str]:
+    """What the line in a picture is, where there is one."""
+    if heatmap.signed or not heatmap.limit:
+        return []
+    inside, _ = half_contour((heatmap.values / heatmap.limit).astype(np.float32))
+    return ["the line is at half of the most"] if inside.any() else []
 
 
 def scale_words(heatmap: Heatmap, method: str, smooth: float | None = None) -> tuple[str, str]:
