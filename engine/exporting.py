@@ -18,6 +18,7 @@ from .facts import write_facts
 from .files.model_files import write_model
 from .opsets import check_loads, in_opset
 from .photo_files import with_photos
+from .static_files import check_static, in_fixed_shapes, whole_static
 from .targets.asking import one_wanted
 from .targets.target import About, Index
 
@@ -38,6 +39,7 @@ class Exporting:
         preprocess: bool = False,
         picture: bool = False,
         opset: int | None = None,
+        static: bool = False,
     ) -> onnx.ModelProto:
         """Write the explaining graph as one whole file that any ONNX Runtime runs.
 
@@ -64,6 +66,8 @@ class Exporting:
                 saw, as `Explanation.picture` draws it, without texts; at most 580 by 640.
             opset: the version of ONNX's operators, with the oldest IR version that has it. None:
                 21, or the model's own where that is newer.
+            static: fix every length and write loops out, for OpenVINO, TensorRT, NPUs and phones:
+                the file takes inputs of one shape, the model's own, with an open batch as 1.
 
         Raises:
             InvalidInputError: it is the model's own file, a target that no file can hold, an input
@@ -83,6 +87,7 @@ class Exporting:
         """
         own = cast("Explainer", self)
         more = {"preprocess": preprocess, "picture": picture, "opset": opset}
+        more["static"] = static
         return _exported(own, path, baseline_input, target, also, **more)
 
 
@@ -105,11 +110,14 @@ def _exported(
     explainers = [explainer, *also]
     if also:
         check_together(explainers)
+    if more["static"]:
+        for one in explainers:
+            check_static(one, False, more["preprocess"])
     found = [_whole(one, baseline_input, index, more) for one in explainers]
     model, facts = found[0]
     if also:
         model, facts = joined(explainers, *zip(*found, strict=True))
-    model = compact(in_opset(model, more["opset"]))
+    model = _for_runtime(explainer, model, more)
     write_facts(model, facts, explainer.card, explainer._file.metadata)
     onnx.checker.check_model(model)
     if more["opset"] is not None:
@@ -118,13 +126,28 @@ def _exported(
     return model
 
 
+def _for_runtime(
+    explainer: Explainer, model: onnx.ModelProto, more: Mapping[str, Any]
+) -> onnx.ModelProto:
+    """The file in the opset that was asked for, small or static."""
+    if not more["static"]:
+        return compact(in_opset(model, more["opset"]))
+    model = in_fixed_shapes(explainer, model)
+    # What is written in other operators has lengths of its own.
+    older = in_opset(model, more["opset"])
+    return model if older is model else in_fixed_shapes(explainer, older)
+
+
 def _whole(
     explainer: Explainer, baseline_input: bool, index: Index | None, more: Mapping[str, Any]
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
     """One method's model with baseline, target and photos inside where they are; its facts."""
     embedded = {} if baseline_input else explainer._default_baselines()
     of_page = more.get("of_page", False)
-    whole = _scored(explainer) if of_page else explainer.model
+    if more["static"]:
+        whole = whole_static(explainer)
+    else:
+        whole = _scored(explainer) if of_page else explainer.model
     model = finish.embed_baselines(whole, embedded)
     facts = explainer._facts(baseline_input)
     if index is not None:
@@ -132,7 +155,7 @@ def _whole(
         facts["target"] = "top1" if index == -1 else index
     preprocess, picture = bool(more["preprocess"]), bool(more["picture"])
     model = with_photos(explainer, model, preprocess, picture, ground=of_page)
-    facts |= {name: True for name in ("preprocess", "picture") if more[name]}
+    facts |= {name: True for name in ("preprocess", "picture", "static") if more[name]}
     return model, facts
 
 
@@ -145,7 +168,7 @@ def export_for_page(explainer: Explainer, path: str | os.PathLike[str]) -> onnx.
     Raises:
         InvalidInputError: what `Explainer.export` raises.
     """
-    how = {"preprocess": True, "picture": True, "opset": None}
+    how = {"preprocess": True, "picture": True, "opset": None, "static": False}
     return _exported(explainer, path, False, None, (), of_page=True, **how)
 
 
@@ -165,6 +188,9 @@ def fixed_index(target: Any, about: About) -> Index:
     """
     found = one_wanted(target, about).value
     # No subclass: a rank, which each answer has another class for, is a tuple, too.
+    if type(found) is tuple and about.subject.per_class:
+        # The file's target is a class then, which this is the place of.
+        return found[(about.subject.class_axis or 1) - 1]
     if type(found) is int or type(found) is tuple:
         return found
     raise InvalidInputError(

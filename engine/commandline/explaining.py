@@ -168,6 +168,7 @@ def _explain(
         "onnxplain export model.onnx -m grad-cam -m deeplift -o both.onnx",
         "onnxplain export model.onnx -m grad-cam -o explained.onnx --preprocess --picture",
         "onnxplain export model.onnx -m grad-cam -o explained.onnx --opset 17",
+        "onnxplain export model.onnx -m grad-cam -o explained.onnx --static --target top1",
         "onnxplain export model.onnx -m grad-cam -m deeplift --page site",
     ),
 )
@@ -208,6 +209,13 @@ def _explain(
     help="Write the file in this opset (11 to 26), for older runtimes. Default: 21, or MODEL's own "
     "where that is newer.",
 )
+@click.option(
+    "--static",
+    is_flag=True,
+    help="Fix every length and write loops out, for OpenVINO, TensorRT, NPUs and phones. The file "
+    "takes inputs of one shape: MODEL's, --shape's where it leaves one open, and one input at a "
+    "time where it leaves the batch open.",
+)
 @OUTPUT
 @SHAPE
 @PREPROCESSING
@@ -244,7 +252,7 @@ def _export_file(model: str, file: str, **chosen: Any) -> int:
 
 
 # What a page decides itself.
-_OF_A_FILE = ("baseline_input", "target", "preprocess", "picture", "opset")
+_OF_A_FILE = ("baseline_input", "target", "preprocess", "picture", "opset", "static")
 
 
 def _export_page(model: str, folder: str, runtime: str | None, **chosen: Any) -> int:

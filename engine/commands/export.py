@@ -25,7 +25,7 @@ from ..running.settings import asked_methods, for_methods, own_options
 from .asked import FACTS
 
 # What a file may have beside its explanation.
-_OF_FILES = ("preprocess", "picture", "opset")
+_OF_FILES = ("preprocess", "picture", "opset", "static")
 
 
 def export_file(
