@@ -13,6 +13,7 @@ from ..graph_passes import finish
 from ..graph_passes.finish.compact import compact
 from ..graph_passes.finish.target_input import fixed_target
 from ..graph_passes.graph.limits import within
+from .calibration import calibrated, calibrated_facts
 from .exported_together import check_together, joined
 from .facts import write_facts
 from .files.model_files import write_model
@@ -40,6 +41,7 @@ class Exporting:
         picture: bool = False,
         opset: int | None = None,
         static: bool = False,
+        calibrate: Any = None,
     ) -> onnx.ModelProto:
         """Write the explaining graph as one whole file that any ONNX Runtime runs.
 
@@ -68,6 +70,10 @@ class Exporting:
                 21, or the model's own where that is newer.
             static: fix every length and write loops out, for OpenVINO, TensorRT, NPUs and phones:
                 the file takes inputs of one shape, the model's own, with an open batch as 1.
+            calibrate: photos as `explain` takes them, or an array [N, ...] as the model does: a
+                static file of Integrated Gradients to a tolerance gets one set of points that
+                serves all of them. The metadata says how far its answers for these are from the
+                library's.
 
         Raises:
             InvalidInputError: it is the model's own file, a target that no file can hold, an input
@@ -87,7 +93,7 @@ class Exporting:
         """
         own = cast("Explainer", self)
         more = {"preprocess": preprocess, "picture": picture, "opset": opset}
-        more["static"] = static
+        more |= {"static": static, "calibrate": calibrate}
         return _exported(own, path, baseline_input, target, also, **more)
 
 
@@ -110,9 +116,7 @@ def _exported(
     explainers = [explainer, *also]
     if also:
         check_together(explainers)
-    if more["static"]:
-        for one in explainers:
-            check_static(one, False, more["preprocess"])
+    check_static(explainers, more)
     found = [_whole(one, baseline_input, index, more) for one in explainers]
     model, facts = found[0]
     if also:
@@ -144,12 +148,17 @@ def _whole(
     """One method's model with baseline, target and photos inside where they are; its facts."""
     embedded = {} if baseline_input else explainer._default_baselines()
     of_page = more.get("of_page", False)
+    facts = explainer._facts(baseline_input)
+    calibration = None
+    if more["calibrate"] is not None and explainer._default_plan.chooses:
+        calibration = calibrated(explainer, more["calibrate"], None if index == -1 else index)
     if more["static"]:
-        whole = whole_static(explainer)
+        whole = whole_static(explainer, calibration and calibration.points)
     else:
         whole = _scored(explainer) if of_page else explainer.model
+    if calibration is not None:
+        facts |= calibrated_facts(explainer, in_fixed_shapes(explainer, whole), calibration)
     model = finish.embed_baselines(whole, embedded)
-    facts = explainer._facts(baseline_input)
     if index is not None:
         model = fixed_target(model, explainer.subject, index)
         facts["target"] = "top1" if index == -1 else index
@@ -169,6 +178,7 @@ def export_for_page(explainer: Explainer, path: str | os.PathLike[str]) -> onnx.
         InvalidInputError: what `Explainer.export` raises.
     """
     how = {"preprocess": True, "picture": True, "opset": None, "static": False}
+    how["calibrate"] = None
     return _exported(explainer, path, False, None, (), of_page=True, **how)
 
 

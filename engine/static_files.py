@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import onnx
@@ -24,21 +24,41 @@ if TYPE_CHECKING:
 AT_ONCE = 16
 
 
-def check_static(explainer: Explainer, calibrated: bool, preprocess: bool) -> None:
+def check_static(explainers: Sequence[Explainer], asked: Mapping[str, Any]) -> None:
     """Refuse what no static file can do.
+
+    Args:
+        explainers: of one file.
+        asked: `static`, `calibrate` and `preprocess` of `Explainer.export`.
 
     Raises:
         InvalidInputError: photos of any size, or points that are chosen while it runs.
     """
-    if preprocess:
+    calibrate = asked["calibrate"] is not None
+    if calibrate and not asked["static"]:
+        raise InvalidInputError(
+            "calibrate: for static=True (--static); other files choose their points as they run"
+        )
+    if not asked["static"]:
+        return
+    if asked["preprocess"]:
         raise InvalidInputError(
             "static: preprocess takes photos of any size, which a static file cannot; prepare the "
             "photo outside"
         )
-    if explainer._default_plan.chooses and not calibrated:
+    choosing = [one for one in explainers if one._default_plan.chooses]
+    if calibrate and not choosing:
+        names = ", ".join(one.method for one in explainers)
         raise InvalidInputError(
-            f"static: the points of {explainer.method} cannot be chosen while the file runs; give "
-            "steps=N (--steps N) alone for a fixed rule, or calibrate=PHOTOS (--calibrate PHOTO)"
+            "calibrate: for integrated-gradients to a tolerance, whose points are chosen as it "
+            f"runs; {names} as asked has none such (steps alone are a fixed rule: give a "
+            "tolerance, too)"
+        )
+    if choosing and not calibrate:
+        raise InvalidInputError(
+            f"static: the points of {choosing[0].method} cannot be chosen while the file runs; "
+            "give steps=N (--steps N) alone for a fixed rule, or calibrate=PHOTOS (--calibrate "
+            "PHOTO)"
         )
 
 
