@@ -47,11 +47,10 @@ class Exporting:
 
         Its inputs are the model's and `target` (int64 [N]; -1 = top1), unless a target is given
         here; the baseline is embedded unless `baseline_input`. Of an embedding it takes `versus`,
-        float32 [N, D], in place of `target`: what each embedding is compared with. Its outputs are
-        the model's, `attribution`, where the method owes a sum `delta`, and of Integrated Gradients
-        to a tolerance `map_error`; both float32 [N]. Its metadata says under `onnxplain`, as JSON,
-        what was explained and how: every setting, the baseline, the card and whether it was
-        assumed, and the source's SHA-256.
+        float32 [N, D], in place of `target`: what each is compared with. Its outputs are the
+        model's, `attribution`, where the method owes a sum `delta`, and of Integrated Gradients to
+        a tolerance `map_error`; both float32 [N]. Its metadata says under `onnxplain` what was
+        explained and how, as JSON.
 
         Args:
             path: to write.
@@ -61,24 +60,22 @@ class Exporting:
             also: explainers of the same model, input, output and score by other methods. The file
                 then explains by all of them and runs the model once; its outputs are
                 `attribution_<method>` and so on, with _ for what is no letter or digit.
-            preprocess: take a photo, uint8 [H, W, 3] (RGB) of any size, as the input: the graph
-                makes of it what the model card says, as `Explainer.preprocess` does. The
-                attribution is of the model's input, not of the photo's pixels.
-            picture: return `picture`, too, uint8 [N, h, w, 3]: the attribution over what the model
-                saw, as `Explanation.picture` draws it, without texts; at most 580 by 640.
-            opset: the version of ONNX's operators, with the oldest IR version that has it. None:
-                21, or the model's own where that is newer.
+            preprocess: take a photo, uint8 [H, W, 3] (RGB) of any size, as the input, and do as
+                `Explainer.preprocess` does. The attribution is of the model's input, not of pixels.
+            picture: return `picture`, too, uint8 [N, h, w, 3], at most 580 by 640: the overlay as
+                `Explanation.picture` draws it, without texts.
+            opset: of ONNX's operators, with the oldest IR version that has it. None: 21, or the
+                model's own where that is newer.
             static: fix every length and write loops out, for OpenVINO, TensorRT, NPUs and phones:
                 the file takes inputs of one shape, the model's own, with an open batch as 1.
             calibrate: photos as `explain` takes them, or an array [N, ...] as the model does: a
-                static file of Integrated Gradients to a tolerance gets one set of points that
-                serves all of them. The metadata says how far its answers for these are from the
-                library's.
+                static file of Integrated Gradients gets points that serve all of them. The metadata
+                says how far its answers for these are from the library's.
 
         Raises:
             InvalidInputError: it is the model's own file, a target that no file can hold, an input
                 that is no photo, or explainers of another question.
-            UnsupportedModelError: the file cannot be written in that opset.
+            UnsupportedModelError: the file cannot be written in that opset, or not as a static one.
             OSError: it cannot be written.
 
         Examples:
@@ -92,9 +89,8 @@ class Exporting:
             'attribution_saliency'
         """
         own = cast("Explainer", self)
-        more = {"preprocess": preprocess, "picture": picture, "opset": opset}
-        more |= {"static": static, "calibrate": calibrate}
-        return _exported(own, path, baseline_input, target, also, **more)
+        more = {"preprocess": preprocess, "picture": picture, "opset": opset, "static": static}
+        return _exported(own, path, baseline_input, target, also, calibrate=calibrate, **more)
 
 
 def _exported(

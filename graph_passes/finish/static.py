@@ -33,6 +33,7 @@ GROWN = 2**18
 SPARE = 2**31
 # Sizes that follow from sizes that follow from sizes ...
 _MOST_ROUNDS = 100
+_BELOW_ALL = 1e-30
 _DOUBLE, _FLOAT = np.dtype(np.float64), np.dtype(np.float32)
 
 
@@ -55,6 +56,8 @@ def static(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> onnx.
         graph = _settled(graph)
         _fill(graph)
         _compare(graph)
+        _keep_apart_from_zero(graph)
+        _give_own_weights(graph)
         _narrow(graph)
         graph = infer_shapes(sort_nodes(graph))
     _refuse(graph)
@@ -131,10 +134,9 @@ def _fill(graph: gs.Graph) -> None:
             )
             stands = one if stretched else emit.Expand(one, sizes)
             reader.inputs = [stands if t is made else t for t in reader.inputs]
-        if made in graph.outputs:
-            gs_node = gs.Node("Expand", node.name, {}, [one, sizes], [made])
+        if any(made is output for output in graph.outputs):
             node.outputs.clear()
-            graph.nodes.append(gs_node)
+            graph.nodes.append(gs.Node("Expand", node.name, {}, [one, sizes], [made]))
     prune(graph)
 
 
@@ -152,6 +154,46 @@ def _compare(graph: gs.Graph) -> None:
         cast = {"to": onnx.TensorProto.FLOAT}
         graph.nodes.append(gs.Node("Cast", node.name, cast, [inside], [made]))
     prune(graph)
+
+
+def _keep_apart_from_zero(graph: gs.Graph) -> None:
+    """x + c as c where x is 0, else x, for a c below all that counts: what DeepLIFT divides by.
+
+    OpenVINO adds c to the constant that x is a difference to, where it is rounded away.
+    """
+    emit = Emitter(graph, "apart")
+    for node in list(graph.nodes):
+        small = [t for t in node.inputs if node.op == "Add" and _is_below_all(t)]
+        if len(small) != 1 or not is_own(node.name):
+            continue
+        value = next(t for t in node.inputs if t is not small[0])
+        nothing = emit.Equal(value, emit.constant(0.0, _FLOAT))
+        outputs = list(node.outputs)
+        node.outputs.clear()
+        inputs = [nothing, small[0], value]
+        graph.nodes.append(gs.Node("Where", node.name, {}, inputs, outputs))
+    prune(graph)
+
+
+def _is_below_all(tensor: gs.Tensor) -> bool:
+    """Whether these are constants that no float32 sum of numbers above 1e-22 feels."""
+    if not is_constant(tensor) or tensor.dtype != _FLOAT:
+        return False
+    most = np.abs(tensor.values).max(initial=0.0)
+    return bool(0 < most <= _BELOW_ALL)
+
+
+def _give_own_weights(graph: gs.Graph) -> None:
+    """No weights that both a Conv and a ConvTranspose read: OpenVINO 2026.4 mixes them up."""
+    emit = Emitter(graph, "weights")
+    for tensor in [t for t in graph.tensors().values() if is_constant(t)]:
+        readers = [node for node in tensor.outputs if has(node, Fact.CONVOLVES)]
+        turned = [node for node in readers if node.op == "ConvTranspose"]
+        if not turned or len(turned) == len(readers):
+            continue
+        own = emit.constant(tensor.values.copy())
+        for node in turned:
+            node.inputs = [own if t is tensor else t for t in node.inputs]
 
 
 def _narrow(graph: gs.Graph) -> None:
