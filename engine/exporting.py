@@ -50,13 +50,13 @@ class Exporting:
         float32 [N, D], in place of `target`: what each is compared with. Its outputs are the
         model's, `attribution`, where the method owes a sum `delta`, and of Integrated Gradients to
         a tolerance `map_error`; both float32 [N]. Its metadata says under `onnxplain` what was
-        explained and how, as JSON.
+        explained and how.
 
         Args:
             path: to write.
             baseline_input: make the baseline an input of the file.
             target: "top1", a class, its label, or an index tuple, for every input: the file then
-                has the model's own inputs, and takes its place.
+                has the model's own inputs.
             also: explainers of the same model, input, output and score by other methods. The file
                 then explains by all of them and runs the model once; its outputs are
                 `attribution_<method>` and so on, with _ for what is no letter or digit.
@@ -66,8 +66,8 @@ class Exporting:
                 `Explanation.picture` draws it, without texts.
             opset: of ONNX's operators, with the oldest IR version that has it. None: 21, or the
                 model's own where that is newer.
-            static: fix every length and write loops out, for OpenVINO, TensorRT, NPUs and phones:
-                the file takes inputs of one shape, the model's own, with an open batch as 1.
+            static: fix every length (an open batch is 1) and write loops out, for OpenVINO,
+                TensorRT, NPUs and phones.
             calibrate: photos as `explain` takes them, or an array [N, ...] as the model does: a
                 static file of Integrated Gradients gets points that serve all of them. The metadata
                 says how far its answers for these are from the library's.
