@@ -49,8 +49,7 @@ class Exporting:
         here; the baseline is embedded unless `baseline_input`. Of an embedding it takes `versus`,
         float32 [N, D], in place of `target`: what each is compared with. Its outputs are the
         model's, `attribution`, where the method owes a sum `delta`, and of Integrated Gradients to
-        a tolerance `map_error`; both float32 [N]. Its metadata says under `onnxplain` what was
-        explained and how.
+        a tolerance `map_error`; both float32 [N]. Its metadata says what was explained and how.
 
         Args:
             path: to write.

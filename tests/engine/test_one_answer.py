@@ -16,6 +16,7 @@ import onnxruntime
 import pytest
 from support.often import often
 from support.one_question import FEW, FILES, METHODS, images, parsed, source
+from support.served import OF_ALL
 
 import onnxplain
 from onnxplain.graph_passes.methods import find_method
@@ -129,14 +130,21 @@ def test_names_inside_a_file_meet_no_names_of_the_model(tmp_path, batch):
         check(tmp_path, model, x, method)
 
 
-@pytest.mark.parametrize("method", ["integrated-gradients", "deeplift", "smoothgrad"])
-def test_a_batch_of_none(tmp_path, method):
-    """Empty outputs, whose shapes say so."""
-    model = source("digits", method)
+@pytest.mark.parametrize("method", OF_ALL)
+@pytest.mark.parametrize("file", ["digits", "convolutions", "int8"])
+def test_a_batch_of_none(tmp_path, method, file):
+    """Empty outputs, whose shapes say so. (Of none the transformer itself cannot answer.)"""
+    model = source(file, method)
     few = {name: value for name, value in FEW.items() if find_method(method).takes(name)}
     explainer = onnxplain.Explainer(model, method, providers="cpu", threads=1, **few)
     explainer.export(tmp_path / "file.onnx")
-    session = onnxruntime.InferenceSession(tmp_path / "file.onnx")
-    feeds = {"in_0": np.zeros((0, 8, 8, 1), np.float32), "target": np.zeros(0, np.int64)}
+    session = onnxruntime.InferenceSession(
+        tmp_path / "file.onnx", providers=["CPUExecutionProvider"]
+    )
+    x = images(model, file)
+    feeds = {session.get_inputs()[0].name: x[:0], "target": np.zeros(0, np.int64)}
+    found = session.run(None, feeds)
+    for value, numbers in zip(session.get_outputs(), found, strict=True):
+        assert len(numbers) == 0, value.name
     (found,) = session.run(["attribution"], feeds)
-    assert found.shape == (0, 8, 8, 1)
+    assert found.shape[1:] == explainer(x[:1]).attribution.shape[1:]
