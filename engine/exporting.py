@@ -10,7 +10,7 @@ import onnx
 
 from .. import InvalidInputError
 from ..graph_passes import finish
-from ..graph_passes.finish.compact import compact
+from ..graph_passes.finish.compact import compact, quantised_of
 from ..graph_passes.finish.target_input import fixed_target
 from ..graph_passes.graph.limits import within
 from .calibration import calibrated, calibrated_facts
@@ -130,7 +130,9 @@ def _for_runtime(
 ) -> onnx.ModelProto:
     """The file in the opset that was asked for, small or static."""
     if not more["static"]:
-        return compact(in_opset(model, more["opset"]))
+        file = explainer._file
+        quantised = quantised_of(file.proto) if file.quantised else ()
+        return compact(in_opset(model, more["opset"]), quantised)
     model = in_fixed_shapes(explainer, model)
     # What is written in other operators has lengths of its own.
     older = in_opset(model, more["opset"])
