@@ -200,6 +200,7 @@ def fixed_index(target: Any, about: About) -> Index:
         return found[(about.subject.class_axis or 1) - 1]
     if type(found) is int or type(found) is tuple:
         return found
-    raise InvalidInputError(
-        f"target {target!r}: an exported file can hold top1, a class or an index tuple"
-    )
+    holds = "top1, a class or an index tuple"
+    if about.subject.by_index:
+        holds = "one score of it by its place (index:4,20), which is the same for every input"
+    raise InvalidInputError(f"target {target!r}: an exported file can hold {holds}")
