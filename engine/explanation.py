@@ -14,7 +14,7 @@ from .. import InvalidInputError
 from ..graph_passes import finish
 from ..graph_passes.select.subject import Subject
 from .origin import Origin
-from .running.drivers import MAP_ERROR, PASSES, RESIDUAL
+from .running.drivers import MAP_ERROR, PASSES, POINTS, RESIDUAL
 from .running.plan import Plan
 from .targets.target import Target, indices_of
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from .running.answers import Top
 
 # What has a row for each target of an input.
-_ROWED = ("attribution", "target", "score", "baseline_score", "residual", "map_error")
+_ROWED = ("attribution", "target", "score", "baseline_score", "residual", "points", "map_error")
 # What no comparison looks at: it is there for what is drawn and written.
-_APART = ("origin", "targets")
+_APART = ("origin", "targets", "points")
 # What `in_short` shows of a value.
 _MOST_SHOWN, _LONGEST = 8, 120
 
@@ -53,6 +53,8 @@ class Explanation:
             each input has points of its own); else None.
         residual: float64 [N], what an adaptive path misses in its intervals, regardless of sign:
             sum |r_i|, which bounds |delta|; else None.
+        points: float64 [N, steps at most], where on an adaptive path gradients were taken: from 0,
+            the baseline, to 1, NaN behind the last; else None.
         map_error: float64 [N], the estimated relative error of the attributions themselves, L2;
             `delta` is of their sum alone. No further pass is taken for it. Of adaptive paths it was
             within a factor of 2 of the error for 98 % of the maps that were tried; of fixed points
@@ -78,6 +80,7 @@ class Explanation:
     feature_map: str | None = None
     steps: int | None = None
     residual: np.ndarray | None = None
+    points: np.ndarray | None = None
     map_error: np.ndarray | None = None
     provider: str = ""
     origin: Origin | None = None
@@ -382,6 +385,7 @@ def collected(
         outputs={tensor.name: results[tensor.name] for tensor in subject.graph.outputs},
         steps=int(results[PASSES].max()) if PASSES in results else None,
         residual=results.get(RESIDUAL),
+        points=results.get(POINTS),
         map_error=None if not_known else map_error,
         provider=plan.provider,
     )

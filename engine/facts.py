@@ -98,6 +98,11 @@ def write_facts(
     onnx.helper.set_model_props(model, found)
 
 
+def facts_in(model: onnx.ModelProto) -> dict[str, Any]:
+    """What an exported file says of itself; empty where it says nothing."""
+    return next((json.loads(p.value) for p in model.metadata_props if p.key == KEY), {})
+
+
 def versions() -> dict[str, str]:
     """The versions of onnxplain and of what it computes with."""
     found = {"onnxplain": __version__}

@@ -12,6 +12,7 @@ ENGINE = sorted((ROOT / "engine").rglob("*.py"))
 ANYTHING = {
     # Handed in by people, and checked where it arrives.
     **dict.fromkeys(("x", "image", "photo", "images_or_arrays", "paths", "path"), "an input"),
+    **dict.fromkeys(("photos", "calibrate"), "several inputs, or an array of them"),
     **dict.fromkeys(("target", "one"), "a class, a tuple, a text, an array, or a list of these"),
     **dict.fromkeys(
         ("baseline", "given", "labels", "model", "seed", "versus"), "what people hand in"

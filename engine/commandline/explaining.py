@@ -168,6 +168,8 @@ def _explain(
         "onnxplain export model.onnx -m grad-cam -m deeplift -o both.onnx",
         "onnxplain export model.onnx -m grad-cam -o explained.onnx --preprocess --picture",
         "onnxplain export model.onnx -m grad-cam -o explained.onnx --opset 17",
+        "onnxplain export model.onnx -m grad-cam -o explained.onnx --static --target top1",
+        "onnxplain export model.onnx -m ig -o explained.onnx --static --calibrate photos",
         "onnxplain export model.onnx -m grad-cam -m deeplift --page site",
     ),
 )
@@ -208,6 +210,20 @@ def _explain(
     help="Write the file in this opset (11 to 26), for older runtimes. Default: 21, or MODEL's own "
     "where that is newer.",
 )
+@click.option(
+    "--static",
+    is_flag=True,
+    help="Fix every length and write loops out, for OpenVINO, TensorRT, NPUs and phones. The file "
+    "takes inputs of one shape: MODEL's, --shape's where it leaves one open, and one input at a "
+    "time where it leaves the batch open.",
+)
+@click.option(
+    "--calibrate",
+    multiple=True,
+    metavar="PHOTO",
+    help="With --static and integrated-gradients: choose the file's fixed points so that they "
+    "serve these photos, or folders of them, and say how far off they are.",
+)
 @OUTPUT
 @SHAPE
 @PREPROCESSING
@@ -230,7 +246,9 @@ def export(
 
 
 def _export_file(model: str, file: str, **chosen: Any) -> int:
+    from ..calibration import said_of
     from ..commands.export import export_file
+    from ..facts import facts_in
     from ..files.model_files import is_stdout
     from ..opsets import read_by
 
@@ -240,11 +258,13 @@ def _export_file(model: str, file: str, **chosen: Any) -> int:
     outputs = ", ".join(value.name for value in exported.graph.output)
     said = f"{file}: inputs {inputs}; outputs {outputs}; {read_by(exported)}"
     say(said, error=is_stdout(file))
+    for line in said_of(facts_in(exported)):
+        say(f"{file}: {line}", error=is_stdout(file))
     return 0
 
 
 # What a page decides itself.
-_OF_A_FILE = ("baseline_input", "target", "preprocess", "picture", "opset")
+_OF_A_FILE = ("baseline_input", "target", "preprocess", "picture", "opset", "static", "calibrate")
 
 
 def _export_page(model: str, folder: str, runtime: str | None, **chosen: Any) -> int:

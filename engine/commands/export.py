@@ -25,7 +25,7 @@ from ..running.settings import asked_methods, for_methods, own_options
 from .asked import FACTS
 
 # What a file may have beside its explanation.
-_OF_FILES = ("preprocess", "picture", "opset")
+_OF_FILES = ("preprocess", "picture", "opset", "static", "calibrate")
 
 
 def export_file(
@@ -68,6 +68,7 @@ def export_file(
         UnsupportedModelError: the model cannot be explained by the method.
     """
     names, own = asked_methods(methods)
+    options["calibrate"] = list(options.get("calibrate") or []) or None
     facts, more = (_taken_out(options, keys) for keys in (FACTS, _OF_FILES))
     check_one_baseline(names, baseline is not None, baseline_input)
     refuse_own_files(file, model, [card] if card else [])

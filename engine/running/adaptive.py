@@ -77,6 +77,11 @@ class AdaptivePath:
         return len(self._points)
 
     @property
+    def points(self) -> np.ndarray:
+        """Where these were measured, ascending; float64 [passes]."""
+        return self._points
+
+    @property
     def reached(self) -> bool:
         """Whether the tolerances are kept, after two rounds in a row."""
         return self._hits >= 2

@@ -17,9 +17,11 @@ from .session import Held, Session
 
 # The length of a difference of two halves says little of so few elements: it may be 0 by chance.
 _FEWEST_ELEMENTS = 100
-# Beside the graphs' outputs: what each path took, what it misses in all its intervals, and the
-# estimated error of its map.
-PASSES, RESIDUAL, MAP_ERROR = (f"{RESERVED}{name}" for name in ("passes", "residual", "map_error"))
+# Beside the graphs' outputs: what each path took and where, what it misses in all its intervals,
+# and the estimated error of its map.
+PASSES, POINTS, RESIDUAL, MAP_ERROR = (
+    f"{RESERVED}{name}" for name in ("passes", "path_points", "residual", "map_error")
+)
 
 Feeds = Mapping[str, np.ndarray | Held]
 
@@ -92,6 +94,9 @@ def adaptive(stage: Adaptive, given: Driven) -> dict[str, np.ndarray]:
     most, progress = given.at_once(1), given.progress
     found = follow(given.session, given.feeds, given.names, stage.at, paths, most, progress, passes)
     found[PASSES] = np.array([path.passes for path in paths])
+    found[POINTS] = np.full((len(paths), passes), np.nan)
+    for row, path in zip(found[POINTS], paths, strict=True):
+        row[: path.passes] = path.points
     found[RESIDUAL] = np.array([path.residual for path in paths])
     found[MAP_ERROR] = np.array([path.map_error() for path in paths])
     return found

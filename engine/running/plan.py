@@ -15,6 +15,7 @@ from ...graph_passes.finish.target_input import with_target
 from ...graph_passes.graph.lowering import lowered_for
 from ...graph_passes.graph.operators import Fact, has
 from ...graph_passes.heads.along import points_at_once
+from ...graph_passes.methods.method import Adaptive, File
 from ...graph_passes.select.score import PLACE_WEIGHTS, PLACES
 from ...graph_passes.select.subject import Subject
 from ..targets.asking import Asked
@@ -33,6 +34,7 @@ _CHUNK = {"cpu": 2, "other": 32}
 # EfficientNet-Lite0 take 0.2 to 0.3 ms behind the forward pass, and each by itself 0.13 ms beside
 # what calling takes.
 _TARGETS_AT_ONCE = 8
+_ANY_RUNTIME = File()
 # What of a graph's inputs depends on targets.
 _OF_TARGETS = (PLACES, PLACE_WEIGHTS)
 
@@ -91,6 +93,11 @@ class Plan:
         return self._session("explain").provider
 
     @property
+    def chooses(self) -> bool:
+        """Whether points are chosen by what the ones before have measured."""
+        return isinstance(self.along, Adaptive)
+
+    @property
     def apart(self) -> bool:
         """Whether each input has points of its own."""
         return self.along is not None and driver_of(self.along).apart
@@ -100,21 +107,25 @@ class Plan:
         """`cpu`, or `other` for anything that wants more to do at once."""
         return "cpu" if self.provider == CPU else "other"
 
-    def contract_model(self, several: int = 0, scored: bool = False) -> onnx.ModelProto:
+    def contract_model(
+        self, several: int = 0, scored: bool = False, file: File = _ANY_RUNTIME
+    ) -> onnx.ModelProto:
         """One model of (input, target, baseline), as `Explainer.model` promises it.
 
         Args:
             several: how many baselines its set has, where it takes a set; else 0.
             scored: whether the explained score stays an output, where the method's graph has it.
+            file: what its file is for.
         """
         with BUILDING:
-            return self._contract_model(several, scored)
+            return self._contract_model(several, scored, file)
 
-    def _contract_model(self, several: int, scored: bool) -> onnx.ModelProto:
+    def _contract_model(self, several: int, scored: bool, file: File) -> onnx.ModelProto:
         settings, subject = self._settings, self._subject
         method = settings.method
         if method.whole is not None:
             options = {**settings.options, "several": several > 0, "set_size": several}
+            options |= file._asdict()
             model = method.whole(subject, options)
         elif self._gpu:
             # A file may run anywhere; what was built for a CPU is written that way already.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,9 @@ def between_cells(emit: Emitter, maps: Any) -> Any:
     both = emit.And(*(emit.Greater(cell, 0.0) for cell in cells))
     sigmas = [emit.Where(both, look.BETWEEN * cell, emit.constant(_NONE)) for cell in cells]
     sigmas = [emit.term(emit.Unsqueeze(sigma, [2])) for sigma in sigmas]
-    return blurred(emit, maps, sigmas[0], sigmas[1])
+    # Knots lie at most the whole length apart.
+    widest = [look.BETWEEN * _float(emit, emit.dims(maps, axis, axis + 1)) for axis in (1, 2)]
+    return blurred(emit, maps, sigmas, widest)
 
 
 def cell_lengths(emit: Emitter, maps: Any) -> Any:
@@ -108,28 +111,34 @@ def _middle(emit: Emitter, rows: Any, counts: Any) -> Any:
     return (low + high) * 0.5
 
 
-def blurred(emit: Emitter, maps: Any, down: Any, across: Any) -> Any:
+def _float(emit: Emitter, value: Any) -> Any:
+    return emit.term(emit.Cast(value, to=FLOAT))
+
+
+def blurred(emit: Emitter, maps: Any, sigmas: Sequence[Any], widest: Sequence[Any]) -> Any:
     """Maps [N, H, W] after a Gaussian blur along both axes, mirrored at the edges.
 
-    down, across: its sigmas, float [N, 1, 1] or [1, 1, 1].
+    sigmas: down and across, float [N, 1, 1] or [1, 1, 1]; widest: what they are at most, by the
+    maps' size alone, float [1].
     """
     sizes = [emit.dims(maps, axis, axis + 1) for axis in (1, 2)]
     left, right = (
-        blur_weights(emit, size, sigma) for size, sigma in zip(sizes, (down, across), strict=True)
+        blur_weights(emit, size, sigma, most)
+        for size, sigma, most in zip(sizes, sigmas, widest, strict=True)
     )
     return emit.term(left) @ maps @ emit.Transpose(right, perm=[0, 2, 1])
 
 
-def blur_weights(emit: Emitter, length: Any, sigma: Any) -> Any:
+def blur_weights(emit: Emitter, length: Any, sigma: Any, most: Any) -> Any:
     """Rows that blur, [N, L, L]: sums of G over all that a mirror shows at one place.
 
     G[i, m] = exp(-((m - i) / sigma)^2 / 2) where |m - i| <= ceil(3 sigma), over their sum; what is
     at place m of the endless mirrored line is min(m mod 2 L, 2 L - 1 - m mod 2 L).
 
-    length: int64 [1]; sigma: float [N, 1, 1].
+    length: int64 [1]; sigma: float [N, 1, 1]; most: float [1], see `blurred`.
     """
     radius = emit.term(emit.Ceil(3.0 * sigma))
-    widest = emit.Reshape(emit.Cast(emit.ReduceMax(radius, keepdims=0), to=INT64), [1])
+    widest = emit.Cast(emit.Ceil(3.0 * most), to=INT64)
     line = emit.term(counted(emit, emit.term(length) + emit.term(widest) * 2)) - widest
     offsets = emit.Unsqueeze(line, [0]) - emit.term(emit.Unsqueeze(counted(emit, length), [1]))
     offsets = emit.term(emit.Unsqueeze(emit.Cast(offsets, to=FLOAT), [0]))
@@ -150,11 +159,14 @@ def regions(emit: Emitter, maps: Any) -> tuple[Any, Any]:
     Blurred by a part of the longer side; of small maps left as they are.
     """
     longer = emit.Max(emit.dims(maps, 1, 2), emit.dims(maps, 2, 3))
-    sigma = emit.term(emit.Cast(longer, to=FLOAT)) / float(look.REGION)
+    sigma = _float(emit, longer) / float(look.REGION)
     narrow = emit.Less(sigma, look.LEAST_BLUR)
     own = emit.Reshape(emit.Where(narrow, emit.constant(_NONE), sigma), [1, 1, 1])
     ends = [emit.constant(end, np.float64) for end in (look.END_OF_ELEMENTS, look.END_OF_REGIONS)]
-    return blurred(emit, maps, emit.term(own), emit.term(own)), emit.Where(narrow, *ends)
+    both = [emit.term(own)] * 2
+    return blurred(emit, maps, both, [emit.term(emit.Reshape(own, [1]))] * 2), emit.Where(
+        narrow, *ends
+    )
 
 
 def percentile(emit: Emitter, rows: Any, part: Any) -> Any:

@@ -170,6 +170,14 @@ def _as_batch(emit: Emitter, points: gs.Tensor, start: gs.Tensor) -> gs.Tensor:
     return emit.Reshape(points, emit.Concat([-1], rest, axis=0))
 
 
+def _by_point(emit: Emitter, count: gs.Tensor, start: gs.Tensor) -> gs.Tensor:
+    """The sizes of [K, N, ...], with -1 for N: a 0, of no inputs, would stand for a copy."""
+    parts = [count, emit.constant(np.full(1, -1))]
+    if len(start.shape) > 1:
+        parts.append(emit.dims(start, 1))
+    return emit.Concat(*parts, axis=0)
+
+
 def forget_inputs(at: Moved) -> None:
     """Leave the model's own inputs out that nothing reads any more, but for the explained ones."""
     graph, explained = at.subject.graph, [source.input for source in at.subject.sources]
@@ -203,7 +211,7 @@ def attributions_at(at: Moved, walk: Walk, weights: gs.Variable | None = None) -
         if walk.made is not None:
             part = walk.made(emit, part, place.points, place.baseline)
         if weights is None:
-            shape = emit.Concat(at.points, emit.shape(start), axis=0)
+            shape = _by_point(emit, at.points, start)
             attributions.append(emit.Reshape(part, shape))
         else:
             attributions.append(summed(emit, part, weights, place.points, start))
@@ -225,13 +233,12 @@ def slopes_at(at: Moved, title: str, weights: gs.Variable | None = None) -> list
     slopes = []
     for slope, turn, place in zip(found, turns, at.places, strict=True):
         start = place.source.start
-        shape = emit.shape(start)
-        if weights is None:
-            shape = emit.Concat(count, shape, axis=0)
         if slope is None:
+            shape = emit.shape(start)
+            shape = shape if weights is not None else emit.Concat(count, shape, axis=0)
             slope = emit.Expand(emit.constant(0.0, start.dtype), shape)
         elif weights is None:
-            slope = emit.Reshape(slope, shape)
+            slope = emit.Reshape(slope, _by_point(emit, count, start))
         else:
             total = summed(emit, slope, weights, turn, start)
             slope = _through_linear(emit, total, turn, place.points, start, title)
@@ -266,8 +273,7 @@ def summed(
     """
     rows = emit.Concat(emit.Shape(weights), [-1], axis=0)
     total = emit.Unsqueeze(weights, [0]) @ emit.Reshape(slope, rows)
-    shape = emit.Concat(emit.dims(start, 0, 1), emit.dims(at, 1), axis=0)
-    total = emit.Reshape(total, shape)
+    total = emit.Reshape(total, emit.Concat([-1], emit.dims(at, 1), axis=0))
     total.shape = [*start.shape[:1], *at.shape[1:]]
     return total
 

@@ -34,7 +34,6 @@ _TITLE = "Expected Gradients"
 _WALK = SLOPE._replace(title=_TITLE)
 # A point's weight in the baselines' mean score.
 ENDS = f"{RESERVED}ends"
-_AT_ONCE = 2
 
 
 def from_baselines(alphas: gs.Variable, which: gs.Variable) -> Mover:
@@ -157,7 +156,7 @@ def stages(subject: Subject, options: Chosen) -> Stages:
 def whole(subject: Subject, options: Chosen) -> onnx.ModelProto:
     """The score, and a Loop over the points of a set of a fixed size."""
     sizes = {subject.name_of(ATTRIBUTION, s): s.input.name for s in subject.sources}
-    once = points_at_once(subject, _AT_ONCE, 1, options["samples"])
+    once = points_at_once(subject, options["at_once"], 1, options["samples"])
     rows = _rows(options, options["set_size"], once, numpy_type(subject.start.dtype))
     first = seeded(subject, from_logits=True)
     model = looped(first, expected_chunk(subject), rows, sizes)

@@ -6,6 +6,7 @@ keep what is positive, and stretch it to the input; they differ in the weights.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ import onnx_graphsurgeon as gs
 from ... import InvalidInputError, UnsupportedModelError
 from ..backward.walk import Refusal
 from ..finish import ATTRIBUTION, working_copy
-from ..graph.dims import is_static, same_dim
+from ..graph.dims import Shape, is_static, same_dim
 from ..graph.emitter import Emitter
 from ..graph.tensors import Value, producer_of
 from ..graph.terms import Term
@@ -127,8 +128,8 @@ def _class_activation(
     alpha = weights.of(emit, values, slope, layout)
     in_order = order == list(range(len(found.tensor.shape))) and layout.tokens is None
     if in_order and weights.by_channel:
-        row = emit.Reshape(emit.Flatten(alpha, axis=1), [0, 1, -1])
-        total = row @ emit.Reshape(values, [0, 0, -1])
+        row = emit.term(emit.Unsqueeze(emit.Flatten(alpha, axis=1), [1]))
+        total = row @ emit.Reshape(values, _flat_in_space(values.shape))
         shape = emit.Concat([0, 1], emit.dims(values, 2), axis=0)
         return emit.Relu(emit.Reshape(total, shape))
     weighted = emit.term(values) * alpha
@@ -138,6 +139,14 @@ def _class_activation(
         turned, kept = emit.Transpose(total, perm=order), len(layout.spatial) + 2
         return emit.Squeeze(turned, list(range(kept, len(order)))) if order[kept:] else turned
     return _in_a_grid(emit, found, emit.Transpose(total, perm=order))
+
+
+def _flat_in_space(shape: Shape) -> list[int]:
+    """What Reshape needs to make [N, C, pixels] of [N, C, spatial...], for N = 0 where it can."""
+    inner = [dim for dim in (shape or [])[1:] if isinstance(dim, int)]
+    if shape is None or len(inner) + 1 < len(shape):
+        return [0, 0, -1]
+    return [-1, inner[0], math.prod(inner[1:])]
 
 
 def _in_a_grid(emit: Emitter, found: FeatureMap, tokens: Value) -> Any:
@@ -284,7 +293,9 @@ def _stretched(emit: Emitter, image: Term, small: Sequence[int], large: Sequence
         half_pixel_weights(length, wanted) for length, wanted in zip(small, large, strict=True)
     )
     wide = image @ emit.constant(columns.T, image.dtype)
-    return emit.constant(rows, image.dtype) @ wide
+    # One for each of N: ONNX Runtime stretches no operand to N = 0.
+    each = emit.Concat(emit.dims(image, 0, 1), [1, 1], axis=0)
+    return emit.term(emit.Expand(emit.constant(rows[None], image.dtype), each)) @ wide
 
 
 def half_pixel_weights(length: int, wanted: int) -> np.ndarray:

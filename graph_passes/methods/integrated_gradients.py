@@ -42,8 +42,6 @@ _WALK = SLOPE._replace(title=_TITLE)
 TOLERANCE, MOST_STEPS, FIXED_STEPS = 0.01, 200, 50
 # Rules of which the error has one sign along the whole path, which halves do not show.
 _ONE_SIDED = ("left", "right")
-# Points at once in a file.
-_AT_ONCE = 2
 
 
 def gradient_chunk(subject: Subject) -> onnx.ModelProto:
@@ -147,17 +145,18 @@ def _rows(quadrature: str, steps: int, subject: Subject, turns: bool = False):
 
 
 def whole(subject: Subject, options: Chosen) -> onnx.ModelProto:
-    """Both ends, and a Loop over the points: chosen on the way, or of a fixed rule."""
+    """Both ends, and a Loop over the points: chosen on the way, given, or of a fixed rule."""
     steps = options["steps"]
-    if options["quadrature"] == ADAPTIVE:
-        once = points_at_once(subject, _AT_ONCE, 1, steps)
+    if options["quadrature"] == ADAPTIVE and options["points"] is None:
+        once = points_at_once(subject, options["at_once"], 1, steps)
         stop = options["tolerance"], options["map_tolerance"]
         return adaptive_path(subject, _WALK, Rule(steps, *stop, once, elements_of(subject)))
-    rows = _rows(options["quadrature"], steps, subject)
+    points, weights = options["points"] or quadrature_rule(options["quadrature"], steps)
+    once = points_at_once(subject, options["at_once"], 1, len(points))
+    alphas, shares = chunks_of(points, weights, once, numpy_type(subject.start.dtype))
+    rows = {ALPHAS: alphas, WEIGHTS: shares}
     sizes = {subject.name_of(ATTRIBUTION, s): s.input.name for s in subject.sources}
-    chunk = gradient_chunk(subject)
-    once = points_at_once(subject, _AT_ONCE, 1, steps)
-    model = looped(endpoints(subject), chunk, rows(once, {}), sizes)
+    model = looped(endpoints(subject), gradient_chunk(subject), rows, sizes)
     return with_delta(model, list(sizes), subject.coupled is None)
 
 

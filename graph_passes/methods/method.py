@@ -18,6 +18,8 @@ from ..select.subject import Subject
 
 # What the sign of a gradient says, which is of a change, not of what is there.
 OF_A_CHANGE = ("darker would raise the score", "brighter would raise the score")
+# Points of a path, from 0 to 1, and their weights: float64 [n] each.
+Points = tuple[np.ndarray, np.ndarray]
 # A method's options by name, checked and with their defaults.
 Chosen = Mapping[str, Any]
 
@@ -85,6 +87,18 @@ class Adaptive(NamedTuple):
     map_tolerance: float | None = None
 
 
+class File(NamedTuple):
+    """What `Method.whole` is told of a file, beside the method's options.
+
+    Attributes:
+        at_once: points, samples or windows that go through the graph together.
+        points: of a path whose points would be chosen on the way: these and their weights.
+    """
+
+    at_once: int = 2
+    points: Points | None = None
+
+
 class Stages(NamedTuple):
     """The graphs that a method's run consists of.
 
@@ -116,7 +130,7 @@ class Method:
         options: what it takes, beside target, input, output and score.
         stages: (subject, options) -> the graphs that run.
         whole: (subject, options) -> one graph that does all of it, for a file; None: where
-            there is but one stage, that one.
+            there is but one stage, that one. The options are then also those of `File`.
         unsupported: (subject, options) -> every reason why it cannot run; emits no backward pass.
         place: where it stands among the others; those of one place by name.
         default: whether it is one of those that run where nobody chose.

@@ -39,7 +39,6 @@ from .options import BASELINE, whole_number
 _TITLE = "Occlusion"
 # Unless asked otherwise a window is this part of an axis, and moves by half of itself.
 _PARTS = 8
-_AT_ONCE = 2
 
 
 class _Axis:
@@ -190,7 +189,7 @@ def whole(subject: Subject, options: Chosen) -> onnx.ModelProto:
         for axis, length in zip(axes_of(subject, options), lengths_of(subject), strict=True)
     ]
     count = int(np.prod(counts))
-    once = points_at_once(subject, _AT_ONCE, 1, count)
+    once = points_at_once(subject, options["at_once"], 1, count)
     rows = _rows(count, once, numpy_type(subject.start.dtype))
     first = seeded(subject, from_logits=True)
     return looped(first, occlusion_chunk(subject, options), rows, {})

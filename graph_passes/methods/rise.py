@@ -32,7 +32,6 @@ _TITLE = "RISE"
 CELLS, SEEN = 7, 0.5
 SHARE = f"{RESERVED}share"
 _MEAN_SCORE, _MEAN_MASK = f"{RESERVED}mean_score", f"{RESERVED}mean_mask"
-_AT_ONCE = 2
 
 
 def masks(emit: Emitter, lengths: Sequence[gs.Tensor], numbers: gs.Tensor, seed: int) -> gs.Tensor:
@@ -147,7 +146,7 @@ def stages(subject: Subject, options: Chosen) -> Stages:
 
 def whole(subject: Subject, options: Chosen) -> onnx.ModelProto:
     """The score, and a Loop over the masks."""
-    once = points_at_once(subject, _AT_ONCE, 1, options["samples"])
+    once = points_at_once(subject, options["at_once"], 1, options["samples"])
     rows = _rows(options, once, numpy_type(subject.start.dtype))
     first = seeded(subject, from_logits=True)
     return looped(first, rise_chunk(subject, options), rows, {})

@@ -52,7 +52,6 @@ _MEAN = f"{RESERVED}mean"
 # (options) -> what is walked back at each copy.
 WalkOf = Callable[[Chosen], Walk]
 # Samples at once in a file.
-_AT_ONCE = 2
 
 
 def noisy(numbers: gs.Variable, noise: float, seed: int) -> Mover:
@@ -169,7 +168,7 @@ def _stages(chunk: Callable[..., onnx.ModelProto], mean: bool, walk_of: WalkOf) 
 
     def whole(subject: Subject, options: Chosen) -> onnx.ModelProto:
         walk = walk_of(options)
-        once = points_at_once(subject, _AT_ONCE, 1, options["samples"])
+        once = points_at_once(subject, options["at_once"], 1, options["samples"])
         rows = _rows(options, numpy_type(subject.start.dtype), mean)(once, {})
         kinds = [ATTRIBUTION] if mean else [ATTRIBUTION, _MEAN]
         sizes = {subject.name_of(k, s): s.input.name for s in subject.sources for k in kinds}

@@ -44,6 +44,7 @@ class Budget:
 
     Attributes:
         weights: bytes of the file, which add to the limits.
+        spare: bytes that are added to the limit on all constants.
         string: bytes of one string, at the most: of the longest in the file.
         spent: bytes of the constants computed so far.
         work: multiplications that they took.
@@ -51,6 +52,7 @@ class Budget:
 
     weights: int
     string: int = 64
+    spare: int = 0
     spent: int = 0
     work: int = 0
 
@@ -67,7 +69,12 @@ class Budget:
         """
         hold("constant_bytes", f"bytes of {what}", size, self.extra)
         self.spent += size
-        hold("constants_bytes", f"bytes of constants up to {what}", self.spent, self.extra)
+        hold(
+            "constants_bytes",
+            f"bytes of constants up to {what}",
+            self.spent,
+            self.extra + self.spare,
+        )
 
     def spend(self, node: gs.Node, shapes: _Shapes) -> None:
         """Write down what a node will cost.
@@ -91,20 +98,25 @@ def budget() -> Budget:
 
 
 @contextmanager
-def spending(model: onnx.ModelProto) -> Iterator[None]:
+def spending(model: onnx.ModelProto, spare: int = 0) -> Iterator[None]:
     """Folding inside draws on one budget, of a model with its weights inside."""
-    before = _budget.set(Budget(model.ByteSize(), 32 + longest_string(model)))
+    before = _budget.set(Budget(model.ByteSize(), 32 + longest_string(model), spare))
     try:
         yield
     finally:
         _budget.reset(before)
 
 
-def fold(graph: gs.Graph) -> gs.Graph | None:
+def fold(graph: gs.Graph, grown: int | None = None) -> gs.Graph | None:
     """Compute what depends on constants only, and drop what nothing uses; sorts the graph.
 
     Random operators and those with subgraphs stay as they are, and so does what ONNX Runtime
     cannot compute. Where nodes are gone, something changed.
+
+    Args:
+        graph: changed in place.
+        grown: nodes stay that make more bytes than this, and twice as many as they read: masks of
+            rows and columns. None: none do. Integers are folded all the same.
 
     Raises:
         UnsupportedModelError: it would take more than the limits allow.
@@ -115,7 +127,7 @@ def fold(graph: gs.Graph) -> gs.Graph | None:
     skipped: set[int] = set()
     for _ in range(_MOST_ROUNDS):
         nodes = foldable(graph, skipped)
-        ready = _affordable(graph, nodes, spent) if nodes else []
+        ready = _affordable(graph, nodes, spent, skipped, grown) if nodes else []
         if not ready:
             break
         _evaluate(graph, ready, skipped)
@@ -127,7 +139,7 @@ def fold(graph: gs.Graph) -> gs.Graph | None:
     for node in graph.nodes:
         for value in node.attrs.values():
             if isinstance(value, gs.Graph):
-                fold(value)
+                fold(value, grown)
     prune(graph)
     return graph if len(graph.nodes) < before else None
 
@@ -170,7 +182,13 @@ def foldable(graph: gs.Graph, skipped: Collection[int] = ()) -> list[gs.Node]:
     return foldable(graph, held.union(skipped)) if held else nodes
 
 
-def _affordable(graph: gs.Graph, nodes: Sequence[gs.Node], budget: Budget) -> list[gs.Node]:
+def _affordable(
+    graph: gs.Graph,
+    nodes: Sequence[gs.Node],
+    budget: Budget,
+    skipped: set[int],
+    grown: int | None,
+) -> list[gs.Node]:
     """Of those, the ones whose sizes are known now; the others wait for the values of these."""
     shapes = _inferred(graph, nodes)
     known = {id(t) for node in nodes for t in node.inputs if is_constant(t)}
@@ -185,6 +203,9 @@ def _affordable(graph: gs.Graph, nodes: Sequence[gs.Node], budget: Budget) -> li
                 continue
             check_division(node)
         if all(t.name in shapes for t in outputs):
+            if grown is not None and _grows(node, shapes, grown):
+                skipped.add(id(node))
+                continue
             budget.spend(node, shapes)
         elif not (has(node, Fact.BY_VALUES) and all(map(is_constant, inputs))):
             continue
@@ -197,6 +218,14 @@ def _affordable(graph: gs.Graph, nodes: Sequence[gs.Node], budget: Budget) -> li
         ready.append(node)
         known.update(id(t) for t in node.outputs)
     return ready
+
+
+def _grows(node: gs.Node, shapes: _Shapes, most: int) -> bool:
+    """Whether a node makes more bytes than that of half as many, and no integers."""
+    made = [shapes[t.name] for t in node.outputs if t.name]
+    size = sum(bytes_of(*one) for one in made)
+    read = sum(bytes_of(*shapes[t.name]) for t in node.inputs if t.name in shapes)
+    return size > max(most, 2 * read) and all(dtype.kind != "i" for _, dtype in made)
 
 
 def check_division(node: gs.Node) -> None:

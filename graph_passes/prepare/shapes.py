@@ -30,16 +30,16 @@ def with_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def fold_sizes(graph: gs.Graph) -> gs.Graph | None:
-    """Compute what follows from known shapes, and decide the Ifs that it decides.
+def fold_sizes(graph: gs.Graph, grown: int | None = None) -> gs.Graph | None:
+    """Compute what follows from known shapes, and decide the Ifs that it decides; see `fold`.
 
     One round: what it makes constant may have made further shapes known.
     """
     changed = _sizes_to_constants(graph)
     if changed:
-        fold(graph)
+        fold(graph, grown)
     if resolve_conditionals(graph):
-        fold(graph)
+        fold(graph, grown)
         changed = True
     return graph if changed else None
 
