@@ -66,11 +66,11 @@ ORDER = (
     "engine/pictures",
     "engine/inputs",
     "engine",
-    "engine/reporting",
-    "engine/page",
     "engine/metrics",
     "engine/evaluating",
     "engine/comparing",
+    "engine/reports",
+    "engine/page",
     "engine/commands",
     "engine/batching",
     "engine/commandline",
@@ -90,8 +90,8 @@ HOMES = {
     "yaml": {"models/sources/place.py"},
     "cmap": {"engine/pictures/heatmap.py", "engine/pictures/matrix_svg.py"},
     "click": {"cli.py", *(n for n in NAMES if n.startswith("engine/commandline/"))},
-    "jinja2": {"engine/reporting/html.py"},
-    "markupsafe": {"engine/reporting/html.py"},
+    "jinja2": {"engine/reports/html.py"},
+    "markupsafe": {"engine/reports/html.py"},
     "rich": {"engine/commandline/terminal.py"},
     "scipy": {name for name in NAMES if name.startswith(("engine/metrics/", "engine/comparing/"))}
     | {"engine/targets/dense.py", "engine/pictures/outlines.py", "engine/inputs/audio.py"},
@@ -315,7 +315,7 @@ def test_wheel_holds_the_demo_and_the_type_marker(tmp_path):
     names = set(zipfile.ZipFile(wheel).namelist())
     expected = {f"onnxplain/{name}" for name in NAMES} | {"onnxplain/py.typed"}
     demo = {f"onnxplain/models/demo/{path.name}" for path in (ROOT / "models/demo").iterdir()}
-    page = {f"onnxplain/engine/reporting/report.{kind}" for kind in ("html", "css", "js")}
+    page = {f"onnxplain/engine/reports/report.{kind}" for kind in ("html", "css", "js")}
     page |= {f"onnxplain/engine/page/{name}" for name in STATIC}
     assert expected | demo | page <= names
     strange = ("tests/", "docs/", ".github/", "MANIFEST.in")

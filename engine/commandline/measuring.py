@@ -60,8 +60,8 @@ def evaluate(
     """
     from ..commands.asked import options_from
     from ..commands.evaluate import evaluate_files, questions_from
-    from ..evaluating.evaluation import report_lines
     from ..files.writing import writable_folder
+    from ..reports.evaluation_page import report_lines
 
     writable_folder(folder)
     questions, more = questions_from(chosen)

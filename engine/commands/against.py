@@ -12,27 +12,20 @@ import numpy as np
 
 from ... import InvalidInputError, UnsupportedModelError
 from ...models.text import counted
-from ..comparing.drift import (
-    Drift,
-    MapDrift,
-    ScoreDrift,
-    at_size,
-    flips_first,
-    map_drift,
-    worst_first,
-)
+from ..comparing.changes import MapDrift, ScoreDrift, at_size, flips_first, map_drift, worst_first
+from ..comparing.drift import Drift
 from ..facts import versions
 from ..inputs.kind import one_input
 from ..inspection import card_or_assumption
 from ..model import Model, opened
 from ..pictures.captions import answer_text, target_name
 from ..pictures.lettering import drawable
-from ..pictures.panel import PanelRow, small_view
+from ..pictures.panel import VIEW, PanelRow, small_view
 from ..targets.asking import wanted_of
 from .asked import Options
 from .image_explainer import ImageExplainer
 from .results import Result, drawn_by
-from .shared import VIEW, one_by_one, panel_row, place_map
+from .shared import one_by_one, panel_row, place_map
 from .sources import find_images
 
 Progress = Callable[[str, float], None]

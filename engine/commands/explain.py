@@ -16,11 +16,11 @@ from ..inspection import QUANTISED_RULE
 from ..records.journal import Entry, Journal, JournalError
 from ..records.keys import failure_key, key_of, real_path
 from ..records.record import Failure, Json, Record, record_of_json
-from ..reporting.html import MOST_IMAGES, REPORT_FILE, write_report
+from ..reports.explain_page import Explained, Seen, explain_page, seen
+from ..reports.html import MOST_IMAGES, REPORT_FILE, write_report
 from ..running.stopping import check_stopped
 from ..running.stopwatch import measured, phase
 from .asked import Options
-from .explain_page import Seen, explain_page, seen
 from .image_explainer import ImageExplainer
 from .naming import names_of
 from .records import image_stat
@@ -218,8 +218,16 @@ class _Job:
             places = {real_path(image.path): place for place, image in enumerate(self._images)}
             results.sort(key=lambda one: places.get(real_path(one.image), len(places)))
             notes = [f"{method}: {why}" for method, why in self._explainer.skipped.items()]
-            page = explain_page(self._explainer, results, folder, notes, self._seen)
+            page = explain_page(self._explained, results, folder, notes, self._seen)
             write_report(page, folder)
+
+    @property
+    def _explained(self) -> Explained:
+        """What the report tells of the model."""
+        own = self._explainer
+        return Explained(
+            own.model, own.file.sha256, own.into, own.card.assumed, own.options, own.read
+        )
 
     def close(self) -> None:
         """Write results.json; where nothing could be written any more, as far as that goes."""

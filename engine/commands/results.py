@@ -30,7 +30,7 @@ from ..pictures.overlay import framed, scale_words
 from ..pictures.panel import PanelRow, panel
 from ..records.journal import Entry, Journal
 from ..records.record import Record
-from ..reporting.html import REPORT_FILE
+from ..reports.html import REPORT_FILE
 from .naming import copied, file_base, make_way
 
 if TYPE_CHECKING:

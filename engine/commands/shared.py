@@ -14,7 +14,7 @@ from ..comparing.likeness import by_location
 from ..evidence import what_is
 from ..files.writing import reason_of
 from ..pictures.captions import delta_text, drawn_score, drawn_target
-from ..pictures.panel import PanelRow, small_view
+from ..pictures.panel import VIEW, PanelRow, small_view
 from ..running.stopping import check_stopped
 from ..running.workers import side_by_side
 from .results import Result, drawn_by
@@ -22,8 +22,6 @@ from .sources import Found
 
 Progress = Callable[[str, float], None]
 T = TypeVar("T")
-# Pixels on the longer side of the photos that pictures are drawn from.
-VIEW = 640
 
 
 def one_by_one(

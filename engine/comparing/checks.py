@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ...models.text import counted, shown
+from .changes import MapDrift
 
 if TYPE_CHECKING:
-    from .drift import Drift, MapDrift
+    from ... import Drift
 
 # What is judged where no method was named.
 JUDGED = ("grad-cam",)

@@ -17,7 +17,7 @@ from ...models.shipped import demo_photos
 from ..exporting import export_for_page
 from ..files.writing import to_json, writable_folder, write_whole
 from ..inputs.framing import framing_of
-from ..reporting.words import how_to_read
+from ..reports.words import how_to_read
 from .runtime import PACKAGE, VERSION
 
 if TYPE_CHECKING:

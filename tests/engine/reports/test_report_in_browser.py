@@ -20,8 +20,8 @@ from support.pages import HOSTILE, page_of_noise
 
 from onnxplain import cli
 from onnxplain.engine.pictures.heatmap import blend, heatmap_of
-from onnxplain.engine.reporting.html import report_html, write_report
-from onnxplain.engine.reporting.page import Map, Shown, View
+from onnxplain.engine.reports.html import report_html, write_report
+from onnxplain.engine.reports.page import Map, Shown, View
 
 
 @pytest.fixture(scope="module")

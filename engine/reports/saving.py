@@ -1,25 +1,67 @@
-"""The files that a comparison leaves behind."""
+"""The files that a result leaves behind: its report, its tables, its numbers, its pictures."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, is_dataclass
+from functools import singledispatch
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ..files.writing import to_json, utf8, writable_folder, write_whole
+from ..comparing.comparison import Comparison
+from ..comparing.drift import Drift
+from ..evaluating.evaluation import CURVES_FILE, JSON_FILE, Evaluation
+from ..files.writing import plain, to_json, utf8, writable_folder, write_whole
+from ..pictures.curves_svg import drawn_curves
 from ..pictures.heatmap import save_png
 from ..pictures.panel import PanelRow, panel
 from ..pictures.panel_svg import panel_svg
-from ..reporting.html import write_report
-from ..reporting.page import Page
+from .comparison_page import comparison_page
+from .drift_page import drift_page
+from .evaluation_page import evaluation_page
+from .html import write_report
+from .markdown import comparison_markdown, drift_markdown
+from .page import Page
 
 PANEL, TABLE, RECORDS = "panel", "table.md", "comparison.json"
 # Images in one grid: more are in panels of their own.
 _MOST_ROWS = 12
+
+
+@singledispatch
+def write_files_of(result: object, folder: str | os.PathLike[str]) -> list[str]:
+    """Write all files of a result, and return their names; see its own `save`.
+
+    Raises:
+        InvalidInputError: the folder cannot be written to.
+        OSError: a file cannot be written.
+    """
+    raise TypeError(f"no result: {type(result).__name__}")
+
+
+@write_files_of.register
+def _(found: Comparison, folder: str | os.PathLike[str]) -> list[str]:
+    names, data = [image["image"] for image in found.images], found.to_dict()
+    page = comparison_page(found, data)
+    return write_all(folder, comparison_markdown(found), data, found.panels, names, page)
+
+
+@write_files_of.register
+def _(found: Drift, folder: str | os.PathLike[str]) -> list[str]:
+    rows = [row for _, own in found.panels for row in own]
+    names = [image for image, own in found.panels for _ in own]
+    table, page = drift_markdown(found), drift_page(found)
+    return write_all(folder, table, found.to_dict(), rows, names, page)
+
+
+@write_files_of.register
+def _(found: Evaluation, folder: str | os.PathLike[str]) -> list[str]:
+    directory = writable_folder(folder)
+    _write(directory / JSON_FILE, to_json(found.to_dict(), indent=2) + b"\n")
+    if found.curves:
+        _write(directory / CURVES_FILE, utf8(drawn_curves(found.curves)))
+    report = write_report(evaluation_page(found), directory)
+    return [JSON_FILE, *([CURVES_FILE] if found.curves else []), report]
 
 
 def write_all(
@@ -78,26 +120,3 @@ def _panels(
 
 def _write(path: Path, content: bytes) -> None:
     write_whole(path, lambda file: file.write(content))
-
-
-def failed_pairs(failed: Sequence[Mapping[str, str]]) -> list[tuple[str, str]]:
-    """What failed, as a report shows it."""
-    return [(one["image"], one["error"]) for one in failed]
-
-
-def plain(value: Any) -> Any:
-    """A value as JSON knows it: arrays as lists, records as objects, NaN as null."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return plain(asdict(value))
-    names: Any = getattr(value, "_fields", None) if isinstance(value, tuple) else None
-    if names is not None:
-        return plain({name: getattr(value, name) for name in names})
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        return plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value

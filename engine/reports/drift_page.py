@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ...models.text import counted, few
+from ..comparing.changes import NUMBERS, ScoreDrift
+from ..comparing.drift import Drift
 from ..pictures.captions import class_value
 from ..pictures.panel import PanelRow, heatmaps_of
-from ..reporting.html import MOST_IMAGES
-from ..reporting.page import Bar, Map, Page, Shown, Table, View
-from ..reporting.settings import model_table, options_table, versions_table
 from ..running.answers import Top
 from ..targets.target import Index
-from .drift import Drift, ScoreDrift
-from .drift_tables import tables_of
-from .saved import failed_pairs
+from .html import MOST_IMAGES
+from .page import Bar, Map, Page, Shown, Table, View, failed_pairs
+from .settings import model_table, options_table, versions_table
 
 # Changed top classes that are named in front of all else.
 _MOST_FLIPS = 5
@@ -106,3 +105,49 @@ def _bars(best: Sequence[Top], target: Index | None) -> list[Bar]:
         )
         for one in best
     ]
+
+
+def tables_of(found: Drift) -> list[tuple[str, list[str], list[list[str]]]]:
+    """Means, maps and scores: for each a heading, heads and rows."""
+    heads = ["other model", "method", *NUMBERS.values()]
+    summary = [
+        [Path(row["model"]).name, row["method"], *(_with_interval(row.get(n)) for n in NUMBERS)]
+        for row in found.summary()
+    ]
+    worst = [
+        [Path(m.image).name, Path(m.model).name, m.method]
+        + [f"{getattr(m, name):.3f}" for name in NUMBERS]
+        for m in found.maps
+    ]
+    scores = [
+        [Path(s.image).name, Path(s.model).name, s.label, *_numbers(s), *_answers(s)]
+        for s in found.scores
+    ]
+    columns = [
+        "image",
+        "other model",
+        "class",
+        "score",
+        "other score",
+        "best classes",
+        "of the other",
+    ]
+    return [
+        ("Scores, changed top classes first", columns, scores),
+        ("Means over images, with 95 % intervals", heads, summary),
+        ("Maps, the one that changed most first", ["image", *heads], worst),
+    ]
+
+
+def _answers(one: ScoreDrift) -> list[str]:
+    return [one.answer or one.top, one.other_answer or one.other_top]
+
+
+def _numbers(one: ScoreDrift) -> list[str]:
+    return [f"{one.score:.3f}", f"{one.other_score:.3f}"]
+
+
+def _with_interval(found: Mapping[str, float] | None) -> str:
+    if not found:
+        return "-"
+    return f"{found['mean']:.3f} ({found['low']:.3f} to {found['high']:.3f})"

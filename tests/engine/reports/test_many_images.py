@@ -12,15 +12,8 @@ from support.folders import ROOT
 from support.pages import Read, contrast, page_of_noise
 
 from onnxplain.engine.pictures.heatmap import heatmap_of
-from onnxplain.engine.reporting.html import report_html
-from onnxplain.engine.reporting.page import (
-    Bar,
-    Map,
-    Shown,
-    Table,
-    View,
-    one_for_all,
-)
+from onnxplain.engine.reports.html import report_html
+from onnxplain.engine.reports.page import Bar, Map, Shown, Table, View, one_for_all
 from onnxplain.models.text import few, listed
 
 
@@ -115,7 +108,7 @@ def test_words():
     assert [listed(list("abc")[:k]) for k in (0, 1, 2, 3)] == ["", "a", "a and b", "a, b and c"]
 
 
-STYLE = (ROOT / "engine/reporting/report.css").read_text(encoding="utf-8")
+STYLE = (ROOT / "engine/reports/report.css").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("start", ["color-scheme: light dark", "prefers-color-scheme: dark"])

@@ -291,3 +291,8 @@ class Page:
         """The same with so many images at most."""
         left_out = self.images_left_out + max(len(self.images) - count, 0)
         return replace(self, images=self.images[:count], images_left_out=left_out)
+
+
+def failed_pairs(failed: Sequence[Mapping[str, str]]) -> list[tuple[str, str]]:
+    """What failed, as a report shows it."""
+    return [(one["image"], one["error"]) for one in failed]

@@ -1,4 +1,4 @@
-"""The report of an evaluation."""
+"""The report of an evaluation, and what of it is printed."""
 
 from __future__ import annotations
 
@@ -9,20 +9,14 @@ from typing import Any
 import numpy as np
 
 from ...models.text import counted
+from ..evaluating.evaluation import CURVES_FILE, JSON_FILE, Evaluation
+from ..evaluating.verdict import FAIR, GOOD, POOR, levels_of, titled
 from ..metrics import metrics
 from ..metrics.references import EDGES, RANDOM
 from ..pictures.curves_svg import drawn_curves
-from ..reporting.html import MOST_IMAGES
-from ..reporting.page import MARKS, Cell, Figure, Page, Table
-from ..reporting.settings import (
-    model_table,
-    number_text,
-    options_table,
-    value_text,
-    versions_table,
-)
-from .evaluation import Evaluation
-from .verdict import FAIR, GOOD, POOR, levels_of, titled
+from .html import MOST_IMAGES, REPORT_FILE
+from .page import MARKS, Cell, Figure, Page, Table
+from .settings import model_table, number_text, options_table, value_text, versions_table
 
 _REFERENCES = {RANDOM: "Random map", EDGES: "Edge detector"}
 # What the colours of the table mean.
@@ -198,3 +192,34 @@ def _settings(found: Evaluation) -> list[Table]:
         Table("Settings of each metric", ["Metric", "Setting", "Value"], rows),
         versions_table(found.versions),
     ]
+
+
+def report_lines(found: Evaluation, folder: str) -> list[str]:
+    """Verdict, table, findings and where all of it lies, for people to read."""
+    files = f"{JSON_FILE}, {CURVES_FILE}" if found.curves else JSON_FILE
+    return [
+        found.verdict,
+        *table_lines(found),
+        *found.findings,
+        f"{files} and {REPORT_FILE}: {folder}",
+    ]
+
+
+def table_lines(found: Evaluation) -> list[str]:
+    """The table for people to read: a line for each method, an arrow for what is better."""
+    better = {r["metric"]: "+" if r["higher_is_better"] else "-" for r in found.records}
+    heads = [f"{name} {sign}" for name, sign in better.items()]
+    rows = found.table()
+    if not rows:
+        return []
+    width = max(len(row["method"]) for row in rows)
+    lines = [" " * width + "".join(f"  {head}" for head in heads)]
+    for row in rows:
+        numbers = [_number(row.get(name)) for name in better]
+        cells = "".join(f"  {n:>{len(h)}}" for n, h in zip(numbers, heads, strict=True))
+        lines.append(f"{row['method']:{width}}{cells}")
+    return [*lines, "+ higher is better, - lower"]
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.3f}"

@@ -9,16 +9,15 @@ from typing import Any
 import numpy as np
 
 from ...models.text import counted
+from ..comparing.comparison import Comparison
+from ..comparing.facts import Beside
+from ..comparing.tables import agreement, literature, titles_of
 from ..pictures.captions import class_value, score_text
 from ..pictures.matrix_svg import matrix_svg
 from ..pictures.panel import PanelRow, heatmaps_of
-from ..reporting.html import MOST_IMAGES
-from ..reporting.page import Bar, Figure, Map, Page, Shown, Table, View
-from ..reporting.settings import model_table, options_table, versions_table
-from .comparison import Comparison
-from .facts import Beside
-from .saved import failed_pairs
-from .tables import agreement, literature, titles_of
+from .html import MOST_IMAGES
+from .page import Bar, Figure, Map, Page, Shown, Table, View, failed_pairs
+from .settings import model_table, options_table, versions_table
 
 
 def comparison_page(found: Comparison, data: dict[str, Any]) -> Page:

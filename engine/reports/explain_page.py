@@ -6,7 +6,7 @@ import hashlib
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -16,7 +16,8 @@ from ...models.text import counted
 from ..facts import versions
 from ..files.members import file_of
 from ..files.writing import reason_of
-from ..inputs.kind import InputKind
+from ..inputs import Input
+from ..inputs.kind import InputKind, ModelInput
 from ..inputs.stdin import STDIN, stdin_bytes
 from ..pictures.captions import (
     SCALES,
@@ -28,23 +29,41 @@ from ..pictures.captions import (
     target_name,
     value_text,
 )
-from ..pictures.panel import small_view
+from ..pictures.panel import VIEW, small_view
 from ..records.keys import real_path
 from ..records.record import Failure, Record
-from ..reporting.html import MOST_IMAGES
-from ..reporting.page import Bar, Map, Page, Shown, Table, View, one_for_all, without_empty
-from ..reporting.settings import model_table, number_text, options_table, versions_table
 from ..running.answers import Top, percent
 from ..running.stopping import check_stopped
 from ..targets.target import Index
-from .image_explainer import ImageExplainer
-from .shared import VIEW
+from .html import MOST_IMAGES
+from .page import Bar, Map, Page, Shown, Table, View, one_for_all, without_empty
+from .settings import model_table, number_text, options_table, versions_table
 
 if TYPE_CHECKING:
     from ..pictures.heatmap import Heatmap, Picture
 
 # What reading a photo that has gone, or another run's damaged arrays, may raise.
 _UNREADABLE = (OnnxplainError, OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+
+
+class Explained(NamedTuple):
+    """What a page tells of the model whose images it shows.
+
+    Attributes:
+        model: its path.
+        sha256: of the file.
+        into: what it takes.
+        assumed: what was assumed of its input, for want of a card.
+        options: for each method what shapes its numbers.
+        read: reads one of its images.
+    """
+
+    model: str
+    sha256: str
+    into: ModelInput
+    assumed: Sequence[str]
+    options: Mapping[str, Mapping[str, Any]]
+    read: Callable[[str], Input]
 
 
 class Seen(NamedTuple):
@@ -65,7 +84,7 @@ def seen(kind: InputKind, view: Picture) -> Seen:
 
 
 def explain_page(
-    explainer: ImageExplainer,
+    of: Explained,
     results: Sequence[Record | Failure],
     folder: Path,
     notes: Sequence[str] = (),
@@ -75,7 +94,7 @@ def explain_page(
     """The page of what a run has put on record.
 
     Args:
-        explainer: that made them.
+        of: what they are of.
         results: failures among them; each is shown once.
         folder: where their files are.
         notes: what there is to say beside them.
@@ -97,16 +116,16 @@ def explain_page(
         try:
             before = (read or {}).get(real_path(path))
             if before is None:
-                found = explainer.read(path)
+                found = of.read(path)
                 before = seen(found.kind, found.view())
-            shown.append(_shown(explainer, path, before, own, folder))
+            shown.append(_shown(of.into, path, before, own, folder))
         except _UNREADABLE as error:
             reason = reason_of(error) if isinstance(error, OSError) else str(error)
             missing.append(f"{path}, its maps: {reason}")
     methods = list(dict.fromkeys(record.method for record in done))
     titles = ", ".join(find_method(method).title for method in methods)
     return Page(
-        title=f"What {Path(explainer.model).name} looked at",
+        title=f"What {Path(of.model).name} looked at",
         lead=[
             f"{counted(len(groups))}, explained by {titles}."
             if done
@@ -116,7 +135,7 @@ def explain_page(
         sheet=True,
         methods=methods,
         tables=[_scores(done)] if done else [],
-        settings=_settings(explainer, methods, done),
+        settings=_settings(of, methods, done),
         notes=missing,
         failed=[(one.image, one.error) for one in results if isinstance(one, Failure)],
         data={"records": [one.to_json() for one in results], "versions": versions()},
@@ -124,9 +143,7 @@ def explain_page(
     )
 
 
-def _shown(
-    explainer: ImageExplainer, path: str, of: Seen, records: Sequence[Record], folder: Path
-) -> Shown:
+def _shown(into: ModelInput, path: str, of: Seen, records: Sequence[Record], folder: Path) -> Shown:
     """One image, with the maps that its records' arrays hold."""
     views: dict[str, list[Record]] = {}
     for record in records:
@@ -138,7 +155,7 @@ def _shown(
             (file,) = (name for name in record.files if name.endswith(".npz"))
             with np.load(folder / file, allow_pickle=False) as arrays:
                 attribution = arrays["attribution"]
-            heatmap = of.kind.draw(attribution[0], explainer.into, record.method)
+            heatmap = of.kind.draw(attribution[0], into, record.method)
             maps.append(_map(heatmap, record, not attribution.any()))
         said = value_text(own[0])
         where = box_text(own[0])
@@ -216,14 +233,12 @@ def _scores(records: Sequence[Record]) -> Table:
     return one_for_all(table, "Provider")
 
 
-def _settings(
-    explainer: ImageExplainer, methods: Sequence[str], records: Sequence[Record]
-) -> list[Table]:
-    more = [("Assumed of the input, for want of a card", a) for a in explainer.card.assumed]
+def _settings(of: Explained, methods: Sequence[str], records: Sequence[Record]) -> list[Table]:
+    more = [("Assumed of the input, for want of a card", a) for a in of.assumed]
     if records:
         more = [("Explained output", records[0].target.output), *more]
     return [
-        model_table([(explainer.model, explainer.file.sha256)], more),
-        options_table({method: explainer.options[method] for method in methods}),
+        model_table([(of.model, of.sha256)], more),
+        options_table({method: of.options[method] for method in methods}),
         versions_table(versions()),
     ]

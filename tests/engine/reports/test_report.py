@@ -21,8 +21,8 @@ import onnxplain
 from onnxplain.engine.pictures.embedded import fitted, overlaid, photo
 from onnxplain.engine.pictures.heatmap import blend, heatmap_of, layer
 from onnxplain.engine.pictures.matrix_svg import matrix_svg
-from onnxplain.engine.reporting.html import MOST_BYTES, MOST_IMAGES, report_html
-from onnxplain.engine.reporting.words import found_in_map, how_to_read, shares_of_parts
+from onnxplain.engine.reports.html import MOST_BYTES, MOST_IMAGES, report_html
+from onnxplain.engine.reports.words import found_in_map, how_to_read, shares_of_parts
 from onnxplain.engine.running.answers import percent
 
 METHODS = ["-m", "grad-cam", "-m", "deeplift"]
@@ -191,7 +191,7 @@ def test_sizes_are_measured_on_bytes():
     assert fitted(draws, 1000) is None and fitted([], 0) == []
 
 
-STYLE = (ROOT / "engine/reporting/report.css").read_text(encoding="utf-8")
+STYLE = (ROOT / "engine/reports/report.css").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
