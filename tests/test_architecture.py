@@ -71,8 +71,8 @@ ORDER = (
     "engine/comparing",
     "engine/reports",
     "engine/page",
-    "engine/commands",
-    "engine/batching",
+    "engine/jobs",
+    "engine/jobs/batch",
     "engine/commandline",
     ".",
 )
@@ -85,8 +85,8 @@ HOMES = {
     },
     "PIL": {n for n in NAMES if n.startswith(("engine/inputs/", "engine/pictures/"))},
     "filelock": {"engine/records/lock.py"},
-    "pyarrow": {"engine/batching/tables.py", "engine/batching/shards.py", "engine/batching/ray.py"},
-    "ray": {"engine/batching/ray.py"},
+    "pyarrow": {f"engine/jobs/batch/{name}.py" for name in ("tables", "shards", "ray")},
+    "ray": {"engine/jobs/batch/ray.py"},
     "yaml": {"models/sources/place.py"},
     "cmap": {"engine/pictures/heatmap.py", "engine/pictures/matrix_svg.py"},
     "click": {"cli.py", *(n for n in NAMES if n.startswith("engine/commandline/"))},
@@ -186,7 +186,7 @@ def test_libraries_stay_at_home(name):
 
 
 # The engine knows methods by their records; these commands are about one method by name.
-OF_ONE_METHOD = {"engine/commands/trace.py": "deeplift"}
+OF_ONE_METHOD = {"engine/jobs/trace.py": "deeplift"}
 
 
 @each([name for name in NAMES if name.startswith("engine/") or name == "cli.py"])

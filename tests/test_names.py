@@ -26,9 +26,9 @@ ALLOWED = {
     "graph_passes/graph/subscripts.py": {"node.attrs['equation'].replace(' ', '')"},
     "graph_passes/rules/linear.py": {"node.attrs['equation'].replace(' ', '')"},
     # Names of files, folders, addresses, platforms, packages and kinds of images.
-    "engine/batching/": None,
+    "engine/jobs/batch/": None,
     "engine/commandline/": None,
-    "engine/commands/": None,
+    "engine/jobs/": None,
     "engine/files/": None,
     "engine/inputs/": None,
     "engine/pictures/": None,

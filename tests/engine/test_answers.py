@@ -12,8 +12,8 @@ from support.digits import CARD, write_photo
 import onnxplain
 from onnxplain import InvalidInputError
 from onnxplain.engine.checks import check_label_count
-from onnxplain.engine.commands.explain import Options, explain_files
-from onnxplain.engine.commands.results import record_lines
+from onnxplain.engine.jobs.explain import Options, explain_files
+from onnxplain.engine.jobs.results import record_lines
 from onnxplain.engine.pictures.captions import answer_text, drawn_score
 from onnxplain.engine.records.record import Outcome, outcome_of_json, record_of_json
 from onnxplain.engine.running.answers import Top, is_close, percent
