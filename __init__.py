@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from .engine.comparing.comparison import Comparison
     from .engine.comparing.drift import Drift
     from .engine.evaluating.evaluation import Evaluation
-    from .engine.explainer import Explainer
-    from .engine.explanation import Explanation
+    from .engine.explaining.explainer import Explainer
+    from .engine.explanation.explanation import Explanation
     from .engine.inspection import Inspection, inspect
     from .engine.jobs.batch import ray as ray
     from .engine.jobs.compared import compare
@@ -89,8 +89,8 @@ _HOMES = {
     "Comparison": ".engine.comparing.comparison",
     "Drift": ".engine.comparing.drift",
     "Evaluation": ".engine.evaluating.evaluation",
-    "Explainer": ".engine.explainer",
-    "Explanation": ".engine.explanation",
+    "Explainer": ".engine.explaining.explainer",
+    "Explanation": ".engine.explanation.explanation",
     "Inspection": ".engine.inspection",
     "Limits": ".graph_passes.graph.limits",
     "ModelCard": ".models.card",

@@ -230,9 +230,9 @@ def export(
 
 
 def _export_file(model: str, file: str, **chosen: Any) -> int:
+    from ..export.opsets import read_by
     from ..files.model_files import is_stdout
     from ..jobs.export import export_file
-    from ..opsets import read_by
 
     with progress_bar(wait=WAIT) as tell:
         exported = export_file(model, file, tell=tell, **chosen)

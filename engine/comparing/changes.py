@@ -1,16 +1,20 @@
-"""What changed of one image from one file of a model to another: its maps, and its outcome."""
+"""What changed from one file of a model to others: numbers, before anything is said of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..pictures.captions import class_answer
+from ..records.captions import class_answer
 from ..running.answers import Top
 from ..targets.target import Index
 from .likeness import centre_moved, relative_difference, spearman, top_overlap
+
+if TYPE_CHECKING:
+    from ..pictures.panel import PanelRow
 
 # Of the numbers of a `MapDrift`: as they stand in tables.
 NUMBERS = {
@@ -106,6 +110,39 @@ def at_size(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         for n, old in zip(shape, values.shape, strict=True)
     )
     return values[np.ix_(*places)]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Changes:
+    """What was measured of one model beside others; see `Drift`, which says what each part is."""
+
+    maps: list[MapDrift]
+    scores: list[ScoreDrift]
+    matched: dict[str, str]
+    failed: list[dict[str, str]] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    model: str = ""
+    others: list[str] = field(default_factory=list)
+    sha256: list[str] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    panels: list[tuple[str, list[PanelRow]]] = field(default_factory=list)
+    judged: list[str] = field(default_factory=list)
+
+    @property
+    def flips(self) -> list[ScoreDrift]:
+        """The images whose top class changed.
+
+        Examples:
+            >>> [one.flip for one in drift.flips]
+            []
+        """
+        return [one for one in self.scores if one.changed]
+
+    @property
+    def methods(self) -> list[str]:
+        """The methods that were compared."""
+        return list(dict.fromkeys(one.method for one in self.maps))
 
 
 def flips_first(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,20 +15,17 @@ from ...models.text import counted
 from ..files.pages import write_result_pages
 from ..files.writing import plain, write_whole
 from ..metrics.intervals import interval
-from .changes import NUMBERS, MapDrift, ScoreDrift
+from .changes import NUMBERS, Changes
 from .checks import Check, check_lines, checks_of, junit_xml
 from .claims import likeness_in_words
 from .tables import failures
-
-if TYPE_CHECKING:
-    from ..pictures.panel import PanelRow
 
 # Maps that are named on the terminal.
 _MOST_LINES = 10
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Drift:
+class Drift(Changes):
     """What changed from one model to others.
 
     Attributes:
@@ -45,19 +42,6 @@ class Drift:
     Examples:
         >>> drift = onnxplain.compare("digits.onnx", ["seven.png"], against="other.onnx")
     """
-
-    maps: list[MapDrift]
-    scores: list[ScoreDrift]
-    matched: dict[str, str]
-    failed: list[dict[str, str]] = field(default_factory=list)
-    left_out: dict[str, str] = field(default_factory=dict)
-    model: str = ""
-    others: list[str] = field(default_factory=list)
-    sha256: list[str] = field(default_factory=list)
-    settings: dict[str, Any] = field(default_factory=dict)
-    versions: dict[str, str] = field(default_factory=dict)
-    panels: list[tuple[str, list[PanelRow]]] = field(default_factory=list)
-    judged: list[str] = field(default_factory=list)
 
     __hash__ = None  # pyright: ignore[reportAssignmentType]
 
@@ -160,16 +144,6 @@ class Drift:
         write_whole(Path(file), lambda written: written.write(content))
 
     @property
-    def flips(self) -> list[ScoreDrift]:
-        """The images whose top class changed.
-
-        Examples:
-            >>> [one.flip for one in drift.flips]
-            []
-        """
-        return [one for one in self.scores if one.changed]
-
-    @property
     def flip_lines(self) -> list[str]:
         """A line for each of them: "FLIP ship.jpg: missile 43 % -> drilling platform 51 %".
 
@@ -183,11 +157,6 @@ class Drift:
             + (f" ({Path(one.model).name})" if several else "")
             for one in self.flips
         ]
-
-    @property
-    def methods(self) -> list[str]:
-        """The methods that were compared."""
-        return list(dict.fromkeys(one.method for one in self.maps))
 
     @property
     def mean_spearman(self) -> float:

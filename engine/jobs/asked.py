@@ -24,8 +24,8 @@ from ...models.own_card import changed_card
 from ...models.plain_card import Card
 from ...models.text import counted
 from ...models.variants import Shapes
-from ..assumed import tell_assumed
-from ..explainer import Explainer
+from ..checking.assumed import tell_assumed
+from ..explaining.explainer import Explainer
 from ..inputs import input_of_path
 from ..inputs.kind import model_input
 from ..inputs.stdin import STDIN

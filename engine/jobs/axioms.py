@@ -20,7 +20,7 @@ from ..comparing.axioms import (
     framed,
     sensitivity,
 )
-from ..explainer import Explainer
+from ..explaining.explainer import Explainer
 from ..inputs.baselines import default_baseline
 from ..inputs.kind import ModelInput
 from ..running.stopping import check_stopped

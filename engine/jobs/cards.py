@@ -15,7 +15,7 @@ from ...models.card import ModelCard, card_to_json, locate_card, read_card
 from ...models.plain_card import Card
 from ...models.sources.gathering import ASSUMED
 from ...models.text import counted
-from ..assumed import tell_assumed
+from ..checking.assumed import tell_assumed
 from ..files.writing import write_whole
 from ..inputs.image import read_image, to_photo
 from ..inputs.stdin import STDIN
@@ -23,9 +23,9 @@ from ..inspection import known_card
 from ..model import Model, opened
 from ..running.answers import percent
 from ..targets.boxes import CONFIDENCE
-from ..trying import Trial, Trying, class_of, doubts, how, is_far_better, tried
 from .asked import Options, card_for
 from .sources import Found
+from .trying import Trial, Trying, class_of, doubts, how, is_far_better, tried
 
 Tell = Callable[[str, float], None]
 # So many classes or boxes of a trial are shown.

@@ -20,12 +20,12 @@ from ..comparing.comparison import Comparison
 from ..comparing.facts import Agreement, Beside, MethodFacts
 from ..comparing.hiding import Hidden, Tried, tried_by_hiding
 from ..comparing.likeness import by_location, by_region, spearman, top_overlap
-from ..facts import versions
+from ..export.facts import versions
 from ..inputs import kind_of_model
 from ..inputs.baselines import baseline_arrays, default_baseline
 from ..model import opened
-from ..pictures.captions import target_name
 from ..pictures.panel import PanelRow
+from ..records.captions import target_name
 from ..running.stopping import check_stopped
 from ..running.workers import shared_out, side_by_side, usable_cores
 from ..targets.target import Again

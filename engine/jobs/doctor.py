@@ -15,8 +15,8 @@ import numpy as np
 from ... import OnnxplainError
 from ...graph_passes.methods import find_method
 from ...models.shipped import demo_model, demo_numbers, demo_photos
-from ..explainer import Explainer
-from ..facts import versions
+from ..explaining.explainer import Explainer
+from ..export.facts import versions
 from ..running.installed import builds, overlap
 from ..running.session import available_providers, cuda_problem
 

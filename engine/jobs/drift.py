@@ -14,13 +14,13 @@ from ... import InvalidInputError, UnsupportedModelError
 from ...models.text import counted
 from ..comparing.changes import MapDrift, ScoreDrift, at_size, flips_first, map_drift, worst_first
 from ..comparing.drift import Drift
-from ..facts import versions
+from ..export.facts import versions
 from ..inputs.kind import one_input
 from ..inspection import card_or_assumption
 from ..model import Model, opened
-from ..pictures.captions import answer_text, target_name
 from ..pictures.lettering import drawable
 from ..pictures.panel import VIEW, PanelRow, small_view
+from ..records.captions import answer_text, target_name
 from ..targets.asking import wanted_of
 from .asked import Options
 from .image_explainer import ImageExplainer

@@ -14,11 +14,11 @@ import onnx
 
 from ... import InvalidInputError, OnnxplainError, UnsupportedModelError
 from ...graph_passes.methods import default_methods, find_method
-from ..checks import check_inputs
+from ..checking.checks import check_inputs
 from ..evaluating.evaluation import Evaluation
 from ..evaluating.measuring import Item, Measured, Measurements
-from ..explainer import Explainer
-from ..facts import versions
+from ..explaining.explainer import Explainer
+from ..export.facts import versions
 from ..files.writing import reason_of
 from ..inputs.baselines import baseline_arrays
 from ..inputs.regions import Boxes, Regions

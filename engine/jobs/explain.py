@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ... import OnnxplainError
-from ..assumed import tell_assumed, tell_of_skipped
+from ..checking.assumed import tell_assumed, tell_of_skipped
 from ..files.members import stem_of
 from ..files.writing import is_full, reason_of, sweep, writable_folder
 from ..inspection import QUANTISED_RULE

@@ -14,9 +14,9 @@ from ...models.labels import labels_of
 from ...models.own_card import changed_card
 from ...models.plain_card import Card
 from ...models.variants import Shapes
-from ..assumed import tell_of_card
-from ..checks import tell_of_others
-from ..explainer import Explainer
+from ..checking.assumed import tell_of_card
+from ..checking.checks import tell_of_others
+from ..explaining.explainer import Explainer
 from ..files.model_files import refuse_own_files
 from ..inputs.baselines import is_of_each
 from ..inspection import card_or_assumption

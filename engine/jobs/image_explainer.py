@@ -16,17 +16,19 @@ from ...graph_passes.methods import default_methods, find_method
 from ...graph_passes.select.embedding import COSINE
 from ...graph_passes.select.subject import select
 from ...models.plain_card import Card
-from ..assumed import tell_of_card
-from ..baselines import black_of, tell_of_zeros
-from ..checks import check_label_count, check_one_at_a_time, tell_of_others
-from ..evidence import checked_by_hiding, what_is
-from ..explainer import Explainer
-from ..explanation import Explanation, each
+from ..checking.assumed import tell_of_card
+from ..checking.checks import check_label_count, check_one_at_a_time, tell_of_others
+from ..explaining.baselines import black_of, tell_of_zeros
+from ..explaining.explainer import Explainer
+from ..explanation.attributions import each
+from ..explanation.evidence import checked_by_hiding, what_is
+from ..explanation.explanation import Explanation
+from ..explanation.origin import Shared
+from ..explanation.outcomes import recorded, region_of
 from ..inputs import Input, check_kinds, default_name, input_of_path
 from ..inputs.baselines import baseline_arrays, is_of_each
 from ..inputs.kind import Box
 from ..model import Model, opened
-from ..origin import Shared, recorded, region_of
 from ..records.keys import question_of
 from ..records.record import Evidence, Failure, Outcome, Record
 from ..running.session import CPU, resolve_providers
@@ -41,8 +43,8 @@ from .provenance import common_baseline, image_stat, options_of_all
 from .results import Result
 from .sources import Found
 
-# Whether a target of a question is done already: (image, question, target as asked).
 logger = logging.getLogger("onnxplain")
+# Whether a target of a question is done already: (image, question, target as asked).
 IsDone = Callable[[str, str, str], bool]
 
 
@@ -217,12 +219,9 @@ class ImageExplainer:
         }
         place = found.pixel_in_thing()
         for one in self.explained(path, tensor, own, progress, asked, place):
+            strongest = found.strongest(one.attribution[0])
             yield Result(
-                replace(
-                    one.record,
-                    damage=found.damage,
-                    strongest=found.strongest(one.attribution[0]),
-                ),
+                replace(one.record, damage=found.damage, strongest=strongest),
                 view,
                 tensor,
                 one.attribution,
@@ -348,7 +347,7 @@ class ImageExplainer:
         """The checked explanations of one input, one for each target, and the seconds for each."""
         began = time.perf_counter()
         explanation = explainer(tensor, wanted, **how)
-        check_label_count(self.card.labels, self._subject, explanation)
+        check_label_count(self.card.labels, self._subject, explanation.outputs)
         self._check_first(explainer, tensor, explanation)
         ones = each(explanation)
         return ones, (time.perf_counter() - began) / len(ones)

@@ -10,8 +10,8 @@ from typing import Any
 from ... import UnsupportedModelError
 from ...graph_passes.methods import default_methods
 from ...models.variants import Shapes
-from ..checks import tell_of_others
-from ..explainer import Explainer
+from ..checking.checks import tell_of_others
+from ..explaining.explainer import Explainer
 from ..files.model_files import refuse_own_files
 from ..model import Model, opened
 from ..page.runtime import runtime_files

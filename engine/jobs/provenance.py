@@ -14,7 +14,7 @@ import numpy as np
 from ...graph_passes.methods import find_method
 from ...models.card import card_to_json
 from ...models.plain_card import Card
-from ..baselines import black_of
+from ..explaining.baselines import black_of
 from ..files.members import file_of
 from ..inputs.baselines import Choice, baseline_arrays, is_file, is_of_each
 from ..inputs.kind import ModelInput

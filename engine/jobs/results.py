@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..comparing.likeness import by_location
-from ..evidence import what_is
+from ..explanation.evidence import what_is
+from ..explanation.origin import Shared
 from ..files.writing import Draft, drop, place, write_draft, write_whole
-from ..origin import Shared
-from ..pictures.captions import (
+from ..pictures.heatmap import save_png
+from ..pictures.overlay import framed, scale_words
+from ..pictures.panel import VIEW, PanelRow, panel, small_view
+from ..records.captions import (
     delta_text,
     drawn_score,
     drawn_target,
@@ -26,9 +29,6 @@ from ..pictures.captions import (
     strongest_text,
     texts_of,
 )
-from ..pictures.heatmap import save_png
-from ..pictures.overlay import framed, scale_words
-from ..pictures.panel import VIEW, PanelRow, panel, small_view
 from ..records.journal import Entry, Journal
 from ..records.record import Record
 from ..reports.html import REPORT_FILE

@@ -18,13 +18,13 @@ from ...graph_passes.methods.deeplift import LOSSES, RULES, deeplift
 from ...graph_passes.select.subject import select
 from ...models.text import counted, shown
 from ...models.variants import Shapes
-from ..baselines import black_of, checked_baselines, tell_of_zeros
-from ..checks import check_baseline, check_inputs
+from ..checking.checks import check_baseline, check_inputs
+from ..explaining.baselines import black_of, checked_baselines, tell_of_zeros
+from ..explaining.scores import answering
 from ..inputs import decided, input_of_path, inputs_of
 from ..inspection import card_or_assumption
 from ..model import Model, opened
 from ..running.session import open_session, run_small
-from ..scores import answering
 from ..targets.asking import asked_for
 from ..targets.target import About, Answers, fed
 

@@ -12,9 +12,9 @@ from ...models.text import counted
 from ..comparing.comparison import Comparison
 from ..comparing.facts import Beside
 from ..comparing.tables import agreement, literature, titles_of
-from ..pictures.captions import class_value, score_text
 from ..pictures.matrix_svg import matrix_svg
 from ..pictures.panel import PanelRow, heatmaps_of
+from ..records.captions import class_value, score_text
 from .html import MOST_IMAGES
 from .page import Bar, Figure, Map, Page, Shown, Table, View, failed_pairs
 from .settings import model_table, options_table, versions_table

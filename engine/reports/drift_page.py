@@ -8,8 +8,8 @@ from pathlib import Path
 from ...models.text import counted, few
 from ..comparing.changes import NUMBERS, ScoreDrift
 from ..comparing.drift import Drift
-from ..pictures.captions import class_value
 from ..pictures.panel import PanelRow, heatmaps_of
+from ..records.captions import class_value
 from ..running.answers import Top
 from ..targets.target import Index
 from .html import MOST_IMAGES

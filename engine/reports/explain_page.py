@@ -13,13 +13,14 @@ import numpy as np
 from ... import OnnxplainError
 from ...graph_passes.methods import find_method
 from ...models.text import counted
-from ..facts import versions
+from ..export.facts import versions
 from ..files.members import file_of
 from ..files.writing import reason_of
 from ..inputs import Input
 from ..inputs.kind import InputKind, ModelInput
 from ..inputs.stdin import STDIN, stdin_bytes
-from ..pictures.captions import (
+from ..pictures.panel import VIEW, small_view
+from ..records.captions import (
     SCALES,
     answer_text,
     box_text,
@@ -29,7 +30,6 @@ from ..pictures.captions import (
     target_name,
     value_text,
 )
-from ..pictures.panel import VIEW, small_view
 from ..records.keys import real_path
 from ..records.record import Failure, Record
 from ..running.answers import Top, percent

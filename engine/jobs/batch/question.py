@@ -14,7 +14,7 @@ from ....graph_passes.graph.dims import describe
 from ....graph_passes.graph.limits import Limits, in_force
 from ....graph_passes.methods import find_method
 from ....models.plain_card import Card
-from ...assumed import assumed_card, tell_of_skipped
+from ...checking.assumed import assumed_card, tell_of_skipped
 from ...inputs.kind import ModelInput, one_input
 from ...running.session import cuda_problem
 from ..asked import TOP, Options

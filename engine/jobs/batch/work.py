@@ -21,9 +21,9 @@ from ...inputs import Input, find_kind, read_input
 from ...inputs.baselines import baseline_arrays, is_of_each
 from ...inputs.kind import Box, Reading
 from ...model import Model
-from ...pictures.captions import texts_of
 from ...pictures.heatmap import save_png
 from ...pictures.overlay import framed, scale_words
+from ...records.captions import texts_of
 from ...records.row import Row
 from ...targets.asking import moved
 from ..image_explainer import Explained, ImageExplainer

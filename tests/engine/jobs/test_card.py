@@ -12,8 +12,8 @@ from PIL import Image
 from support.detectors import detector, without_raw
 
 from onnxplain.cli import main
+from onnxplain.engine.jobs.trying import Trying, how, plausible
 from onnxplain.engine.model import opened
-from onnxplain.engine.trying import Trying, how, plausible
 from onnxplain.models.assumed_card import assume_card
 from onnxplain.models.card import read_card
 

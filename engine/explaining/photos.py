@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import InvalidInputError, OnnxplainError
-from ..graph_passes.select.subject import Subject
-from ..models.plain_card import Card
+from ... import InvalidInputError, OnnxplainError
+from ...graph_passes.select.subject import Subject
+from ...models.plain_card import Card
+from ..explanation.explanation import Explanation
+from ..inputs import Input, default_name, files_in, inputs_of, kind_of_arrays, read_input
+from ..inputs.kind import ModelInput
+from ..running.adaptive import Progress
+from ..targets.asking import moved
+from ..targets.similarity import Reference
+from ..targets.target import About
 from .baselines import in_arrays, is_of_photos
-from .explanation import Explanation
-from .inputs import Input, default_name, files_in, inputs_of, kind_of_arrays, read_input
-from .inputs.kind import ModelInput
-from .running.adaptive import Progress
-from .targets.asking import moved
-from .targets.similarity import Reference
-from .targets.target import About
 
 if TYPE_CHECKING:
-    from .pictures.heatmap import Picture
+    from ..pictures.heatmap import Picture
 
 logger = logging.getLogger("onnxplain")
 OnError = Callable[[str, OnnxplainError], None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from ..models.plain_card import Card
+from ...models.plain_card import Card
 
 # A logger of its own, so that who wants errors only can leave these lines out.
 assumed = logging.getLogger("onnxplain.assumed")

@@ -9,23 +9,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import InvalidInputError, OnnxplainError
-from ..graph_passes.finish import DECIDED
-from ..graph_passes.select.subject import Subject, select
-from ..models.card import ModelCard
-from ..models.labels import find_label
-from ..models.own_card import PRESETS
-from .checks import check_inputs
-from .inputs import decided
-from .inputs.image import read_image
-from .inputs.pixels import model_pixels, pixels_to_tensor
-from .inputs.probes import nothings, views_of
-from .model import Model
-from .running.answers import percent, probabilities, reading_of, rows_of
-from .running.session import Session, open_session, run_small
-from .scores import answering
-from .targets.boxes import Found, boxes_in
-from .targets.target import About, Answers
+from ... import InvalidInputError, OnnxplainError
+from ...graph_passes.finish import DECIDED
+from ...graph_passes.select.subject import Subject, select
+from ...models.card import ModelCard
+from ...models.labels import find_label
+from ...models.own_card import PRESETS
+from ..checking.checks import check_inputs
+from ..explaining.scores import answering
+from ..inputs import decided
+from ..inputs.image import read_image
+from ..inputs.pixels import model_pixels, pixels_to_tensor
+from ..inputs.probes import nothings, views_of
+from ..model import Model
+from ..running.answers import percent, probabilities, reading_of, rows_of
+from ..running.session import Session, open_session, run_small
+from ..targets.boxes import Found, boxes_in
+from ..targets.target import About, Answers
 
 _NUMBERS = ("imagenet", "unit", "half", "raw")
 _CUTS: tuple[dict[str, Any], ...] = (

@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING
 
 import onnx
 
-from .. import InvalidInputError
-from ..graph_passes.finish import ATTRIBUTION
-from ..graph_passes.finish.pictures import Colours, Drawing, with_picture
-from ..graph_passes.finish.preprocessing import Framing, with_preprocessing
-from .assumed import tell_of_card
-from .inputs.framing import framing_of
-from .pictures.heatmap import paint_table
+from ... import InvalidInputError
+from ...graph_passes.finish import ATTRIBUTION
+from ...graph_passes.finish.pictures import Colours, Drawing, with_picture
+from ...graph_passes.finish.preprocessing import Framing, with_preprocessing
+from ..checking.assumed import tell_of_card
+from ..inputs.framing import framing_of
+from ..pictures.heatmap import paint_table
 
 if TYPE_CHECKING:
-    from .explainer import Explainer
+    from .exportable import Exportable
 
 
 def with_photos(
-    explainer: Explainer,
+    explainer: Exportable,
     model: onnx.ModelProto,
     preprocess: bool,
     picture: bool,
@@ -45,7 +45,7 @@ def with_photos(
     return model
 
 
-def _framing(explainer: Explainer, option: str, of_photo: bool) -> Framing:
+def _framing(explainer: Exportable, option: str, of_photo: bool) -> Framing:
     if explainer._preprocess is not None:
         raise InvalidInputError(
             f"{option}: a file cannot hold the explainer's own preprocess=, which is Python; "
@@ -59,7 +59,7 @@ def _framing(explainer: Explainer, option: str, of_photo: bool) -> Framing:
         raise InvalidInputError(f"{option}: {error}") from None
 
 
-def _drawing(explainer: Explainer, of_photo: bool) -> Drawing:
+def _drawing(explainer: Exportable, of_photo: bool) -> Drawing:
     method = explainer._settings.method
     return Drawing(
         per_location=method.per_location,

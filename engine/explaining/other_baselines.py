@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from .. import OnnxplainError
-from .running.plan import Plan
-from .running.session import open_session
+from ... import OnnxplainError
+from ..running.plan import Plan
+from ..running.session import open_session
 
 # As a part of the input's own spread.
 _NOISE = 1e-3

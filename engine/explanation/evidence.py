@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from .. import InvalidInputError
-from ..graph_passes.select.features import Features
-from .inputs import kind_of_model
-from .inputs.kind import ModelInput
-from .origin import Shared, known_origin, recorded
-from .pictures.heatmap import heatmap_of, smoothed
-from .records.record import Evidence, Outcome
-from .targets.target import Again
-
-if TYPE_CHECKING:
-    from .explanation import Explanation
-    from .scores import Scores
+from ... import InvalidInputError
+from ...graph_passes.select.features import Features
+from ..inputs import kind_of_model
+from ..inputs.kind import ModelInput
+from ..pictures.heatmap import heatmap_of, smoothed
+from ..records.record import Evidence, Outcome
+from ..targets.target import Again
+from .attributions import Attributions
+from .origin import Shared
+from .outcomes import known_origin, recorded
+from .scored import Scores, Scoring
 
 # The strongest places that together hold this part of all that speaks for the target ...
 _EVIDENCE = 0.5
@@ -29,14 +27,6 @@ _LEAST, _MOST = 0.01, 0.25
 _BLUR, _MOST_BLUR = 12, 256.0
 # What is explained, in words.
 PHOTO, INPUT = "photo", "input"
-
-
-class Scoring(Protocol):
-    """What says the scores of inputs, as explainers do."""
-
-    def scores(self, x: Any, target: Any = None) -> Scores:
-        """See `Explainer.scores`."""
-        ...
 
 
 def what_is(into: ModelInput) -> str:
@@ -131,7 +121,7 @@ def strength_of(row: np.ndarray, method: str, features: Features) -> np.ndarray:
     return wide if axis is None else wide.sum(axis=axis)
 
 
-def evidence_of(e: Explanation, row: int = 0) -> Evidence | None:
+def evidence_of(e: Attributions, row: int = 0) -> Evidence | None:
     """See `Explanation.evidence`: the test of one row, made once."""
     origin, record = known_origin(e), recorded(e, row)
     key = record.target.key
@@ -151,7 +141,7 @@ def evidence_of(e: Explanation, row: int = 0) -> Evidence | None:
     return origin.tested[key]
 
 
-def tested(e: Explanation, row: int) -> Outcome:
+def tested(e: Attributions, row: int) -> Outcome:
     """What came out for a row, with what the test of its map has found, where there was one."""
     record = recorded(e, row)
     return replace(record, evidence=known_origin(e).tested.get(record.target.key))

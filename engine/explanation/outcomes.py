@@ -1,87 +1,25 @@
-"""Where an explanation comes from: what is needed to draw it."""
+"""What came out for each target, read off an explanation: what is said beside its picture."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from .. import InvalidInputError
-from ..models.plain_card import Card
-from .records.record import Evidence, Outcome
-from .running.answers import MODEL, Reading, Top, answer, best, chance_at, is_close
-from .targets.recorded import TargetRecord
-
-if TYPE_CHECKING:
-    from .explainer import Explainer
-    from .explanation import Explanation
-    from .inputs.kind import InputKind, ModelInput
-    from .pictures.heatmap import Picture
+from ... import InvalidInputError
+from ..records.record import Outcome
+from ..running.answers import MODEL, Top, answer, best, chance_at, is_close
+from ..targets.recorded import TargetRecord
+from .attributions import Attributions
+from .origin import Origin
 
 # Classes that a record tells of.
 TOP = 5
 
 
-@dataclass
-class Shared:
-    """What all results of one input have in common, made when it is first needed.
-
-    Attributes:
-        blurred: the input without what is in any place of it; see `evidence`.
-        packed: the input as a file has it, deflated.
-    """
-
-    blurred: np.ndarray | None = None
-    packed: bytes = b""
-
-
-@dataclass(frozen=True, eq=False)
-class Origin:
-    """What an explanation was made of.
-
-    Attributes:
-        card: how a thing becomes the input and what classes are called; None: not known.
-        inputs: the explained inputs by name, as the model takes them.
-        reading: which output is explained, and how its numbers are read as answers.
-        count: how many inputs there are.
-        into: by the explained inputs' names what the model takes there.
-        image: path of the file; None: an array was given.
-        view: the ground that maps are drawn over, of what was read; None: an array was given.
-        kind: of what was read; None: an array was given.
-        labels: the classes' names; None: not known.
-        doubt: why a map may lie elsewhere than it is drawn; None: it does not.
-        damage: what is wrong with the image file, which had some pixels all the same; or None.
-        explainer: what explained a photo, for `Explanation.evidence`; a pickle goes without it.
-        in_photo: x0, y0, x1, y1 of the first pixel of the model's input in the photo's own pixels;
-            None: there is no photo.
-        tested: what `Explanation.evidence` has found, by target.
-        shared: what all tests of its input have in common.
-    """
-
-    card: Card | None
-    inputs: dict[str, np.ndarray]
-    reading: Reading
-    count: int
-    into: dict[str, ModelInput]
-    image: str | None = None
-    view: Picture | None = None
-    kind: InputKind | None = None
-    labels: tuple[str, ...] | None = None
-    doubt: str | None = None
-    damage: str | None = None
-    explainer: Explainer | None = None
-    in_photo: tuple[float, float, float, float] | None = None
-    tested: dict[str, Evidence | None] = field(default_factory=dict)
-    shared: Shared = field(default_factory=Shared)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "explainer": None}
-
-
-def known_origin(e: Explanation) -> Origin:
+def known_origin(e: Attributions) -> Origin:
     """What an explanation is of.
 
     Raises:
@@ -108,7 +46,7 @@ class Answered(NamedTuple):
     top: tuple[Top, ...] = ()
 
 
-def recorded(e: Explanation, row: int) -> Outcome:
+def recorded(e: Attributions, row: int) -> Outcome:
     """What is said beside a picture of one row.
 
     Raises:
@@ -135,7 +73,7 @@ def recorded(e: Explanation, row: int) -> Outcome:
     )
 
 
-def target_record(e: Explanation, row: int) -> TargetRecord:
+def target_record(e: Attributions, row: int) -> TargetRecord:
     """What a record says of one row's target."""
     target, origin = e.targets[row], known_origin(e)
     in_box: dict[str, tuple[float, ...]] = {}
@@ -171,13 +109,13 @@ def _in_view(origin: Origin, box: Sequence[float]) -> tuple[float, ...]:
     return tuple(round(number / side, 5) for number, side in zip(box, sides * 2, strict=True))
 
 
-def region_of(e: Explanation, row: int) -> np.ndarray | None:
+def region_of(e: Attributions, row: int) -> np.ndarray | None:
     """The positions that one row's target sums over, where these are some of a picture."""
     region = e.targets[row].region if e.targets else None
     return None if region is None or region.all() else region
 
 
-def answer_of(e: Explanation, row: int, k: int = TOP) -> Answered:
+def answer_of(e: Attributions, row: int, k: int = TOP) -> Answered:
     """What the model answered to one input: the target's probability, and the best classes.
 
     Of `k` classes.

@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from .. import InvalidInputError
-from ..graph_passes.methods.method import Method
-from ..graph_passes.select.subject import Source, Subject
-from ..models.assumed_card import assume_card
-from ..models.card import ModelCard, black_image
-from ..models.plain_card import Card
-from .assumed import tell_assumed
-from .checks import check_baseline, check_baseline_values
-from .inputs import Input, kind_of_model, kinds
-from .inputs.baselines import baseline_arrays, is_of_each, listed
-from .inputs.kind import ModelInput
+from ... import InvalidInputError
+from ...graph_passes.methods.method import Method
+from ...graph_passes.select.subject import Source, Subject
+from ...models.assumed_card import assume_card
+from ...models.card import ModelCard, black_image
+from ...models.plain_card import Card
+from ..checking.assumed import tell_assumed
+from ..checking.checks import check_baseline, check_baseline_values
+from ..inputs import Input, kind_of_model, kinds
+from ..inputs.baselines import baseline_arrays, is_of_each, listed
+from ..inputs.kind import ModelInput
 
 _NAMES = (str, os.PathLike)
 # Where a baseline comes from that nobody asked for.

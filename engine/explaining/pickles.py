@@ -7,8 +7,8 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
-from .running.given import check_unchanged
-from .running.process import BUILDING, Kept
+from ..running.given import check_unchanged
+from ..running.process import BUILDING, Kept
 
 # A pool pickles an explainer for every task; building it takes a hundred times what a task takes.
 _kept = Kept(2)

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import onnx
 
-from .. import __version__
-from ..graph_passes.select.subject import Subject
-from ..models.card import METADATA_KEY, card_to_json
-from ..models.plain_card import Card
-from ..models.text import shown_json
-from .running.installed import builds, in_place
-from .running.settings import Settings
+from ... import __version__
+from ...graph_passes.select.subject import Subject
+from ...models.card import METADATA_KEY, card_to_json
+from ...models.plain_card import Card
+from ...models.text import shown_json
+from ..running.installed import builds, in_place
+from ..running.settings import Settings
 
 KEY = "onnxplain"
 # A baseline of more numbers than this is told by its shape, range and digest; the numbers are in

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import onnx
 
-from .. import InvalidInputError
-from ..graph_passes.finish.opset import LEAST, MOST, at_opset, oldest_runtime
-from ..graph_passes.prepare.reading import default_opset
-from .running.session import CPU, Session
+from ... import InvalidInputError
+from ...graph_passes.finish.opset import LEAST, MOST, at_opset, oldest_runtime
+from ...graph_passes.prepare.reading import default_opset
+from ..running.session import CPU, Session
 
 
 def in_opset(model: onnx.ModelProto, opset: int | None) -> onnx.ModelProto:

@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any, cast
 
 import onnx
 
-from .. import InvalidInputError
-from ..graph_passes import finish
-from ..graph_passes.finish.compact import compact
-from ..graph_passes.finish.target_input import fixed_target
-from ..graph_passes.graph.limits import within
+from ... import InvalidInputError
+from ...graph_passes import finish
+from ...graph_passes.finish.compact import compact
+from ...graph_passes.finish.target_input import fixed_target
+from ...graph_passes.graph.limits import within
+from ..files.model_files import write_model
+from ..targets.asking import one_wanted
+from ..targets.target import About, Index
 from .exported_together import check_together, joined
 from .facts import write_facts
-from .files.model_files import write_model
 from .opsets import check_loads, in_opset
 from .photo_files import with_photos
-from .targets.asking import one_wanted
-from .targets.target import About, Index
 
 if TYPE_CHECKING:
-    from .explainer import Explainer
+    from .exportable import Exportable as Explainer
 
 
 class Exporting:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..graph_passes.select.subject import Subject, select
-from ..models.plain_card import Card
-from .checks import check_label_count, with_given
-from .inputs import filled
-from .model import Model
+from ...graph_passes.select.subject import Subject, select
+from ...models.plain_card import Card
+from ..checking.checks import check_label_count, with_given
+from ..inputs import filled
+from ..model import Model
 
 
 def subject_of(

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from .. import InvalidInputError, OnnxplainError
-from ..graph_passes.graph.dims import Shape, describe
-from ..graph_passes.graph.names import RESERVED
-from ..graph_passes.graph.tensors import is_float, numpy_type
-from ..graph_passes.select.subject import Source, Subject
-from ..models.card import ModelCard
-from ..models.labels import labels_of
-from ..models.plain_card import Card
-from ..models.text import counted
+from ... import InvalidInputError, OnnxplainError
+from ...graph_passes.graph.dims import Shape, describe
+from ...graph_passes.graph.names import RESERVED
+from ...graph_passes.graph.tensors import is_float, numpy_type
+from ...graph_passes.select.subject import Source, Subject
+from ...models.card import ModelCard
+from ...models.labels import labels_of
+from ...models.plain_card import Card
+from ...models.text import counted
+from ..targets.array_like import as_array
+from ..targets.target import out_of_range
 from .assumed import tell_assumed
 from .sizes import check_sizes
-from .targets.array_like import as_array
-from .targets.target import out_of_range
-
-if TYPE_CHECKING:
-    from .explanation import Explanation
 
 # Inputs that say how large the picture is: (height, width) -> one row.
 _SIZES: dict[str, Callable[[int, int], tuple[float, float]]] = {
@@ -304,14 +301,16 @@ def check_one_at_a_time(card: Card, subject: Subject) -> None:
 
 
 def check_label_count(
-    labels: Sequence[str] | None, subject: Subject, e: Explanation | None = None
+    labels: Sequence[str] | None,
+    subject: Subject,
+    outputs: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Refuse labels that are not as many as the classes: some score would have a wrong name.
 
     Args:
         labels: of the model card, or of --labels.
         subject: what is explained.
-        e: an explanation, whose outputs say how many classes there are where the file does not.
+        outputs: the model's own, which say how many classes there are where the file does not.
 
     Raises:
         InvalidInputError: fewer or more, with both numbers.
@@ -320,7 +319,7 @@ def check_label_count(
         return
     classes = subject.classes
     if not isinstance(classes, int):
-        output = None if e is None else e.outputs.get(subject.output.name)
+        output = (outputs or {}).get(subject.output.name)
         if output is None or (subject.per_class and not _is_row_of_classes(subject, output)):
             return
         classes = output.size if subject.per_class else output.shape[subject.class_axis]

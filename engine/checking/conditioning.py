@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 import onnx
 
-from .. import OnnxplainError
-from ..graph_passes.select.ending import ACTIVATIONS, TAIL
-from .running.session import Session
+from ... import OnnxplainError
+from ...graph_passes.select.ending import ACTIVATIONS, TAIL
+from ..running.session import Session
 
 # Times what ONNX Runtime's answers differ among themselves, a difference may be rounding.
 _NOISES = 3

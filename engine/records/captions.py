@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from ...graph_passes.methods import find_method
 from ...models.text import counted, part_text, shown
-from ..records.record import Outcome
+from ..pictures.lettering import drawable
+from ..pictures.overlay import Texts
 from ..running.answers import MODEL, SIGMOID, SOFTMAX, Top, percent
 from ..running.settings import DOUBTFUL
-from .lettering import drawable
-from .overlay import Texts
+from .record import Outcome
 
 # A space at which no line is broken.
 _HELD = "\N{NO-BREAK SPACE}"

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 import numpy as np
 from onnx.shape_inference import InferenceError
 
-from ..graph_passes.graph.dims import same_dim
-from ..graph_passes.graph.inference import sizes_at
-from ..graph_passes.graph.limits import ACTIVATIONS_PER_BYTE, bytes_of, hold, in_force
-from ..graph_passes.graph.tensors import is_constant
-from ..graph_passes.select.subject import Subject
+from ...graph_passes.graph.dims import same_dim
+from ...graph_passes.graph.inference import sizes_at
+from ...graph_passes.graph.limits import ACTIVATIONS_PER_BYTE, bytes_of, hold, in_force
+from ...graph_passes.graph.tensors import is_constant
+from ...graph_passes.select.subject import Subject
 
 
 def check_sizes(subject: Subject, arrays: Mapping[str, np.ndarray]) -> None:

@@ -6,24 +6,23 @@ import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from .. import InvalidInputError, OnnxplainError
+from ... import InvalidInputError, OnnxplainError
+from ..files.writing import write_whole
+from ..inputs import kind_of_arrays, read_array
+from ..inputs.shown import ground_of
+from ..pictures.heatmap import Picture
+from .attributions import Attributions
 from .evidence import tested
-from .files.writing import write_whole
-from .inputs import kind_of_arrays, read_array
-from .inputs.shown import ground_of
-from .origin import Origin, known_origin, region_of
-from .pictures.heatmap import Picture
-
-if TYPE_CHECKING:
-    from .explanation import Explanation
+from .origin import Origin
+from .outcomes import known_origin, region_of
 
 
 def drawn(
-    e: Explanation,
+    e: Attributions,
     image: Any,
     row: int,
     input: str | None,
@@ -31,8 +30,8 @@ def drawn(
     detail: str = "regions",
 ) -> Picture:
     """See `Explanation.picture`."""
-    from .pictures.captions import texts_of
-    from .pictures.overlay import framed, scale_words
+    from ..pictures.overlay import framed, scale_words
+    from ..records.captions import texts_of
 
     origin, attribution = known_origin(e), _of_input(e.attribution, input)
     name = input or next(iter(origin.inputs))
@@ -48,9 +47,9 @@ def drawn(
     return framed(_view(origin, image, row, name), heatmap, texts, words, region_of(e, row))
 
 
-def saved(e: Explanation, path: str | os.PathLike[str], image: Any, row: int) -> None:
+def saved(e: Attributions, path: str | os.PathLike[str], image: Any, row: int) -> None:
     """See `Explanation.save`."""
-    from .pictures.heatmap import save_png
+    from ..pictures.heatmap import save_png
 
     kind = Path(path).suffix.lower()
     if kind == ".png":
@@ -63,9 +62,9 @@ def saved(e: Explanation, path: str | os.PathLike[str], image: Any, row: int) ->
         raise InvalidInputError(f"save: expected a name that ends in .png or .npz, got {path}")
 
 
-def as_png(e: Explanation) -> bytes | None:
+def as_png(e: Attributions) -> bytes | None:
     """See `Explanation._repr_png_`."""
-    from .pictures.heatmap import save_png
+    from ..pictures.heatmap import save_png
 
     try:
         picture = drawn(e, None, 0, None)
@@ -98,7 +97,7 @@ def _view(origin: Origin, image: Any, row: int, name: str) -> Picture:
     return own if image is None else ground_of(image, into, own)
 
 
-def _arrays(e: Explanation) -> dict[str, np.ndarray]:
+def _arrays(e: Attributions) -> dict[str, np.ndarray]:
     inputs = {} if e.origin is None else e.origin.inputs
     if isinstance(e.attribution, dict):
         found = {f"attribution_{name}": values for name, values in e.attribution.items()}

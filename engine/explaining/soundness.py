@@ -9,16 +9,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx
 
-from .. import OnnxplainError, UnsupportedModelError
-from ..graph_passes.graph.names import baseline_twin_of, is_own, rule_of
-from ..graph_passes.methods import find_method
-from ..graph_passes.select.subject import Subject
-from ..models.text import counted
-from .explanation import Explanation
+from ... import OnnxplainError, UnsupportedModelError
+from ...graph_passes.graph.names import baseline_twin_of, is_own, rule_of
+from ...graph_passes.methods import find_method
+from ...graph_passes.select.subject import Subject
+from ...models.text import counted
+from ..explanation.explanation import Explanation
+from ..running.plan import Plan
+from ..running.session import Session
+from ..running.settings import DOUBTFUL
 from .other_baselines import other_baselines
-from .running.plan import Plan
-from .running.session import Session
-from .running.settings import DOUBTFUL
 
 logger = logging.getLogger("onnxplain")
 # What float32 leaves over of sums of this size is no miss.
@@ -44,18 +44,6 @@ class Verification(NamedTuple):
     delta: float | None
 
 
-def precision_of(model: onnx.ModelProto, quantised: bool) -> str:
-    """How exact the file's own numbers are: "float", "half" or "quantised"."""
-    if quantised:
-        return "quantised"
-    half = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
-    values = (*model.graph.input, *model.graph.output, *model.graph.value_info)
-    kinds = {v.type.tensor_type.elem_type for v in values}
-    kinds |= {tensor.data_type for tensor in model.graph.initializer}
-    casts = {a.i for n in model.graph.node if n.op_type == "Cast" for a in n.attribute}
-    return "half" if (kinds | casts) & set(half) else "float"
-
-
 def tolerance_of(precision: str) -> float:
     """How far outputs may be from the file's own, as a part of their largest number."""
     return _CLOSE[precision]
@@ -72,7 +60,7 @@ def outputs_error(
     Args:
         found: by the explaining graph.
         expected: the file's own.
-        precision: from `precision_of`.
+        precision: from `model.precision_of`.
         doubt: a second look at an output that differs by more than the tolerance: what of that
             rounding does not explain; see `conditioning`.
 

@@ -4,47 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import onnx
 
-from .. import OnnxplainError
-from ..graph_passes import finish
-from ..graph_passes.graph.names import RESERVED
-from ..graph_passes.select.rows.places import Place
-from ..graph_passes.select.subject import Subject
-from .checks import check_inputs, if_out_of_range
-from .running.answers import Reading, probabilities, rows_of
-from .running.apart import Run, samples_in
-from .running.process import BUILDING, Lock
-from .running.session import Session, open_session, run_small
-from .running.settings import Settings
-from .targets.asking import Asked, asked_for
-from .targets.target import About, Answers, Target, indices_of, out_of_range
+from ... import OnnxplainError
+from ...graph_passes import finish
+from ...graph_passes.graph.names import RESERVED
+from ...graph_passes.select.rows.places import Place
+from ...graph_passes.select.subject import Subject
+from ..checking.checks import check_inputs, if_out_of_range
+from ..explanation.scored import Scores
+from ..running.answers import Reading, probabilities, rows_of
+from ..running.apart import Run, samples_in
+from ..running.process import BUILDING, Lock
+from ..running.session import Session, open_session, run_small
+from ..running.settings import Settings
+from ..targets.asking import Asked, asked_for
+from ..targets.target import About, Answers, Target, indices_of, out_of_range
 
 # Rows in one pass. EfficientNet-Lite0 on 2 quiet cores: 7.6 to 8.3 ms a row one by one, 6.5 to 6.8
 # in fours, 7.0 to 7.3 in eights; on one thread 11.7 in fours, 12.1 to 13.4 one by one.
 _AT_ONCE = 4
 # All scores, as they are weighed.
 _LOGITS = f"{RESERVED}logits"
-
-
-class Scores(NamedTuple):
-    """What is explained of N inputs.
-
-    Attributes:
-        score: float64 [N], the explained number.
-        probability: float64 [N], of the explained class, as `answers.probabilities` reads it.
-            None where there is no such thing: one number, a map, an index tuple, a difference.
-        target: int64 [N] classes, or the index tuple.
-        targets: the N targets as weighted sums of scores.
-    """
-
-    score: np.ndarray
-    probability: np.ndarray | None
-    target: Any
-    targets: tuple[Target, ...] = ()
 
 
 def answering(subject: Subject) -> onnx.ModelProto:

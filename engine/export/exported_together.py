@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 
-from .. import InvalidInputError
-from ..graph_passes import finish
-from ..graph_passes.finish.together import together
-from ..graph_passes.graph.names import is_own
+from ... import InvalidInputError
+from ...graph_passes import finish
+from ...graph_passes.finish.together import together
+from ...graph_passes.graph.names import is_own
 
 if TYPE_CHECKING:
-    from .explainer import Explainer
+    from .exportable import Exportable
 
 # What must be the same for one target to mean the same, by its name in a file's facts.
 _QUESTION = {
@@ -26,7 +26,7 @@ _QUESTION = {
 }
 
 
-def check_together(explainers: Sequence[Explainer]) -> None:
+def check_together(explainers: Sequence[Exportable]) -> None:
     """Refuse explainers that do not belong into one file.
 
     Raises:
@@ -50,7 +50,7 @@ def check_together(explainers: Sequence[Explainer]) -> None:
 
 
 def joined(
-    explainers: Sequence[Explainer],
+    explainers: Sequence[Exportable],
     models: Sequence[onnx.ModelProto],
     facts: Sequence[Mapping[str, Any]],
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
@@ -79,7 +79,7 @@ def joined(
     return together(models, called, same), {**common, "methods": apart}
 
 
-def outputs_of(explainer: Explainer) -> dict[str, str]:
+def outputs_of(explainer: Exportable) -> dict[str, str]:
     """What a method's outputs are called alone, and beside those of others."""
     subject, method = explainer.subject, explainer.method
     names = {name: output_name(name, method) for name in ("delta", finish.MAP_ERROR, "picture")}

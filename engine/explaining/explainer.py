@@ -11,10 +11,27 @@ from typing import Any
 import numpy as np
 import onnx
 
-from ..graph_passes.graph.limits import Limits, in_force, within
-from ..models.own_card import card_from
-from ..models.plain_card import Card
-from ..models.variants import Shapes
+from ...graph_passes.graph.limits import Limits, in_force, within
+from ...models.own_card import card_from
+from ...models.plain_card import Card
+from ...models.variants import Shapes
+from ..checking.checks import check_inputs, if_out_of_range, labels_for, tell_of_others
+from ..explanation.explanation import Explanation, collected
+from ..explanation.origin import Origin
+from ..export.exporting import Exporting
+from ..export.facts import described, facts_of
+from ..inputs.kind import model_input
+from ..model import Model, opened
+from ..running.adaptive import Progress
+from ..running.answers import reading_of
+from ..running.apart import samples_in
+from ..running.given import blamed_on_file, sendable
+from ..running.plan import Plan
+from ..running.process import BUILDING, at_work, given_back_after
+from ..running.rows import check_rows, parted, run_parts
+from ..running.settings import names_of_maps, settings_of
+from ..targets.asking import asked_for
+from ..targets.target import About
 from .baselines import (
     GIVEN,
     black_of,
@@ -24,38 +41,16 @@ from .baselines import (
     tell_of_zeros,
     whole_baselines,
 )
-from .checks import (
-    check_inputs,
-    if_out_of_range,
-    labels_for,
-    tell_of_others,
-)
-from .embeddings import OfEmbeddings, with_direction
-from .explanation import Explanation, collected
-from .exporting import Exporting
-from .facts import described, facts_of
-from .inputs.kind import model_input
-from .model import Model, opened
-from .origin import Origin
-from .photos import OfPhotos, Preprocess
+from .embeddings import with_direction
+from .photos import Preprocess
 from .pickles import restored
-from .running.adaptive import Progress
-from .running.answers import reading_of
-from .running.apart import samples_in
-from .running.given import blamed_on_file, sendable
-from .running.plan import Plan
-from .running.process import BUILDING, at_work, given_back_after
-from .running.rows import check_rows, parted, run_parts
-from .running.settings import names_of_maps, settings_of
 from .scores import Scorer, Scores
 from .soundness import not_finite, raise_not_finite, warn_of_misses
 from .subjects import subject_of
-from .targets.asking import asked_for
-from .targets.target import About
 from .verification import Verifying
 
 
-class Explainer(OfPhotos, OfEmbeddings, Verifying, Exporting):
+class Explainer(Verifying, Exporting):
     """Explains one output of one model by one method.
 
     Args:

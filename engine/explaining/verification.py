@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
 
-from .. import InvalidInputError, UnsupportedModelError
-from ..graph_passes import finish
-from ..graph_passes.graph.limits import within
-from ..graph_passes.graph.tensors import numpy_type
-from ..graph_passes.heads.path import ALPHAS, endpoints, path_gradients
-from ..graph_passes.select.subject import Subject
-from .checks import check_inputs
-from .conditioning import Doubt, Run, nudged
-from .explanation import Explanation
-from .running.process import BUILDING
-from .running.session import open_session, resolve_providers
-from .running.settings import Settings
+from ... import InvalidInputError, UnsupportedModelError
+from ...graph_passes import finish
+from ...graph_passes.graph.limits import Limits, within
+from ...graph_passes.graph.tensors import numpy_type
+from ...graph_passes.heads.path import ALPHAS, endpoints, path_gradients
+from ...graph_passes.select.subject import Subject
+from ..checking.checks import check_inputs
+from ..checking.conditioning import Doubt, Run, nudged
+from ..explanation.explanation import Explanation
+from ..running.plan import Plan
+from ..running.process import BUILDING
+from ..running.session import open_session, resolve_providers
+from ..running.settings import Settings
+from ..targets.target import Target, fed
+from .embeddings import OfEmbeddings
 from .soundness import Verification, outputs_error, tolerance_of
-from .targets.target import Target, fed
-
-if TYPE_CHECKING:
-    from .explainer import Explainer
 
 # Kinks and float32 leave this much between a gradient and the best of its differences.
 _CLOSE = 0.05
@@ -39,10 +38,14 @@ _TIMES_NOISE = 50
 _SEED = 0
 
 
-class Verifying:
+class Verifying(OfEmbeddings):
     """What an explainer compares with the file itself."""
 
-    subject: Subject
+    _limits: Limits
+    _settings: Settings
+    _several: bool
+    _plan: Callable[[bool], Plan]
+    _whole_baselines: Callable[..., dict[str, np.ndarray]]
 
     def verify(self, x: Any, target: Any = None) -> Verification:
         """Compare with the file itself, run by ONNX Runtime, for one input.
@@ -67,7 +70,7 @@ class Verifying:
             >>> explainer.verify(x).outputs < 1e-5
             True
         """
-        return verified(cast("Explainer", self).serving(target), x, target)
+        return verified(self.serving(target), x, target)
 
     def check_outputs(self, x: Any, e: Explanation) -> float:
         """How far an explanation's outputs are from what ONNX Runtime makes of the file itself.
@@ -82,10 +85,10 @@ class Verifying:
             >>> explainer.check_outputs(x, explainer(x)) < 1e-5
             True
         """
-        return compared_outputs(cast("Explainer", self), check_inputs(self.subject, x), e)
+        return compared_outputs(self, check_inputs(self.subject, x), e)
 
 
-def verified(explainer: Explainer, x: Any, target: Any) -> Verification:
+def verified(explainer: Verifying, x: Any, target: Any) -> Verification:
     """See `Explainer.verify`."""
     e = explainer(x, target)
     subject, file = explainer.subject, explainer._file
@@ -102,7 +105,7 @@ def verified(explainer: Explainer, x: Any, target: Any) -> Verification:
 
 
 def compared_outputs(
-    explainer: Explainer, feeds: Mapping[str, np.ndarray], e: Explanation
+    explainer: Verifying, feeds: Mapping[str, np.ndarray], e: Explanation
 ) -> float:
     """See `Explainer.check_outputs`; `feeds` are checked."""
     file = explainer._file
@@ -122,7 +125,7 @@ def compared_outputs(
 
 
 def _graphs_of(
-    explainer: Explainer, feeds: Mapping[str, np.ndarray], targets: Sequence[Target]
+    explainer: Verifying, feeds: Mapping[str, np.ndarray], targets: Sequence[Target]
 ) -> Iterator[tuple[onnx.ModelProto, Mapping[str, Any]]]:
     """Every graph that explains these inputs, in their order, with what it is fed."""
     count, several = len(feeds[explainer.subject.input.name]), explainer._several

@@ -3,58 +3,64 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
-from .. import InvalidInputError
-from ..graph_passes.select.embedding import COSINE
-from ..graph_passes.select.subject import Subject
-from .checks import check_inputs
-from .inputs import read_input
-from .inputs.kind import Reading
-from .inputs.stored import SUFFIXES, read_array
-from .running.process import BUILDING
-from .targets.array_like import as_array
-from .targets.similarity import Reference, asks_for_similarity, reference_of
+from ... import InvalidInputError
+from ...graph_passes.select.embedding import COSINE
+from ...graph_passes.select.subject import Subject
+from ..checking.checks import check_inputs
+from ..inputs import read_input
+from ..inputs.kind import Reading
+from ..inputs.stored import SUFFIXES, read_array
+from ..model import Model
+from ..running.process import BUILDING
+from ..targets.array_like import as_array
+from ..targets.similarity import Reference, asks_for_similarity, reference_of
+from .photos import OfPhotos
 
 if TYPE_CHECKING:
-    from .explainer import Explainer
-    from .explanation import Explanation
+    from ..explanation.explanation import Explanation
 
 
-class OfEmbeddings:
+Own = TypeVar("Own", bound="OfEmbeddings")
+
+
+class OfEmbeddings(OfPhotos):
     """What an explainer does with references; see `targets.similarity`."""
 
-    subject: Subject
-    _cosine: Explainer | None = None
+    _file: Model
+    _run_file: Callable[..., dict[str, np.ndarray]]
+    _arguments: dict[str, Any]
+    _given: Callable[[], dict[str, Any]]
+    _cosine: Any = None
 
-    def serving(self, target: Any) -> Explainer:
+    def serving(self: Own, target: Any) -> Own:
         """The explainer of a target: of a reference one whose score is the cosine.
 
         Examples:
             >>> explainer.serving("three") is explainer
             True
         """
-        own = cast("Explainer", self)
         if self.subject.cosine or not asks_for_similarity(target):
-            return own
+            return self
         with BUILDING:
             if self._cosine is None:
-                given = {**own._given(), "score": COSINE}
-                self._cosine = type(own)(own._file, **given)
+                make = cast("Callable[..., Own]", type(self))
+                self._cosine = make(self._file, **{**self._given(), "score": COSINE})
             return self._cosine
 
     @property
-    def exported(self) -> Explainer:
+    def exported(self: Own) -> Own:
         """The explainer whose graph is written: of an embedding that of its similarity.
 
         Where "output" was asked for it is one number of the embedding, which `target` names.
         """
-        own = cast("Explainer", self)
-        asked = own._arguments["score"] == "output" or not self.subject.embedding
-        return own if asked else self.serving(np.ones(1))
+        asked = self._arguments["score"] == "output" or not self.subject.embedding
+        return self if asked else self.serving(np.ones(1))
 
     def reference(self, given: Any, name: str | None = None, strict: bool = False) -> Reference:
         """What embeddings are compared with, from a photo or from the numbers themselves.
@@ -93,7 +99,7 @@ def with_direction(subject: Subject, e: Explanation) -> Explanation:
     return e
 
 
-def _reference(explainer: Explainer, given: Any, name: str | None, strict: bool) -> Reference:
+def _reference(explainer: OfEmbeddings, given: Any, name: str | None, strict: bool) -> Reference:
     if isinstance(given, Reference):
         return given
     is_path = isinstance(given, str | os.PathLike)
