@@ -69,7 +69,7 @@ class ImageExplainer:
 
     Attributes:
         skipped: method -> why it was left out, where the caller asked for no method in particular.
-        options: for each method what shapes its numbers, as `records.options_of` gives it.
+        options: for each method what shapes its numbers, as `provenance.options_of` gives it.
         targets: what is explained of each image, as it was asked for.
 
     Raises:
