@@ -7,15 +7,15 @@ from .models.text import shown
 
 if TYPE_CHECKING:
     from .engine import metrics
-    from .engine.batching import ray as ray
-    from .engine.commands.compared import compare
-    from .engine.commands.evaluate import evaluate
     from .engine.comparing.comparison import Comparison
     from .engine.comparing.drift import Drift
     from .engine.evaluating.evaluation import Evaluation
-    from .engine.explainer import Explainer
-    from .engine.explanation import Explanation
+    from .engine.explaining.explainer import Explainer
+    from .engine.explanation.explanation import Explanation
     from .engine.inspection import Inspection, inspect
+    from .engine.jobs.batch import ray as ray
+    from .engine.jobs.compared import compare
+    from .engine.jobs.evaluate import evaluate
     from .engine.vjp import vjp
     from .graph_passes.graph.limits import Limits
     from .graph_passes.methods import methods
@@ -89,13 +89,13 @@ _HOMES = {
     "Comparison": ".engine.comparing.comparison",
     "Drift": ".engine.comparing.drift",
     "Evaluation": ".engine.evaluating.evaluation",
-    "Explainer": ".engine.explainer",
-    "Explanation": ".engine.explanation",
+    "Explainer": ".engine.explaining.explainer",
+    "Explanation": ".engine.explanation.explanation",
     "Inspection": ".engine.inspection",
     "Limits": ".graph_passes.graph.limits",
     "ModelCard": ".models.card",
-    "compare": ".engine.commands.compared",
-    "evaluate": ".engine.commands.evaluate",
+    "compare": ".engine.jobs.compared",
+    "evaluate": ".engine.jobs.evaluate",
     "inspect": ".engine.inspection",
     "methods": ".graph_passes.methods",
     "vjp": ".engine.vjp",
@@ -118,7 +118,7 @@ def __dir__() -> list[str]:
 
 def _ray() -> Any:
     try:
-        return import_module(".engine.batching.ray", __name__)
+        return import_module(".engine.jobs.batch.ray", __name__)
     except ModuleNotFoundError as error:
         if error.name not in ("ray", "pyarrow"):
             raise

@@ -28,8 +28,8 @@ from ..models.plain_card import Card
 from ..models.sources.gathering import ASSUMED, FILE, Known, known_of
 from ..models.text import counted, shown
 from ..models.variants import Shapes
-from .assumed import tell_assumed
-from .checks import check_label_count
+from .checking.assumed import tell_assumed
+from .checking.checks import check_label_count
 from .inputs import decided
 from .model import Model, opened
 from .running.given import blamed_on_file

@@ -32,7 +32,6 @@ from .running.prepared import prepared
 from .running.process import BUILDING
 from .running.session import Session, open_session
 from .running.stopwatch import phase
-from .soundness import precision_of
 
 Given: TypeAlias = "str | os.PathLike[str] | bytes | onnx.ModelProto"
 
@@ -205,3 +204,15 @@ def opened(model: Given | Model, shapes: Shapes | None = None) -> Model:
     if not isinstance(model, Model):
         return Model(model, shapes)
     return Model(model.given, shapes) if shapes else model
+
+
+def precision_of(model: onnx.ModelProto, quantised: bool) -> str:
+    """How exact the file's own numbers are: "float", "half" or "quantised"."""
+    if quantised:
+        return "quantised"
+    half = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
+    values = (*model.graph.input, *model.graph.output, *model.graph.value_info)
+    kinds = {v.type.tensor_type.elem_type for v in values}
+    kinds |= {tensor.data_type for tensor in model.graph.initializer}
+    casts = {a.i for n in model.graph.node if n.op_type == "Cast" for a in n.attribute}
+    return "half" if (kinds | casts) & set(half) else "float"

@@ -35,9 +35,9 @@ from support.drawn_models import drawn_model
 from support.hostile_inputs import DRAWERS
 
 import onnxplain
-import onnxplain.engine.commands.explain
-import onnxplain.engine.commands.export
-import onnxplain.engine.commands.trace
+import onnxplain.engine.jobs.explain
+import onnxplain.engine.jobs.export
+import onnxplain.engine.jobs.trace
 from onnxplain import cli
 from onnxplain.engine.commandline.terminal import log_to_stderr
 from onnxplain.graph_passes.methods import default_methods

@@ -62,17 +62,21 @@ ORDER = (
     "engine/files",
     "engine/targets",
     "engine/running",
-    "engine/records",
     "engine/pictures",
+    "engine/records",
     "engine/inputs",
+    "engine/checking",
     "engine",
-    "engine/reporting",
-    "engine/page",
+    "engine/explanation",
+    "engine/export",
+    "engine/explaining",
     "engine/metrics",
     "engine/evaluating",
     "engine/comparing",
-    "engine/commands",
-    "engine/batching",
+    "engine/reports",
+    "engine/page",
+    "engine/jobs",
+    "engine/jobs/batch",
     "engine/commandline",
     ".",
 )
@@ -85,13 +89,13 @@ HOMES = {
     },
     "PIL": {n for n in NAMES if n.startswith(("engine/inputs/", "engine/pictures/"))},
     "filelock": {"engine/records/lock.py"},
-    "pyarrow": {"engine/batching/tables.py", "engine/batching/shards.py", "engine/batching/ray.py"},
-    "ray": {"engine/batching/ray.py"},
+    "pyarrow": {f"engine/jobs/batch/{name}.py" for name in ("tables", "shards", "ray")},
+    "ray": {"engine/jobs/batch/ray.py"},
     "yaml": {"models/sources/place.py"},
     "cmap": {"engine/pictures/heatmap.py", "engine/pictures/matrix_svg.py"},
     "click": {"cli.py", *(n for n in NAMES if n.startswith("engine/commandline/"))},
-    "jinja2": {"engine/reporting/html.py"},
-    "markupsafe": {"engine/reporting/html.py"},
+    "jinja2": {"engine/reports/html.py"},
+    "markupsafe": {"engine/reports/html.py"},
     "rich": {"engine/commandline/terminal.py"},
     "scipy": {name for name in NAMES if name.startswith(("engine/metrics/", "engine/comparing/"))}
     | {"engine/targets/dense.py", "engine/pictures/outlines.py", "engine/inputs/audio.py"},
@@ -186,7 +190,7 @@ def test_libraries_stay_at_home(name):
 
 
 # The engine knows methods by their records; these commands are about one method by name.
-OF_ONE_METHOD = {"engine/commands/trace.py": "deeplift"}
+OF_ONE_METHOD = {"engine/jobs/trace.py": "deeplift"}
 
 
 @each([name for name in NAMES if name.startswith("engine/") or name == "cli.py"])
@@ -315,7 +319,7 @@ def test_wheel_holds_the_demo_and_the_type_marker(tmp_path):
     names = set(zipfile.ZipFile(wheel).namelist())
     expected = {f"onnxplain/{name}" for name in NAMES} | {"onnxplain/py.typed"}
     demo = {f"onnxplain/models/demo/{path.name}" for path in (ROOT / "models/demo").iterdir()}
-    page = {f"onnxplain/engine/reporting/report.{kind}" for kind in ("html", "css", "js")}
+    page = {f"onnxplain/engine/reports/report.{kind}" for kind in ("html", "css", "js")}
     page |= {f"onnxplain/engine/page/{name}" for name in STATIC}
     assert expected | demo | page <= names
     strange = ("tests/", "docs/", ".github/", "MANIFEST.in")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 
-import pytest
 from support.folders import ROOT
 
 ENGINE = sorted((ROOT / "engine").rglob("*.py"))
@@ -29,15 +28,9 @@ ANYTHING = {
 # What returns anything: as above.
 RETURNS = {
     "_arrays", "_bar", "_finalized", "_moved", "_named", "_one_or_several",
-    "_or_default", "_plain", "_in_arrays", "_shapes", "_taken_apart", "convert", "get",
+    "_or_default", "_in_arrays", "_shapes", "_taken_apart", "convert", "get",
     "in_arrays", "known", "moved", "numbers_in", "own", "plain", "read", "restored",
 }  # fmt: skip
-# Results -> their pages.
-PAGES = {
-    "engine/comparing/comparison.py": "comparison_page",
-    "engine/comparing/drift.py": "drift_page",
-    "engine/evaluating/evaluation.py": "evaluation_page",
-}
 
 
 def signatures():
@@ -78,17 +71,17 @@ def test_no_name_is_let_off_without_need():
     assert (set(ANYTHING) - names, RETURNS - returns) == (set(), set())
 
 
-@pytest.mark.parametrize(("results", "page"), PAGES.items())
-def test_pages_import_results_and_are_imported_by_none(results, page):
-    """A result asks for its page where it is saved."""
-    tree = ast.parse((ROOT / results).read_text(encoding="utf-8"))
-    at_once = [node.module for node in tree.body if isinstance(node, ast.ImportFrom)]
-    assert page not in at_once
-    own = ast.parse((ROOT / results).with_name(f"{page}.py").read_text(encoding="utf-8"))
-    assert any(
-        isinstance(node, ast.ImportFrom) and ROOT.joinpath(results).stem == node.module
-        for node in own.body
-    )
+def test_results_go_up_to_their_pages_by_one_door():
+    """Pages import results, never the other way; one file looks a saved result's writers up."""
+    called = [
+        (path.relative_to(ROOT).as_posix(), ast.unparse(call.args[0]))
+        for path in ENGINE
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call)
+        and ast.unparse(call.func).split(".")[-1] in ("import_module", "__import__")
+    ]
+    up = [(path, name) for path, name in called if name.strip("'\"").startswith("..")]
+    assert up == [("engine/files/pages.py", "'...reports.saving'")]
 
 
 def test_no_caption_is_parsed_back():

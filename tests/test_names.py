@@ -26,13 +26,14 @@ ALLOWED = {
     "graph_passes/graph/subscripts.py": {"node.attrs['equation'].replace(' ', '')"},
     "graph_passes/rules/linear.py": {"node.attrs['equation'].replace(' ', '')"},
     # Names of files, folders, addresses, platforms, packages and kinds of images.
-    "engine/batching/": None,
+    "engine/jobs/batch/": None,
     "engine/commandline/": None,
-    "engine/commands/": None,
+    "engine/jobs/": None,
     "engine/files/": None,
     "engine/inputs/": None,
     "engine/pictures/": None,
-    "engine/facts.py": {"name"},
+    "engine/reports/": None,
+    "engine/export/facts.py": {"name"},
     "engine/running/process.py": {"sys.platform"},
     # Names of operators, with their domains, and of what onnxplain itself wrote.
     "graph_passes/backward/reasons.py": {"operator_name(node)"},
@@ -43,9 +44,8 @@ ALLOWED = {
     # Texts of users, and of modules.
     "engine/targets/": None,
     "engine/records/": None,
-    "engine/trying.py": {"text"},
     "engine/comparing/likeness.py": {"np"},
-    "engine/soundness.py": {"what", "infinite"},
+    "engine/explaining/soundness.py": {"what", "infinite"},
     "models/": None,
 }
 

@@ -28,8 +28,8 @@ from .options import (
 from .terminal import complain, complain_of, progress_bar, say
 
 if TYPE_CHECKING:
-    from ..batching.batch import Report
-    from ..batching.question import Form
+    from ..jobs.batch.batch import Report
+    from ..jobs.batch.question import Form
 
 
 @click.command(
@@ -120,8 +120,8 @@ def batch(model: str, source: str, **chosen: Any) -> int:
     address = chosen.pop("address")
     if address is not None:
         return _on_ray(model, source, address, chosen)
-    from ..batching.batch import Running, explain_batch
-    from ..commands.asked import options_from
+    from ..jobs.asked import options_from
+    from ..jobs.batch.batch import Running, explain_batch
 
     names = ("resume", "shard", "workers", "decoders", "column")
     running = Running(**{name: chosen.pop(name) for name in names})
@@ -157,7 +157,7 @@ def _told(report: Report, folder: str) -> int:
 
 
 def _form(chosen: dict[str, Any]) -> Form:
-    from ..batching.question import Form, parse_grid
+    from ..jobs.batch.question import Form, parse_grid
 
     grid, without = chosen.pop("grid"), chosen.pop("no_attributions")
     return Form(
@@ -175,8 +175,8 @@ def _on_ray(model: str, source: str, address: str, chosen: dict[str, Any]) -> in
         if chosen[name]:
             raise click.UsageError(f"--{name} and --ray do not go together")
     _require("ray", "ray")
-    from ..batching.ray import explain_on_cluster
-    from ..commands.asked import options_from
+    from ..jobs.asked import options_from
+    from ..jobs.batch.ray import explain_on_cluster
 
     actors, column, threads = (chosen.pop(name) for name in ("workers", "column", "threads"))
     for name in ("resume", "shard", "decoders"):

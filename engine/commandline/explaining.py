@@ -118,9 +118,9 @@ def _explain(
     detail: str = "regions",
     **chosen: Any,
 ) -> int:
-    from ..commands.asked import options_from
-    from ..commands.explain import Output, explain_files
-    from ..commands.results import closing_line, record_lines
+    from ..jobs.asked import options_from
+    from ..jobs.explain import Output, explain_files
+    from ..jobs.results import closing_line, record_lines
     from ..records.record import Failure, Record
     from ..running.stopwatch import profile_rows
 
@@ -246,11 +246,11 @@ def export(
 
 
 def _export_file(model: str, file: str, **chosen: Any) -> int:
-    from ..calibration import said_of
-    from ..commands.export import export_file
-    from ..facts import facts_in
+    from ..export.calibration import said_of
+    from ..export.facts import facts_in
+    from ..export.opsets import read_by
     from ..files.model_files import is_stdout
-    from ..opsets import read_by
+    from ..jobs.export import export_file
 
     with progress_bar(wait=WAIT) as tell:
         exported = export_file(model, file, tell=tell, **chosen)
@@ -268,7 +268,7 @@ _OF_A_FILE = ("baseline_input", "target", "preprocess", "picture", "opset", "sta
 
 
 def _export_page(model: str, folder: str, runtime: str | None, **chosen: Any) -> int:
-    from ..commands.page import page_of_model
+    from ..jobs.page import page_of_model
 
     given = [name for name in _OF_A_FILE if chosen.pop(name)]
     if given:
@@ -314,7 +314,7 @@ def serve(model: str, port: int, open_it: bool, **chosen: Any) -> int:
     """
     from tempfile import TemporaryDirectory
 
-    from ..commands.page import page_of_model
+    from ..jobs.page import page_of_model
     from ..page.server import LOOPBACK, served
 
     with TemporaryDirectory(prefix="onnxplain-page-") as folder, served(folder, port) as server:

@@ -77,7 +77,7 @@ def inspect(
         rows, record = table(found), asdict(found)
         traced: list[Any] = []
         if image is not None:
-            from ..commands.trace import trace_image, trace_rows
+            from ..jobs.trace import trace_image, trace_rows
 
             tell(f"DeepLIFT of {os.path.basename(image)}", part)
             traced = trace_image(model, image, card_file=card, output=output, shapes=shapes)
@@ -124,8 +124,8 @@ def card(model: str, photo: str | None, label: str | None, out: str | None, **ch
     Each fact has its source: a card beside MODEL, MODEL's metadata, other files beside it, its
     graph, or an assumption.
     """
-    from ..commands.asked import options_from
-    from ..commands.cards import card_of_model, write_card
+    from ..jobs.asked import options_from
+    from ..jobs.cards import card_of_model, write_card
 
     as_json = chosen.pop("as_json")
     if label is not None and photo is None:
@@ -148,7 +148,7 @@ def doctor(as_json: bool) -> int:
 
     Exit status 0: all is well; 1: something is not.
     """
-    from ..commands.doctor import examine
+    from ..jobs.doctor import examine
 
     with progress_bar(wait=WAIT) as tell:
         found = examine(tell)

@@ -58,10 +58,10 @@ def evaluate(
 
     Writes evaluation.json, curves.svg and report.html.
     """
-    from ..commands.asked import options_from
-    from ..commands.evaluate import evaluate_files, questions_from
-    from ..evaluating.evaluation import report_lines
     from ..files.writing import writable_folder
+    from ..jobs.asked import options_from
+    from ..jobs.evaluate import evaluate_files, questions_from
+    from ..reports.evaluation_page import report_lines
 
     writable_folder(folder)
     questions, more = questions_from(chosen)
@@ -148,9 +148,9 @@ def compare(
     With --against: what changed from MODEL to other files of it. Writes report.html, panel.png,
     panel.svg, table.md and comparison.json.
     """
-    from ..commands.compared import compare_as_asked
     from ..comparing.drift import Drift
     from ..files.writing import writable_folder
+    from ..jobs.compared import compare_as_asked
 
     gates = {
         "--fail-under": fail_under is not None,

@@ -165,7 +165,7 @@ def _inputs(
     context: click.Context, parameter: click.Parameter, given: tuple[str, ...]
 ) -> dict[str, str]:
     """{input: file or numbers}."""
-    from ..commands.given import parse_input
+    from ..jobs.asked import parse_input
 
     def read(texts: tuple[str, ...]) -> dict[str, str]:
         found = [parse_input(text) for text in texts]

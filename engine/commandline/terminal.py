@@ -22,7 +22,7 @@ from typing import Any
 import click
 
 from ...models.text import shown, shown_json
-from ..assumed import assumed
+from ..checking.assumed import assumed
 
 # Seconds after which a bar appears where most models are done by then.
 WAIT = 1.5

@@ -19,7 +19,7 @@ from onnx import helper, numpy_helper
 from ...graph_passes.methods import find_method
 from ...graph_passes.prepare.pipeline import prepare
 from ...graph_passes.select.features import Features
-from ..explainer import Explainer
+from ..explaining.explainer import Explainer
 from ..metrics.trial import quiet
 from ..running.optimised import optimised
 from ..targets.target import Again

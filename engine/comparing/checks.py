@@ -5,14 +5,12 @@ from __future__ import annotations
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from ...models.text import counted, shown
-
-if TYPE_CHECKING:
-    from .drift import Drift, MapDrift
+from .changes import Changes, MapDrift
 
 # What is judged where no method was named.
 JUDGED = ("grad-cam",)
@@ -38,7 +36,7 @@ class Check(NamedTuple):
 
 
 def checks_of(
-    found: Drift,
+    found: Changes,
     fail_under: float | None = None,
     fail_on_flip: bool = False,
     methods: Sequence[str] | None = None,
@@ -46,7 +44,7 @@ def checks_of(
     """What is judged of a drift: each method by each other file, flips, and failed images.
 
     Args:
-        found: a `Drift`.
+        found: the numbers of a `Drift`.
         fail_under: the mean agreement that the methods named need; None: no map is judged.
         fail_on_flip: whether a changed top class fails.
         methods: those to judge; None: those that were named, or Grad-CAM.
@@ -75,7 +73,7 @@ def agreement_of(one: MapDrift) -> float:
     return 1.0 if one.relative_difference == 0 else 0.0
 
 
-def _method(found: Drift, model: str, method: str, limit: float | None) -> Check:
+def _method(found: Changes, model: str, method: str, limit: float | None) -> Check:
     values = [agreement_of(m) for m in found.maps if (m.model, m.method) == (model, method)]
     if not values:
         return Check(model, method, False, f"not compared: {found.left_out.get(method, 'no map')}")
@@ -96,7 +94,7 @@ def apart(a: float, b: float) -> tuple[str, str]:
     return repr(a), repr(b)
 
 
-def _flips(found: Drift, model: str, judged: bool) -> Check:
+def _flips(found: Changes, model: str, judged: bool) -> Check:
     flips = [one for one in found.flips if one.model == model]
     of = sum(one.model == model for one in found.scores)
     text = f"the top class changed for {len(flips)} of {counted(of)}"

@@ -8,10 +8,11 @@ from functools import cached_property
 from typing import Any
 
 from ...models.text import counted
+from ..files.pages import write_result_pages
+from ..files.writing import plain
 from .claims import claims_of
 from .facts import Measured
-from .saved import plain, write_all
-from .tables import failures, markdown_of, measured_lines
+from .tables import failures, measured_lines
 from .verdict import reasons_of, verdict_of
 
 
@@ -119,13 +120,7 @@ class Comparison(Measured):
             >>> comparison.save("out")
             [...'report.html'...]
         """
-        from .comparison_page import comparison_page
-
-        names = [image["image"] for image in self.images]
-        data = self.to_dict()
-        page = comparison_page(self, data)
-        table = markdown_of(self)
-        return write_all(folder, table, data, self.panels, names, page)
+        return write_result_pages(self, folder)
 
     def to_dict(self) -> dict[str, Any]:
         """All of it but the pictures, as JSON knows it; NaN is None.

@@ -12,11 +12,11 @@ from typing import NamedTuple
 import numpy as np
 
 from ...graph_passes.select.features import Features
-from ..evidence import Scoring, scores_without, strength_of
-from ..origin import Shared
+from ..explaining.scores import Scores
+from ..explanation.evidence import scores_without, strength_of
+from ..explanation.origin import Scoring, Shared
 from ..pictures.heatmap import smoothed
 from ..records.record import Outcome
-from ..scores import Scores
 
 # The part of the photo that is hidden, at most.
 PART = 0.1

@@ -1,9 +1,8 @@
-"""The literature's table of methods, with measured columns, as Markdown."""
+"""What was measured of methods, in rows and lines: the literature's table, and each method."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,9 +11,6 @@ from .axioms import Kept
 from .claims import ALIKE, DIFFERENT
 from .facts import Measured, MethodFacts
 from .verdict import much
-
-if TYPE_CHECKING:
-    from .comparison import Comparison
 
 # What each row of the table says of a method.
 ROWS: dict[str, Callable[[MethodFacts], str]] = {
@@ -38,18 +34,6 @@ ROWS: dict[str, Callable[[MethodFacts], str]] = {
     "Seconds for an image": lambda one: _number(one.seconds, ".2g", "-"),
     "Correlation with the map against another baseline": lambda one: _baselines(one),
 }
-
-
-def markdown_of(found: Comparison) -> str:
-    """Of a `Comparison`: the verdict and its reasons, agreement, and the literature last."""
-    parts = [f"# {found.model}: methods on {counted(len(found.images))}", found.verdict]
-    parts += ["\n".join(f"- {reason}" for reason in found.reasons)]
-    if len(found.agreement.methods) > 1:
-        parts += ["## Agreement: Spearman's correlation, by region"]
-        parts += [table(*agreement(found, found.agreement.rank))]
-    parts += ["## What the literature asks of methods", table(*literature(found))]
-    parts += ["\n".join(f"- {claim}" for claim in found.claims)] if found.claims else []
-    return "\n\n".join(parts) + "\n"
 
 
 def literature(found: Measured) -> tuple[list[str], list[list[str]]]:
@@ -101,17 +85,6 @@ def titles_of(found: Measured) -> list[str]:
     """Of the methods that apply, in the order of the matrices."""
     titles = {one.method: one.title for one in found.facts}
     return [titles[name] for name in found.agreement.methods]
-
-
-def table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A Markdown table; what stands in a cell is text."""
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
-
-
-def _cell(value: Any) -> str:
-    text = " ".join(str(value).split())
-    return text.replace("|", "\\|").replace("<", "&lt;")
 
 
 def _number(value: float | None, form: str, none: str) -> str:

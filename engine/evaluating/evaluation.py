@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ...models.text import counted
-from ..files.writing import to_json, utf8, writable_folder, write_whole
-from ..pictures.curves_svg import drawn_curves
-from ..reporting.html import REPORT_FILE, write_report
+from ..files.pages import write_result_pages
+from ..files.writing import plain
 from .findings import found_in
 from .verdict import verdict_of
 
@@ -130,18 +127,7 @@ class Evaluation:
         Examples:
             >>> evaluation.save("out")
         """
-        from .evaluation_page import evaluation_page
-
-        directory = writable_folder(folder)
-        content = to_json(self.to_dict(), indent=2) + b"\n"
-        write_whole(directory / JSON_FILE, lambda file: file.write(content))
-        self._save_curves(directory)
-        write_report(evaluation_page(self), directory)
-
-    def _save_curves(self, directory: Path) -> None:
-        if self.curves:
-            drawn = utf8(drawn_curves(self.curves))
-            write_whole(directory / CURVES_FILE, lambda file: file.write(drawn))
+        write_result_pages(self, folder)
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as JSON knows it; NaN is None.
@@ -152,59 +138,15 @@ class Evaluation:
         """
         return {
             "verdict": self.verdict,
-            "records": _plain(self.records),
+            "records": plain(self.records),
             "findings": self.findings,
-            "settings": _plain(self.settings),
+            "settings": plain(self.settings),
             "model": self.model,
             "model_sha256": self.model_sha256,
             "versions": self.versions,
-            "images": _plain(self.images),
+            "images": plain(self.images),
             "failed": self.failed,
             "left_out": self.left_out,
-            "values": _plain(self.values),
-            "curves": _plain(self.curves),
+            "values": plain(self.values),
+            "curves": plain(self.curves),
         }
-
-
-def _plain(value: Any) -> Any:
-    """A value as JSON knows it: arrays as lists, NaN as None."""
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_plain(v) for v in value]
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value
-
-
-def report_lines(found: Evaluation, folder: str) -> list[str]:
-    """Verdict, table, findings and where all of it lies, for people to read."""
-    files = f"{JSON_FILE}, {CURVES_FILE}" if found.curves else JSON_FILE
-    return [
-        found.verdict,
-        *table_lines(found),
-        *found.findings,
-        f"{files} and {REPORT_FILE}: {folder}",
-    ]
-
-
-def table_lines(found: Evaluation) -> list[str]:
-    """The table for people to read: a line for each method, an arrow for what is better."""
-    better = {r["metric"]: "+" if r["higher_is_better"] else "-" for r in found.records}
-    heads = [f"{name} {sign}" for name, sign in better.items()]
-    rows = found.table()
-    if not rows:
-        return []
-    width = max(len(row["method"]) for row in rows)
-    lines = [" " * width + "".join(f"  {head}" for head in heads)]
-    for row in rows:
-        numbers = [_number(row.get(name)) for name in better]
-        cells = "".join(f"  {n:>{len(h)}}" for n, h in zip(numbers, heads, strict=True))
-        lines.append(f"{row['method']:{width}}{cells}")
-    return [*lines, "+ higher is better, - lower"]
-
-
-def _number(value: float | None) -> str:
-    return "none" if value is None else f"{value:.3f}"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ... import OnnxplainError
-from ..explainer import Explainer
+from ..explaining.explainer import Explainer
 from ..metrics.intervals import interval
 from ..metrics.metric import MOST_IMAGES, Metric
 from ..metrics.references import EDGES, RANDOM, edge_map, random_map

@@ -8,9 +8,12 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
 
 from ... import InvalidInputError
 from ...models.text import shown_json
@@ -233,3 +236,21 @@ def utf8(text: str) -> bytes:
 def to_json(value: Any, indent: int | None = None) -> bytes:
     """JSON as UTF-8; control characters, and a file name's bytes that are no text, are escapes."""
     return shown_json(json.dumps(value, indent=indent, ensure_ascii=False)).encode()
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON knows it: arrays as lists, records as objects, NaN as null."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    names: Any = getattr(value, "_fields", None) if isinstance(value, tuple) else None
+    if names is not None:
+        return plain({name: getattr(value, name) for name in names})
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ... import InvalidInputError
-from ..explainer import Explainer
+from ..explaining.explainer import Explainer
 from .metric import Metric
 from .sensitivity_n import drops
 from .trial import Trial, over_rows, whole_number

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from ..explainer import Explainer
+from ..explaining.explainer import Explainer
 from .curves import STEPS, area, check_choice, curve, fractions
 from .metric import Metric
 from .trial import Trial, over_rows

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..explainer import Explainer
+from ..explaining.explainer import Explainer
 from .metric import Metric
 from .pointing_game import region_of
 from .trial import Trial, over_rows

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ... import InvalidInputError
-from ..explainer import Explainer
+from ..explaining.explainer import Explainer
 from .metric import Metric
 from .trial import Trial, over_rows, quiet, whole_number
 

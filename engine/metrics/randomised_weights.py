@@ -14,7 +14,7 @@ from scipy import stats
 from ... import OnnxplainError, UnsupportedModelError
 from ...graph_passes.graph.operators import Fact, has
 from ...graph_passes.methods import find_method
-from ..explainer import Explainer
+from ..explaining.explainer import Explainer
 from ..running.workers import side_by_side
 from .metric import Metric
 from .trial import Trial, quiet, trials_of, whole_number

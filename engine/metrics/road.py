@@ -10,7 +10,7 @@ from scipy import sparse
 from scipy.sparse import linalg
 
 from ... import InvalidInputError
-from ..explainer import Explainer
+from ..explaining.explainer import Explainer
 from .curves import area, check_choice
 from .metric import Metric
 from .trial import VALUES, Trial, over_rows

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import stats
 
 from ... import InvalidInputError
-from ..explainer import Explainer
+from ..explaining.explainer import Explainer
 from .metric import Metric
 from .trial import Trial, over_rows, whole_number
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..explainer import Explainer
+from ..explaining.explainer import Explainer
 from .curves import STEPS, area, fractions, removed
 from .metric import Metric
 from .trial import Trial, over_rows

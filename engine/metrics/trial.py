@@ -15,11 +15,11 @@ from numpy.typing import ArrayLike
 from ... import InvalidInputError
 from ...graph_passes.select.features import Features, with_channels
 from ...models.text import counted
-from ..baselines import black_of
-from ..checks import check_inputs
-from ..explainer import Explainer
-from ..explanation import Explanation
-from ..scores import Scores
+from ..checking.checks import check_inputs
+from ..explaining.baselines import black_of
+from ..explaining.explainer import Explainer
+from ..explaining.scores import Scores
+from ..explanation.explanation import Explanation
 from ..targets.target import asked_of_all
 
 T = TypeVar("T")

@@ -14,14 +14,14 @@ from ...graph_passes.finish import SCORE
 from ...graph_passes.graph.dims import describe
 from ...graph_passes.methods import find_method
 from ...models.shipped import demo_photos
-from ..exporting import export_for_page
+from ..export.exporting import export_for_page
 from ..files.writing import to_json, writable_folder, write_whole
 from ..inputs.framing import framing_of
-from ..reporting.words import how_to_read
+from ..reports.words import how_to_read
 from .runtime import PACKAGE, VERSION
 
 if TYPE_CHECKING:
-    from ..explainer import Explainer
+    from ..explaining.explainer import Explainer
 
 # What the browser is handed as it lies here.
 STATIC = ("index.html", "page.css", "page.js", "worker.js")

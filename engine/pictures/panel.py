@@ -104,6 +104,10 @@ def _over_a_photo(
     return heatmap_of(values, method, channel_axis, difference)
 
 
+# Pixels on the longer side of the photos that panels and pages are drawn from.
+VIEW = 640
+
+
 def small_view(view: Image.Image, side: int) -> Image.Image:
     """A copy of a view with at most so many pixels on its longer side."""
     small = view.copy()

@@ -45,7 +45,7 @@ class Outcome:
         method: its name.
         target: what was explained.
         score: the explained number; None, here and below, where it is none that JSON knows.
-        probability, probability_from, close_call, top: as `origin.Answered` has them.
+        probability, probability_from, close_call, top: as `outcomes.Answered` has them.
         baseline_score, delta, relative_delta, map_error: as `Explanation` has them.
         steps: passes that it took; None: the method has none.
         feature_map: that the method weighs; None: it has none.

@@ -28,10 +28,10 @@ import numpy as np
 from PIL import Image
 
 from onnxplain import Explainer
-from onnxplain.engine.batching.batch import Running, explain_batch
-from onnxplain.engine.batching.question import Form
-from onnxplain.engine.commands.asked import Options
 from onnxplain.engine.inputs.image import image_to_tensor, read_image
+from onnxplain.engine.jobs.asked import Options
+from onnxplain.engine.jobs.batch.batch import Running, explain_batch
+from onnxplain.engine.jobs.batch.question import Form
 from onnxplain.engine.running.workers import usable_cores
 from onnxplain.models.shipped import demo_model, demo_photos
 

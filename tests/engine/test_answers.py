@@ -11,10 +11,10 @@ from support.digits import CARD, write_photo
 
 import onnxplain
 from onnxplain import InvalidInputError
-from onnxplain.engine.checks import check_label_count
-from onnxplain.engine.commands.explain import Options, explain_files
-from onnxplain.engine.commands.results import record_lines
-from onnxplain.engine.pictures.captions import answer_text, drawn_score
+from onnxplain.engine.checking.checks import check_label_count
+from onnxplain.engine.jobs.explain import Options, explain_files
+from onnxplain.engine.jobs.results import record_lines
+from onnxplain.engine.records.captions import answer_text, drawn_score
 from onnxplain.engine.records.record import Outcome, outcome_of_json, record_of_json
 from onnxplain.engine.running.answers import Top, is_close, percent
 from onnxplain.engine.targets.recorded import TargetRecord
@@ -249,15 +249,13 @@ def test_the_first_output_says_how_many_classes_there_are():
     subject.output = SimpleNamespace(name="y")
     check_label_count(list("abc"), subject)
     for shape in ((1, 4), (4,), (1, 4, 1, 1)):
-        e = SimpleNamespace(outputs={"y": np.zeros(shape)})
-        check_label_count(list("abcd"), subject, e)
+        outputs = {"y": np.zeros(shape)}
+        check_label_count(list("abcd"), subject, outputs)
         with pytest.raises(InvalidInputError, match="4, got 3 labels"):
-            check_label_count(list("abc"), subject, e)
+            check_label_count(list("abc"), subject, outputs)
     subject.per_class, subject.logits.shape = False, [None, None, 8, 8]
     with pytest.raises(InvalidInputError, match="5, got 3 labels"):
-        check_label_count(
-            list("abc"), subject, SimpleNamespace(outputs={"y": np.zeros((1, 5, 8, 8))})
-        )
+        check_label_count(list("abc"), subject, {"y": np.zeros((1, 5, 8, 8))})
 
 
 def test_the_readmes_label_is_one_of_the_demos(tmp_path):

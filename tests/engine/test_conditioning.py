@@ -8,7 +8,7 @@ import pytest
 from support.small import node, small, value
 
 import onnxplain
-from onnxplain.engine import soundness
+from onnxplain.engine.explaining import soundness
 from onnxplain.graph_passes.heads import path
 from onnxplain.graph_passes.prepare.pipeline import prepare
 
@@ -148,7 +148,7 @@ def test_kinks_on_black_are_no_mistake(activation, pooled):
 @pytest.mark.parametrize("activation", ["LeakyRelu", "Tanh", "Selu"])
 def test_a_wrong_gradient_is_caught_on_black_too(activation, black, monkeypatch):
     """The slopes along the path half as large as they are."""
-    from onnxplain.engine import verification
+    from onnxplain.engine.explaining import verification
 
     right = path.path_gradients
 

@@ -13,9 +13,9 @@ from PIL import Image
 from support.small import f32, node, run, small, value
 
 import onnxplain
-from onnxplain.engine.commands.trace import trace_delta, trace_image
 from onnxplain.engine.inputs.image import image_to_tensor, read_image
 from onnxplain.engine.inspection import card_or_assumption
+from onnxplain.engine.jobs.trace import trace_delta, trace_image
 from onnxplain.engine.model import opened
 from onnxplain.models.card import METADATA_KEY, black_image
 

@@ -10,8 +10,8 @@ from support.small import node as n
 from support.small import small, value
 
 import onnxplain
-from onnxplain.engine.evidence import checked_by_hiding, strongest
-from onnxplain.engine.pictures.captions import evidence_text
+from onnxplain.engine.explanation.evidence import checked_by_hiding, strongest
+from onnxplain.engine.records.captions import evidence_text
 from onnxplain.engine.records.record import Evidence, Outcome, outcome_of_json
 from onnxplain.engine.targets.recorded import TargetRecord
 from onnxplain.graph_passes.select.features import with_channels

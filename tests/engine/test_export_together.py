@@ -16,7 +16,7 @@ from support.digits import DATA, digit, write_model
 from support.embeddings import network
 
 import onnxplain
-from onnxplain.engine.exported_together import output_name, outputs_of
+from onnxplain.engine.export.exported_together import output_name, outputs_of
 from onnxplain.graph_passes.methods import find_method
 
 X = np.concatenate([digit(k) for k in (3, 7, 8)])

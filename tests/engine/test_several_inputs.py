@@ -15,7 +15,7 @@ from support.digits import DATA, digit
 from torch import nn
 
 import onnxplain
-from onnxplain.engine.explanation import each
+from onnxplain.engine.explanation.attributions import each
 from onnxplain.engine.running.plan import Plan
 
 NAMES = ("left", "right")

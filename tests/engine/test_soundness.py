@@ -12,8 +12,8 @@ from support.digits import CARD, write_photo
 from support.small import FLOAT, ask, f32, node, small, value
 
 import onnxplain
-from onnxplain.engine import soundness
-from onnxplain.engine.commands.explain import Options, explain_files
+from onnxplain.engine.explaining import soundness
+from onnxplain.engine.jobs.explain import Options, explain_files
 from onnxplain.graph_passes.backward import walk
 from onnxplain.graph_passes.prepare.pipeline import prepare
 

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from onnxplain.engine.pictures.heatmap import heatmap_of
-from onnxplain.engine.reporting.page import Map, Page, Shown, View
+from onnxplain.engine.reports.page import Map, Page, Shown, View
 
 # Texts that would be more than text in HTML, in attributes, in JSON, in SVG, in a terminal.
 HOSTILE = (

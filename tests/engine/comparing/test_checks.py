@@ -7,8 +7,8 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from onnxplain import Drift
+from onnxplain.engine.comparing.changes import MapDrift, ScoreDrift, flips_first, worst_first
 from onnxplain.engine.comparing.checks import apart
-from onnxplain.engine.comparing.drift import MapDrift, ScoreDrift, flips_first, worst_first
 from onnxplain.engine.running.answers import Top
 
 NAN = float("nan")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onnxplain.engine.evaluating.evaluation import Evaluation, report_lines
-from onnxplain.engine.evaluating.evaluation_page import evaluation_page
+from onnxplain.engine.evaluating.evaluation import Evaluation
 from onnxplain.engine.metrics import metrics
 from onnxplain.engine.metrics.intervals import interval
-from onnxplain.engine.reporting.html import report_html
-from onnxplain.engine.reporting.page import Cell
+from onnxplain.engine.reports.evaluation_page import evaluation_page, report_lines
+from onnxplain.engine.reports.html import report_html
+from onnxplain.engine.reports.page import Cell
 
 CAM, IG, LIFT = "grad-cam", "integrated-gradients", "deeplift"
 

@@ -180,7 +180,7 @@ def damaged(tmp_path):
 
 
 def test_it_is_in_the_record_and_on_the_picture(tmp_path, damaged, command):
-    from onnxplain.engine.pictures.captions import subtitle_of
+    from onnxplain.engine.records.captions import subtitle_of
     from onnxplain.engine.records.record import outcome_of_json
 
     model, out = write_model(tmp_path), tmp_path / "out"

@@ -46,7 +46,7 @@ def readers(folder):
         agree(folder / "out", {"a": 1}, resume=True)
 
     def journal(path):
-        from onnxplain.engine.commands.explain import Options, explain_files
+        from onnxplain.engine.jobs.explain import Options, explain_files
 
         (folder / "out").mkdir()
         os.replace(path, folder / "out" / "results.json")

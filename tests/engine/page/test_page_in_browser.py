@@ -20,8 +20,8 @@ from support.digits import CARD, LABELS, simple, write_model, write_photo
 
 import onnxplain
 from onnxplain import InvalidInputError
-from onnxplain.engine.commands.page import page_of_model
 from onnxplain.engine.inputs import kind_of_arrays, read_input
+from onnxplain.engine.jobs.page import page_of_model
 from onnxplain.engine.page import runtime
 from onnxplain.engine.page.server import served
 from onnxplain.engine.pictures.heatmap import blend, fit

@@ -73,7 +73,7 @@ def test_what_a_page_consists_of(command, tmp_path, folder):
     "method", [m for m in onnxplain.methods() if m not in ("chefer", "attention-rollout")]
 )
 def test_every_methods_file_says_its_score(tmp_path, method):
-    from onnxplain.engine.exporting import export_for_page
+    from onnxplain.engine.export.exporting import export_for_page
 
     explainer = onnxplain.Explainer(write_model(tmp_path), method)
     model = export_for_page(explainer, tmp_path / "m.onnx")

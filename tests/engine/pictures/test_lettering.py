@@ -5,10 +5,10 @@ import pytest
 from PIL import Image, ImageChops, ImageDraw, features
 
 from onnxplain.engine.pictures import lettering
-from onnxplain.engine.pictures.captions import drawn_target
 from onnxplain.engine.pictures.lettering import drawable, text_width, wrap, write
 from onnxplain.engine.pictures.overlay import overlay
 from onnxplain.engine.pictures.panel import PanelRow, panel
+from onnxplain.engine.records.captions import drawn_target
 from onnxplain.engine.records.record import Outcome
 from onnxplain.engine.targets.recorded import TargetRecord
 

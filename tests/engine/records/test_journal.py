@@ -11,9 +11,9 @@ from support.digits import CARD, write_photo
 from support.left_behind import results, whole
 
 from onnxplain import InvalidInputError
-from onnxplain.engine.commands.explain import Options, explain_files
-from onnxplain.engine.commands.naming import names_of
-from onnxplain.engine.commands.results import Output
+from onnxplain.engine.jobs.explain import Options, explain_files
+from onnxplain.engine.jobs.naming import names_of
+from onnxplain.engine.jobs.results import Output
 from onnxplain.engine.records.journal import Entry, Journal, JournalError
 from onnxplain.engine.records.keys import short_hash
 

@@ -8,8 +8,8 @@ from dataclasses import fields, replace
 import pytest
 from support.digits import write_photo
 
-from onnxplain.engine.commands.explain import Options, explain_files
-from onnxplain.engine.commands.results import Output
+from onnxplain.engine.jobs.explain import Options, explain_files
+from onnxplain.engine.jobs.results import Output
 from onnxplain.engine.records.journal import JOURNAL_FILE
 from onnxplain.engine.records.keys import key_of_json
 from onnxplain.engine.records.record import Evidence, record_of_json

@@ -5,8 +5,8 @@ import hashlib
 
 import pytest
 
-from onnxplain.engine import facts
-from onnxplain.engine.commands import doctor
+from onnxplain.engine.export import facts
+from onnxplain.engine.jobs import doctor
 from onnxplain.engine.running import installed
 from onnxplain.engine.running.installed import builds, in_place, overlap, without_cuda
 

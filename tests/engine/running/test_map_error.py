@@ -16,8 +16,9 @@ from support.digits import write_model, write_photo
 from support.often import often
 
 import onnxplain
-from onnxplain.engine.explanation import Explanation, each
-from onnxplain.engine.pictures.captions import delta_text
+from onnxplain.engine.explanation.attributions import each
+from onnxplain.engine.explanation.explanation import Explanation
+from onnxplain.engine.records.captions import delta_text
 from onnxplain.engine.records.record import outcome_of_json
 from onnxplain.engine.running.adaptive import AdaptivePath
 from onnxplain.engine.running.map_error import estimated_error, sample_of, share_of_jumps

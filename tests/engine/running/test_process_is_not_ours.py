@@ -91,7 +91,8 @@ calls = []
 onnxruntime.set_default_logger_severity = calls.append
 onnxruntime.create_and_register_allocator = lambda *args: calls.append(args)
 import onnxplain
-from onnxplain.engine import explainer, inspection, verification
+from onnxplain.engine import inspection
+from onnxplain.engine.explaining import explainer, verification
 from onnxplain.engine.running import process, session, prepared
 seen = state()
 seen["loggers"] = before["loggers"]  # libraries have loggers of their own
@@ -106,7 +107,7 @@ def test_a_run_leaves_all_as_it_was(searching):
 import onnxplain
 {_RUN}
 import onnxruntime
-from onnxplain.engine import explainer
+from onnxplain.engine.explaining import explainer
 {"" if searching else "gc.disable()"}
 before = state()
 explained()
@@ -184,9 +185,9 @@ MAY_TOUCH = {
     "engine/running/process.py": "the library's effects, documented and switchable",
     "engine/running/stopping.py": "signals, while a command runs",
     "engine/commandline/terminal.py": "the command's own process",
-    "engine/batching/work.py": "worker processes of `batch`",
-    "engine/batching/processes.py": "the same",
-    "engine/batching/ray.py": "the same, on a cluster",
+    "engine/jobs/batch/work.py": "worker processes of `batch`",
+    "engine/jobs/batch/processes.py": "the same",
+    "engine/jobs/batch/ray.py": "the same, on a cluster",
     "engine/inputs/decoding.py": "inside warnings.catch_warnings",
     "engine/inputs/audio.py": "the same",
     "engine/inputs/dicom.py": "the same",

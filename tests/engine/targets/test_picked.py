@@ -81,7 +81,7 @@ def test_a_file_holds_its_picks_as_well(form, method, tmp_path):
     session = onnxruntime.InferenceSession(tmp_path / "e.onnx", providers=["CPUExecutionProvider"])
     index = np.asarray(e.targets[0].index, np.int64)[None]
     names = ["attribution"] if e.delta is None else ["attribution", "delta"]
-    found, *delta = session.run(names, {"images": x, "target": index})
+    found, *delta = map(np.asarray, session.run(names, {"images": x, "target": index}))
     assert np.linalg.norm(found - e.attribution) < 1e-4 * np.linalg.norm(e.attribution)
     assert not delta or delta[0][0] == pytest.approx(e.delta[0], abs=1e-4)
 
@@ -93,7 +93,8 @@ def test_a_place_that_is_not_picked_keeps_its_score():
     """
     x = picture()
     own = explainer("end_to_end", "deeplift")
-    number = run(detector("end_to_end").model, x)["output0"][0, 2, 5]
+    outputs = run(detector("end_to_end").model, x)
+    number = np.asarray(outputs["output0"])[0, 2, 5]
     e = own(x, (2, 5))
     assert e.score[0] == pytest.approx(number)
     assert e.delta[0] == pytest.approx(-number, abs=1e-6)

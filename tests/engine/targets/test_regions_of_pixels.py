@@ -126,7 +126,7 @@ def test_on_the_command_line(command, model, photo, tmp_path):
 @pytest.mark.parametrize("asked", ["red#2", "at:20,20", "not red#1", "red#1 - green#1", "green"])
 def test_what_is_tested_is_what_was_explained(explainer, photo, asked):
     """Nothing hidden, the score is the same again: by the record's own target."""
-    from onnxplain.engine.origin import recorded
+    from onnxplain.engine.explanation.outcomes import recorded
 
     e = explainer.explain(photo, asked)
     again = recorded(e, 0).target.again

@@ -11,7 +11,7 @@ from support import torch_methods as oracle
 from support.small import INT64, node, run, small, value
 
 import onnxplain
-from onnxplain.engine.reporting.words import how_to_read
+from onnxplain.engine.reports.words import how_to_read
 from onnxplain.engine.running.settings import asked_methods
 from onnxplain.graph_passes.methods import find_method, methods
 from onnxplain.graph_passes.methods.smoothgrad import SINGLES

@@ -1,0 +1,206 @@
+"""The explaining graph as one file, for any ONNX Runtime."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import onnx
+
+from ... import InvalidInputError
+from ...graph_passes import finish
+from ...graph_passes.finish.compact import compact, quantised_of
+from ...graph_passes.finish.target_input import fixed_target
+from ...graph_passes.graph.limits import within
+from ..files.model_files import write_model
+from ..targets.asking import one_wanted
+from ..targets.target import About, Index
+from .calibration import calibrated, calibrated_facts
+from .exported_together import check_together, joined
+from .facts import write_facts
+from .opsets import check_loads, in_opset
+from .photo_files import with_photos
+from .static_files import check_static, in_fixed_shapes, whole_static
+
+if TYPE_CHECKING:
+    from .exportable import Exportable as Explainer
+
+
+class Exporting:
+    """What an explainer does with files."""
+
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        baseline_input: bool = False,
+        target: Any = None,
+        also: Sequence[Explainer] = (),
+        preprocess: bool = False,
+        picture: bool = False,
+        opset: int | None = None,
+        static: bool = False,
+        calibrate: Any = None,
+    ) -> onnx.ModelProto:
+        """Write the explaining graph as one whole file that any ONNX Runtime runs.
+
+        Its inputs are the model's and `target` (int64 [N]; -1 = top1), unless a target is given
+        here; the baseline is embedded unless `baseline_input`. Of an embedding it takes `versus`,
+        float32 [N, D], in place of `target`: what each is compared with. Its outputs are the
+        model's, `attribution`, where the method owes a sum `delta`, and of Integrated Gradients to
+        a tolerance `map_error`; both float32 [N]. Its metadata says what was explained and how.
+
+        Args:
+            path: to write.
+            baseline_input: make the baseline an input of the file.
+            target: "top1", a class, its label, or an index tuple, for every input: the file then
+                has the model's own inputs.
+            also: explainers of the same model, input, output and score by other methods. The file
+                then explains by all of them and runs the model once; its outputs are
+                `attribution_<method>` and so on, with _ for what is no letter or digit.
+            preprocess: take a photo, uint8 [H, W, 3] (RGB) of any size, as the input, and do as
+                `Explainer.preprocess` does. The attribution is of the model's input, not of pixels.
+            picture: return `picture`, too, uint8 [N, h, w, 3], at most 580 by 640: the overlay as
+                `Explanation.picture` draws it, without texts.
+            opset: of ONNX's operators, with the oldest IR version that has it. None: 21, or the
+                model's own where that is newer.
+            static: fix every length (an open batch is 1) and write loops out, for OpenVINO,
+                TensorRT, NPUs and phones.
+            calibrate: photos as `explain` takes them, or an array [N, ...] as the model does: a
+                static file of Integrated Gradients gets points that serve all of them. The metadata
+                says how far its answers for these are from the library's.
+
+        Raises:
+            InvalidInputError: it is the model's own file, a target that no file can hold, an input
+                that is no photo, or explainers of another question.
+            UnsupportedModelError: the file cannot be written in that opset, or not as a static one.
+            OSError: it cannot be written.
+
+        Examples:
+            >>> model = explainer.export("explained.onnx")
+            >>> [value.name for value in model.graph.input]
+            [..., 'target']
+            >>> model = explainer.export("explained.onnx", target="top1")
+            >>> saliency = onnxplain.Explainer("digits.onnx", "saliency")
+            >>> model = explainer.export("both.onnx", also=[saliency])
+            >>> [value.name for value in model.graph.output][-1]
+            'attribution_saliency'
+        """
+        own = cast("Explainer", self)
+        more = {"preprocess": preprocess, "picture": picture, "opset": opset, "static": static}
+        return _exported(own, path, baseline_input, target, also, calibrate=calibrate, **more)
+
+
+def _exported(
+    explainer: Explainer,
+    path: str | os.PathLike[str],
+    baseline_input: bool,
+    target: Any,
+    also: Sequence[Explainer],
+    **more: Any,
+) -> onnx.ModelProto:
+    if explainer.exported is not explainer:
+        if target is not None:
+            raise InvalidInputError(
+                "target: a file of an embedding compares with its input 'versus'; leave it out"
+            )
+        others = [one.exported for one in also]
+        return explainer.exported.export(path, baseline_input=baseline_input, also=others, **more)
+    index = None if target is None else fixed_index(target, explainer.about)
+    explainers = [explainer, *also]
+    if also:
+        check_together(explainers)
+    check_static(explainers, more)
+    found = [_whole(one, baseline_input, index, more) for one in explainers]
+    model, facts = found[0]
+    if also:
+        model, facts = joined(explainers, *zip(*found, strict=True))
+    model = _for_runtime(explainer, model, more)
+    write_facts(model, facts, explainer.card, explainer._file.metadata)
+    onnx.checker.check_model(model)
+    if more["opset"] is not None:
+        check_loads(model)
+    write_model(model, path, explainer._file.given)
+    return model
+
+
+def _for_runtime(
+    explainer: Explainer, model: onnx.ModelProto, more: Mapping[str, Any]
+) -> onnx.ModelProto:
+    """The file in the opset that was asked for, small or static."""
+    if not more["static"]:
+        file = explainer._file
+        quantised = quantised_of(file.proto) if file.quantised else ()
+        return compact(in_opset(model, more["opset"]), quantised)
+    model = in_fixed_shapes(explainer, model)
+    # What is written in other operators has lengths of its own.
+    older = in_opset(model, more["opset"])
+    return model if older is model else in_fixed_shapes(explainer, older)
+
+
+def _whole(
+    explainer: Explainer, baseline_input: bool, index: Index | None, more: Mapping[str, Any]
+) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    """One method's model with baseline, target and photos inside where they are; its facts."""
+    embedded = {} if baseline_input else explainer._default_baselines()
+    of_page = more.get("of_page", False)
+    facts = explainer._facts(baseline_input)
+    calibration = None
+    if more["calibrate"] is not None and explainer._default_plan.chooses:
+        calibration = calibrated(explainer, more["calibrate"], None if index == -1 else index)
+    if more["static"]:
+        whole = whole_static(explainer, calibration and calibration.points)
+    else:
+        whole = _scored(explainer) if of_page else explainer.model
+    if calibration is not None:
+        facts |= calibrated_facts(explainer, in_fixed_shapes(explainer, whole), calibration)
+    model = finish.embed_baselines(whole, embedded)
+    if index is not None:
+        model = fixed_target(model, explainer.subject, index)
+        facts["target"] = "top1" if index == -1 else index
+    preprocess, picture = bool(more["preprocess"]), bool(more["picture"])
+    model = with_photos(explainer, model, preprocess, picture, ground=of_page)
+    facts |= {name: True for name in ("preprocess", "picture", "static") if more[name]}
+    return model, facts
+
+
+def export_for_page(explainer: Explainer, path: str | os.PathLike[str]) -> onnx.ModelProto:
+    """Write the file that a page runs: a photo in, the overlay out.
+
+    Beside what `Explainer.export` writes with `preprocess` and `picture` it returns the explained
+    score, where the method's graph has it, and `view`: what the map is laid over.
+
+    Raises:
+        InvalidInputError: what `Explainer.export` raises.
+    """
+    how = {"preprocess": True, "picture": True, "opset": None, "static": False}
+    how["calibrate"] = None
+    return _exported(explainer, path, False, None, (), of_page=True, **how)
+
+
+def _scored(explainer: Explainer) -> onnx.ModelProto:
+    """`Explainer.model`, which also returns the explained score."""
+    sizes = [len(values) for values in explainer._baselines.values()]
+    with within(explainer._limits):
+        several = sizes[0] if explainer._several else 0
+        return explainer._default_plan.contract_model(several, scored=True)
+
+
+def fixed_index(target: Any, about: About) -> Index:
+    """The class, -1 for the best, or the index tuple, that one target is for every input.
+
+    Raises:
+        InvalidInputError: it is none of these: it depends on the answer, or is several scores.
+    """
+    found = one_wanted(target, about).value
+    # No subclass: a rank, which each answer has another class for, is a tuple, too.
+    if type(found) is tuple and about.subject.per_class:
+        # The file's target is a class then, which this is the place of.
+        return found[(about.subject.class_axis or 1) - 1]
+    if type(found) is int or type(found) is tuple:
+        return found
+    holds = "top1, a class or an index tuple"
+    if about.subject.by_index:
+        holds = "one score of it by its place (index:4,20), which is the same for every input"
+    raise InvalidInputError(f"target {target!r}: an exported file can hold {holds}")
