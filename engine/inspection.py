@@ -30,7 +30,8 @@ from ..models.text import counted, shown
 from ..models.variants import Shapes
 from .checking.assumed import tell_assumed
 from .checking.checks import check_label_count
-from .inputs import decided
+from .inputs import decided, kind_of_model
+from .inputs.kind import model_input
 from .model import Model, opened
 from .running.given import blamed_on_file
 
@@ -59,6 +60,7 @@ class Inspection:
         card: how an image becomes the input; `card.assumed` says what was guessed; None for other
             inputs.
         card_note: where the card comes from, or why there is none.
+        files: the ends of the names of files that can be explained, arrays apart.
         opset, ir_version, producer: as the file says.
         quantisation: the file's quantised operators and the rule used for them, or None.
         attention: for each layer of attention its tensor of weights, whose tokens it is over, and
@@ -87,6 +89,7 @@ class Inspection:
     inputs: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
     attention: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
 
     # It holds lists and dicts.
     __hash__ = None  # pyright: ignore[reportAssignmentType]
@@ -189,6 +192,7 @@ def _inspected(
         producer=f"{proto.producer_name} {proto.producer_version}".strip(),
         quantisation=f"{', '.join(file.quantised)}: {QUANTISED_RULE}" if file.quantised else None,
         attention=attention_lines(subject),
+        files=_files(subject, card, file.folder),
     )
 
 
@@ -236,8 +240,15 @@ def _lines(texts: Iterable[str]) -> str:
     return "\n".join(map(shown, texts))
 
 
+def _files(subject: Subject, card: Card | None, folder: str | None) -> list[str]:
+    kind = kind_of_model(model_input(subject.sources[0], card, folder))
+    return sorted(kind.suffixes() - {".npy", ".npz"})
+
+
 def _card_text(found: Inspection) -> str:
     card = found.card
+    if card is None and found.files:
+        return shown(f"of {', '.join(found.files)} files; arrays (.npy) as they are")
     if card is None:
         return shown(f"arrays as they are, for the input is no image: {found.card_note}")
     if card.assumed:

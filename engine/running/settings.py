@@ -126,17 +126,18 @@ def asked_methods(texts: Sequence[str]) -> tuple[tuple[str, ...], dict[str, dict
     Raises:
         InvalidInputError: no such method or option, a wrong value, or options of one given twice.
     """
-    names: list[str] = []
     own: dict[str, dict[str, Any]] = {}
     for text in texts:
         name, _, rest = text.partition(":")
         parts = [part for part in rest.split(",") if part.strip()]
         method, parts = _composed(find_method(name), parts)
         given = dict(_option_of(method, part) for part in parts)
-        if given and own.setdefault(method.name, given) != given:
-            raise InvalidInputError(f"{method.name}: its options are given twice: {rest}")
-        names.append(method.name)
-    return tuple(dict.fromkeys(names)), own
+        if own.setdefault(method.name, given) != given:
+            raise InvalidInputError(
+                f"{method.name}: expected one choice of its options, got two; run the command once "
+                "for each"
+            )
+    return tuple(own), {name: given for name, given in own.items() if given}
 
 
 def _composed(method: Method, parts: Sequence[str]) -> tuple[Method, list[str]]:

@@ -217,7 +217,8 @@ def test_what_is_not_said_stays_assumed(command, tmp_path, model, folder):
         (["-m", "lrp:rule=epsilom"], "rule"),
         (["-m", "lrp:epsilon=x"], "expected a number"),
         (["-m", "lrp:steps=3"], "lrp: expected options of rule="),
-        (["-m", "lrp:rule=gamma", "-m", "lrp:rule=epsilon"], "given twice"),
+        (["-m", "lrp:rule=gamma", "-m", "lrp:rule=epsilon"], "one choice of its options"),
+        (["-m", "lrp", "-m", "lrp:rule=epsilon"], "one choice of its options"),
     ],
 )
 def test_wrong_options(command, tmp_path, model, folder, arguments, said):

@@ -85,6 +85,15 @@ def test_where_the_tokenizer_lies(tmp_path, where):
     assert explainer.preprocess(written(tmp_path)).tolist() == [IDS]
 
 
+def test_inspect_says_that_texts_are_taken(tmp_path, command):
+    model = write_text_model(tmp_path)
+    assert onnxplain.inspect(model).files == [".txt"]
+    status, out, _ = command("inspect", model)
+    assert status == 0 and "of .txt files; arrays (.npy) as they are" in out
+    (tmp_path / "tokenizer.json").unlink()
+    assert onnxplain.inspect(model).files == []
+
+
 def test_a_tokenizer_elsewhere_is_not_read(tmp_path):
     folder = tmp_path / "m"
     folder.mkdir()
