@@ -147,7 +147,7 @@ def _whole(
     of_page = more.get("of_page", False)
     facts = explainer._facts(baseline_input)
     calibration = None
-    if more["calibrate"] is not None and explainer._default_plan.chooses:
+    if more["calibrate"] is not None and explainer._default_plan.apart:
         calibration = calibrated(explainer, more["calibrate"], None if index == -1 else index)
     if more["static"]:
         whole = whole_static(explainer, calibration and calibration.points)

@@ -46,7 +46,7 @@ def check_static(explainers: Sequence[Explainer], asked: Mapping[str, Any]) -> N
             "static: preprocess takes photos of any size, which a static file cannot; prepare the "
             "photo outside"
         )
-    choosing = [one for one in explainers if one._default_plan.chooses]
+    choosing = [one for one in explainers if one._default_plan.apart]
     if calibrate and not choosing:
         names = ", ".join(one.method for one in explainers)
         raise InvalidInputError(

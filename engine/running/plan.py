@@ -15,7 +15,7 @@ from ...graph_passes.finish.target_input import with_target
 from ...graph_passes.graph.lowering import lowered_for
 from ...graph_passes.graph.operators import Fact, has
 from ...graph_passes.heads.along import points_at_once
-from ...graph_passes.methods.method import Adaptive, File
+from ...graph_passes.methods.method import File
 from ...graph_passes.select.score import PLACE_WEIGHTS, PLACES
 from ...graph_passes.select.subject import Subject
 from ..targets.asking import Asked
@@ -91,11 +91,6 @@ class Plan:
     def provider(self) -> str:
         """The ONNX Runtime provider that runs it."""
         return self._session("explain").provider
-
-    @property
-    def chooses(self) -> bool:
-        """Whether points are chosen by what the ones before have measured."""
-        return isinstance(self.along, Adaptive)
 
     @property
     def apart(self) -> bool:

@@ -41,7 +41,6 @@ def python(tmp_path_factory) -> Path:
 
 
 @by_night
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("static", [False, True], ids=["plain", "static"])
 def test_every_method_on_every_file(tmp_path, python, static):
     """The numbers of the newest to 1e-4; the estimated error of the map to 1e-3."""
