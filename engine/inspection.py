@@ -248,7 +248,7 @@ def _files(subject: Subject, card: Card | None, folder: str | None) -> list[str]
 def _card_text(found: Inspection) -> str:
     card = found.card
     if card is None and found.files:
-        return shown(f"of {', '.join(found.files)} files; arrays (.npy) as they are")
+        return shown(f"of files in {', '.join(found.files)}; arrays (.npy) as they are")
     if card is None:
         return shown(f"arrays as they are, for the input is no image: {found.card_note}")
     if card.assumed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
@@ -21,7 +22,7 @@ from ...graph_passes.select.subject import Subject
 from ..targets.asking import Asked
 from ..targets.target import Answers, Target, fed, held_at
 from .drivers import Driven, Feeds, driver_of, nothing_yet
-from .process import BUILDING, Lock
+from .process import BUILDING, Lock, in_child, leave_behind
 from .session import CPU, Held, Session, open_session, resolve_providers, run_small
 from .settings import Settings
 from .stopwatch import phase
@@ -37,6 +38,8 @@ _TARGETS_AT_ONCE = 8
 _ANY_RUNTIME = File()
 # What of a graph's inputs depends on targets.
 _OF_TARGETS = (PLACES, PLACE_WEIGHTS)
+# All there are: what they hold is left behind in a forked child.
+_alive: weakref.WeakSet[Plan] = weakref.WeakSet()
 
 
 class Plan:
@@ -59,6 +62,7 @@ class Plan:
         self._sessions: dict[str, Session] = {}
         # The last baseline and its activations.
         self._reference: tuple[dict[str, np.ndarray], dict[str, Held]] | None = None
+        _alive.add(self)
         self._gpu = resolve_providers(settings.providers)[0] != CPU
         with BUILDING, phase("build"), lowered_for(gpu=self._gpu):
             options = {**settings.options, "several": several}
@@ -297,10 +301,19 @@ class Plan:
             settings, model = self._settings, self._models[name]
             threads = 1 if name == "targets" and _is_light(model) else settings.threads
             self._sessions[name] = opened = open_session(model, settings.providers, threads)
-            if session is not None:
-                # What was held before a fork may lie on a device that this process cannot reach.
-                self._reference = None
             return opened
+
+    def lose(self) -> None:
+        """In a forked child: nothing that was held before is used, nor let go."""
+        if self._reference is not None:
+            leave_behind(self._reference)
+            self._reference = None
+
+
+@in_child
+def _after_fork() -> None:
+    for plan in list(_alive):
+        plan.lose()
 
 
 def _held(targets: list[Target], results: dict[str, np.ndarray]) -> list[Target]:

@@ -112,12 +112,20 @@ def in_child(function: Callable[[], None]) -> Callable[[], None]:
     return function
 
 
+def leave_behind(thing: object) -> None:
+    """In a forked child: never let what is the parent's end.
+
+    A session's end waits for its threads, which are not there; a tensor's for the lock of the
+    arena, which another thread may have held.
+    """
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+
+
 def _after_fork() -> None:
     for lock in list(_locks):
         lock.free()
-    # The parent's own session must not end here: that waits for threads that are not there.
     if _process.shrinker is not None:
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(_process.shrinker))
+        leave_behind(_process.shrinker)
     _process.forget()
     for function in _in_child:
         function()

@@ -22,7 +22,7 @@ from ...graph_passes.graph.names import bodies_of
 from ..files.model_files import serialised
 from .divisions import guarded, is_division
 from .installed import builds, without_cuda
-from .process import BUILDING, Kept, in_child, share_arena, warn_once
+from .process import BUILDING, Kept, in_child, leave_behind, share_arena, warn_once
 from .stopwatch import phase
 
 logger = logging.getLogger("onnxplain")
@@ -204,7 +204,7 @@ class Session:
     def lose(self) -> None:
         """In a forked child: never run it, nor let it end, which waits for its threads, too."""
         self.lost = True
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session))
+        leave_behind(self._session)
 
 
 def _opened(

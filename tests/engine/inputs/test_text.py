@@ -89,7 +89,7 @@ def test_inspect_says_that_texts_are_taken(tmp_path, command):
     model = write_text_model(tmp_path)
     assert onnxplain.inspect(model).files == [".txt"]
     status, out, _ = command("inspect", model)
-    assert status == 0 and "of .txt files; arrays (.npy) as they are" in out
+    assert status == 0 and "of files in .txt; arrays (.npy) as they are" in out
     (tmp_path / "tokenizer.json").unlink()
     assert onnxplain.inspect(model).files == []
 

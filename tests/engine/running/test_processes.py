@@ -131,7 +131,7 @@ def test_a_fork_while_others_are_at_work(model: Path) -> None:
         working = [threads.submit(busy) for _ in range(2)]
         context = multiprocessing.get_context("fork")
         try:
-            for _ in range(3):
+            for _ in range(40):
                 answers = context.SimpleQueue()
                 child = context.Process(target=lambda q=answers: q.put(explainer(X) == expected))
                 child.start()
