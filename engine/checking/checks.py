@@ -204,16 +204,20 @@ def check_baseline(source: Source, baseline: np.ndarray, x: np.ndarray) -> np.nd
     if not source.straight:
         return baseline
     explained = (*x.shape, *list(source.start.shape)[x.ndim :])
-    try:
-        fits = np.broadcast_shapes(baseline.shape, explained) == explained
-    except ValueError:
-        fits = False
-    if not fits:
+    if not broadcasts(baseline.shape, explained):
         raise InvalidInputError(
             f"baseline of shape {list(baseline.shape)} does not broadcast to the input's "
             f"{list(explained)}"
         )
     return np.broadcast_to(baseline, explained)
+
+
+def broadcasts(shape: tuple[int, ...], into: tuple[int, ...]) -> bool:
+    """Whether an array of a shape can be repeated to another one."""
+    try:
+        return np.broadcast_shapes(shape, into) == into
+    except ValueError:
+        return False
 
 
 def check_baseline_values(source: Source, baseline: Any) -> np.ndarray:

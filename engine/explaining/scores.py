@@ -22,7 +22,7 @@ from ..running.process import BUILDING, Lock
 from ..running.session import Session, open_session, run_small
 from ..running.settings import Settings
 from ..targets.asking import Asked, asked_for
-from ..targets.target import About, Answers, Target, indices_of, out_of_range
+from ..targets.target import About, Answers, Target, at_head, indices_of, out_of_range
 
 # Rows in one pass. EfficientNet-Lite0 on 2 quiet cores: 7.6 to 8.3 ms a row one by one, 6.5 to 6.8
 # in fours, 7.0 to 7.3 in eights; on one thread 11.7 in fours, 12.1 to 13.4 one by one.
@@ -86,7 +86,7 @@ class Scorer:
                 raise if_out_of_range(subject, target, error) from error
             part = _targets_of(asked.of(rows) if count > 1 else asked, count, found, shape)
             targets += part
-            scores += self._weighed(found[weighed], part, held)
+            scores += self._weighed(found[weighed], list(map(at_head, part)) if held else part)
             chances.append(self._probability(found[self._output], part))
         known = [chance for chance in chances if chance is not None]
         return Scores(
@@ -116,13 +116,8 @@ class Scorer:
                     self._opened = session = open_session(answering(self._about.subject), *how)
             return session
 
-    def _weighed(self, scores: np.ndarray, targets: Sequence[Target], held: bool) -> list[float]:
+    def _weighed(self, scores: np.ndarray, targets: Sequence[Target]) -> list[float]:
         """sum_r weight_r score[place_r], in float64, of each row's target or of those of one row.
-
-        Args:
-            scores: all of them, or where `held` what they are picked from.
-            targets: the targets.
-            held: whether their places are those of another input's picks.
 
         Raises:
             InvalidInputError: a place is out of range of the scores.
@@ -130,14 +125,11 @@ class Scorer:
         rows = scores.reshape(len(scores), -1) if scores.ndim < 2 else scores
         found = []
         for row, target in zip(cycle(rows), targets, strict=False):
-            places, weights = (
-                target.held if held and target.held else (target.places, target.weights)
-            )
             try:
-                own = np.asarray(row[tuple(places.T)], np.float64)
+                own = np.asarray(row[tuple(target.places.T)], np.float64)
             except IndexError as error:
                 raise out_of_range(self._about.subject, target.index) from error
-            found.append(float(np.sum(own * weights)))
+            found.append(float(np.sum(own * target.weights)))
         return found
 
     def _probability(self, output: np.ndarray, targets: Sequence[Target]) -> np.ndarray | None:

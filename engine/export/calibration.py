@@ -18,8 +18,8 @@ from ..inputs import files_in
 from ..running.session import CPU, Session
 
 if TYPE_CHECKING:
-    from ..explanation.attributions import Attributions as Explanation
-    from .exportable import Exportable as Explainer
+    from ..explanation.attributions import Attributions
+    from .exportable import Exportable
 
 
 class Calibration(NamedTuple):
@@ -33,10 +33,10 @@ class Calibration(NamedTuple):
 
     points: Points
     inputs: Sequence[np.ndarray]
-    explained: Sequence[Explanation]
+    explained: Sequence[Attributions]
 
 
-def calibrated(explainer: Explainer, photos: Any, target: Any) -> Calibration:
+def calibrated(explainer: Exportable, photos: Any, target: Any) -> Calibration:
     """Explain photos, each with points of its own, and choose points that serve them all.
 
     Args:
@@ -64,22 +64,22 @@ def calibrated(explainer: Explainer, photos: Any, target: Any) -> Calibration:
     return Calibration(common_points(paths, most), inputs, explained)
 
 
-def _points_of(e: Explanation) -> np.ndarray:
+def _points_of(e: Attributions) -> np.ndarray:
     assert e.points is not None, "a path to a tolerance without points"
     return e.points
 
 
-def _inputs(explainer: Explainer, photos: Any) -> Iterator[np.ndarray]:
+def _inputs(explainer: Exportable, photos: Any) -> Iterator[np.ndarray]:
     """The model's inputs, a batch as the file fixes it; else one at a time."""
-    fixed = explainer.subject.batch if isinstance(explainer.subject.batch, int) else 1
+    fixed = explainer.subject.rows_at_least
     for x in _arrays(explainer, photos):
         yield np.repeat(x, fixed // len(x), axis=0) if fixed % len(x) == 0 else x
 
 
-def _arrays(explainer: Explainer, photos: Any) -> Iterator[np.ndarray]:
+def _arrays(explainer: Exportable, photos: Any) -> Iterator[np.ndarray]:
     shape = explainer.subject.input.shape
     if isinstance(photos, np.ndarray) and shape is not None and photos.ndim == len(shape):
-        fixed = explainer.subject.batch if isinstance(explainer.subject.batch, int) else 1
+        fixed = explainer.subject.rows_at_least
         for start in range(0, len(photos), fixed):
             yield photos[start : start + fixed]
         return
@@ -92,7 +92,7 @@ def _arrays(explainer: Explainer, photos: Any) -> Iterator[np.ndarray]:
 
 
 def calibrated_facts(
-    explainer: Explainer, model: onnx.ModelProto, found: Calibration
+    explainer: Exportable, model: onnx.ModelProto, found: Calibration
 ) -> dict[str, Any]:
     """What a static file says of its points, and how far it is from the library on their photos.
 
@@ -146,7 +146,7 @@ def said_of(facts: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _feeds(
-    explainer: Explainer, session: Session, x: np.ndarray, e: Explanation
+    explainer: Exportable, session: Session, x: np.ndarray, e: Attributions
 ) -> Mapping[str, np.ndarray]:
     given = {explainer.subject.input.name: x, "target": np.asarray(e.target)}
     if isinstance(e.target, tuple):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -73,17 +71,6 @@ class Exportable(Protocol):
 
     def _facts(self, baseline_input: bool) -> dict[str, Any]: ...
 
-    def export(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        baseline_input: bool = False,
-        also: Sequence[Any] = (),
-        preprocess: bool = False,
-        picture: bool = False,
-        opset: int | None = None,
-        static: bool = False,
-        calibrate: Any = None,
-    ) -> onnx.ModelProto:
+    def export(self, *given: Any, **how: Any) -> onnx.ModelProto:
         """Write the explaining graph; see `Exporting.export`."""
         ...

@@ -24,7 +24,7 @@ from .photo_files import with_photos
 from .static_files import check_static, in_fixed_shapes, whole_static
 
 if TYPE_CHECKING:
-    from .exportable import Exportable as Explainer
+    from .exportable import Exportable
 
 
 class Exporting:
@@ -36,7 +36,7 @@ class Exporting:
         *,
         baseline_input: bool = False,
         target: Any = None,
-        also: Sequence[Explainer] = (),
+        also: Sequence[Exportable] = (),
         preprocess: bool = False,
         picture: bool = False,
         opset: int | None = None,
@@ -87,17 +87,17 @@ class Exporting:
             >>> [value.name for value in model.graph.output][-1]
             'attribution_saliency'
         """
-        own = cast("Explainer", self)
+        own = cast("Exportable", self)
         more = {"preprocess": preprocess, "picture": picture, "opset": opset, "static": static}
         return _exported(own, path, baseline_input, target, also, calibrate=calibrate, **more)
 
 
 def _exported(
-    explainer: Explainer,
+    explainer: Exportable,
     path: str | os.PathLike[str],
     baseline_input: bool,
     target: Any,
-    also: Sequence[Explainer],
+    also: Sequence[Exportable],
     **more: Any,
 ) -> onnx.ModelProto:
     if explainer.exported is not explainer:
@@ -126,7 +126,7 @@ def _exported(
 
 
 def _for_runtime(
-    explainer: Explainer, model: onnx.ModelProto, more: Mapping[str, Any]
+    explainer: Exportable, model: onnx.ModelProto, more: Mapping[str, Any]
 ) -> onnx.ModelProto:
     """The file in the opset that was asked for, small or static."""
     if not more["static"]:
@@ -140,7 +140,7 @@ def _for_runtime(
 
 
 def _whole(
-    explainer: Explainer, baseline_input: bool, index: Index | None, more: Mapping[str, Any]
+    explainer: Exportable, baseline_input: bool, index: Index | None, more: Mapping[str, Any]
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
     """One method's model with baseline, target and photos inside where they are; its facts."""
     embedded = {} if baseline_input else explainer._default_baselines()
@@ -165,7 +165,7 @@ def _whole(
     return model, facts
 
 
-def export_for_page(explainer: Explainer, path: str | os.PathLike[str]) -> onnx.ModelProto:
+def export_for_page(explainer: Exportable, path: str | os.PathLike[str]) -> onnx.ModelProto:
     """Write the file that a page runs: a photo in, the overlay out.
 
     Beside what `Explainer.export` writes with `preprocess` and `picture` it returns the explained
@@ -179,7 +179,7 @@ def export_for_page(explainer: Explainer, path: str | os.PathLike[str]) -> onnx.
     return _exported(explainer, path, False, None, (), of_page=True, **how)
 
 
-def _scored(explainer: Explainer) -> onnx.ModelProto:
+def _scored(explainer: Exportable) -> onnx.ModelProto:
     """`Explainer.model`, which also returns the explained score."""
     sizes = [len(values) for values in explainer._baselines.values()]
     with within(explainer._limits):

@@ -17,14 +17,14 @@ from ...graph_passes.methods.method import File, Points
 from ...graph_passes.select.subject import Subject
 
 if TYPE_CHECKING:
-    from .exportable import Exportable as Explainer
+    from .exportable import Exportable
 
 # Points, samples or windows at once: a batch of so many takes the memory of as many inputs, and a
 # Loop that is written out as many times fewer nodes.
 AT_ONCE = 16
 
 
-def check_static(explainers: Sequence[Explainer], asked: Mapping[str, Any]) -> None:
+def check_static(explainers: Sequence[Exportable], asked: Mapping[str, Any]) -> None:
     """Refuse what no static file can do.
 
     Args:
@@ -62,7 +62,7 @@ def check_static(explainers: Sequence[Explainer], asked: Mapping[str, Any]) -> N
         )
 
 
-def whole_static(explainer: Explainer, points: Points | None = None) -> onnx.ModelProto:
+def whole_static(explainer: Exportable, points: Points | None = None) -> onnx.ModelProto:
     """`Explainer.model` for a runtime without Loops."""
     sizes = [len(values) for values in explainer._baselines.values()]
     file = File(AT_ONCE, points)
@@ -71,7 +71,7 @@ def whole_static(explainer: Explainer, points: Points | None = None) -> onnx.Mod
         return explainer._default_plan.contract_model(several, file=file)
 
 
-def in_fixed_shapes(explainer: Explainer, model: onnx.ModelProto) -> onnx.ModelProto:
+def in_fixed_shapes(explainer: Exportable, model: onnx.ModelProto) -> onnx.ModelProto:
     """The file for inputs of one shape.
 
     Raises:
@@ -83,7 +83,7 @@ def in_fixed_shapes(explainer: Explainer, model: onnx.ModelProto) -> onnx.ModelP
         return static(model, shapes)
 
 
-def _shapes(explainer: Explainer, model: onnx.ModelProto) -> Iterator[tuple[str, list[int]]]:
+def _shapes(explainer: Exportable, model: onnx.ModelProto) -> Iterator[tuple[str, list[int]]]:
     subject = explainer.subject
     known = _of_baselines(subject)
     for tensor in gs.import_onnx(model).inputs:
@@ -109,5 +109,4 @@ def _length(dim: Dim, axis: int, subject: Subject) -> Dim:
     """A number; of a batch that is open, 1."""
     if isinstance(dim, int):
         return dim
-    batch = subject.batch if isinstance(subject.batch, int) else 1
-    return batch if axis == 0 or (dim is not None and dim == subject.batch) else dim
+    return subject.rows_at_least if axis == 0 or (dim is not None and dim == subject.batch) else dim

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from ... import InvalidInputError
 from ...graph_passes.select.features import Features, with_channels
 from ...models.text import counted
-from ..checking.checks import check_inputs
+from ..checking.checks import broadcasts, check_inputs
 from ..explaining.baselines import black_of
 from ..explaining.explainer import Explainer
 from ..explaining.scores import Scores
@@ -245,11 +245,7 @@ def trial_of(
         black = black_of(explainer.card) if features.is_picture else None
         baseline = 0.0 if black is None else black
     base = np.asarray(baseline, np.float64)
-    try:
-        fits = np.broadcast_shapes(base.shape, shape) == shape
-    except ValueError:
-        fits = False
-    if not fits:
+    if not broadcasts(base.shape, shape):
         raise InvalidInputError(
             f"baseline of shape {list(base.shape)} does not broadcast to {list(shape)}"
         )

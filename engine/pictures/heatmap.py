@@ -204,6 +204,11 @@ def smoothed(values: np.ndarray, sigmas: tuple[float, ...]) -> np.ndarray:
 
 def blend(view: Image.Image, heatmap: Heatmap, size: tuple[int, int]) -> Image.Image:
     """Lay the map's colours over the photo; size: (width, height)."""
+    return blended(view, heatmap, size)[0]
+
+
+def blended(view: Image.Image, heatmap: Heatmap, size: tuple[int, int]) -> tuple[Image.Image, bool]:
+    """What `blend` draws, and whether there is a line around half of the evidence in it."""
     view, values = (view, heatmap.values) if heatmap.placed is None else heatmap.placed(view)
     photo = view.convert("RGB").resize(size, Image.Resampling.LANCZOS)
     # A smoother interpolation would overshoot, and draw evidence against beside evidence for.
@@ -216,8 +221,8 @@ def blend(view: Image.Image, heatmap: Heatmap, size: tuple[int, int]) -> Image.I
     return _paint(level, look.GROUND + np.float32(look.OF_GRAY) * gray, signed=True)
 
 
-def _paint(level: np.ndarray, ground: np.ndarray, *, signed: bool) -> Image.Image:
-    """Cover the ground with colours, the denser the stronger the evidence.
+def _paint(level: np.ndarray, ground: np.ndarray, *, signed: bool) -> tuple[Image.Image, bool]:
+    """Cover the ground with colours, the denser the stronger the evidence; and draw the line.
 
     level: [H, W] in -1..1 (signed) or 0..1, beyond which it is cut; ground: [H, W, 3 or 1], 0..255.
     """
@@ -230,11 +235,12 @@ def _paint(level: np.ndarray, ground: np.ndarray, *, signed: bool) -> Image.Imag
     blended = np.take(colours, place, axis=0)
     blended += np.take(rest, place)[:, :, None] * ground
     painted = blended.astype(np.uint8)
-    if not signed:
-        inside, outside = half_contour(level)
-        painted[inside] = (1 - look.LINE) * painted[inside] + look.LINE * 255
-        painted[outside] = (1 - look.LINE) * painted[outside]
-    return Image.fromarray(painted)
+    if signed:
+        return Image.fromarray(painted), False
+    inside, outside = half_contour(level)
+    painted[inside] = (1 - look.LINE) * painted[inside] + look.LINE * 255
+    painted[outside] = (1 - look.LINE) * painted[outside]
+    return Image.fromarray(painted), bool(inside.any())
 
 
 def striped(level: np.ndarray) -> np.ndarray:
@@ -328,7 +334,7 @@ def bar(heatmap: Heatmap, size: tuple[int, int]) -> Image.Image:
     width, height = size
     level = np.linspace(-1.0 if heatmap.signed else 0.0, 1, width)
     ground = np.full((height, width, 1), 228 if heatmap.signed else 128, np.float32)
-    return _paint(np.broadcast_to(level, (height, width)), ground, signed=heatmap.signed)
+    return _paint(np.broadcast_to(level, (height, width)), ground, signed=heatmap.signed)[0]
 
 
 def scale_texts(heatmap: Heatmap, words: tuple[str, str]) -> tuple[str, str, str]:

@@ -15,16 +15,16 @@ from .heatmap import (
     PAPER,
     REGIONS,
     Heatmap,
-    blend,
+    blended,
     colour_bar,
     fit,
-    half_contour,
     heatmap_of,
 )
 from .lettering import wrap, write_lines
 from .outlines import with_box, with_region
 
 _PICTURE_WIDTH, _PICTURE_HEIGHT = WITHIN
+_LINE = "the line is at half of the most"
 _MAP_WORDS, _ELEMENT_WORDS = ("no evidence", "most evidence"), ("no influence", "most influence")
 
 
@@ -87,14 +87,15 @@ def framed(
     region: bool [H, W] over all of the view, whose outline is drawn.
     """
     title, subtitle, keep, answer, evidence, box = texts
-    picture = blend(view, heatmap, fit(view.size, _PICTURE_WIDTH, _PICTURE_HEIGHT))
+    size = fit(view.size, _PICTURE_WIDTH, _PICTURE_HEIGHT)
+    picture, lined = blended(view, heatmap, size)
     picture = picture if box is None else with_box(picture, box)
     picture = picture if region is None else with_region(picture, region)
     title_lines = wrap(title, 25, _PICTURE_WIDTH, 2, keep)
     answer_lines = wrap(answer, 17, _PICTURE_WIDTH, 2) if answer else []
     subtitle_lines = wrap(subtitle, 15, _PICTURE_WIDTH, 2)
     test_lines = wrap(evidence, 15, _PICTURE_WIDTH, 2) if evidence else []
-    notes = [*heatmap.findings, *heatmap.drawing, *_line_words(heatmap)]
+    notes = [*heatmap.findings, *heatmap.drawing, *([_LINE] if lined else [])]
     note_lines = wrap("; ".join(notes), 13, _PICTURE_WIDTH, 3)
     below_picture = 54 + 20 * len(test_lines) + (4 + 17 * len(note_lines) if note_lines else 0)
     above_picture = 31 * len(title_lines) + 23 * len(answer_lines) + 20 * len(subtitle_lines) + 4
@@ -110,14 +111,6 @@ def framed(
     top = write_lines(draw, (MARGIN, top + 45), test_lines, 15, INK, 20)
     write_lines(draw, (MARGIN, top), note_lines, 13, FAINT, 17)
     return canvas
-
-
-def _line_words(heatmap: Heatmap) -> list[str]:
-    """What the line in a picture is, where there is one."""
-    if heatmap.signed or not heatmap.limit:
-        return []
-    inside, _ = half_contour((heatmap.values / heatmap.limit).astype(np.float32))
-    return ["the line is at half of the most"] if inside.any() else []
 
 
 def scale_words(heatmap: Heatmap, method: str, smooth: float | None = None) -> tuple[str, str]:

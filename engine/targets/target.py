@@ -276,6 +276,13 @@ def held_at(targets: Sequence[Target], places: np.ndarray, weights: np.ndarray) 
     ]
 
 
+def at_head(target: Target) -> Target:
+    """A held target with its places in what the file picks from, in place of the picks'."""
+    assert target.held is not None, "no target that was picked"
+    places, weights = target.held
+    return replace(target, places=places, weights=weights)
+
+
 def settled(subject: Subject, targets: Sequence[Target], places: np.ndarray) -> list[Target]:
     """The targets with the classes that the graph found.
 

@@ -104,8 +104,11 @@ def _at_head(emit: Emitter, subject: Subject, head: Head, seed: Seed) -> gs.Tens
         emit.filled_like(part, 0.0) if weights is None else weights
         for part, weights in zip(head.parts, found, strict=True)
     ]
-    flat = [emit.cast_like(emit.Flatten(part, axis=1), head.tensor) for part in every]
-    weights = every[0] if len(every) == 1 else emit.Concat(*flat, axis=1)
+    if len(every) == 1:
+        (weights,) = every
+    else:
+        flat = [emit.cast_like(emit.Flatten(part, axis=1), head.tensor) for part in every]
+        weights = emit.Concat(*flat, axis=1)
     weights.shape = head.tensor.shape
     return weights
 

@@ -133,6 +133,11 @@ class Subject:
         return self.input.shape[0] if self.input.shape else None
 
     @property
+    def rows_at_least(self) -> int:
+        """How many rows the file takes at once, where it says so; else 1."""
+        return self.batch if isinstance(self.batch, int) else 1
+
+    @property
     def classes(self) -> Dim:
         """How many classes the score tensor has, where that is known."""
         shape = self.logits.shape

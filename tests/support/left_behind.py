@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import numpy as np
 from PIL import Image
@@ -25,6 +26,28 @@ def whole(folder):
             with np.load(folder / name) as saved:
                 assert saved["attribution"].size and saved["input"].size
     return records
+
+
+@contextmanager
+def started():
+    """What starts commands, with pipes; at the end all of them are killed."""
+    running = []
+
+    def run(command, **how):
+        process = subprocess.Popen(
+            [str(part) for part in command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **how,
+        )
+        running.append(process)
+        return process
+
+    yield run
+    for process in running:
+        process.kill()
+        process.communicate()
 
 
 def limited(size, *arguments):

@@ -4,13 +4,13 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 from support.batches import contents, rows_in, write_photos
+from support.left_behind import started
 from support.often import often
 
 pytest.importorskip("pyarrow", reason="needs pyarrow: pip install 'onnxplain[batch]'")
@@ -26,24 +26,13 @@ HERE = ("--workers", "0", "--threads", "1")
 
 @pytest.fixture
 def start(tmp_path, model):
-    running = []
-
     def run(photos, *arguments):
         command = [sys.executable, "-m", "onnxplain.cli", "batch", model, photos]
         command += ["-m", "grad-cam", "--threads", "1", *arguments]
-        process = subprocess.Popen(
-            [str(part) for part in command],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        running.append(process)
-        return process
+        return popen(command)
 
-    yield run
-    for process in running:
-        process.kill()
-        process.communicate()
+    with started() as popen:
+        yield run
 
 
 def shards(folder):

@@ -4,13 +4,12 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 
 import pytest
 from support.digits import write_photo
-from support.left_behind import limited, results, whole
+from support.left_behind import limited, results, started, whole
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX signals and limits")
 PHOTOS = 6
@@ -28,25 +27,14 @@ def photos(tmp_path):
 @pytest.fixture
 def start(tmp_path, model, photos):
     """Start `onnxplain explain` on all photos by Grad-CAM and DeepLIFT, into the folder out."""
-    running = []
 
     def run(*arguments, before=None):
         command = [sys.executable, "-m", "onnxplain.cli", "explain", model, photos]
         command += ["-o", tmp_path / "out", "-m", "grad-cam", "-m", "deeplift", *arguments]
-        process = subprocess.Popen(
-            [str(part) for part in command],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=before,
-        )
-        running.append(process)
-        return process
+        return popen(command, preexec_fn=before)
 
-    yield run
-    for process in running:
-        process.kill()
-        process.communicate()
+    with started() as popen:
+        yield run
 
 
 def lines_of(folder):

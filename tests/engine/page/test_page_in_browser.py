@@ -15,7 +15,7 @@ import threading
 import numpy as np
 import pytest
 from PIL import Image
-from support.browsers import axe_api, chromium
+from support.browsers import axe_api, chromium, watched
 from support.digits import CARD, LABELS, simple, write_model, write_photo
 
 import onnxplain
@@ -85,29 +85,15 @@ def sites(tmp_path_factory, files):
 @pytest.fixture
 def shown(browser):
     """Open a page; at the end nothing came from elsewhere, and nothing complained or asked."""
-    opened, wrong = [], []
 
     def show(address, **how):
-        context = browser.new_context(**{"viewport": {"width": 1200, "height": 900}, **how})
-        opened.append(context)
-        page = context.new_page()
-        page.on("dialog", lambda dialog: wrong.append(f"dialog {dialog.message}"))
-        page.on("console", lambda message: wrong.append(message.text))
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-
-        def ask(request):
-            if not request.url.startswith((address, f"blob:{address}")):
-                wrong.append(request.url)
-
-        context.on("request", ask)
+        page = blank(lambda url: url.startswith((address, f"blob:{address}")), **how)
         page.goto(address)
         page.wait_for_selector("#status:has-text('Ready')")
         return page
 
-    yield show
-    for context in opened:
-        context.close()
-    assert wrong == []
+    with watched(browser) as blank:
+        yield show
 
 
 def drop(page, content: bytes, name="photo.png", kind="image/png"):

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
-from support.browsers import axe_api, chromium
+from support.browsers import axe_api, chromium, watched
 from support.digits import write_model, write_photo
 from support.often import often
 from support.pages import HOSTILE, page_of_noise
@@ -54,29 +54,15 @@ def reports(tmp_path_factory):
 @pytest.fixture
 def shown(browser):
     """Open a report; at the end nothing else was loaded, and nothing complained or asked."""
-    opened, wrong = [], []
 
     def show(path, **how):
-        context = browser.new_context(**{"viewport": {"width": 1200, "height": 900}, **how})
-        opened.append(context)
-        page = context.new_page()
-        page.on("dialog", lambda dialog: wrong.append(f"dialog {dialog.message}"))
-        page.on("console", lambda message: wrong.append(message.text))
-        page.on("pageerror", lambda error: wrong.append(str(error)))
         own = path.resolve().as_uri()
-
-        def ask(request):
-            if not request.url.startswith("data:") and request.url.split("#")[0] != own:
-                wrong.append(request.url)
-
-        page.on("request", ask)
+        page = blank(lambda url: url.startswith("data:") or url.split("#")[0] == own, **how)
         page.goto(own)
         return page
 
-    yield show
-    for context in opened:
-        context.close()
-    assert wrong == []
+    with watched(browser) as blank:
+        yield show
 
 
 def visible(page, what):
