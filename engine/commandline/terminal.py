@@ -183,9 +183,11 @@ class _OneLine(logging.Formatter):
 
 
 def log_to_stderr() -> None:
-    """Show what the package logs as such lines, and no warnings of libraries."""
+    """Show what the package logs as such lines, and nothing that libraries warn of or log."""
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
     handler = _Lines()
     handler.setFormatter(_OneLine())
     logging.getLogger("onnxplain").handlers = [handler]
+    # Without any handler Python itself prints what a library calls an error, as it is.
+    logging.getLogger().addHandler(logging.NullHandler())

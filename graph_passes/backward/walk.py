@@ -179,9 +179,9 @@ def _check_arrival(
     for tensor in missing:
         if required and tensor.name in structural and tensor.name not in reaching:
             raise UnsupportedModelError(
-                f"the score depends on {tensor.name!r} in steps only: {_steps(path, stopped)} has "
-                "the derivative 0 everywhere, so a gradient says nothing; DeepLIFT, occlusion and "
-                "RISE do not need one"
+                f"the score changes in steps only: {_steps(path, stopped)} has the derivative 0 "
+                "everywhere, so a gradient says nothing; DeepLIFT, occlusion and RISE do not need "
+                "one"
             )
         if tensor.name in reaching or (required and tensor.name not in structural):
             raise UnsupportedModelError(

@@ -11,6 +11,7 @@ import onnx_graphsurgeon as gs
 from onnx import helper, shape_inference
 from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
 
+from .followed import follows_values
 from .names import bodies_of
 from .tensors import is_constant, numpy_type, onnx_type
 
@@ -24,7 +25,15 @@ def inferred(model: onnx.ModelProto) -> onnx.GraphProto:
     Each inference would copy them, 0.45 s of ResNet-50's, and a model with weights of over 2 GB
     could have none.
     """
-    return shape_inference.infer_shapes(without_weights(model, _FEW), data_prop=True).graph
+    return _inferred(without_weights(model, _FEW))
+
+
+def _inferred(light: onnx.ModelProto) -> onnx.GraphProto:
+    """Shapes, following sizes as values where that costs little."""
+    known = shape_inference.infer_shapes(light).graph
+    if not follows_values(light, known):
+        return known
+    return shape_inference.infer_shapes(light, data_prop=True).graph
 
 
 def without_weights(model: onnx.ModelProto, most: int) -> onnx.ModelProto:
@@ -76,7 +85,7 @@ def sizes_at(
         light.node.append(OnnxExporter.export_node(node))
         domains.setdefault(node.domain or "", 1)
     model.opset_import.extend(helper.make_opsetid(*domain) for domain in domains.items())
-    yield from _known(shape_inference.infer_shapes(model, data_prop=True).graph)
+    yield from _known(_inferred(model))
 
 
 def _known(graph: onnx.GraphProto) -> Iterator[tuple[str, list[int], Any]]:

@@ -16,7 +16,7 @@ F = Fact
 # A function of one element, and one of several that are aligned.
 _FUNCTION = F.ALIGNS | F.EVALUATED | F.TOTAL
 _COMPARISON = _FUNCTION | F.COMPARES | F.SAME_SHAPE
-_NUMBERS = F.ALIGNS | F.EVALUATED | F.CARRIED
+_NUMBERS = F.ALIGNS | F.EVALUATED
 _COPY = F.COPIES | F.KEEPS_PLACES | F.ALIGNS
 _MOVE = F.MOVES | F.EVALUATED
 _RESHAPE = _MOVE | F.KEEPS_SIGN | F.PERMUTES | F.RESHAPES
@@ -25,9 +25,9 @@ _IMAGES = F.BY_IMAGE | F.CHANNELS_SECOND | F.FOLDED
 
 _ROWS = (
     # Arithmetic.
-    row("Add", _NUMBERS, F.ARITHMETIC, F.SUMS, F.TOTAL, F.SAME_SHAPE),
-    row("Sub", _NUMBERS, F.ARITHMETIC, F.SUMS, F.TOTAL, F.SAME_SHAPE),
-    row("Mul", _NUMBERS, F.ARITHMETIC, F.KEEPS_SIGNS, F.TOTAL, F.SAME_SHAPE),
+    row("Add", _NUMBERS, F.CARRIED, F.ARITHMETIC, F.SUMS, F.TOTAL, F.SAME_SHAPE),
+    row("Sub", _NUMBERS, F.CARRIED, F.ARITHMETIC, F.SUMS, F.TOTAL, F.SAME_SHAPE),
+    row("Mul", _NUMBERS, F.CARRIED, F.ARITHMETIC, F.KEEPS_SIGNS, F.TOTAL, F.SAME_SHAPE),
     row("Div", _NUMBERS, F.ARITHMETIC, F.KEEPS_SIGNS, F.TOTAL, F.SAME_SHAPE, pole=1),
     row("Mod", _NUMBERS),
     row("Max", _NUMBERS, F.TOTAL),
@@ -98,7 +98,7 @@ _ROWS = (
     row("Cast", _COPY, _MOVE, F.KEEPS_SIGN, F.CARRIED, F.TOTAL),
     row("CastLike", F.KEEPS_PLACES, F.ALIGNS, F.ONE_OPERAND, F.EVALUATED),
     row("Dropout", _COPY, F.FOLDED),
-    row("Identity", _COPY, _MOVE, F.KEEPS_SIGN, F.CARRIED, F.TOTAL),
+    row("Identity", _COPY, _MOVE, F.KEEPS_SIGN, F.TOTAL),
     # Movement.
     row("Col2Im", F.BY_IMAGE, F.BY_INDEX),
     row("Compress", _MOVE, F.DROPS, F.BY_INDEX, F.BY_VALUES),
@@ -111,7 +111,7 @@ _ROWS = (
     row("GatherND", _MOVE, F.DROPS, F.BY_INDEX, indices=1),
     row("MaxUnpool", F.BY_IMAGE, F.BY_INDEX),
     row("Pad", _MOVE, F.DROPS, F.FILLS, F.KEEPS_AXES, F.ONE_OPERAND, added=2),
-    row("Reshape", _RESHAPE, F.ONE_OPERAND, F.CARRIED, sizes=1),
+    row("Reshape", _RESHAPE, F.ONE_OPERAND, sizes=1),
     row("Resize", F.KEEPS_AXES, F.ONE_OPERAND, F.FOLDED),
     row("ReverseSequence", F.KEEPS_AXES, F.BY_INDEX, F.EVALUATED),
     row("ScatterElements", F.KEEPS_AXES, F.BY_INDEX, F.EVALUATED, indices=1),
@@ -184,7 +184,7 @@ _ROWS = (
     row("RMSNormalization", F.KEEPS_AXES, F.FOLDED),
     # What makes numbers of none, or of sizes.
     row("BlackmanWindow", F.FOLDED),
-    row("Constant", F.EVALUATED, F.CARRIED, F.TOTAL),
+    row("Constant", F.EVALUATED, F.TOTAL),
     row("ConstantOfShape", F.NO_DATA, F.EVALUATED, sizes=0),
     row("EyeLike", F.NO_DATA, F.EVALUATED),
     row("HammingWindow", F.FOLDED),
@@ -197,7 +197,7 @@ _ROWS = (
     row("RandomNormalLike", F.RANDOM),
     row("RandomUniform", F.RANDOM),
     row("RandomUniformLike", F.RANDOM),
-    row("Range", F.NO_DATA, F.EVALUATED, F.CARRIED),
+    row("Range", F.NO_DATA, F.EVALUATED),
     row("Shape", F.SIZES, F.NO_DATA, F.EVALUATED, F.TOTAL, result="int64"),
     row("Size", F.SIZES, F.NO_DATA, F.EVALUATED, result="int64"),
     row("Unique", F.BY_VALUES, F.FOLDED),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import onnx
@@ -14,15 +14,12 @@ from ..graph.dims import describe
 from ..graph.inference import sizes_at
 from ..graph.limits import ACTIVATIONS_PER_BYTE, bytes_of, hold, in_force
 from ..graph.names import bodies_of
-from ..graph.operators import Fact, has
 from .declared import check_declared, check_windows
 from .folding import budget
 
 _Key = tuple[str, str, str]
 # What a subgraph takes beside its nodes: each is inferred, folded and copied by itself.
 _NODES_OF_A_BODY = 16
-# Such numbers in one model: a message takes about a hundred bytes.
-_MOST_CARRIED = 2**21
 
 
 def census(model: onnx.ModelProto) -> int:
@@ -32,7 +29,7 @@ def census(model: onnx.ModelProto) -> int:
 
     Raises:
         UnsupportedModelError: more nodes or a deeper nesting than the limits allow, functions that
-            call themselves, or sizes computed by the million.
+            call themselves.
     """
     functions = {_key(f.domain, f.name, f.overload): f for f in model.functions}
     counted: dict[_Key, tuple[int, int]] = {}
@@ -174,55 +171,3 @@ def _count(
             total += _NODES_OF_A_BODY
             waiting += [(n, level + 1) for n in body.node]
     return total, deepest
-
-
-def check_carried(model: onnx.ModelProto) -> None:
-    """Bound the numbers that shape inference would carry along nodes, each a message of its own.
-
-    Args:
-        model: without functions.
-
-    Raises:
-        UnsupportedModelError: millions.
-    """
-    _carried(model.graph, {}, 0)
-
-
-def _carried(graph: onnx.GraphProto, outer: Mapping[str, int], total: int) -> int:
-    """The numbers counted before, and those of a graph, inside tensors of these lengths."""
-    lengths = dict(outer) | {
-        tensor.name: max(1, tensor.dims[0] if tensor.dims else 1)
-        for tensor in graph.initializer
-        if len(tensor.dims) < 2
-    }
-    for node in graph.node:
-        for body in bodies_of(node):
-            total = _carried(body, lengths, total)
-        if node.op_type == "Shape":
-            length = 16
-        elif node.op_type == "Constant":
-            length = max([_length(a) for a in node.attribute], default=1)
-        elif has(node.op_type, Fact.CARRIED):
-            # Of operators of one tensor the others are parameters.
-            read = node.input[:1] if has(node.op_type, Fact.ONE_OPERAND) else node.input
-            given = [lengths[name] for name in read if name in lengths]
-            if len(given) < len(read):
-                continue
-            length = sum(given) if node.op_type == "Concat" else max(given, default=0)
-        else:
-            continue
-        lengths.update(dict.fromkeys(node.output, length))
-        total += length
-        if total > _MOST_CARRIED:
-            raise UnsupportedModelError(
-                f"{node.op_type} (node {node.name or node.output[0]!r}): sizes of more than "
-                f"{_MOST_CARRIED:,} numbers in all are not supported"
-            )
-    return total
-
-
-def _length(attribute: onnx.AttributeProto) -> int:
-    if attribute.HasField("t"):
-        dims = attribute.t.dims
-        return dims[0] if len(dims) == 1 else 1
-    return max(1, len(attribute.ints), len(attribute.floats))

@@ -13,7 +13,7 @@ from onnx_graphsurgeon.logger import G_LOGGER
 from ..graph.limits import hold
 from ..graph.names import own_names
 from .batch_normalization import fold_batch_normalization
-from .census import census, check_activations, check_carried
+from .census import census, check_activations
 from .decompositions import decompose, decompose_other_domains
 from .decompositions.quantisation import to_whole_floats
 from .decompositions.specification import expand_functions
@@ -56,7 +56,6 @@ G_LOGGER.severity = G_LOGGER.CRITICAL
 OF_THE_FILE = (
     Pass(inline_functions),
     Pass(without_sparse),
-    Pass(check_carried),
     Pass(check_finite),
     Pass(own_names),
     Pass(without_optionals),

@@ -124,6 +124,45 @@ def doubled_sixty_times():
     return constant(" ".join(nodes) + " big = Identity (d59)", ", float[1] w = {1}")
 
 
+def _doubled(name: str) -> str:
+    return " ".join(
+        f"{name}{k} = Concat <axis = 0> ({name}{k - 1}, {name}{k - 1})" for k in range(1, 60)
+    )
+
+
+@hostile
+def sizes_doubled_sixty_times():
+    """Whole numbers, which ONNX's shape inference follows as values."""
+    return constant(
+        f"d0 = Identity (w) {_doubled('d')} big = Cast <to = 1> (d59)", ", int64[2] w = {2, 3}"
+    )
+
+
+@hostile
+def computed_numbers_doubled():
+    """Numbers that nobody knows but whose number is known: ONNX writes out as many unknown ones."""
+    body = f"a = Div (w, w) b = Cast <to = 1> (a) d0 = ReduceMean (b) {_doubled('d')}"
+    return constant(f"{body} big = Identity (d59)", ", int64[2] w = {2, 3}")
+
+
+@hostile
+def sizes_doubled_in_a_function():
+    nodes = "d0 = Identity (a) " + _doubled("d").replace(" d40 =", " c =", 1).split(" d41 =")[0]
+    return parsed(
+        "s = own.f (w) big = Cast <to = 1> (s) m = ReduceMean <keepdims = 0> (big) y = Add (x, m)",
+        ", int64[2] w = {2, 3}",
+        f'<domain: "own", opset_import: ["" : 21]> f (a) => (c) {{ {nodes} }}',
+    )
+
+
+@hostile
+def as_many_as_a_shape_says():
+    """Shape, Mul, ConstantOfShape: a length that only following values tells."""
+    body = """s = Shape (x) i = Slice (s, one_, two) a = Mul (i, big_) c = ConstantOfShape (a)
+        d = Cast <to = 7> (c) g = Gather (d, one_) f = Cast <to = 1> (g) y = Add (x, f)"""
+    return parsed(body, ", int64[1] one_ = {1}, int64[1] two = {2}, int64[1] big_ = {1000000000}")
+
+
 @hostile
 def many_that_are_just_allowed():
     nodes = [f"c{k} = Expand (one, s) m{k} = ReduceMean <keepdims = 0> (c{k})" for k in range(200)]

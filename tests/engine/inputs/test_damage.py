@@ -4,6 +4,8 @@ import io
 import json
 import os
 import stat
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -224,3 +226,16 @@ def test_of_what_measures(tmp_path, damaged, command, name):
     assert status == 0 and EARLY in err
     status, _, err = command(*asked, "--strict")
     assert status != 0 and EARLY in err
+
+
+def test_what_a_library_logs_stays_off_the_terminal():
+    """Pillow logs strange TIFFs as errors, which Python prints where nobody listens."""
+    script = """
+import logging
+from onnxplain.engine.commandline.terminal import log_to_stderr
+log_to_stderr()
+logging.getLogger("PIL.TiffImagePlugin").error("raw \\x1b[2J")
+logging.getLogger("onnxplain").warning("ours")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "onnxplain: ours\n")
