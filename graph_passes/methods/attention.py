@@ -21,7 +21,7 @@ from ..heads.asking import ask, gradient_refusals, walk_back
 from ..heads.query_relevance import read_by_queries
 from ..select.attention import find_attentions
 from ..select.attention_layer import Attention, Role
-from ..select.feature_map import FeatureMap, find_feature_map
+from ..select.feature_map import FeatureMap, find_tokens
 from ..select.subject import Subject
 from .grad_cam import of_tokens
 from .method import Chosen, Method, Stages
@@ -105,12 +105,12 @@ def _found(subject: Subject, crosses: bool) -> tuple[list[Attention], FeatureMap
         )
     if source.embedded:
         return layers, None
-    found = find_feature_map(subject)
-    number = next(one.keys for one in layers if one.role is not Role.QUERIES)
-    if found.layout.tokens is None or found.layout.number + found.others != number:
+    first = next(one for one in layers if one.role is not Role.QUERIES)
+    found = find_tokens(subject, first.values.name, first.keys)
+    if found is None:
         raise UnsupportedModelError(
-            f"attention is over tokens (number: {number}), and which of them are "
-            f"patches of the picture cannot be told ({found.reason})"
+            f"attention is over tokens (number: {first.keys}), and which of them are patches of "
+            "the picture cannot be told"
         )
     return layers, found
 

@@ -126,6 +126,29 @@ def find_feature_map(subject: Subject, layer: str | None = None) -> FeatureMap:
     return known[layer]
 
 
+def find_tokens(subject: Subject, name: str, number: int) -> FeatureMap | None:
+    """The last tensor before another whose tokens are so many, and stand for places; None: none.
+
+    Args:
+        subject: what is explained.
+        name: of a tensor between its input and the score, such as an attention's values.
+        number: of its tokens, those of no place included.
+    """
+    sight = _seen(subject, subject.batch if isinstance(subject.batch, int) else 2)
+    before = {name}
+    for node in reversed(sight.path.nodes):
+        if before.isdisjoint(tensor.name for tensor in node.outputs):
+            continue
+        before.update(tensor.name for tensor in node.inputs)
+        for tensor in node.outputs:
+            layout = sight.layout(tensor)
+            if layout is None or layout.tokens is None:
+                continue
+            if tensor.shape[layout.spatial[0]] == number:
+                return _feature_map(sight, tensor, "the tokens that attention reads")
+    return None
+
+
 def _find_feature_map(subject: Subject, layer: str | None) -> FeatureMap:
     # Two rows tell the batch from what is cut into patches; some files hold one for good.
     batches = [2, 1] if not isinstance(subject.batch, int) else [subject.batch]

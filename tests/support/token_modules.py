@@ -119,8 +119,10 @@ class Transformer(nn.Module):
         self.norm, self.head = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, CLASSES)
         self.query = nn.Parameter(torch.randn(1, 1, WIDTH))
         self.reader = Attention()
+        self.decoder = nn.Conv2d(WIDTH, WIDTH, 3, padding=1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        size = x.shape[2:]
         x = self.patches(x)
         parts = [self.first.expand(x.shape[0], -1, -1)] if self.before else []
         parts += [x] + ([self.last.expand(x.shape[0], -1, -1)] if self.behind else [])
@@ -131,6 +133,9 @@ class Transformer(nn.Module):
             return self.head(x[:, 0]) + self.head(x[:, 1])
         if self.pool == "query":
             return self.head(self.reader(x, self.query.expand(x.shape[0], -1, -1))[:, 0])
+        if self.pool == "decoder":
+            places = x[:, self.before :].transpose(1, 2).unflatten(2, [side // 4 for side in size])
+            return self.head(F.relu(self.decoder(places)).mean((2, 3)))
         return self.head(x[:, self.before : x.shape[1] - self.behind].mean(1))
 
 

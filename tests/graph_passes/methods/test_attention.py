@@ -35,6 +35,7 @@ CASES = {
     "mean of all": (tokens(before=0, pool="mean"), 0, range(24)),
     "a query reads": (tokens(before=0, pool="query"), 0, [0]),
     "cut by reshape": (tokens(patches=CutPatches), 1, [0]),
+    "convolutions behind": (tokens(before=2, pool="decoder"), 2, range(2, 26)),
 }
 
 
