@@ -190,4 +190,5 @@ def log_to_stderr() -> None:
     handler.setFormatter(_OneLine())
     logging.getLogger("onnxplain").handlers = [handler]
     # Without any handler Python itself prints what a library calls an error, as it is.
-    logging.getLogger().addHandler(logging.NullHandler())
+    if not logging.getLogger().handlers:
+        logging.getLogger().addHandler(logging.NullHandler())
