@@ -62,6 +62,10 @@ def check_one_input(subject: Subject, title: str) -> None:
     if len(subject.sources) > 1:
         raise InvalidInputError(f"{title} explains one input at a time; name one")
     source = next(iter(subject.sources))
+    if len(source.start.shape) < 2:
+        raise UnsupportedModelError(
+            f"{title} hides parts of a row, and a row of {source.input.name!r} is one number"
+        )
     if not source.straight:
         raise UnsupportedModelError(
             f"{title} cannot tell which places of {source.input.name!r} the numbers "

@@ -76,6 +76,10 @@ def choose_sources(graph: gs.Graph, input: str | Sequence[str] | None) -> tuple[
             raise UnsupportedModelError(
                 f"the file does not say how many axes the input {source.input.name!r} has"
             )
+        if not source.start.shape:
+            raise UnsupportedModelError(
+                f"input {source.input.name!r} is one number: expected a batch on its first axis"
+            )
         if len(source.start.shape) > 1 and isinstance(source.start.shape[0], int):
             hold("batch", f"batch of the input {source.input.name!r}", source.start.shape[0])
     return tuple(source._replace(features=_features_of(source)) for source in sources)
@@ -103,6 +107,8 @@ def choose_input(
         raise InvalidInputError(f"the model has no input {name!r}; it has {known}")
     free = [t for t in graph.inputs if t.name not in but]
     floats = [t for t in free if t.dtype is not None and is_float(t)]
+    # A threshold or a scale is no input to attribute to, where there is another.
+    floats = [t for t in floats if t.shape is None or len(t.shape)] or floats
     fresh = [t for t in floats if not _is_state(graph, t)]
     # A picture is no state of something smaller, though the model may hand it back, too.
     enough = 4 if any(len(t.shape or []) >= 4 for t in floats) else 2

@@ -143,7 +143,7 @@ class Subject:
         shape = self.logits.shape
         if shape is None:
             return None
-        return 1 if len(shape) == 1 else shape[self.class_axis]
+        return 1 if len(shape) < 2 else shape[self.class_axis]
 
     @property
     def per_class(self) -> bool:
