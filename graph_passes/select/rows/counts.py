@@ -76,8 +76,8 @@ def _of_shape(node: gs.Node, found: _Found, counts: Mapping[str, Count]) -> Coun
 
 
 def _any(marks: np.ndarray) -> np.ndarray | None:
-    """The marks, or None where nothing is marked."""
-    return marks if marks.any() else None
+    """The marks, or None where nothing is marked; numpy's operators make scalars of one element."""
+    return np.asarray(marks) if marks.any() else None
 
 
 def _is_harmless(node: gs.Node, data: Mapping[int, Count], found: _Found) -> bool:

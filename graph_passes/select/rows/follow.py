@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import onnx_graphsurgeon as gs
 
-from ...graph.operators import Fact, has
-from ...graph.tensors import read_by
+from ...graph.operators import Fact, facts_of, has
+from ...graph.tensors import captured, read_by
 from .counts import Count, counted
 from .places import Lost, Place, Rows
 from .through import rows_through, unknown
@@ -25,13 +26,20 @@ def follow_rows(graph: gs.Graph, starts: Mapping[str, Place]) -> dict[str, Place
     """
     found: dict[str, Place | Lost] = dict(starts)
     counts: dict[str, Count] = {}
+    made: dict[str, Place] = {}
     for node in graph.nodes:
         count = counted(node, found, counts)
         if isinstance(count, Lost):
             found.update({output.name: count for output in node.outputs if output.name})
             continue
         if count is not None:
+            own = _made_rows(node, counts, made)
+            if own is not None and count is True:
+                # Rows that the file makes itself, a state's first ones, say: they stay apart, too.
+                found.update({output.name: own for output in node.outputs if output.name})
+                continue
             counts.update({output.name: count for output in node.outputs if output.name})
+            made.update({t.name: own for t in node.outputs if t.name and own is not None})
         # Sizes say nothing of rows.
         if has(node, Fact.NO_DATA) or found.keys().isdisjoint(read_by(node)):
             continue
@@ -41,6 +49,41 @@ def follow_rows(graph: gs.Graph, starts: Mapping[str, Place]) -> dict[str, Place
             if output.name and own is not None:
                 found[output.name] = own
     return found
+
+
+def _made_rows(
+    node: gs.Node, counts: Mapping[str, Count], made: Mapping[str, Place]
+) -> Place | None:
+    """Where a node has the same row again and again, one for each of the batch; None: nowhere.
+
+    Args:
+        node: that has no operand with rows.
+        counts: what of its operands depends on their number.
+        made: where those operands have such rows.
+    """
+    own = {k: tensor.name for k, tensor in enumerate(node.inputs) if tensor.name in counts}
+    size = facts_of(node).sizes
+    if size is not None and set(own) == {size}:
+        return _repeated(node, counts[own[size]], size)
+    places = {k: made[name] for k, name in own.items() if name in made}
+    if not own or len(places) < len(own) or not captured(node).isdisjoint(counts):
+        return None
+    rows = rows_through(node, places)
+    return rows if isinstance(rows, Place) else None
+
+
+def _repeated(node: gs.Node, count: Count, size: int) -> Place | None:
+    """The axis along which a node repeats what it makes, where its size alone says how often."""
+    marked = np.flatnonzero(count) if isinstance(count, np.ndarray) and count.ndim == 1 else []
+    if len(marked) != 1 or node.op not in ("ConstantOfShape", "Expand"):
+        return None
+    assert isinstance(count, np.ndarray)
+    data = () if size == 0 else node.inputs[0].shape
+    if data is None:
+        return None
+    axis = max(len(data), len(count)) - len(count) + int(marked[0])
+    own = axis - max(len(count) - len(data), 0)
+    return Place(axis) if own < 0 or own >= len(data) or data[own] == 1 else None
 
 
 def _outputs_of(node: gs.Node, found: Mapping[str, Place | Lost]) -> Rows | list[Rows]:
