@@ -130,5 +130,7 @@ def _made(node: onnx.NodeProto, values: dict[str, Value], shapes: Shapes) -> Val
         what = f"bytes of {op} (node {node.name or node.output[0]!r})"
         hold("activations_bytes", what, 4 * int(given[place].largest))
         return Value(max(length, given[place].largest), 1)
-    combined = _COMBINED.get(op, max)(one.largest for one in given)
+    # Of operators of one tensor the others are parameters, such as the end of all slices.
+    read = given[:1] if has(op, Fact.ONE_OPERAND) else given
+    combined = _COMBINED.get(op, max)(one.largest for one in read)
     return Value(length, min(combined, _HUGE) if has(op, Fact.CARRIED) else 1)

@@ -22,6 +22,7 @@ def doubled(start: str, times: int, made: str = "d{} = Concat <axis = 0> (d{}, d
 FEW = {
     "none": "y = Relu (x)",
     "sizes": "s = Shape (x) k = Slice (s, one_, two) m = Concat <axis = 0> (two, k) y = Add (x, x)",
+    "to the end": "s = Shape (x) k = Slice (s, one_, far) c = ConstantOfShape (k) y = Add (c, x)",
     "short": doubled("d0 = Identity (two) ", 10) + " y = Relu (x)",
 }
 MANY = {
@@ -45,7 +46,7 @@ REFUSED = {
 
 def model_of(body: str) -> onnx.ModelProto:
     weights = "int64[1] one_ = {1}, int64[1] two = {2}, int64[1] big_ = {3000000}, bool go = {1}"
-    weights += ", int64 zero = {0}"
+    weights += ", int64 zero = {0}, int64[1] far = {9223372036854775807}"
     return parsed(body if "y =" in body else f"{body} y = Relu (x)", ", " + weights)
 
 
