@@ -64,7 +64,7 @@ def check_one_input(subject: Subject, title: str) -> None:
     source = next(iter(subject.sources))
     if len(source.start.shape) < 2:
         raise UnsupportedModelError(
-            f"{title} hides parts of a row, and a row of {source.input.name!r} is one number"
+            f"parts of a row are hidden, and a row of {source.input.name!r} is one number"
         )
     if not source.straight:
         raise UnsupportedModelError(

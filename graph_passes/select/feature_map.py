@@ -18,9 +18,7 @@ import onnx_graphsurgeon as gs
 from ... import InvalidInputError, UnsupportedModelError
 from ..graph.dims import Shape, describe
 from ..graph.operators import Fact, has
-from ..graph.reach import Reach, find_reach
 from ..graph.tensors import operator_name
-from .channels import channels_behind
 from .dominance import (
     behind_weights,
     crossed_by_places,
@@ -29,11 +27,11 @@ from .dominance import (
     last_of_a_branch,
     nodes_behind,
 )
-from .map_layout import Layout, layout_of, picture_axes
+from .map_layout import Layout, picture_axes
 from .placement import placement
-from .positions.flow import BY_ATTENTION, Flow, follow
+from .positions.flow import BY_ATTENTION, Flow
+from .sight import Sight, seen
 from .subject import Subject
-from .typical import typical_graph
 
 # What a product's numbers pass as they are, or with a bias and a scale.
 _LINEAR = Fact.COPIES | Fact.PERMUTES | Fact.DROPS | Fact.ARITHMETIC
@@ -75,38 +73,6 @@ class FeatureMap(NamedTuple):
         return self._replace(tensor=tensors[self.tensor.name], sized_by=sized_by)
 
 
-class _Sight(NamedTuple):
-    """A subject at one size, and where its tensors stand there.
-
-    `fixed`: its inputs have this size always, but for the batch. `channels`: see `channels_behind`.
-    """
-
-    subject: Subject
-    start: gs.Variable
-    end: gs.Variable
-    flow: Flow
-    fixed: bool
-    channels: int | None
-
-    @property
-    def path(self) -> Reach:
-        return self.flow.path
-
-    def layout(self, tensor: gs.Tensor) -> Layout | None:
-        places = self.flow.places(tensor)
-        if places is None:
-            return None
-        found = layout_of(self.flow.grids, places, self.start.shape, self.channels)
-        return found if found is not None and found.number > 1 else None
-
-    def ranked(self, tensor: gs.Tensor) -> np.ndarray:
-        """The ids of a tensor with a layout, in a grid of their own."""
-        places = self.flow.places(tensor)
-        ids = None if places is None else self.flow.grids.ranked(places.ids)
-        assert ids is not None
-        return ids
-
-
 # Subject -> layer -> what was found: whoever asks for the map's name asks for its graph, too.
 _found: WeakKeyDictionary[Subject, dict[str | None, FeatureMap]] = WeakKeyDictionary()
 
@@ -127,14 +93,14 @@ def find_feature_map(subject: Subject, layer: str | None = None) -> FeatureMap:
 
 
 def find_tokens(subject: Subject, name: str, number: int) -> FeatureMap | None:
-    """The last tensor before another whose tokens are so many, and stand for places; None: none.
+    """The last tensor before `name` with `number` tokens that stand for places, or None.
 
     Args:
         subject: what is explained.
         name: of a tensor between its input and the score, such as an attention's values.
         number: of its tokens, those of no place included.
     """
-    sight = _seen(subject, subject.batch if isinstance(subject.batch, int) else 2)
+    sight = seen(subject, subject.batch if isinstance(subject.batch, int) else 2)
     before = {name}
     for node in reversed(sight.path.nodes):
         if before.isdisjoint(tensor.name for tensor in node.outputs):
@@ -155,7 +121,7 @@ def _find_feature_map(subject: Subject, layer: str | None) -> FeatureMap:
     found: list[FeatureMap] = []
     error: Exception | None = None
     for batch in batches:
-        sight = _seen(subject, batch)
+        sight = seen(subject, batch)
         try:
             found.append(_named(sight, layer) if layer is not None else _chosen(sight))
         except (InvalidInputError, UnsupportedModelError) as refused:
@@ -168,28 +134,15 @@ def _find_feature_map(subject: Subject, layer: str | None) -> FeatureMap:
     raise error
 
 
-def _seen(subject: Subject, batch: int) -> _Sight:
-    graph = typical_graph(subject, batch)
-    tensors = graph.tensors()
-    start, end = tensors[subject.start.name], tensors[subject.logits.name]
-    path = find_reach(graph, [start], [end])
-    dims = {dim for tensor in subject.graph.inputs for dim in tensor.shape or [None]}
-    fixed = all(isinstance(dim, int) or dim == subject.batch for dim in dims)
-    channels = subject.sources[0].features.channel_axis
-    if channels is None:
-        channels = channels_behind(start, products=len(start.shape) == 3)
-    return _Sight(subject, start, end, follow(path, start, end, batch), fixed, channels)
-
-
 # The choice.
 
 
-def _is_dense(sight: _Sight) -> bool:
+def _is_dense(sight: Sight) -> bool:
     """Whether the score is one of many places: of a list, or of a map whose layout is known."""
     return sight.subject.by_index or sight.layout(sight.end) is not None
 
 
-def _chosen(sight: _Sight) -> FeatureMap:
+def _chosen(sight: Sight) -> FeatureMap:
     subject, path = sight.subject, sight.path
     # Where the score is a place of a map, the map itself is no feature of it.
     dense = _is_dense(sight)
@@ -218,7 +171,7 @@ def _chosen(sight: _Sight) -> FeatureMap:
     return _feature_map(sight, chosen, reason, True)
 
 
-def _is_candidate(sight: _Sight, tensor: gs.Variable) -> bool:
+def _is_candidate(sight: Sight, tensor: gs.Variable) -> bool:
     """True where places reach the score, and not in the projections that an attention reads."""
     met = sight.flow.met(tensor)
     projected = BY_ATTENTION in met and _is_product(tensor)
@@ -250,7 +203,7 @@ def _only_moves(node: gs.Node) -> bool:
 
 
 def _feature_map(
-    sight: _Sight, tensor: gs.Variable, reason: str, chosen: bool = False
+    sight: Sight, tensor: gs.Variable, reason: str, chosen: bool = False
 ) -> FeatureMap:
     layout = sight.layout(tensor)
     assert layout is not None
@@ -282,7 +235,7 @@ def _feature_map(
     )
 
 
-def _shown_shape(sight: _Sight, tensor: gs.Variable, own: gs.Variable) -> Shape:
+def _shown_shape(sight: Sight, tensor: gs.Variable, own: gs.Variable) -> Shape:
     """The tensor's shape as far as it is the same for all inputs."""
     layout = sight.layout(tensor)
     if not sight.fixed or layout is None:
@@ -293,7 +246,7 @@ def _shown_shape(sight: _Sight, tensor: gs.Variable, own: gs.Variable) -> Shape:
     ]
 
 
-def _grid_text(layout: Layout, sight: _Sight, others: int) -> str:
+def _grid_text(layout: Layout, sight: Sight, others: int) -> str:
     """The grid of the tokens, and how many others are left out."""
     text = f"patch tokens {' x '.join(map(str, layout.sizes))}"
     if not sight.fixed:
@@ -301,7 +254,7 @@ def _grid_text(layout: Layout, sight: _Sight, others: int) -> str:
     return text + (f", {others} other token{'s' * (others > 1)} left out" if others else "")
 
 
-def _sized_by(sight: _Sight, tensor: gs.Variable, layout: Layout):
+def _sized_by(sight: Sight, tensor: gs.Variable, layout: Layout):
     """The last map before tokens of unknown number that has their rows and columns."""
     if layout.tokens is None:
         return None
@@ -325,7 +278,7 @@ def _sized_by(sight: _Sight, tensor: gs.Variable, layout: Layout):
 # By name.
 
 
-def _named(sight: _Sight, layer: str) -> FeatureMap:
+def _named(sight: Sight, layer: str) -> FeatureMap:
     """The path's tensor of that name, or the first output of the node of that name."""
     path = sight.path
     on_path = {t.name: t for node in path.nodes for t in node.outputs if t.name in path.varying}
@@ -354,7 +307,7 @@ def _named(sight: _Sight, layer: str) -> FeatureMap:
 # Weights, before and behind.
 
 
-def _too_early(sight: _Sight, tensor: gs.Variable, chosen: bool) -> str | None:
+def _too_early(sight: Sight, tensor: gs.Variable, chosen: bool) -> str | None:
     """What to say of a map with most of the network, or of one of its branches, behind it.
 
     Counted are the matrices of weights that places, or what may be places, go through.
@@ -393,7 +346,7 @@ def _lost(flow: Flow) -> str:
     return f"places could not be followed through {operator_name(node)} (node {node.name!r})"
 
 
-def _no_map(sight: _Sight) -> str:
+def _no_map(sight: Sight) -> str:
     path, learnt = sight.path, behind_weights(sight.path)
     maps = [
         tensor.name

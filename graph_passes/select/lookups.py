@@ -8,16 +8,18 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from ..graph.emitter import Emitter
+from ..graph.operators import Fact, has
 from ..graph.ordering import sort_nodes
 from ..graph.tensors import is_constant, is_float, optional_input
 from .ending import TAIL
+from .one_hot import is_one_hot, one_hot_of
 
 
 class Lookup(NamedTuple):
     """One embedding that ids go to.
 
     Attributes:
-        node: the Gather.
+        node: the Gather, or what makes rows of zeros with a one.
         axis: of the input that was taken apart before, or None.
         part: which index of it the ids are.
     """
@@ -28,13 +30,19 @@ class Lookup(NamedTuple):
 
 
 def float_readers(source: gs.Variable) -> list[gs.Node]:
-    """The Casts to float and embedding look-ups of an input, through integer reshapes and Casts."""
+    """The Casts to float and embedding look-ups of an input, through integer reshapes and Casts.
+
+    Rows of zeros with a one are look-ups, too.
+    """
     found = []
     for node in source.outputs:
         output = node.outputs[0]
         looked_up = node.op == "Gather" and is_constant(node.inputs[0]) and node.inputs[1] is source
+        chosen = one_hot_of(node, source)
         if looked_up or (node.op == "Cast" and is_float(output)):
             found.append(node)
+        elif chosen is not None:
+            found.append(chosen)
         elif node.op in TAIL and node.inputs[0] is source:
             found.extend(float_readers(output))
     return found
@@ -52,8 +60,41 @@ def looked_up_floats(source: gs.Variable) -> gs.Node | None:
     return found[0] if len(found) == 1 and is_embedding(found[0]) else None
 
 
+def looked_up_as_computed(source: gs.Variable) -> gs.Node | None:
+    """The one embedding that an integer input's ids go to, after a computation element by element.
+
+    TensorFlow's exporter wraps ids below 0 so: it adds the number of rows where ids are less.
+    """
+    found: dict[int, gs.Node] = {}
+    waiting, seen = [source], {source.name}
+    while waiting:
+        tensor = waiting.pop()
+        for node in tensor.outputs:
+            if has(node, Fact.SIZES):
+                continue
+            if node.op == "Gather" and is_constant(node.inputs[0]):
+                found[id(node)] = node
+                continue
+            output = node.outputs[0]
+            # Numbers that are float only to be compared pass no gradient.
+            exact = not is_float(output) or all(has(n, Fact.COMPARES) for n in output.outputs)
+            if not exact or not (has(node, Fact.ALIGNS) or node.op in TAIL):
+                return None
+            if output.name not in seen:
+                seen.add(output.name)
+                waiting.append(output)
+    if len(found) != 1:
+        return None
+    (node,) = found.values()
+    shape, ids = node.inputs[1].shape, source.shape
+    aligned = shape is not None and ids is not None and len(shape) == len(ids)
+    return node if aligned and is_embedding(node) else None
+
+
 def is_embedding(node: gs.Node) -> bool:
-    """Whether a Gather looks rows up; a table of single numbers has none to sum over."""
+    """Whether a node looks rows up; a table of single numbers has none to sum over."""
+    if is_one_hot(node):
+        return True
     return node.op == "Gather" and len(node.inputs[0].shape) > 1 and not node.attrs.get("axis", 0)
 
 
@@ -140,7 +181,7 @@ def joined(graph: gs.Graph, source: gs.Variable, found: list[Lookup]) -> Any:
 
 
 def _width(node: gs.Node) -> int:
-    return int(node.inputs[0].shape[-1])
+    return int((node.inputs[0] if node.op == "Gather" else node.outputs[0]).shape[-1])
 
 
 def _row(emit: Emitter, nodes: list[gs.Node], width: int, axis: int | None) -> gs.Tensor:

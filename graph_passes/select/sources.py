@@ -13,10 +13,11 @@ from ..graph.dims import is_static
 from ..graph.emitter import Emitter
 from ..graph.limits import hold
 from ..graph.ordering import sort_nodes
-from ..graph.tensors import is_float, numpy_type
+from ..graph.tensors import is_constant, is_float, numpy_type
 from .channels import channels_behind
 from .features import Features, of_graph
-from .lookups import float_readers, joined, looked_up_floats, lookups
+from .lookups import float_readers, joined, looked_up_as_computed, looked_up_floats, lookups
+from .one_hot import is_one_hot, rows_of_all
 from .outputs import may_be_alike
 
 
@@ -42,6 +43,8 @@ class Source(NamedTuple):
     def table(self) -> np.ndarray | None:
         """The rows of the one embedding that `input`'s ids are looked up in, or None."""
         made = self.start.inputs[0] if self.embedded else None
+        if made is not None and is_one_hot(made):
+            return rows_of_all(made)
         if made is None or made.op != "Gather" or not isinstance(made.inputs[0], gs.Constant):
             return None
         return made.inputs[0].values
@@ -59,7 +62,8 @@ class Source(NamedTuple):
                 break  # made by `joined`
             if node.op == "Transpose":
                 return False
-            tensor = node.inputs[1 if node.op == "Gather" else 0]
+            computed = (t for t in node.inputs if not is_constant(t))
+            tensor = node.inputs[1] if node.op == "Gather" else next(computed)
         ahead = zip(shape, start, strict=False)
         other = any(p != q and isinstance(p, int) and isinstance(q, int) for p, q in ahead)
         return not other and is_static(start[len(shape) :])
@@ -148,6 +152,9 @@ def first_float(graph: gs.Graph, source: gs.Variable) -> Source:
     if source.dtype in (np.float32, np.float64):
         node = looked_up_floats(source)
         return Source(source, source) if node is None else Source(source, node.outputs[0], True)
+    computed = looked_up_as_computed(source) if _is_number(source) else None
+    if computed is not None:
+        return Source(source, computed.outputs[0], embedded=True)
     readers = float_readers(source)
     several = lookups(source) if len(readers) != 1 else None
     start = joined(graph, source, several) if several else None
@@ -160,14 +167,16 @@ def first_float(graph: gs.Graph, source: gs.Variable) -> Source:
         )
     reader = readers[0]
     # A table of numbers has no rows to sum over.
-    rows = reader.op == "Gather" and len(reader.inputs[0].shape) > 1
-    if reader.op == "Cast":
+    one_hot = is_one_hot(reader)
+    rows = one_hot or (reader.op == "Gather" and len(reader.inputs[0].shape) > 1)
+    if reader.op == "Cast" and not one_hot:
         return Source(source, _cast_first(graph, source, reader))
     return Source(source, reader.outputs[0], embedded=rows)
 
 
 def _is_looked_up(source: gs.Variable) -> bool:
-    return lookups(source) is not None
+    computed = looked_up_as_computed(source) if _is_number(source) else None
+    return computed is not None or lookups(source) is not None
 
 
 def _cast_first(graph: gs.Graph, source: gs.Variable, cast: gs.Node) -> gs.Variable:
