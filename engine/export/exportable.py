@@ -11,6 +11,7 @@ import onnx
 from ...graph_passes.graph.limits import Limits
 from ...graph_passes.select.subject import Subject
 from ...models.plain_card import Card
+from ..explaining.scores import Scorer
 from ..explanation.attributions import Attributions
 from ..inputs.kind import ModelInput
 from ..model import Model
@@ -33,6 +34,7 @@ class Exportable(Protocol):
     _several: bool
     _default_plan: Plan
     _baselines: dict[str, np.ndarray]
+    _scorer: Scorer
 
     @property
     def steps(self) -> int | None:

@@ -14,11 +14,10 @@ from ...graph_passes.finish.compact import compact, quantised_of
 from ...graph_passes.finish.target_input import fixed_target
 from ...graph_passes.graph.limits import within
 from ..files.model_files import write_model
-from ..targets.asking import one_wanted
-from ..targets.target import About, Index
 from .calibration import calibrated, calibrated_facts
 from .exported_together import check_together, joined
 from .facts import write_facts
+from .held_targets import Held, Strongest, held_target, with_strongest
 from .opsets import check_loads, in_opset
 from .photo_files import with_photos
 from .static_files import check_static, in_fixed_shapes, whole_static
@@ -107,7 +106,7 @@ def _exported(
             )
         others = [one.exported for one in also]
         return explainer.exported.export(path, baseline_input=baseline_input, also=others, **more)
-    index = None if target is None else fixed_index(target, explainer.about)
+    index = None if target is None else held_target(target, explainer)
     explainers = [explainer, *also]
     if also:
         check_together(explainers)
@@ -140,7 +139,7 @@ def _for_runtime(
 
 
 def _whole(
-    explainer: Exportable, baseline_input: bool, index: Index | None, more: Mapping[str, Any]
+    explainer: Exportable, baseline_input: bool, index: Held | None, more: Mapping[str, Any]
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
     """One method's model with baseline, target and photos inside where they are; its facts."""
     embedded = {} if baseline_input else explainer._default_baselines()
@@ -148,15 +147,19 @@ def _whole(
     facts = explainer._facts(baseline_input)
     calibration = None
     if more["calibrate"] is not None and explainer._default_plan.apart:
-        calibration = calibrated(explainer, more["calibrate"], None if index == -1 else index)
+        of = None if index == -1 else index.text if isinstance(index, Strongest) else index
+        calibration = calibrated(explainer, more["calibrate"], of)
     if more["static"]:
         whole = whole_static(explainer, calibration and calibration.points)
     else:
-        whole = _scored(explainer) if of_page else explainer.model
+        whole = _scored(explainer) if of_page or isinstance(index, Strongest) else explainer.model
     if calibration is not None:
         facts |= calibrated_facts(explainer, in_fixed_shapes(explainer, whole), calibration)
     model = finish.embed_baselines(whole, embedded)
-    if index is not None:
+    if isinstance(index, Strongest):
+        model = with_strongest(explainer, model, index)
+        facts["target"] = index.text
+    elif index is not None:
         model = fixed_target(model, explainer.subject, index)
         facts["target"] = "top1" if index == -1 else index
     preprocess, picture = bool(more["preprocess"]), bool(more["picture"])
@@ -185,22 +188,3 @@ def _scored(explainer: Exportable) -> onnx.ModelProto:
     with within(explainer._limits):
         several = sizes[0] if explainer._several else 0
         return explainer._default_plan.contract_model(several, scored=True)
-
-
-def fixed_index(target: Any, about: About) -> Index:
-    """The class, -1 for the best, or the index tuple, that one target is for every input.
-
-    Raises:
-        InvalidInputError: it is none of these: it depends on the answer, or is several scores.
-    """
-    found = one_wanted(target, about).value
-    # No subclass: a rank, which each answer has another class for, is a tuple, too.
-    if type(found) is tuple and about.subject.per_class:
-        # The file's target is a class then, which this is the place of.
-        return found[(about.subject.class_axis or 1) - 1]
-    if type(found) is int or type(found) is tuple:
-        return found
-    holds = "top1, a class or an index tuple"
-    if about.subject.by_index:
-        holds = "one score of it by its place (index:4,20), which is the same for every input"
-    raise InvalidInputError(f"target {target!r}: an exported file can hold {holds}")
