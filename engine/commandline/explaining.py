@@ -24,6 +24,8 @@ from .options import (
     VERSUS,
     ForMethods,
     examples,
+    is_typed,
+    leave_out_defaults,
 )
 from .terminal import WAIT, complain, print_json, print_lines, progress_bar, quietly, say
 
@@ -228,14 +230,14 @@ def _explain(
 @SHAPE
 @PREPROCESSING
 @LIMIT
-def export(
-    model: str, file: str | None, page: str | None, runtime: str | None, **chosen: Any
-) -> int:
+def export(model: str, **chosen: Any) -> int:
     """Write MODEL as one ONNX file that returns its prediction and its explanation.
 
     With --page: write a folder that any web server can hand out. Its page takes a photo, runs such
     files in the browser and shows answer and overlay; no photo leaves the browser.
     """
+    _leave_out_defaults_of_export(chosen)
+    file, page, runtime = (chosen.pop(name) for name in ("file", "page", "runtime"))
     if (file is None) == (page is None):
         raise click.UsageError("expected one of -o FILE and --page DIR")
     if page is not None:
@@ -243,6 +245,22 @@ def export(
     if runtime is not None:
         raise click.UsageError("--runtime is for --page")
     return _export_file(model, str(file), **chosen)
+
+
+def _leave_out_defaults_of_export(chosen: dict[str, Any]) -> None:
+    """What the environment says of a file where a page is asked for, and the like."""
+    if is_typed("page") and not is_typed("file"):
+        leave_out_defaults(chosen, ("file", *_OF_A_FILE))
+    elif is_typed("file"):
+        leave_out_defaults(chosen, ("page",))
+    if chosen["page"] is None:
+        leave_out_defaults(chosen, ("runtime",))
+    if is_typed("baseline_input"):
+        leave_out_defaults(chosen, ("baseline",))
+    elif is_typed("baseline"):
+        leave_out_defaults(chosen, ("baseline_input",))
+    if not chosen["static"]:
+        leave_out_defaults(chosen, ("calibrate",))
 
 
 def _export_file(model: str, file: str, **chosen: Any) -> int:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from ... import InvalidInputError
 
@@ -303,6 +304,33 @@ def read_from_environment(parameters: Sequence[click.Parameter]) -> None:
             parameter.envvar = f"ONNXPLAIN_{name.replace('-', '_').upper()}"
 
 
+def is_typed(name: str) -> bool:
+    """Whether an option stands on the command line itself."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source is ParameterSource.COMMANDLINE
+
+
+def leave_out_defaults(chosen: dict[str, Any], names: Collection[str]) -> None:
+    """Drop, in place, what only the environment says of some options that do not fit what is asked.
+
+    A default must not break another choice; what is typed stays, to be refused or done.
+    """
+    context = click.get_current_context()
+    for parameter in context.command.get_params(context):
+        name = parameter.name
+        source = context.get_parameter_source(name) if name in names else None
+        if name is not None and source is ParameterSource.ENVIRONMENT:
+            chosen[name] = _without_a_value(parameter, context)
+
+
+def _without_a_value(parameter: click.Parameter, context: click.Context) -> Any:
+    """What a command is handed where nobody gave an option."""
+    given = parameter.get_default(context)
+    if isinstance(given, bool | int | float | str):
+        return given
+    return () if parameter.multiple and parameter.callback is None else None
+
+
 class ForMethods(click.Command):
     """A command that takes methods' options, which are looked up when one is parsed: that costs."""
 
@@ -319,6 +347,16 @@ class ForMethods(click.Command):
         own = super().get_params(ctx)
         arguments = sum(isinstance(parameter, click.Argument) for parameter in own)
         return [*own[:arguments], *self._further, *own[arguments:]]
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it, without options of the environment that none of its methods takes."""
+        from ..running.settings import taken_by
+
+        methods = ctx.params.get("methods") or ()
+        own = [parameter.name for parameter in self._further or () if parameter.name != "methods"]
+        strange = [name for name in own if name is not None and not taken_by(methods, name)]
+        leave_out_defaults(ctx.params, strange)
+        return super().invoke(ctx)
 
 
 def _method_choice(choose: str) -> list[click.Parameter]:

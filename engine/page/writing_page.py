@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import onnx
 
 from ... import InvalidInputError, UnsupportedModelError
-from ...graph_passes.finish import SCORE
+from ...graph_passes.finish import MAP_ERROR, SCORE
 from ...graph_passes.graph.dims import describe
 from ...graph_passes.methods import find_method
 from ...models.shipped import demo_photos
@@ -128,4 +128,5 @@ def _facts_of_method(
         "bytes": path.stat().st_size,
         "score": SCORE if SCORE in outputs else None,
         "delta": "delta" if "delta" in outputs else None,
+        "map_error": MAP_ERROR if MAP_ERROR in outputs else None,
     }
