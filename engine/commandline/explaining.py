@@ -26,6 +26,7 @@ from .options import (
     examples,
     is_typed,
     leave_out_defaults,
+    sides_in,
 )
 from .terminal import WAIT, complain, print_json, print_lines, progress_bar, quietly, say
 
@@ -191,13 +192,14 @@ def _explain(
     metavar="TARGET",
     # Who sets ONNXPLAIN_TARGET for photos does not mean the file.
     allow_from_autoenv=False,
-    help="Explain this for every input: top1, a class index, a label, or index:1,20,30. The file "
-    "then has the model's own inputs. Default: an input 'target'.",
+    help="Explain this for every input: top1, a class index, a label, box1 (the strongest box), or "
+    "index:1,20,30. The file then has the model's own inputs. Default: an input 'target'.",
 )
 @click.option(
     "--preprocess",
     is_flag=True,
-    help="Take a photo of any size as the input, uint8 [H, W, 3] in RGB: the file resizes and "
+    help="Take a photo of any size (with --static of --image-size) as the input, uint8 [H, W, 3] in "
+    "RGB: the file resizes and "
     "normalises it as the card says.",
 )
 @click.option(
@@ -218,6 +220,13 @@ def _explain(
     help="Fix every length and write loops out, for OpenVINO, TensorRT, NPUs and phones. The file "
     "takes inputs of one shape: MODEL's, --shape's where it leaves one open, and one input at a "
     "time where it leaves the batch open.",
+)
+@click.option(
+    "--image-size",
+    metavar="H,W",
+    callback=lambda context, option, text: None if text is None else sides_in(text),
+    help="With --static --preprocess: height and width of the photos that the file takes. Default: "
+    "those of the model's input.",
 )
 @click.option(
     "--calibrate",
@@ -260,7 +269,9 @@ def _leave_out_defaults_of_export(chosen: dict[str, Any]) -> None:
     elif is_typed("baseline"):
         leave_out_defaults(chosen, ("baseline_input",))
     if not chosen["static"]:
-        leave_out_defaults(chosen, ("calibrate",))
+        leave_out_defaults(chosen, ("calibrate", "image_size"))
+    if not chosen["preprocess"]:
+        leave_out_defaults(chosen, ("image_size",))
 
 
 def _export_file(model: str, file: str, **chosen: Any) -> int:
@@ -282,7 +293,10 @@ def _export_file(model: str, file: str, **chosen: Any) -> int:
 
 
 # What a page decides itself.
-_OF_A_FILE = ("baseline_input", "target", "preprocess", "picture", "opset", "static", "calibrate")
+_OF_A_FILE = (
+    *("baseline_input", "target", "preprocess", "picture", "opset", "static", "calibrate"),
+    "image_size",
+)
 
 
 def _export_page(model: str, folder: str, runtime: str | None, **chosen: Any) -> int:

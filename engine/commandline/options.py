@@ -304,6 +304,18 @@ def read_from_environment(parameters: Sequence[click.Parameter]) -> None:
             parameter.envvar = f"ONNXPLAIN_{name.replace('-', '_').upper()}"
 
 
+def sides_in(text: str) -> tuple[int, int]:
+    """Height and width of "480,640".
+
+    Raises:
+        click.UsageError: it is no such text.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) != 2 or not all(part.isdecimal() and part.isascii() for part in parts):
+        raise click.UsageError(f"--image-size: expected H,W as in 480,640, got {text!r}")
+    return int(parts[0]), int(parts[1])
+
+
 def is_typed(name: str) -> bool:
     """Whether an option stands on the command line itself."""
     source = click.get_current_context().get_parameter_source(name)

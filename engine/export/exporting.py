@@ -11,6 +11,7 @@ import onnx
 from ... import InvalidInputError
 from ...graph_passes import finish
 from ...graph_passes.finish.compact import compact, quantised_of
+from ...graph_passes.finish.static import declared
 from ...graph_passes.finish.target_input import fixed_target
 from ...graph_passes.graph.limits import within
 from ..files.model_files import write_model
@@ -19,7 +20,7 @@ from .exported_together import check_together, joined
 from .facts import write_facts
 from .held_targets import Held, Strongest, held_target, with_strongest
 from .opsets import check_loads, in_opset
-from .photo_files import with_photos
+from .photo_files import photo_size, with_photos
 from .static_files import check_static, in_fixed_shapes, whole_static
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Exporting:
         opset: int | None = None,
         static: bool = False,
         calibrate: Any = None,
+        image_size: Sequence[int] | None = None,
     ) -> onnx.ModelProto:
         """Write the explaining graph as one whole file that any ONNX Runtime runs.
 
@@ -54,7 +56,10 @@ class Exporting:
             path: to write.
             baseline_input: make the baseline an input of the file.
             target: "top1", a class, its label, or an index tuple, for every input: the file then
-                has the model's own inputs.
+                has the model's own inputs. Of a detector "box1" or a label, too: the file finds the
+                strongest box and returns `explained_box`, float32 [N, 4], `explained_class`, int64
+                [N], `explained_chance` and `explained_score`, float32 [N]; of scores for each pixel
+                `explained_mask`, bool [N, H, W], class and score.
             also: explainers of the same model, input, output and score by other methods. The file
                 then explains by all of them and runs the model once; its outputs are
                 `attribution_<method>` and so on, with _ for what is no letter or digit.
@@ -69,6 +74,8 @@ class Exporting:
             calibrate: photos as `explain` takes them, or an array [N, ...] as the model does: a
                 static file of Integrated Gradients gets points that serve all of them. The metadata
                 says how far its answers for these are from the library's.
+            image_size: (height, width) of the photos that a static file with `preprocess` takes.
+                None: the size of the model's input.
 
         Raises:
             InvalidInputError: it is the model's own file, a target that no file can hold, an input
@@ -87,7 +94,13 @@ class Exporting:
             'attribution_saliency'
         """
         own = cast("Exportable", self)
-        more = {"preprocess": preprocess, "picture": picture, "opset": opset, "static": static}
+        more: dict[str, Any] = {
+            "preprocess": preprocess,
+            "picture": picture,
+            "opset": opset,
+            "static": static,
+        }
+        more["image_size"] = photo_size(own, more, image_size)
         return _exported(own, path, baseline_input, target, also, calibrate=calibrate, **more)
 
 
@@ -127,15 +140,17 @@ def _exported(
 def _for_runtime(
     explainer: Exportable, model: onnx.ModelProto, more: Mapping[str, Any]
 ) -> onnx.ModelProto:
-    """The file in the opset that was asked for, small or static."""
+    """The file in the opset that was asked for, small; where it is static with fixed lengths."""
+    opset, file = more["opset"], explainer._file
+    quantised = quantised_of(file.proto) if file.quantised else ()
     if not more["static"]:
-        file = explainer._file
-        quantised = quantised_of(file.proto) if file.quantised else ()
-        return compact(in_opset(model, more["opset"]), quantised)
-    model = in_fixed_shapes(explainer, model)
+        return compact(in_opset(model, opset), quantised)
+    size = more["image_size"]
+    model = in_fixed_shapes(explainer, model, size)
     # What is written in other operators has lengths of its own.
-    older = in_opset(model, more["opset"])
-    return model if older is model else in_fixed_shapes(explainer, older)
+    older = in_opset(model, opset)
+    fixed = model if older is model else in_fixed_shapes(explainer, older, size)
+    return declared(compact(fixed, quantised))
 
 
 def _whole(
@@ -177,8 +192,8 @@ def export_for_page(explainer: Exportable, path: str | os.PathLike[str]) -> onnx
     Raises:
         InvalidInputError: what `Explainer.export` raises.
     """
-    how = {"preprocess": True, "picture": True, "opset": None, "static": False}
-    how["calibrate"] = None
+    how: dict[str, Any] = {"preprocess": True, "picture": True, "opset": None, "static": False}
+    how |= {"calibrate": None, "image_size": None}
     return _exported(explainer, path, False, None, (), of_page=True, **how)
 
 

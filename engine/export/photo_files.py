@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import onnx
 
@@ -16,6 +17,9 @@ from ..pictures.heatmap import paint_table
 
 if TYPE_CHECKING:
     from .exportable import Exportable
+
+# A side of a photo, in pixels.
+_LONGEST = 16384
 
 
 def with_photos(
@@ -43,6 +47,35 @@ def with_photos(
         drawing = _drawing(explainer, preprocess)
         model = with_picture(model, name, attribution, framing, drawing, ground)
     return model
+
+
+def photo_size(
+    explainer: Exportable, asked: Mapping[str, Any], given: Any
+) -> tuple[int, int] | None:
+    """(height, width) of the photo that a static file takes; None: it takes none, or any.
+
+    Args:
+        explainer: whose file it is.
+        asked: `static` and `preprocess` of `Explainer.export`.
+        given: its `image_size`; None: the input's own.
+
+    Raises:
+        InvalidInputError: no two lengths, or they are for no such file.
+    """
+    of_photo = bool(asked["static"] and asked["preprocess"])
+    if given is None:
+        return _framing(explainer, "preprocess", True).size if of_photo else None
+    if not of_photo:
+        raise InvalidInputError(
+            "image_size: for static=True and preprocess=True (--static --preprocess); other files "
+            "take photos of any size, or none"
+        )
+    lengths = [*given] if isinstance(given, list | tuple) else []
+    if len(lengths) != 2 or not all(isinstance(n, int) and 1 <= n <= _LONGEST for n in lengths):
+        raise InvalidInputError(
+            f"image_size: expected height and width, each 1 to {_LONGEST}, got {given!r}"
+        )
+    return lengths[0], lengths[1]
 
 
 def _framing(explainer: Exportable, option: str, of_photo: bool) -> Framing:
