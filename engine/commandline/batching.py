@@ -10,6 +10,7 @@ import click
 
 from ... import OnnxplainError
 from ...models.text import counted
+from .defaults import leave_out_defaults
 from .options import (
     INPUT,
     LIMIT,
@@ -24,7 +25,6 @@ from .options import (
     VERSUS,
     ForMethods,
     examples,
-    leave_out_defaults,
 )
 from .terminal import complain, complain_of, progress_bar, say
 

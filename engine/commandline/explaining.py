@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from .defaults import is_typed, leave_out_defaults
 from .options import (
     INPUT,
     LIMIT,
@@ -24,9 +25,6 @@ from .options import (
     VERSUS,
     ForMethods,
     examples,
-    is_typed,
-    leave_out_defaults,
-    sides_in,
 )
 from .terminal import WAIT, complain, print_json, print_lines, progress_bar, quietly, say
 
@@ -159,6 +157,18 @@ def _explain(
     return done.status
 
 
+def sides_in(text: str) -> tuple[int, int]:
+    """Height and width of "480,640".
+
+    Raises:
+        click.UsageError: it is no such text.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) != 2 or not all(part.isdecimal() and part.isascii() for part in parts):
+        raise click.UsageError(f"--image-size: expected H,W as in 480,640, got {text!r}")
+    return int(parts[0]), int(parts[1])
+
+
 @click.command(
     cls=ForMethods,
     choose="file",
@@ -198,9 +208,8 @@ def _explain(
 @click.option(
     "--preprocess",
     is_flag=True,
-    help="Take a photo of any size (with --static of --image-size) as the input, uint8 [H, W, 3] in "
-    "RGB: the file resizes and "
-    "normalises it as the card says.",
+    help="Take a photo of any size (with --static of --image-size) as the input, uint8 [H, W, 3] "
+    "in RGB: the file resizes and normalises it as the card says.",
 )
 @click.option(
     "--picture",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .defaults import is_typed
 from .options import (
     AS_JSON,
     CARD,
@@ -16,7 +17,6 @@ from .options import (
     PREPROCESSING,
     SHAPE,
     examples,
-    is_typed,
 )
 from .terminal import WAIT, complain, print_json, print_script, print_table, progress_bar
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from .defaults import is_typed
 from .options import (
     AS_JSON,
     EVALUATION,
@@ -22,7 +23,6 @@ from .options import (
     VERSUS,
     ForMethods,
     examples,
-    is_typed,
 )
 from .terminal import complain_of, print_json, progress_bar, say
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from ... import InvalidInputError
+from .defaults import leave_out_defaults
 
 
 def examples(*lines: str) -> str:
@@ -304,45 +304,6 @@ def read_from_environment(parameters: Sequence[click.Parameter]) -> None:
             parameter.envvar = f"ONNXPLAIN_{name.replace('-', '_').upper()}"
 
 
-def sides_in(text: str) -> tuple[int, int]:
-    """Height and width of "480,640".
-
-    Raises:
-        click.UsageError: it is no such text.
-    """
-    parts = [part.strip() for part in text.split(",")]
-    if len(parts) != 2 or not all(part.isdecimal() and part.isascii() for part in parts):
-        raise click.UsageError(f"--image-size: expected H,W as in 480,640, got {text!r}")
-    return int(parts[0]), int(parts[1])
-
-
-def is_typed(name: str) -> bool:
-    """Whether an option stands on the command line itself."""
-    source = click.get_current_context().get_parameter_source(name)
-    return source is ParameterSource.COMMANDLINE
-
-
-def leave_out_defaults(chosen: dict[str, Any], names: Collection[str]) -> None:
-    """Drop, in place, what only the environment says of some options that do not fit what is asked.
-
-    A default must not break another choice; what is typed stays, to be refused or done.
-    """
-    context = click.get_current_context()
-    for parameter in context.command.get_params(context):
-        name = parameter.name
-        source = context.get_parameter_source(name) if name in names else None
-        if name is not None and source is ParameterSource.ENVIRONMENT:
-            chosen[name] = _without_a_value(parameter, context)
-
-
-def _without_a_value(parameter: click.Parameter, context: click.Context) -> Any:
-    """What a command is handed where nobody gave an option."""
-    given = parameter.get_default(context)
-    if isinstance(given, bool | int | float | str):
-        return given
-    return () if parameter.multiple and parameter.callback is None else None
-
-
 class ForMethods(click.Command):
     """A command that takes methods' options, which are looked up when one is parsed: that costs."""
 
@@ -360,7 +321,7 @@ class ForMethods(click.Command):
         arguments = sum(isinstance(parameter, click.Argument) for parameter in own)
         return [*own[:arguments], *self._further, *own[arguments:]]
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> object:
         """Run it, without options of the environment that none of its methods takes."""
         from ..running.settings import taken_by
 

@@ -11,13 +11,20 @@ import onnx
 from ...graph_passes.graph.limits import Limits
 from ...graph_passes.select.subject import Subject
 from ...models.plain_card import Card
-from ..explaining.scores import Scorer
 from ..explanation.attributions import Attributions
 from ..inputs.kind import ModelInput
 from ..model import Model
 from ..running.plan import Plan
 from ..running.settings import Settings
-from ..targets.target import About
+from ..targets.target import About, Answers
+
+
+class Answering(Protocol):
+    """What runs a model without an explanation."""
+
+    def answers(self, x: Any) -> Answers:
+        """What the model answers."""
+        ...
 
 
 class Exportable(Protocol):
@@ -34,7 +41,7 @@ class Exportable(Protocol):
     _several: bool
     _default_plan: Plan
     _baselines: dict[str, np.ndarray]
-    _scorer: Scorer
+    _scorer: Answering
 
     @property
     def steps(self) -> int | None:

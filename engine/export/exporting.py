@@ -56,10 +56,8 @@ class Exporting:
             path: to write.
             baseline_input: make the baseline an input of the file.
             target: "top1", a class, its label, or an index tuple, for every input: the file then
-                has the model's own inputs. Of a detector "box1" or a label, too: the file finds the
-                strongest box and returns `explained_box`, float32 [N, 4], `explained_class`, int64
-                [N], `explained_chance` and `explained_score`, float32 [N]; of scores for each pixel
-                `explained_mask`, bool [N, H, W], class and score.
+                has the model's own inputs. Of a detector "box1" or a label: the strongest box; such
+                files return `explained_box`, [N, 4], or `explained_mask`, bool [N, H, W], too.
             also: explainers of the same model, input, output and score by other methods. The file
                 then explains by all of them and runs the model once; its outputs are
                 `attribution_<method>` and so on, with _ for what is no letter or digit.

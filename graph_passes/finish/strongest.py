@@ -58,15 +58,16 @@ def strongest_target(
         classes = classes[label : label + 1]
     flat = emit.Reshape(_chances(head, classes, label), [0, -1])
     best = emit.ArgMax(flat, axis=1, keepdims=1)
-    a = emit.term(emit.Div(best, np.int64(len(classes))))
+    best = emit.term(best)
+    a = emit.term(best / np.int64(len(classes)))
     c = best - a * np.int64(len(classes))
     row = _numbers_of(head, a)
     scored = emit.Gather(np.asarray(classes, np.int64), c, axis=0)
     if column is not None:
-        scored = emit.Add(emit.Mul(c, np.int64(0)), np.int64(column))
+        scored = c * np.int64(0) + np.int64(column)
     place = _place(head, a, scored)
     put(graph, (place, target))
-    own = emit.Add(c, np.int64(label or 0))
+    own = c + np.int64(label or 0)
     if layout.labels is not None:
         own = emit.Cast(emit.Slice(row, [layout.labels], [layout.labels + 1], [1]), to=INT64)
     found = {
@@ -136,7 +137,7 @@ def _chances(head: _Head, classes: Sequence[int], label: int | None) -> Any:
             chances = emit.Sqrt(_unit(emit, chances) * _unit(emit, objectness))
         else:
             assert layout.chance == OWN, "a head with an objectness has chances"
-            chances = emit.Mul(chances, objectness)
+            chances = emit.term(chances) * objectness
     return chances if layout.labels is None else _of_label(head, table, chances, label)
 
 
@@ -159,8 +160,8 @@ def _double(emit: Emitter, value: float) -> Any:
 
 def _sigmoid(emit: Emitter, logits: Any) -> Any:
     ends = [_double(emit, end) for end in (-_FARTHEST, _FARTHEST)]
-    held = emit.Min(emit.Max(logits, ends[0]), ends[1])
-    return 1.0 / (emit.term(emit.Exp(emit.Neg(held))) + 1.0)
+    held = emit.term(emit.Min(emit.Max(logits, ends[0]), ends[1]))
+    return 1.0 / (emit.term(emit.Exp(-held)) + 1.0)
 
 
 def _unit(emit: Emitter, values: Any) -> Any:
@@ -213,7 +214,7 @@ def _corners(head: _Head, row: Any, a: Any) -> Any:
 
 def _are_parts(emit: Emitter, boxes: Any) -> Any:
     """Whether boxes [N, A, 4] are of parts of the input's sides, as most small ones are: [N, 1]."""
-    size = emit.Abs(boxes)
+    size = abs(emit.term(boxes))
     filled = emit.Greater(emit.ReduceMax(size, [2], keepdims=1), _double(emit, 0.0))
     small = emit.And(filled, emit.LessOrEqual(size, _double(emit, SMALL)))
     count = _count(emit, filled) * float(SIDES)
@@ -252,7 +253,7 @@ def _values(head: _Head, table: Any, offset: Any, factor: Any) -> Any:
 def _of_candidate(emit: Emitter, numbers: np.ndarray, a: Any) -> Any:
     """A candidate's own of [A, 4], or what [1, 4] has for all: double [N, 4]."""
     table = np.asarray(numbers, np.float64)
-    at = a if len(table) > 1 else emit.Mul(a, np.int64(0))
+    at = a if len(table) > 1 else a * np.int64(0)
     return emit.term(emit.Reshape(emit.Gather(table, at, axis=0), [0, SIDES]))
 
 
@@ -264,5 +265,6 @@ def _means(emit: Emitter, bins: Any, count: int) -> Any:
     """The expectation of 0, 1 ... under each side's Softmax over its bins: [N, 4]."""
     apart = emit.Reshape(bins, [0, SIDES, count])
     parts = emit.Exp(emit.term(apart) - emit.ReduceMax(apart, [2], keepdims=1))
-    weighed = emit.ReduceSum(emit.Mul(parts, np.arange(count, dtype=np.float64)), [2], keepdims=0)
+    numbered = emit.term(parts) * np.arange(count, dtype=np.float64)
+    weighed = emit.ReduceSum(numbered, [2], keepdims=0)
     return emit.term(weighed) / emit.ReduceSum(parts, [2], keepdims=0)

@@ -112,7 +112,7 @@ def _explained_pixels(emit: Emitter, subject: Subject, target: gs.Tensor) -> dic
     axes = [1, 2, 3]
     place, scores = subject.class_axis, tensors[subject.logits.name]
     held = emit.Cast(mask, to=onnx_type(scores.dtype))
-    summed = emit.ReduceSum(emit.Mul(scores, held), axes, keepdims=0)
+    summed = emit.ReduceSum(emit.term(scores) * held, axes, keepdims=0)
     pixels = [axis for axis in axes if axis != place]
     any_of = emit.ReduceMax(emit.Cast(mask, to=INT32), pixels, keepdims=0)
     region = emit.ReduceMax(emit.Cast(mask, to=INT32), [place], keepdims=0)
