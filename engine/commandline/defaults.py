@@ -28,7 +28,7 @@ def leave_out_defaults(chosen: dict[str, Any], names: Collection[str]) -> None:
             chosen[name] = _without_a_value(parameter, context)
 
 
-def _without_a_value(parameter: click.Parameter, context: click.Context) -> Any:
+def _without_a_value(parameter: click.Parameter, context: click.Context) -> object:
     """What a command is handed where nobody gave an option."""
     given = parameter.get_default(context)
     if isinstance(given, bool | int | float | str):

@@ -41,7 +41,9 @@ class Exportable(Protocol):
     _several: bool
     _default_plan: Plan
     _baselines: dict[str, np.ndarray]
-    _scorer: Answering
+
+    @property
+    def _scorer(self) -> Answering: ...
 
     @property
     def steps(self) -> int | None:

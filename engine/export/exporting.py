@@ -65,19 +65,14 @@ class Exporting:
                 `Explainer.preprocess` does. The attribution is of the model's input, not of pixels.
             picture: return `picture`, too, uint8 [N, h, w, 3], at most 580 by 640: the overlay as
                 `Explanation.picture` draws it, without texts.
-            opset: of ONNX's operators, with the oldest IR version that has it. None: 21, or the
-                model's own where that is newer.
-            static: fix every length (an open batch is 1) and write loops out, for OpenVINO,
-                TensorRT, NPUs and phones.
+            opset: of ONNX's operators. None: 21, or the model's own where that is newer.
+            static: fix every length (an open batch is 1) and write loops out, for other runtimes.
             calibrate: photos as `explain` takes them, or an array [N, ...] as the model does: a
-                static file of Integrated Gradients gets points that serve all of them. The metadata
-                says how far its answers for these are from the library's.
-            image_size: (height, width) of the photos that a static file with `preprocess` takes.
-                None: the size of the model's input.
+                static file of Integrated Gradients gets points that serve all of them.
+            image_size: (height, width) of a static file's photos; None: of the model's input.
 
         Raises:
-            InvalidInputError: it is the model's own file, a target that no file can hold, an input
-                that is no photo, or explainers of another question.
+            InvalidInputError: it is the model's own file, or what no file can hold.
             UnsupportedModelError: the file cannot be written in that opset, or not as a static one.
             OSError: it cannot be written.
 
@@ -85,21 +80,15 @@ class Exporting:
             >>> model = explainer.export("explained.onnx")
             >>> [value.name for value in model.graph.input]
             [..., 'target']
-            >>> model = explainer.export("explained.onnx", target="top1")
             >>> saliency = onnxplain.Explainer("digits.onnx", "saliency")
             >>> model = explainer.export("both.onnx", also=[saliency])
             >>> [value.name for value in model.graph.output][-1]
             'attribution_saliency'
         """
-        own = cast("Exportable", self)
-        more: dict[str, Any] = {
-            "preprocess": preprocess,
-            "picture": picture,
-            "opset": opset,
-            "static": static,
-        }
-        more["image_size"] = photo_size(own, more, image_size)
-        return _exported(own, path, baseline_input, target, also, calibrate=calibrate, **more)
+        own, more = cast("Exportable", self), {"preprocess": preprocess, "picture": picture}
+        size = photo_size(own, static and preprocess, image_size)
+        how = {**more, "static": static, "calibrate": calibrate, "opset": opset, "image_size": size}
+        return _exported(own, path, baseline_input, target, also, **how)
 
 
 def _exported(

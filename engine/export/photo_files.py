@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import onnx
@@ -49,23 +48,20 @@ def with_photos(
     return model
 
 
-def photo_size(
-    explainer: Exportable, asked: Mapping[str, Any], given: Any
-) -> tuple[int, int] | None:
+def photo_size(explainer: Exportable, fixed: bool, given: Any) -> tuple[int, int] | None:
     """(height, width) of the photo that a static file takes; None: it takes none, or any.
 
     Args:
         explainer: whose file it is.
-        asked: `static` and `preprocess` of `Explainer.export`.
-        given: its `image_size`; None: the input's own.
+        fixed: whether its file is static and takes a photo.
+        given: `image_size` of `Explainer.export`; None: the input's own.
 
     Raises:
         InvalidInputError: no two lengths, or they are for no such file.
     """
-    of_photo = bool(asked["static"] and asked["preprocess"])
     if given is None:
-        return _framing(explainer, "preprocess", True).size if of_photo else None
-    if not of_photo:
+        return _framing(explainer, "preprocess", True).size if fixed else None
+    if not fixed:
         raise InvalidInputError(
             "image_size: for static=True and preprocess=True (--static --preprocess); other files "
             "take photos of any size, or none"
