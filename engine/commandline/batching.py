@@ -10,6 +10,7 @@ import click
 
 from ... import OnnxplainError
 from ...models.text import counted
+from .defaults import leave_out_defaults
 from .options import (
     INPUT,
     LIMIT,
@@ -171,6 +172,7 @@ def _form(chosen: dict[str, Any]) -> Form:
 
 def _on_ray(model: str, source: str, address: str, chosen: dict[str, Any]) -> int:
     """The same by Ray, which has its own names for shards, and no --resume."""
+    leave_out_defaults(chosen, ("resume", "pictures"))
     for name in ("resume", "pictures"):
         if chosen[name]:
             raise click.UsageError(f"--{name} and --ray do not go together")

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from .defaults import is_typed, leave_out_defaults
 from .options import (
     INPUT,
     LIMIT,
@@ -156,6 +157,18 @@ def _explain(
     return done.status
 
 
+def sides_in(text: str) -> tuple[int, int]:
+    """Height and width of "480,640".
+
+    Raises:
+        click.UsageError: it is no such text.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) != 2 or not all(part.isdecimal() and part.isascii() for part in parts):
+        raise click.UsageError(f"--image-size: expected H,W as in 480,640, got {text!r}")
+    return int(parts[0]), int(parts[1])
+
+
 @click.command(
     cls=ForMethods,
     choose="file",
@@ -189,14 +202,14 @@ def _explain(
     metavar="TARGET",
     # Who sets ONNXPLAIN_TARGET for photos does not mean the file.
     allow_from_autoenv=False,
-    help="Explain this for every input: top1, a class index, a label, or index:1,20,30. The file "
-    "then has the model's own inputs. Default: an input 'target'.",
+    help="Explain this for every input: top1, a class index, a label, box1 (the strongest box), or "
+    "index:1,20,30. The file then has the model's own inputs. Default: an input 'target'.",
 )
 @click.option(
     "--preprocess",
     is_flag=True,
-    help="Take a photo of any size as the input, uint8 [H, W, 3] in RGB: the file resizes and "
-    "normalises it as the card says.",
+    help="Take a photo of any size (with --static of --image-size) as the input, uint8 [H, W, 3] "
+    "in RGB: the file resizes and normalises it as the card says.",
 )
 @click.option(
     "--picture",
@@ -218,6 +231,13 @@ def _explain(
     "time where it leaves the batch open.",
 )
 @click.option(
+    "--image-size",
+    metavar="H,W",
+    callback=lambda context, option, text: None if text is None else sides_in(text),
+    help="With --static --preprocess: height and width of the photos that the file takes. Default: "
+    "those of the model's input.",
+)
+@click.option(
     "--calibrate",
     multiple=True,
     metavar="PHOTO",
@@ -228,14 +248,14 @@ def _explain(
 @SHAPE
 @PREPROCESSING
 @LIMIT
-def export(
-    model: str, file: str | None, page: str | None, runtime: str | None, **chosen: Any
-) -> int:
+def export(model: str, **chosen: Any) -> int:
     """Write MODEL as one ONNX file that returns its prediction and its explanation.
 
     With --page: write a folder that any web server can hand out. Its page takes a photo, runs such
     files in the browser and shows answer and overlay; no photo leaves the browser.
     """
+    _leave_out_defaults_of_export(chosen)
+    file, page, runtime = (chosen.pop(name) for name in ("file", "page", "runtime"))
     if (file is None) == (page is None):
         raise click.UsageError("expected one of -o FILE and --page DIR")
     if page is not None:
@@ -243,6 +263,24 @@ def export(
     if runtime is not None:
         raise click.UsageError("--runtime is for --page")
     return _export_file(model, str(file), **chosen)
+
+
+def _leave_out_defaults_of_export(chosen: dict[str, Any]) -> None:
+    """What the environment says of a file where a page is asked for, and the like."""
+    if is_typed("page") and not is_typed("file"):
+        leave_out_defaults(chosen, ("file", *_OF_A_FILE))
+    elif is_typed("file"):
+        leave_out_defaults(chosen, ("page",))
+    if chosen["page"] is None:
+        leave_out_defaults(chosen, ("runtime",))
+    if is_typed("baseline_input"):
+        leave_out_defaults(chosen, ("baseline",))
+    elif is_typed("baseline"):
+        leave_out_defaults(chosen, ("baseline_input",))
+    if not chosen["static"]:
+        leave_out_defaults(chosen, ("calibrate", "image_size"))
+    if not chosen["preprocess"]:
+        leave_out_defaults(chosen, ("image_size",))
 
 
 def _export_file(model: str, file: str, **chosen: Any) -> int:
@@ -264,7 +302,10 @@ def _export_file(model: str, file: str, **chosen: Any) -> int:
 
 
 # What a page decides itself.
-_OF_A_FILE = ("baseline_input", "target", "preprocess", "picture", "opset", "static", "calibrate")
+_OF_A_FILE = (
+    *("baseline_input", "target", "preprocess", "picture", "opset", "static", "calibrate"),
+    "image_size",
+)
 
 
 def _export_page(model: str, folder: str, runtime: str | None, **chosen: Any) -> int:

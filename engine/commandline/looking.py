@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .defaults import is_typed
 from .options import (
     AS_JSON,
     CARD,
@@ -128,9 +129,10 @@ def card(model: str, photo: str | None, label: str | None, out: str | None, **ch
     from ..jobs.cards import card_of_model, write_card
 
     as_json = chosen.pop("as_json")
-    if label is not None and photo is None:
+    if label is not None and photo is None and is_typed("label"):
         raise click.UsageError("--label needs --try PHOTO")
     with progress_bar(wait=WAIT) as tell:
+        label = None if photo is None else label
         found = card_of_model(model, options_from(chosen), photo, label, tell)
     if out is not None:
         write_card(found.card, out)

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from .defaults import is_typed
 from .options import (
     AS_JSON,
     EVALUATION,
@@ -24,6 +25,9 @@ from .options import (
     examples,
 )
 from .terminal import complain_of, print_json, progress_bar, say
+
+# What judges files that are held against another one.
+_GATES = ("fail_under", "fail_on_flip", "junit")
 
 
 @click.command(
@@ -152,14 +156,11 @@ def compare(
     from ..files.writing import writable_folder
     from ..jobs.compared import compare_as_asked
 
-    gates = {
-        "--fail-under": fail_under is not None,
-        "--fail-on-flip": fail_on_flip,
-        "--junit": junit is not None,
-    }
-    for name, given in gates.items():
-        if given and not against:
-            raise click.UsageError(f"{name} goes with --against")
+    if not against:
+        typed = next((name for name in _GATES if is_typed(name)), None)
+        if typed is not None:
+            raise click.UsageError(f"--{typed.replace('_', '-')} goes with --against")
+        fail_under, fail_on_flip, junit = None, False, None
     writable_folder(folder)
     if junit is not None:
         writable_folder(os.path.dirname(junit) or os.curdir)

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ... import InvalidInputError
+from .defaults import leave_out_defaults
 
 
 def examples(*lines: str) -> str:
@@ -319,6 +320,16 @@ class ForMethods(click.Command):
         own = super().get_params(ctx)
         arguments = sum(isinstance(parameter, click.Argument) for parameter in own)
         return [*own[:arguments], *self._further, *own[arguments:]]
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run it, without options of the environment that none of its methods takes."""
+        from ..running.settings import taken_by
+
+        methods = ctx.params.get("methods") or ()
+        own = [parameter.name for parameter in self._further or () if parameter.name != "methods"]
+        strange = [name for name in own if name is not None and not taken_by(methods, name)]
+        leave_out_defaults(ctx.params, strange)
+        return super().invoke(ctx)
 
 
 def _method_choice(choose: str) -> list[click.Parameter]:

@@ -96,6 +96,18 @@ class Scorer:
             tuple(targets),
         )
 
+    def answers(self, x: Any) -> Answers:
+        """What the model answers, without a target: one pass.
+
+        Raises:
+            InvalidInputError: what was handed in does not fit the model.
+        """
+        subject = self._about.subject
+        feeds = check_inputs(subject, x)
+        names = [*(t.name for t in subject.graph.outputs), finish.DECIDED]
+        found = self._session().run(feeds, names)
+        return Answers(found[finish.DECIDED], found, feeds[subject.input.name].shape[1:], run_small)
+
     @property
     def _output(self) -> str:
         return self._about.subject.output.name

@@ -16,7 +16,15 @@ from ..inputs.kind import ModelInput
 from ..model import Model
 from ..running.plan import Plan
 from ..running.settings import Settings
-from ..targets.target import About
+from ..targets.target import About, Answers
+
+
+class Answering(Protocol):
+    """What runs a model without an explanation."""
+
+    def answers(self, x: Any) -> Answers:
+        """What the model answers."""
+        ...
 
 
 class Exportable(Protocol):
@@ -33,6 +41,9 @@ class Exportable(Protocol):
     _several: bool
     _default_plan: Plan
     _baselines: dict[str, np.ndarray]
+
+    @property
+    def _scorer(self) -> Answering: ...
 
     @property
     def steps(self) -> int | None:

@@ -11,16 +11,16 @@ import onnx
 from ... import InvalidInputError
 from ...graph_passes import finish
 from ...graph_passes.finish.compact import compact, quantised_of
+from ...graph_passes.finish.static import declared
 from ...graph_passes.finish.target_input import fixed_target
 from ...graph_passes.graph.limits import within
 from ..files.model_files import write_model
-from ..targets.asking import one_wanted
-from ..targets.target import About, Index
 from .calibration import calibrated, calibrated_facts
 from .exported_together import check_together, joined
 from .facts import write_facts
+from .held_targets import Held, Strongest, held_target, with_strongest
 from .opsets import check_loads, in_opset
-from .photo_files import with_photos
+from .photo_files import photo_size, with_photos
 from .static_files import check_static, in_fixed_shapes, whole_static
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Exporting:
         opset: int | None = None,
         static: bool = False,
         calibrate: Any = None,
+        image_size: Sequence[int] | None = None,
     ) -> onnx.ModelProto:
         """Write the explaining graph as one whole file that any ONNX Runtime runs.
 
@@ -55,7 +56,8 @@ class Exporting:
             path: to write.
             baseline_input: make the baseline an input of the file.
             target: "top1", a class, its label, or an index tuple, for every input: the file then
-                has the model's own inputs.
+                has the model's own inputs. Of a detector "box1" or a label: the strongest box; such
+                files return `explained_box`, [N, 4], or `explained_mask`, bool [N, H, W], too.
             also: explainers of the same model, input, output and score by other methods. The file
                 then explains by all of them and runs the model once; its outputs are
                 `attribution_<method>` and so on, with _ for what is no letter or digit.
@@ -63,17 +65,14 @@ class Exporting:
                 `Explainer.preprocess` does. The attribution is of the model's input, not of pixels.
             picture: return `picture`, too, uint8 [N, h, w, 3], at most 580 by 640: the overlay as
                 `Explanation.picture` draws it, without texts.
-            opset: of ONNX's operators, with the oldest IR version that has it. None: 21, or the
-                model's own where that is newer.
-            static: fix every length (an open batch is 1) and write loops out, for OpenVINO,
-                TensorRT, NPUs and phones.
+            opset: of ONNX's operators. None: 21, or the model's own where that is newer.
+            static: fix every length (an open batch is 1) and write loops out, for other runtimes.
             calibrate: photos as `explain` takes them, or an array [N, ...] as the model does: a
-                static file of Integrated Gradients gets points that serve all of them. The metadata
-                says how far its answers for these are from the library's.
+                static file of Integrated Gradients gets points that serve all of them.
+            image_size: (height, width) of a static file's photos; None: of the model's input.
 
         Raises:
-            InvalidInputError: it is the model's own file, a target that no file can hold, an input
-                that is no photo, or explainers of another question.
+            InvalidInputError: it is the model's own file, or what no file can hold.
             UnsupportedModelError: the file cannot be written in that opset, or not as a static one.
             OSError: it cannot be written.
 
@@ -81,15 +80,15 @@ class Exporting:
             >>> model = explainer.export("explained.onnx")
             >>> [value.name for value in model.graph.input]
             [..., 'target']
-            >>> model = explainer.export("explained.onnx", target="top1")
             >>> saliency = onnxplain.Explainer("digits.onnx", "saliency")
             >>> model = explainer.export("both.onnx", also=[saliency])
             >>> [value.name for value in model.graph.output][-1]
             'attribution_saliency'
         """
-        own = cast("Exportable", self)
-        more = {"preprocess": preprocess, "picture": picture, "opset": opset, "static": static}
-        return _exported(own, path, baseline_input, target, also, calibrate=calibrate, **more)
+        own, more = cast("Exportable", self), {"preprocess": preprocess, "picture": picture}
+        size = photo_size(own, static and preprocess, image_size)
+        how = {**more, "static": static, "calibrate": calibrate, "opset": opset, "image_size": size}
+        return _exported(own, path, baseline_input, target, also, **how)
 
 
 def _exported(
@@ -107,7 +106,7 @@ def _exported(
             )
         others = [one.exported for one in also]
         return explainer.exported.export(path, baseline_input=baseline_input, also=others, **more)
-    index = None if target is None else fixed_index(target, explainer.about)
+    index = None if target is None else held_target(target, explainer)
     explainers = [explainer, *also]
     if also:
         check_together(explainers)
@@ -128,19 +127,21 @@ def _exported(
 def _for_runtime(
     explainer: Exportable, model: onnx.ModelProto, more: Mapping[str, Any]
 ) -> onnx.ModelProto:
-    """The file in the opset that was asked for, small or static."""
+    """The file in the opset that was asked for, small; where it is static with fixed lengths."""
+    opset, file = more["opset"], explainer._file
+    quantised = quantised_of(file.proto) if file.quantised else ()
     if not more["static"]:
-        file = explainer._file
-        quantised = quantised_of(file.proto) if file.quantised else ()
-        return compact(in_opset(model, more["opset"]), quantised)
-    model = in_fixed_shapes(explainer, model)
+        return compact(in_opset(model, opset), quantised)
+    size = more["image_size"]
+    model = in_fixed_shapes(explainer, model, size)
     # What is written in other operators has lengths of its own.
-    older = in_opset(model, more["opset"])
-    return model if older is model else in_fixed_shapes(explainer, older)
+    older = in_opset(model, opset)
+    fixed = model if older is model else in_fixed_shapes(explainer, older, size)
+    return declared(compact(fixed, quantised))
 
 
 def _whole(
-    explainer: Exportable, baseline_input: bool, index: Index | None, more: Mapping[str, Any]
+    explainer: Exportable, baseline_input: bool, index: Held | None, more: Mapping[str, Any]
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
     """One method's model with baseline, target and photos inside where they are; its facts."""
     embedded = {} if baseline_input else explainer._default_baselines()
@@ -148,15 +149,19 @@ def _whole(
     facts = explainer._facts(baseline_input)
     calibration = None
     if more["calibrate"] is not None and explainer._default_plan.apart:
-        calibration = calibrated(explainer, more["calibrate"], None if index == -1 else index)
+        of = None if index == -1 else index.text if isinstance(index, Strongest) else index
+        calibration = calibrated(explainer, more["calibrate"], of)
     if more["static"]:
         whole = whole_static(explainer, calibration and calibration.points)
     else:
-        whole = _scored(explainer) if of_page else explainer.model
+        whole = _scored(explainer) if of_page or isinstance(index, Strongest) else explainer.model
     if calibration is not None:
         facts |= calibrated_facts(explainer, in_fixed_shapes(explainer, whole), calibration)
     model = finish.embed_baselines(whole, embedded)
-    if index is not None:
+    if isinstance(index, Strongest):
+        model = with_strongest(explainer, model, index)
+        facts["target"] = index.text
+    elif index is not None:
         model = fixed_target(model, explainer.subject, index)
         facts["target"] = "top1" if index == -1 else index
     preprocess, picture = bool(more["preprocess"]), bool(more["picture"])
@@ -174,8 +179,8 @@ def export_for_page(explainer: Exportable, path: str | os.PathLike[str]) -> onnx
     Raises:
         InvalidInputError: what `Explainer.export` raises.
     """
-    how = {"preprocess": True, "picture": True, "opset": None, "static": False}
-    how["calibrate"] = None
+    how: dict[str, Any] = {"preprocess": True, "picture": True, "opset": None, "static": False}
+    how |= {"calibrate": None, "image_size": None}
     return _exported(explainer, path, False, None, (), of_page=True, **how)
 
 
@@ -185,22 +190,3 @@ def _scored(explainer: Exportable) -> onnx.ModelProto:
     with within(explainer._limits):
         several = sizes[0] if explainer._several else 0
         return explainer._default_plan.contract_model(several, scored=True)
-
-
-def fixed_index(target: Any, about: About) -> Index:
-    """The class, -1 for the best, or the index tuple, that one target is for every input.
-
-    Raises:
-        InvalidInputError: it is none of these: it depends on the answer, or is several scores.
-    """
-    found = one_wanted(target, about).value
-    # No subclass: a rank, which each answer has another class for, is a tuple, too.
-    if type(found) is tuple and about.subject.per_class:
-        # The file's target is a class then, which this is the place of.
-        return found[(about.subject.class_axis or 1) - 1]
-    if type(found) is int or type(found) is tuple:
-        return found
-    holds = "top1, a class or an index tuple"
-    if about.subject.by_index:
-        holds = "one score of it by its place (index:4,20), which is the same for every input"
-    raise InvalidInputError(f"target {target!r}: an exported file can hold {holds}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import onnx
 
@@ -16,6 +16,9 @@ from ..pictures.heatmap import paint_table
 
 if TYPE_CHECKING:
     from .exportable import Exportable
+
+# A side of a photo, in pixels.
+_LONGEST = 16384
 
 
 def with_photos(
@@ -43,6 +46,32 @@ def with_photos(
         drawing = _drawing(explainer, preprocess)
         model = with_picture(model, name, attribution, framing, drawing, ground)
     return model
+
+
+def photo_size(explainer: Exportable, fixed: bool, given: Any) -> tuple[int, int] | None:
+    """(height, width) of the photo that a static file takes; None: it takes none, or any.
+
+    Args:
+        explainer: whose file it is.
+        fixed: whether its file is static and takes a photo.
+        given: `image_size` of `Explainer.export`; None: the input's own.
+
+    Raises:
+        InvalidInputError: no two lengths, or they are for no such file.
+    """
+    if given is None:
+        return _framing(explainer, "preprocess", True).size if fixed else None
+    if not fixed:
+        raise InvalidInputError(
+            "image_size: for static=True and preprocess=True (--static --preprocess); other files "
+            "take photos of any size, or none"
+        )
+    lengths = [*given] if isinstance(given, list | tuple) else []
+    if len(lengths) != 2 or not all(isinstance(n, int) and 1 <= n <= _LONGEST for n in lengths):
+        raise InvalidInputError(
+            f"image_size: expected height and width, each 1 to {_LONGEST}, got {given!r}"
+        )
+    return lengths[0], lengths[1]
 
 
 def _framing(explainer: Exportable, option: str, of_photo: bool) -> Framing:

@@ -29,10 +29,10 @@ def check_static(explainers: Sequence[Exportable], asked: Mapping[str, Any]) -> 
 
     Args:
         explainers: of one file.
-        asked: `static`, `calibrate` and `preprocess` of `Explainer.export`.
+        asked: `static` and `calibrate` of `Explainer.export`.
 
     Raises:
-        InvalidInputError: photos of any size, or points that are chosen while it runs.
+        InvalidInputError: points that are chosen while it runs.
     """
     calibrate = asked["calibrate"] is not None
     if calibrate and not asked["static"]:
@@ -41,11 +41,6 @@ def check_static(explainers: Sequence[Exportable], asked: Mapping[str, Any]) -> 
         )
     if not asked["static"]:
         return
-    if asked["preprocess"]:
-        raise InvalidInputError(
-            "static: preprocess takes photos of any size, which a static file cannot; prepare the "
-            "photo outside"
-        )
     choosing = [one for one in explainers if one._default_plan.apart]
     if calibrate and not choosing:
         names = ", ".join(one.method for one in explainers)
@@ -71,25 +66,33 @@ def whole_static(explainer: Exportable, points: Points | None = None) -> onnx.Mo
         return explainer._default_plan.contract_model(several, file=file)
 
 
-def in_fixed_shapes(explainer: Exportable, model: onnx.ModelProto) -> onnx.ModelProto:
+def in_fixed_shapes(
+    explainer: Exportable, model: onnx.ModelProto, photo: Sequence[int] | None = None
+) -> onnx.ModelProto:
     """The file for inputs of one shape.
+
+    photo: height and width of the photo that it takes in place of the explained input; or None.
 
     Raises:
         InvalidInputError: a length beside the batch's is open.
         UnsupportedModelError: something of it is decided while it runs.
     """
-    shapes = dict(_shapes(explainer, model))
+    known = {} if photo is None else {explainer.into.name: [*photo, 3]}
+    shapes = dict(_shapes(explainer, model, known))
     with within(explainer._limits):
         return static(model, shapes)
 
 
-def _shapes(explainer: Exportable, model: onnx.ModelProto) -> Iterator[tuple[str, list[int]]]:
+def _shapes(
+    explainer: Exportable, model: onnx.ModelProto, known: Mapping[str, Any]
+) -> Iterator[tuple[str, list[int]]]:
     subject = explainer.subject
-    known = _of_baselines(subject)
+    baselines = _of_baselines(subject)
+    known = {**baselines, **known}
     for tensor in gs.import_onnx(model).inputs:
         own = known.get(tensor.name, tensor.shape)
-        if tensor.name in known and explainer._several:
-            own = [len(next(iter(explainer._baselines.values()))), *known[tensor.name][1:]]
+        if tensor.name in baselines and explainer._several:
+            own = [len(next(iter(explainer._baselines.values()))), *baselines[tensor.name][1:]]
         lengths = [_length(dim, axis, subject) for axis, dim in enumerate(own or [None])]
         shape = [length for length in lengths if isinstance(length, int)]
         if len(shape) < len(lengths):

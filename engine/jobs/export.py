@@ -25,7 +25,7 @@ from ..running.settings import asked_methods, for_methods, own_options
 from .asked import FACTS
 
 # What a file may have beside its explanation.
-_OF_FILES = ("preprocess", "picture", "opset", "static", "calibrate")
+_OF_FILES = ("preprocess", "picture", "opset", "static", "calibrate", "image_size")
 
 
 def export_file(

@@ -16,6 +16,25 @@ function percent(probability) {
   return value < 1 ? `${value.toFixed(1)} %` : `${value.toFixed(0)} %`;
 }
 
+// A part as the picture's line says it: "0.9 %", "< 0.01 %".
+function smallPart(part) {
+  return part < state.facts.exact ? "< 0.01 %" : `${twoDigits(100 * part)} %`;
+}
+
+function twoDigits(number) {
+  return String(Number(number.toPrecision(2)));
+}
+
+// How exactly the map sums, and how good it is: "complete to 0.9 %, map good to 8 %".
+function exactness({ delta, gap, mapError }, { owes }) {
+  if (delta === null) return "none";
+  const good = mapError === null || Number.isNaN(mapError) ? "" : `, map good to ${twoDigits(100 * mapError)} %`;
+  const part = delta === 0 ? 0 : Math.abs(delta / gap), said = smallPart(part);
+  if (!owes) return `no exact sum is promised (${said} off)${good}`;
+  if (part > state.facts.doubtful) return `${inShort(delta)} (${said}), much is missing${good}`;
+  return `complete ${part < state.facts.exact ? `(${said})` : `to ${said}`}${good}`;
+}
+
 function inShort(number) {
   return Math.abs(number) < 1e-3 && number !== 0 ? number.toExponential(1) : number.toPrecision(3);
 }
@@ -85,7 +104,7 @@ function show(found, method) {
   find("stack").setAttribute("aria-label", `${state.name} with the ${method.title} map of ${label} over it`);
   find("reading").textContent = method.reading;
   find("score").textContent = found.score === null ? "not known" : found.score.toFixed(3);
-  find("delta").textContent = found.delta === null ? "none" : inShort(found.delta);
+  find("delta").textContent = exactness(found, method);
   find("time").textContent = `${found.took.toFixed(0)} ms`;
   find("shown").hidden = false;
   const chance = chances ? `, ${percent(chances[state.target])}` : "";
@@ -96,8 +115,8 @@ function show(found, method) {
 function explain() {
   if (!state.name) return;
   const { input, output } = state.facts, method = state.method;
-  const { file, score, delta, title } = method;
-  waiting = { file, score, delta, input, output, target: state.target, method };
+  const { file, score, delta, mapError, title } = method;
+  waiting = { file, score, delta, mapError, input, output, target: state.target, method };
   complain("");
   say(`${title} is computed …`);
   document.body.classList.add("busy");

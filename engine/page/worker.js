@@ -49,7 +49,7 @@ function pixelsOf(tensor) {
   return { rgba, height, width };
 }
 
-async function explained({ file, input, output, score, delta, target }) {
+async function explained({ file, input, output, score, delta, mapError, target }) {
   const session = await sessionOf(file);
   const began = performance.now();
   const { rgb, height, width } = photo;
@@ -64,6 +64,9 @@ async function explained({ file, input, output, score, delta, target }) {
     scores: numbersOf(found[output]),
     score: first(score),
     delta: first(delta),
+    // What the map should sum to: the score less the baseline's.
+    gap: delta ? numbersOf(found.attribution).reduce((a, b) => a + b, 0) - first(delta) : null,
+    mapError: first(mapError),
     picture: pixelsOf(found.picture),
     view: pixelsOf(found.view),
   };

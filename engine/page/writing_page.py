@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 import onnx
 
 from ... import InvalidInputError, UnsupportedModelError
-from ...graph_passes.finish import SCORE
+from ...graph_passes.finish import MAP_ERROR, SCORE
 from ...graph_passes.graph.dims import describe
 from ...graph_passes.methods import find_method
 from ...models.shipped import demo_photos
 from ..export.exporting import export_for_page
 from ..files.writing import to_json, writable_folder, write_whole
 from ..inputs.framing import framing_of
+from ..records.captions import EXACT
 from ..reports.words import how_to_read
+from ..running.settings import DOUBTFUL
 from .runtime import PACKAGE, VERSION
 
 if TYPE_CHECKING:
@@ -111,6 +113,8 @@ def _facts_of_model(explainer: Explainer) -> dict[str, Any]:
         "activation": reading.activation,
         "probability": reading.given,
         "raw": reading.raw,
+        "exact": EXACT,
+        "doubtful": DOUBTFUL,
     }
 
 
@@ -128,4 +132,6 @@ def _facts_of_method(
         "bytes": path.stat().st_size,
         "score": SCORE if SCORE in outputs else None,
         "delta": "delta" if "delta" in outputs else None,
+        "mapError": MAP_ERROR if MAP_ERROR in outputs else None,
+        "owes": method.owes,
     }

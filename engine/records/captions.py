@@ -21,7 +21,7 @@ SCALES = {
     SIGMOID: "probability, the sigmoid of the score",
 }
 # A sum that misses less is said to be complete.
-_EXACT = 1e-4
+EXACT = 1e-4
 
 
 def target_name(record: Outcome) -> str:
@@ -226,12 +226,12 @@ def _sum_texts(record: Outcome) -> list[str]:
     if relative > DOUBTFUL:
         return [f"{delta} ({small_part(relative)})", "much is missing"]
     text = small_part(relative)
-    return [f"complete ({text})" if relative < _EXACT else f"complete to {text}"]
+    return [f"complete ({text})" if relative < EXACT else f"complete to {text}"]
 
 
 def small_part(part: float) -> str:
     """A part in percent, of two digits: "0.9 %", "< 0.01 %"."""
-    if part < _EXACT:
+    if part < EXACT:
         return "< 0.01 %"
     return part_text(part)
 

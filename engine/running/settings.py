@@ -186,6 +186,16 @@ def for_methods(
     return found
 
 
+def taken_by(given: Sequence[str], option: str) -> bool:
+    """Whether one of the methods takes an option; of none given, one of those that run by default.
+
+    given: their names, perhaps with options of their own behind a colon.
+    """
+    names = [text.partition(":")[0] for text in given]
+    found = [find_method(name) for name in names] or [m for m in methods().values() if m.default]
+    return any(method.takes(option) for method in found)
+
+
 def own_options(method: str, names: Collection[str], given: Mapping[str, Any]) -> dict[str, Any]:
     """What of some options one method takes, where several run together.
 

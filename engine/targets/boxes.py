@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -12,26 +12,29 @@ from onnx import TensorProto, helper
 
 from ... import InvalidInputError
 from ...graph_passes.finish import IR_VERSION
+from ...graph_passes.select.box_layout import OWN, ROOT, SHARE, SIDES, SIGMOID, SOFTMAX, Layout
 from ...graph_passes.select.detector import Detector
 from ...models.text import counted
 from .anchored import distances, priors, unit_anchors
 from .candidates import (
-    SIDES,
     Candidates,
     Found,
-    any_corners,
     are_chances,
-    corners_of,
+    around,
+    candidates_of,
     grid_of,
-    in_pixels,
     own_rows,
-    sigmoid,
+    table_of,
 )
 from .positions import sides_of
 from .target import About, Answer
 
 # What counts as found, and how much boxes of one class may overlap (Ultralytics' own numbers).
 CONFIDENCE, OVERLAP = 0.25, 0.45
+# `Layout`'s numbers of boxes that are what the output holds.
+AS_THEY_ARE: dict[str, Any] = {"offset": np.zeros((1, SIDES)), "factor": np.ones((1, SIDES))}
+# What labels of "no object" have in them.
+_NONE = ("background", "object", "none", "n/a", "nothing")
 # So many of the strongest are looked at.
 _MOST = 1000
 
@@ -44,39 +47,25 @@ def boxes_in(about: About, answer: Answer) -> list[Found]:
     """
     detector = about.subject.detector
     assert detector is not None
-    candidates = _READERS[detector.form](detector, about, answer)
-    chances, labels = candidates.chances, candidates.labels
+    candidates = candidates_of(layout_of(about, answer), detector, answer)
+    chances = candidates.chances
     order = np.argsort(-chances, axis=None, kind="stable")[:_MOST]
     strongest = [divmod(int(k), chances.shape[1]) for k in order]
     kept = [pair for pair in strongest if chances[pair] >= CONFIDENCE] or strongest[:1]
-    if not candidates.picked and len(kept) > 1:
+    if not candidates.layout.picked and len(kept) > 1:
         kept = _suppressed(candidates, kept, answer)
-    return [
-        Found(
-            _four(candidates.corners[a]),
-            c if labels is None else int(labels[a]),
-            float(chances[a, c]),
-            candidates.place(a, c),
-            *_beside(candidates, a),
-        )
-        for a, c in kept
-    ]
+    return [candidates.found(a, c, answer.scores.ndim == 1) for a, c in kept]
 
 
-def _beside(
-    candidates: Candidates, a: int
-) -> tuple[tuple[tuple[int, ...], float] | None, tuple[tuple[int, ...], ...]]:
-    """A box's objectness and the places of its coordinates, where they are known."""
-    at, own, first = candidates.beside, candidates.objectness, candidates.sides
-    if at is None:
-        return None, ()
-    sides = tuple(at(a, first + k) for k in range(SIDES))
-    return None if own is None else (at(a, own[0]), float(own[1][a])), sides
+def layout_of(about: About, answer: Answer) -> Layout:
+    """How a detector's outputs are read, as its answer tells it.
 
-
-def _four(corners: np.ndarray) -> tuple[float, float, float, float]:
-    x0, y0, x1, y1 = map(float, corners)
-    return x0, y0, x1, y1
+    Raises:
+        InvalidInputError: the outputs are none that it knows.
+    """
+    detector = about.subject.detector
+    assert detector is not None
+    return _READERS[detector.form](detector, about, answer)
 
 
 def _suppressed(
@@ -112,7 +101,7 @@ def _suppression() -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
 
 
-def _mixed(detector: Detector, about: About, answer: Answer) -> Candidates:
+def _mixed(detector: Detector, about: About, answer: Answer) -> Layout:
     """Boxes and scores side by side, [A, K] or [K, A]: YOLO's of all versions, YOLOX, NanoDet.
 
     Which numbers are scores is seen: they are another before their Sigmoid.
@@ -123,51 +112,47 @@ def _mixed(detector: Detector, about: About, answer: Answer) -> Candidates:
     turned = _mixing(changed, 1) < _mixing(changed, 0) / 2
     if turned:
         whole, changed = whole.T, changed.T
+    first, last = _score_columns(changed)
+    columns: dict[str, Any] = {"parts": (detector.boxes[:1],), "turned": turned}
+    columns["beside"] = whole.shape[1]
+    listed = _listed(whole, first, last, turned)
+    if listed is not None:
+        sides = tuple(range(listed.sides, listed.sides + SIDES))
+        middles = detector.middles and listed.sides + SIDES == first
+        columns |= {"sides": sides, "labels": listed.labels, "picked": True, "middles": middles}
+        columns |= {"classes": tuple(range(first, last)), "within": sides_of(about, answer)}
+        return Layout(**columns, **AS_THEY_ARE)
+    _check_columns(about, whole.shape[1], first, last)
+    if first == 0:
+        sides, classes = tuple(range(last, whole.shape[1])), tuple(range(last))
+        cells, strides = grid_of(about, answer, len(whole))
+        columns["beside"] = last
+        return Layout(classes=classes, sides=sides, **columns, **around(cells, strides))
+    sides, objectness = tuple(range(first - SIDES, first)), None
+    if not detector.middles and _has_objectness(about, last - first, turned):
+        first, objectness = first + 1, first
+    columns |= {"classes": tuple(range(first, last)), "objectness": objectness, "sides": sides}
+    layout = Layout(**columns, **AS_THEY_ARE, middles=True, within=sides_of(about, answer))
+    in_cells = _in_cells(*grid_of(about, answer, len(whole))) if detector.raw else {}
+    return layout._replace(**in_cells)
+
+
+def _score_columns(changed: np.ndarray) -> tuple[int, int]:
+    """The first of the scores' columns, and the one behind the last."""
     # Places that the file left empty are the same before the Sigmoid: they tell nothing.
     filled = changed[changed.any(axis=1)]
     columns = np.flatnonzero(filled.mean(axis=0) > 0.5) if len(filled) else np.zeros(0, int)
     first = int(columns[0]) if len(columns) else 0
     behind = np.flatnonzero(np.diff(columns) != 1)
     last = int(columns[behind[0] if len(behind) else -1]) + 1 if len(columns) else 0
+    return first, last
 
-    def place(a: int, c: int) -> tuple[int, ...]:
-        return (scores_from + c, a) if turned else (a, scores_from + c)
 
-    def beside(a: int, k: int) -> tuple[int, ...]:
-        return (k, a) if turned else (a, k)
-
-    scores_from = first
-    if _listed(whole, first, last) is None:
-        _check_columns(about, whole.shape[1], first, last)
-    listed = _listed(whole, first, last)
-    if listed is not None:
-        corners = in_pixels(whole[:, listed.sides : listed.sides + 4], sides_of(about, answer))
-        labels = whole[:, listed.labels].astype(int)
-        # Rows of class -1 mean none.
-        chances = np.where(labels[:, None] < 0, 0.0, whole[:, first:last])
-        own = {"picked": True, "beside": beside, "sides": listed.sides}
-        return Candidates(corners, chances, labels, place, **own)
-    if last - first == 1 and whole.shape[1] > last and _are_numbers(whole[:, last]) and not turned:
-        corners, labels = whole[:, first - 4 : first], whole[:, last].astype(int)
-        corners = in_pixels(
-            corners_of(corners) if detector.middles else corners, sides_of(about, answer)
-        )
-        own = {"picked": True, "beside": beside, "sides": first - 4}
-        return Candidates(corners, whole[:, first:last], labels, place, **own)
-    if first == 0:
-        corners = _from_bins(whole[:, last:], about, answer)
-        return Candidates(corners, whole[:, :last], None, place)
-    boxes, chances, objectness = whole[:, first - 4 : first], whole[:, first:last], None
-    if not detector.middles and _has_objectness(about, chances.shape[1], turned):
-        scores_from, objectness = first + 1, (first, chances[:, 0])
-        chances = chances[:, 1:] * chances[:, :1]
-    if detector.raw:
-        cells, strides = grid_of(about, answer, len(boxes))
-        middles, sizes = (boxes[:, :2] + cells) * strides, np.exp(boxes[:, 2:]) * strides
-        boxes = np.concatenate([middles, sizes], axis=1)
-    boxes = in_pixels(boxes, sides_of(about, answer))
-    own = {"beside": beside, "objectness": objectness, "sides": first - 4}
-    return Candidates(corners_of(boxes), chances, None, place, **own)
+def _in_cells(cells: np.ndarray, strides: np.ndarray) -> dict[str, Any]:
+    """cx = (column + b0) s, w = exp(b2) s."""
+    offset = np.concatenate([cells * strides, np.zeros(cells.shape)], axis=1)
+    factor = np.tile(strides, SIDES).astype(np.float64)
+    return {"offset": offset, "factor": factor, "growth": 1.0, "middles": True}
 
 
 class _Listed(NamedTuple):
@@ -177,17 +162,19 @@ class _Listed(NamedTuple):
     labels: int
 
 
-def _listed(whole: np.ndarray, first: int, last: int) -> _Listed | None:
-    """The order of rows [M, 6] or [M, 7] that do not hold the box, its score and its class so.
+def _listed(whole: np.ndarray, first: int, last: int, turned: bool) -> _Listed | None:
+    """The order of rows of picked boxes; None: they are none.
 
-    Paddle's are class, score, box; YOLOv7's image, box, class, score.
+    Most hold box, score and class; Paddle's are class, score, box; YOLOv7's image, box, class,
+    score.
     """
     columns = whole.shape[1]
     if (columns, first, last) == (6, 1, 2) and _are_numbers(whole[:, 0]):
         return _Listed(2, 0)
     if (columns, first, last) == (7, 6, 7) and _are_numbers(whole[:, [0, 5]]):
         return _Listed(1, 5)
-    return None
+    behind = first >= SIDES and last - first == 1 and columns > last and not turned
+    return _Listed(first - SIDES, last) if behind and _are_numbers(whole[:, last]) else None
 
 
 def _check_columns(about: About, count: int, first: int, last: int) -> None:
@@ -232,36 +219,40 @@ def _has_objectness(about: About, count: int, turned: bool) -> bool:
     return not turned and count > 1
 
 
-def _from_bins(bins: np.ndarray, about: About, answer: Answer) -> np.ndarray:
-    """NanoDet's: distances to the four sides, each the expectation over bins, in strides."""
-    count = bins.shape[1] // SIDES
-    parts = np.exp(bins.reshape(len(bins), SIDES, count) - bins.max())
-    distances = (parts * np.arange(count)).sum(axis=2) / parts.sum(axis=2)
-    cells, strides = grid_of(about, answer, len(bins))
-    middle = cells * strides
-    ahead, behind = distances[:, :2] * strides, distances[:, 2:] * strides
-    return np.concatenate([middle - ahead, middle + behind], axis=1)
-
-
-def _pairs(detector: Detector, about: About, answer: Answer) -> Candidates:
+def _pairs(detector: Detector, about: About, answer: Answer) -> Layout:
     """Boxes [Q, 4] beside scores [Q, C]: DETR and its kin, SSD, UltraFace."""
-    boxes, raw = own_rows(detector, answer, detector.boxes[0]), answer.scores
+    raw = answer.scores
     own = own_rows(detector, answer, detector.scores[0]).astype(np.float64)
     probabilities = are_chances(own)
-    last = raw.shape[1] - 1
+    count = raw.shape[1]
+    last = count - 1
     # "No object" is the first class or the last, and that of most places.
     most = max((0, last), key=lambda c: float(raw[:, c].mean()))
     known = bool(about.labels) and len(about.labels or ()) == last
     none = detector.softmax or (known and not probabilities)
-    if none or (not probabilities and last and _excludes(raw, most)):
-        parts = own if probabilities else np.exp(raw - raw.max(axis=1, keepdims=True))
-        parts = parts / parts.sum(axis=1, keepdims=True)
-        kept = [c for c in range(raw.shape[1]) if c != most]
-        corners = any_corners(boxes, sides_of(about, answer))
-        return Candidates(corners, parts[:, kept], None, lambda a, c: (a, kept[c]))
-    chances = own if probabilities else sigmoid(raw)
-    corners = any_corners(boxes, sides_of(about, answer))
-    return Candidates(corners, chances, None, lambda a, c: (a, c))
+    columns = {"parts": (detector.scores[:1], detector.boxes[:1]), "beside": count}
+    columns |= _beside(count, sides_of(about, answer))
+    seen = not probabilities and last and not _all_objects(about, count)
+    if none or (seen and _excludes(raw, most)):
+        kept, chance = tuple(c for c in range(count) if c != most), SHARE
+        chance = SHARE if probabilities else SOFTMAX
+        return Layout(classes=kept, chance=chance, among=count, **columns)
+    chance = OWN if probabilities else SIGMOID
+    return Layout(classes=tuple(range(count)), chance=chance, **columns)
+
+
+def _beside(first: int, sides: tuple[int, int], rows_first: bool = False) -> dict[str, Any]:
+    """Of boxes in an output of their own: corners or middles, in pixels or parts."""
+    order = [1, 0, 3, 2] if rows_first else [0, 1, 2, 3]
+    columns = tuple(first + k for k in order)
+    return {"sides": columns, "seen": True, "within": sides, **AS_THEY_ARE}
+
+
+def _all_objects(about: About, count: int) -> bool:
+    """Whether the labels say of every class what it is, and of none that it is no object."""
+    labels = about.labels or ()
+    ends = [label.lower() for label in (*labels[:1], *labels[-1:])]
+    return len(labels) == count and not any(word in end for end in ends for word in _NONE)
 
 
 def _excludes(raw: np.ndarray, most: int) -> bool:
@@ -270,37 +261,29 @@ def _excludes(raw: np.ndarray, most: int) -> bool:
     return bool(((raw[:, most] > others).mean() > 0.6) and (np.exp(raw[:, most]).mean() > 1))
 
 
-def _picked(detector: Detector, about: About, answer: Answer) -> Candidates:
+def _picked(detector: Detector, about: About, answer: Answer) -> Layout:
     """Boxes that the file picked, with a score and a class each."""
-    boxes = own_rows(detector, answer, detector.boxes[0])
-    boxes = boxes[:, [1, 0, 3, 2]] if detector.rows_first else boxes
-    corners = any_corners(boxes, sides_of(about, answer))
-    chances = own_rows(detector, answer, detector.scores[0]).reshape(-1, 1).astype(np.float64)
-    labels = own_rows(detector, answer, detector.labels or "").reshape(-1).astype(int)
-    return Candidates(corners, chances, labels, lambda a, c: (a,), picked=True)
+    parts = (detector.scores[:1], detector.boxes[:1], (detector.labels or "",))
+    columns = _beside(1, sides_of(about, answer), detector.rows_first)
+    return Layout(parts, (0,), labels=1 + SIDES, picked=True, beside=1, **columns)
 
 
-def _scored(detector: Detector, about: About, answer: Answer) -> Candidates:
+def _scored(detector: Detector, about: About, answer: Answer) -> Layout:
     """MMDeploy's dets [K, 5] and labels [K]."""
-    whole = own_rows(detector, answer, detector.boxes[0]).astype(np.float64)
-    labels = own_rows(detector, answer, detector.labels or "").reshape(-1).astype(int)
-    corners = in_pixels(whole[:, :4], sides_of(about, answer))
-    return Candidates(
-        corners, whole[:, 4:], labels, lambda a, c: (a, 4), picked=True, beside=lambda a, k: (a, k)
-    )
+    parts, sides = (detector.boxes[:1], (detector.labels or "",)), tuple(range(SIDES))
+    own = {"labels": SIDES + 1, "picked": True, "beside": SIDES + 1}
+    own["within"] = sides_of(about, answer)
+    return Layout(parts, (SIDES,), sides, **AS_THEY_ARE, **own)
 
 
-def _scales(detector: Detector, about: About, answer: Answer) -> Candidates:
+def _scales(detector: Detector, about: About, answer: Answer) -> Layout:
     """YuNet: cx = (column + b0) s, w = exp(b2) s; chance = sqrt(class objectness)."""
     parts = (detector.scores, detector.boxes, detector.objectness)
-    scores, boxes, objectness = (
-        np.concatenate([own_rows(detector, answer, name) for name in names]).astype(np.float64)
-        for names in parts
-    )
-    cells, strides = grid_of(about, answer, len(boxes), [_named_strides(detector)])
-    middles = [(boxes[:, :2] + cells) * strides, np.exp(boxes[:, 2:4]) * strides]
-    chances = np.sqrt(np.clip(scores, 0, 1) * np.clip(objectness, 0, 1))
-    return Candidates(corners_of(np.concatenate(middles, 1)), chances, None, lambda a, c: (a, c))
+    count, classes = answer.scores.shape
+    sides = tuple(range(classes, classes + SIDES))
+    own = {"chance": ROOT, "objectness": classes + SIDES, "beside": classes}
+    own |= _in_cells(*grid_of(about, answer, count, [_named_strides(detector)]))
+    return Layout(parts, tuple(range(classes)), sides, **own)
 
 
 def _named_strides(detector: Detector) -> tuple[int, ...]:
@@ -308,17 +291,18 @@ def _named_strides(detector: Detector) -> tuple[int, ...]:
     return tuple(int(name.rpartition("_")[2]) for name in detector.scores)
 
 
-def _cells(detector: Detector, about: About, answer: Answer) -> Candidates:
+def _cells(detector: Detector, about: About, answer: Answer) -> Layout:
     """Scores without boxes: each place's cell, s wide and s high, stands for its box."""
-    raw = answer.scores
-    own = np.concatenate([own_rows(detector, answer, name) for name in detector.scores])
-    chances = own.astype(np.float64) if are_chances(own) else sigmoid(raw)
-    cells, strides = grid_of(about, answer, len(raw), [_named_strides(detector)])
+    count, classes = answer.scores.shape
+    own = table_of((detector.scores,), detector, answer)
+    cells, strides = grid_of(about, answer, count, [_named_strides(detector)])
     corners = np.concatenate([cells * strides, (cells + 1) * strides], axis=1)
-    return Candidates(corners, chances, None, lambda a, c: (a, c))
+    chance = OWN if are_chances(own) else SIGMOID
+    given = (tuple(range(classes)), (), corners, np.zeros((1, SIDES)))
+    return Layout((detector.scores,), *given, chance=chance, beside=classes)
 
 
-_READERS: dict[str, Callable[[Detector, About, Answer], Candidates]] = {
+_READERS: dict[str, Callable[[Detector, About, Answer], Layout]] = {
     "mixed": _mixed,
     "pairs": _pairs,
     "picked": _picked,

@@ -17,6 +17,7 @@ import onnx_graphsurgeon as gs
 from ... import UnsupportedModelError
 from ..graph.dims import describe, is_static
 from ..graph.emitter import Emitter
+from ..graph.inference import inferred
 from ..graph.names import is_own
 from ..graph.operators import Fact, facts_of, has
 from ..graph.ordering import prune, sort_nodes
@@ -181,6 +182,14 @@ def _is_below_all(tensor: gs.Tensor) -> bool:
         return False
     most = np.abs(tensor.values).max(initial=0.0)
     return bool(0 < most <= _BELOW_ALL)
+
+
+def declared(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model, in place, with a declared shape for each value that follows from declared ones."""
+    graph = model.graph
+    known = {v.name for v in (*graph.input, *graph.output, *graph.value_info)}
+    graph.value_info.extend(v for v in inferred(model).value_info if v.name not in known)
+    return model
 
 
 def _give_own_weights(graph: gs.Graph) -> None:

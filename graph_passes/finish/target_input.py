@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -18,9 +18,31 @@ from ..select.ending import is_probability
 from ..select.rows.places import Place
 from ..select.score import BEST, PLACE_WEIGHTS, PLACES
 from ..select.subject import Subject
-from . import DECIDED, exported
+from . import DECIDED, exported, free_names
 
 TARGET = "target"
+
+
+class Explained(NamedTuple):
+    """What outputs are called that say what a file has chosen to explain."""
+
+    box: str = "explained_box"
+    mask: str = "explained_mask"
+    class_: str = "explained_class"
+    chance: str = "explained_chance"
+    score: str = "explained_score"
+
+
+EXPLAINED = Explained()
+INT32 = onnx.TensorProto.INT32
+_ROWS = f"{RESERVED}explained"
+_SHAPES: dict[str, list[Any]] = {
+    EXPLAINED.box: [_ROWS, 4],
+    EXPLAINED.mask: [_ROWS, f"{RESERVED}down", f"{RESERVED}across"],
+    EXPLAINED.class_: [_ROWS],
+    EXPLAINED.chance: [_ROWS],
+    EXPLAINED.score: [_ROWS],
+}
 # No axis is that long.
 _FAR = 2**40
 
@@ -38,8 +60,8 @@ def with_target(model: onnx.ModelProto, subject: Subject) -> onnx.ModelProto:
     tensors = graph.tensors()
     places, weights = tensors[PLACES], tensors[PLACE_WEIGHTS]
     if subject.cosine:
-        _put_versus(emit, subject, places, weights)
-        return _finished(graph, model)
+        __put_versus(emit, subject, places, weights)
+        return finished(graph, model)
     shape: list[Any] = [f"{RESERVED}targets"]
     if subject.by_index:
         shape.append(places.shape[1] - 1)
@@ -53,8 +75,8 @@ def with_target(model: onnx.ModelProto, subject: Subject) -> onnx.ModelProto:
     else:
         found = emit.Transpose(emit.NonZero(_mask(emit, subject, target, tensors)), perm=[1, 0])
     ones = emit.filled(emit.Shape(found, start=0, end=1), 1.0, weights.dtype)
-    _put(graph, (found, places), (ones, weights))
-    return _finished(graph, model)
+    put(graph, (found, places), (ones, weights))
+    return finished(graph, model)
 
 
 def fixed_target(
@@ -69,8 +91,7 @@ def fixed_target(
     """
     graph = gs.import_onnx(model)
     emit = Emitter(graph, "target")
-    target = next(tensor for tensor in graph.inputs if tensor.name == TARGET)
-    graph.inputs = [tensor for tensor in graph.inputs if tensor is not target]
+    target = target_taken_out(graph)
     # Outputs have their rows first; where the one explained does not, there is one sample.
     apart = subject.rows.get(subject.output.name) == Place(0)
     counted = graph.tensors()[subject.output.name if apart else subject.input.name]
@@ -78,23 +99,67 @@ def fixed_target(
     sizes = emit.Shape(counted, start=0, end=1) if apart else emit.constant(np.ones(1, np.int64))
     if value.ndim:
         sizes = emit.Concat(sizes, emit.constant(np.asarray(value.shape, np.int64)), axis=0)
-    _put(graph, (emit.Expand(emit.constant(value), sizes), target))
-    return _finished(graph, model)
+    put(graph, (emit.Expand(emit.constant(value), sizes), target))
+    if not subject.per_class and not subject.by_index and not value.ndim:
+        with_outputs(graph, _explained_pixels(emit, subject, target))
+    return finished(graph, model)
 
 
-def _put(graph: gs.Graph, *pairs: tuple[gs.Tensor, gs.Tensor]) -> None:
+def _explained_pixels(emit: Emitter, subject: Subject, target: gs.Tensor) -> dict[str, Any]:
+    """Which pixels of which class are explained, and the sum of their scores."""
+    tensors = emit.graph.tensors()
+    mask = _mask(emit, subject, target, tensors)
+    axes = [1, 2, 3]
+    place, scores = subject.class_axis, tensors[subject.logits.name]
+    held = emit.Cast(mask, to=onnx_type(scores.dtype))
+    summed = emit.ReduceSum(emit.term(scores) * held, axes, keepdims=0)
+    pixels = [axis for axis in axes if axis != place]
+    any_of = emit.ReduceMax(emit.Cast(mask, to=INT32), pixels, keepdims=0)
+    region = emit.ReduceMax(emit.Cast(mask, to=INT32), [place], keepdims=0)
+    # Of a class that is predicted nowhere the number that was asked for is left.
+    first = emit.ArgMax(any_of, axis=1, keepdims=0)
+    asked = emit.Where(emit.Equal(target, BEST), first, target)
+    return {
+        EXPLAINED.mask: emit.Cast(region, to=onnx.TensorProto.BOOL),
+        EXPLAINED.class_: asked,
+        EXPLAINED.score: emit.Cast(summed, to=onnx.TensorProto.FLOAT),
+    }
+
+
+def target_taken_out(graph: gs.Graph) -> gs.Tensor:
+    """The input `target`, which the graph has no longer."""
+    target = next(tensor for tensor in graph.inputs if tensor.name == TARGET)
+    graph.inputs = [tensor for tensor in graph.inputs if tensor is not target]
+    return target
+
+
+def with_outputs(graph: gs.Graph, found: Mapping[str, Any]) -> None:
+    """Return further tensors, under these names.
+
+    Raises:
+        UnsupportedModelError: the model has an input or output of such a name.
+    """
+    free_names(graph, [*found])
+    for name, tensor in found.items():
+        named = gs.Variable(name, dtype=tensor.dtype, shape=_SHAPES[name])
+        graph.nodes.append(gs.Node("Identity", name, {}, [tensor], [named]))
+        graph.outputs.append(named)
+
+
+def put(graph: gs.Graph, *pairs: tuple[gs.Tensor, gs.Tensor]) -> None:
     """What was made in place of what it stands for: by its name, as a Loop's body knows it."""
     for made, named in pairs:
         graph.nodes.append(gs.Node("Identity", named.name, {}, [made], [named]))
 
 
-def _finished(graph: gs.Graph, model: onnx.ModelProto) -> onnx.ModelProto:
+def finished(graph: gs.Graph, model: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph as the model that it was made of, without what nothing reads."""
     sort_nodes(graph)
     prune(graph)
     return exported(graph, model)
 
 
-def _put_versus(emit: Emitter, subject: Subject, places: gs.Tensor, weights: gs.Tensor) -> None:
+def __put_versus(emit: Emitter, subject: Subject, places: gs.Tensor, weights: gs.Tensor) -> None:
     """`versus` as places and weights: every place of a row, with versus / max(|versus|, 1e-12)."""
     graph, length = emit.graph, subject.logits.shape[1]
     rows = f"{RESERVED}targets"
@@ -105,7 +170,7 @@ def _put_versus(emit: Emitter, subject: Subject, places: gs.Tensor, weights: gs.
     found = emit.Transpose(emit.NonZero(every), perm=[1, 0])
     own = emit.Cast(versus, to=onnx_type(weights.dtype))
     unit = emit.Reshape(at_unit_length(emit, own), [-1])
-    _put(graph, (found, places), (unit, weights))
+    put(graph, (found, places), (unit, weights))
 
 
 def _rows(emit: Emitter, target: gs.Tensor) -> gs.Tensor:

@@ -83,17 +83,6 @@ def test_what_no_file_holds(command, tmp_path, target):
     assert not (tmp_path / "f.onnx").exists()
 
 
-@pytest.mark.parametrize("target", ["top1", "box1", "person"])
-def test_of_a_detector_one_place(tmp_path, target):
-    """The strongest box is another one in each picture."""
-    explainer = onnxplain.Explainer(detector("yolov8").model, "saliency")
-    with pytest.raises(onnxplain.InvalidInputError) as caught:
-        explainer.export(tmp_path / "f.onnx", target=target)
-    if target == "top1":
-        assert "one score of it by its place (index:4,20)" in str(caught.value)
-    assert not (tmp_path / "f.onnx").exists()
-
-
 def test_of_an_embedding(tmp_path):
     explainer = onnxplain.Explainer(network("as it is"), "saliency")
     with pytest.raises(onnxplain.InvalidInputError, match="'versus'"):

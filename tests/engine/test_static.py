@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 from pathlib import Path
 
@@ -9,14 +10,17 @@ import numpy as np
 import onnx
 import pytest
 from support.detectors import detector
+from support.digits import write_model
 from support.embeddings import network as embedding
 from support.networks import example, exported
 from support.often import often
 from support.one_question import FEW, FILES, METHODS, images, source
+from support.openvino_runtime import run_openvino
 from support.small import FLOAT, INT64, node, run, small, value
 
 import onnxplain
 from onnxplain.graph_passes.methods import find_method
+from onnxplain.models.shipped import demo_model
 
 # Methods that no static file can be of -> why. A new method is static, or stands here.
 REFUSED: dict[str, str] = {}
@@ -215,9 +219,44 @@ def test_points_that_are_chosen_on_the_way(tmp_path):
     assert message.startswith("static: the points of integrated-gradients cannot be chosen")
 
 
-def test_photos_of_any_size(tmp_path):
-    message = refused(source("digits", "saliency"), tmp_path, preprocess=True)
-    assert message.startswith("static: preprocess takes photos of any size")
+@pytest.mark.parametrize("size", [None, (31, 44), (90, 20)])
+def test_photos_of_one_size(size, tmp_path):
+    """A photo goes in: the library's answer to it, and its picture within one grey level."""
+    photo = np.random.default_rng(2).integers(0, 256, (*(size or (8, 8)), 3), np.uint8)
+    explainer = onnxplain.Explainer(write_model(tmp_path), "saliency")
+    how = {"preprocess": True, "picture": True, "static": True, "target": "top1"}
+    file = explainer.export(tmp_path / "f.onnx", image_size=size, **how)
+    check_static(file)
+    (given,) = file.graph.input
+    assert [d.dim_value for d in given.type.tensor_type.shape.dim] == [*photo.shape]
+    found, e = run(file, {given.name: photo}), explainer.explain(photo)
+    largest = np.abs(e.attribution).max()
+    assert np.allclose(found["attribution"], e.attribution, rtol=0, atol=1e-4 * largest)
+    explainer.export(tmp_path / "any.onnx", preprocess=True, picture=True, target="top1")
+    other = run(onnx.load(tmp_path / "any.onnx"), {given.name: photo})["picture"]
+    assert np.abs(found["picture"].astype(float) - other).mean() < 0.1
+    if importlib.util.find_spec("openvino") is not None:
+        theirs = run_openvino(file, {given.name: photo})
+        assert np.allclose(found["attribution"], theirs["attribution"], atol=1e-4 * largest)
+        assert np.abs(found["picture"].astype(float) - theirs["picture"]).mean() < 0.1
+
+
+@pytest.mark.parametrize("size", [(0, 5), (5,), "5,5", (5, 1.5), (5, 99999)])
+def test_sizes_that_no_photo_has(size, tmp_path):
+    explainer = onnxplain.Explainer(write_model(tmp_path), "saliency")
+    how = {"static": True, "preprocess": True}
+    with pytest.raises(onnxplain.InvalidInputError, match="expected height and width"):
+        explainer.export(tmp_path / "f.onnx", image_size=size, **how)
+    with pytest.raises(onnxplain.InvalidInputError, match="for static=True and preprocess"):
+        explainer.export(tmp_path / "f.onnx", image_size=(8, 8))
+
+
+def test_as_small_as_the_source(tmp_path):
+    """Weights stand once, in the type of the source, in whatever orders the graph needs them."""
+    for method in ("grad-cam", "saliency", "deeplift"):
+        explainer = onnxplain.Explainer(demo_model(), method)
+        file = explainer.export(tmp_path / "f.onnx", static=True, target="top1")
+        assert file.ByteSize() < 1.1 * demo_model().stat().st_size, method
 
 
 def test_what_the_numbers_decide(tmp_path):

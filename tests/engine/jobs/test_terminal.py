@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import click
+import onnx
 import pytest
 from support.digits import write_model, write_photo
 from support.folders import TESTS
@@ -202,3 +203,39 @@ def test_methods_targets_and_folders_of_the_environment(command, monkeypatch, tm
         monkeypatch.setenv("ONNXPLAIN_TARGET", "4")
         monkeypatch.setenv("ONNXPLAIN_METRIC", "deletion")
         assert command(name, model, photo)[0] == 0 and (tmp_path / name).is_dir()
+
+
+def test_what_is_typed_wins_over_the_environment(command, monkeypatch, tmp_path: Path):
+    """A default must not break another choice, nor one that has no use for it."""
+    model, photo = write_model(tmp_path), write_photo(tmp_path / "seven.png", 7)
+    file = tmp_path / "e.onnx"
+    for name, value in {
+        "OUTPUT_FILE": file,
+        "RUNTIME": tmp_path / "nowhere",
+        "CALIBRATE": photo,
+        "BASELINE": "white",
+        "STEPS": "7",
+        "LABEL": "seven",
+        "FAIL_UNDER": "0.5",
+        "PICTURE": "1",
+    }.items():
+        monkeypatch.setenv(f"ONNXPLAIN_{name}", str(value))
+    # The page is begun: it fails at the runtime, not at the file of the environment.
+    status, _, err = command("export", model, "-m", "saliency", "--page", tmp_path / "site")
+    assert status == 2 and "nowhere" in err and "expected one of" not in err
+    assert not file.exists()
+    status, _, err = command(
+        "export", model, "-m", "deeplift", "-o", tmp_path / "d.onnx", "--baseline-input"
+    )
+    assert status == 0, err
+    assert "baseline" in {value.name for value in onnx.load(tmp_path / "d.onnx").graph.input}
+    assert command("export", model, "-m", "saliency")[0] == 0 and file.exists()
+    assert command("card", model)[0] == 0
+    status, _, err = command("compare", model, photo, "-o", tmp_path / "c", "-m", "saliency")
+    assert status == 0, err
+    # What is typed is refused as before.
+    again = ("-o", tmp_path / "f.onnx", "--page", tmp_path / "site")
+    assert command("export", model, "-m", "saliency", *again)[0] == 2
+    assert command("export", model, "-m", "saliency", "--steps", "3")[0] == 2
+    assert command("card", model, "--label", "seven")[0] == 2
+    assert command("compare", model, photo, "-o", tmp_path / "c", "--fail-under", "0.5")[0] == 2

@@ -10,6 +10,7 @@ import base64
 import io
 import json
 import os
+import re
 import threading
 
 import numpy as np
@@ -175,7 +176,31 @@ def test_the_page_is_the_command_line(shown, sites):
             assert abs(float(first.strip("<> %")) / 100 - (e.probability or 0)) < 0.01
             assert first in page.inner_text("#status")
             told = page.inner_text("#delta")
-            assert told == "none" if e.delta is None else abs(float(told) - e.delta[0]) < 1e-3
+            assert told == "none" if e.delta is None else told.startswith("complete")
+
+
+def test_how_exact_a_map_is(shown, sites, tmp_path):
+    """As the picture's line says it: how exactly it sums, and how good the map is itself."""
+    methods = ("integrated-gradients", "grad-cam", "deeplift")
+    page = shown(sites("digits exactly", write_model(tmp_path), methods))
+    photo = write_photo(tmp_path / "7.png", 7)
+    drop(page, photo.read_bytes())
+    until(page, "of seven")
+    for method in methods:
+        e = onnxplain.Explainer(write_model(tmp_path), method).explain(photo)
+        page.check(f"input[name=method][value={method}]")
+        until(page, onnxplain.methods()[method].title)
+        told = page.inner_text("#delta")
+        if e.relative_delta is None:
+            assert told == "none"
+            continue
+        sums, _, good = told.partition(", map good to ")
+        assert sums.startswith("complete ")
+        part = float(re.sub(r"[^0-9.]", "", sums)) / 100
+        assert abs(part - max(e.relative_delta[0], 1e-4)) < 0.1 * part + 1e-6
+        assert bool(good) == (e.map_error is not None)
+        if e.map_error is not None:
+            assert float(good.removesuffix(" %")) / 100 == pytest.approx(e.map_error[0], rel=0.1)
 
 
 @pytest.mark.parametrize("method", METHODS)
