@@ -13,6 +13,7 @@ from onnx import TensorProto, helper
 from ... import InvalidInputError
 from ...graph_passes.finish import IR_VERSION
 from ...graph_passes.select.detector import Detector
+from ...graph_passes.select.subject import OBJECTNESS
 from ...models.text import counted
 from .anchored import distances, priors, unit_anchors
 from .candidates import (
@@ -300,7 +301,11 @@ def _scales(detector: Detector, about: About, answer: Answer) -> Candidates:
     cells, strides = grid_of(about, answer, len(boxes), [_named_strides(detector)])
     middles = [(boxes[:, :2] + cells) * strides, np.exp(boxes[:, 2:4]) * strides]
     chances = np.sqrt(np.clip(scores, 0, 1) * np.clip(objectness, 0, 1))
-    return Candidates(corners_of(np.concatenate(middles, 1)), chances, None, lambda a, c: (a, c))
+    corners = corners_of(np.concatenate(middles, 1))
+    own = {}
+    if about.subject.part == OBJECTNESS:
+        own = {"beside": lambda a, k: (a, k), "objectness": (0, objectness[:, 0])}
+    return Candidates(corners, chances, None, lambda a, c: (a, c), **own)
 
 
 def _named_strides(detector: Detector) -> tuple[int, ...]:

@@ -199,7 +199,7 @@ def select(
     refuse_batch_statistics(graph)
     inputs, starts = [s.input for s in sources], [s.start for s in sources]
     cosine = score == COSINE
-    chosen, others, detector = _output_of(graph, inputs, starts, output, cosine)
+    chosen, others, detector = _output_of(graph, inputs, starts, output, cosine, part)
     found = scores_of(graph, chosen, score)
     detector = detector or mixed(inputs, chosen, found.raw)
     found, detector = _of_detector(graph, starts[0], found, detector, score, part)
@@ -250,6 +250,7 @@ def _output_of(
     starts: Sequence[gs.Variable],
     name: str | None,
     cosine: bool,
+    part: str | None,
 ) -> tuple[gs.Variable, tuple[str, ...], Detector | None]:
     """The output of the scores, others that could be meant, and the detector that it is of.
 
@@ -259,9 +260,15 @@ def _output_of(
         name = name or embedding_among(graph.outputs)
     detector = None if cosine else detector_of(graph, inputs)
     if detector is not None and name in (None, *detector.scores):
-        return choose_output(graph, inputs, starts, detector.scores[0]).output, (), detector
+        first = _outputs_of(detector, part)[0]
+        return choose_output(graph, inputs, starts, first).output, (), detector
     chosen, others = choose_output(graph, inputs, starts, name)
     return chosen, others, None
+
+
+def _outputs_of(detector: Detector, part: str | None) -> tuple[str, ...]:
+    """The outputs that hold what is explained of a box: an objectness may have its own."""
+    return detector.objectness if part == OBJECTNESS and detector.objectness else detector.scores
 
 
 def _axis_of(found: Scores, output: gs.Variable) -> int | None:
@@ -283,7 +290,7 @@ def _of_detector(
         if part is not None:
             raise InvalidInputError(f"score {part!r} is of a detector's boxes, and this is none")
         return found, None
-    found = one_after_the_other(graph, found, detector.scores[1:], score)
+    found = one_after_the_other(graph, found, _outputs_of(detector, part)[1:], score)
     alone = is_alone(detector.form, found.tensor.shape)
     maps = head_maps(graph, start, found.leaves)
     return found, detector._replace(maps=maps, alone=alone)
