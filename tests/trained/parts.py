@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -84,30 +83,27 @@ def train(
     module: nn.Module,
     loss: Loss,
     draw: Callable[[np.random.Generator], Picture],
-    seconds: float,
+    steps: int,
     size: int = 16,
     rate: float = 2e-3,
-) -> tuple[int, float]:
-    """Train for a time on pictures that are drawn as it goes; (steps, the mean of the last losses).
-
-    Deterministic but for the number of steps.
-    """
+) -> float:
+    """Train on pictures that are drawn as it goes; returns the mean of the last losses."""
     random = np.random.default_rng(0)
     optimiser = torch.optim.AdamW(module.parameters(), rate, weight_decay=1e-3)
-    begin, steps, last = time.monotonic(), 0, 5.0
+    last = 5.0
     module.train()
-    while (passed := (time.monotonic() - begin) / seconds) < 1:
+    for step in range(steps):
         for group in optimiser.param_groups:
-            group["lr"] = rate * min(1, (steps + 1) / 50) * (1.02 - passed)
+            group["lr"] = rate * min(1, (step + 1) / 50) * (1.02 - step / steps)
         pictures = [draw(random) for _ in range(size)]
         value = loss(batch_of(pictures), pictures)
         optimiser.zero_grad()
         value.backward()
         nn.utils.clip_grad_norm_(module.parameters(), 10.0)
         optimiser.step()
-        last, steps = 0.98 * last + 0.02 * float(value.detach()), steps + 1
+        last = 0.98 * last + 0.02 * float(value.detach())
     module.eval()
-    return steps, last
+    return last
 
 
 def write(
