@@ -44,6 +44,7 @@ from .terminal import WAIT, complain, print_json, print_lines, progress_bar, qui
 @click.argument("images", nargs=-1, required=True, type=click.Path(), metavar="IMAGE...")
 @click.option("-r", "--recursive", is_flag=True, help="Also take folders in folders.")
 @TARGETS
+@click.option("--all", "every", is_flag=True, help="Each box that a detector found, as -t all.")
 @SCORE
 @VERSUS
 @INPUT
@@ -75,7 +76,7 @@ from .terminal import WAIT, complain, print_json, print_lines, progress_bar, qui
     help="Leave out what DIR has on record, unless its files are gone or its image has changed.",
 )
 @RUNNING
-def explain(model: str, images: tuple[str, ...], **chosen: Any) -> int:
+def explain(model: str, images: tuple[str, ...], every: bool, **chosen: Any) -> int:
     """Explain what MODEL looked at in each IMAGE: a file, a folder, a quoted pattern, or - (stdin).
 
     A .npy file, or .npz with one array, is an input as MODEL takes it: a vector, a signal ...
@@ -83,6 +84,8 @@ def explain(model: str, images: tuple[str, ...], **chosen: Any) -> int:
     Writes a picture and an array for each image, method and target, and one results.json, to which
     later runs add. What is finished is on record at once (results.jsonl), however a run ends.
     """
+    if every:
+        chosen["targets"] = (*chosen["targets"], "all")
     return _explain(model, images, **chosen)
 
 

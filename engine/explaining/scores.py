@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_graphsurgeon as gs
 
 from ... import OnnxplainError
 from ...graph_passes import finish
@@ -31,9 +32,18 @@ _AT_ONCE = 4
 _LOGITS, _HEAD = f"{RESERVED}logits", f"{RESERVED}head"
 
 
-def answering(subject: Subject) -> onnx.ModelProto:
-    """A model of the file's inputs: its outputs, all scores, and what the top class is read off."""
+def answering(subject: Subject, picked: bool = False) -> onnx.ModelProto:
+    """A model of the file's inputs: its outputs, all scores, and what the top class is read off.
+
+    picked: whether what the network picks inside is given, too.
+    """
     copy = finish.working_copy(subject)
+    for name, tensor in zip(finish.held_names(subject), copy.held, strict=True):
+        if picked:
+            given = gs.Variable(name, dtype=tensor.dtype, shape=tensor.shape)
+            copy.graph.inputs.append(given)
+            for node in list(tensor.outputs):
+                node.inputs = [given if t is tensor else t for t in node.inputs]
     head = {} if copy.head is None else {_HEAD: copy.head.tensor}
     own = {_LOGITS: copy.logits, finish.DECIDED: copy.decided}
     return finish.finish(copy.graph, {**own, **head})
@@ -52,7 +62,7 @@ class Scorer:
     def __init__(self, about: About, settings: Settings, reading: Reading, file: Run):
         self._about, self._settings, self._reading = about, settings, reading
         self._file = file
-        self._opened: Session | None = None
+        self._opened: dict[bool, Session] = {}
         self._lock = Lock()
 
     def __call__(self, x: Any, target: Any = None) -> Scores:
@@ -69,7 +79,11 @@ class Scorer:
         feeds = check_inputs(subject, x)
         count = samples_in(subject, feeds, len(feeds[subject.input.name]), self._file)
         asked = asked_for(target, self._about, count)
-        session, size = self._session(), self._at_once(feeds)
+        picked = asked.known is not None and all(target.picks for target in asked.known)
+        if picked and count < len(asked):
+            assert asked.known is not None
+            return _joined([self(x, target) for target in asked.known])
+        session, size = self._session(picked), self._at_once(feeds)
         # All outputs only for targets that are found in them.
         every = [t.name for t in subject.graph.outputs] if asked.known is None else [self._output]
         held = asked.known is not None and all(target.held for target in asked.known)
@@ -80,6 +94,8 @@ class Scorer:
         for first in range(0, count, size):
             rows = slice(first, first + size)
             own = {k: v[rows] if len(v) == count else v for k, v in feeds.items() if v.ndim}
+            if picked:
+                own |= self._picks(asked.of(rows) if count > 1 else asked)
             try:
                 found = session.run({**feeds, **own}, names)
             except OnnxplainError as error:
@@ -119,13 +135,21 @@ class Scorer:
             return subject.batch
         return _AT_ONCE if len(feeds) == 1 and subject.coupled is None else 1
 
-    def _session(self) -> Session:
+    def _picks(self, asked: Asked) -> dict[str, np.ndarray]:
+        """What the network picked inside for the targets of some inputs, a row for each input."""
+        assert asked.known is not None
+        names = finish.held_names(self._about.subject)
+        own = zip(*(target.picks for target in asked.known), strict=True)
+        return {name: np.stack(several) for name, several in zip(names, own, strict=True)}
+
+    def _session(self, picked: bool = False) -> Session:
         with self._lock:
-            session = self._opened
+            session = self._opened.get(picked)
             if session is None or session.lost:
                 with BUILDING:
                     how = self._settings.providers, self._settings.threads
-                    self._opened = session = open_session(answering(self._about.subject), *how)
+                    model = answering(self._about.subject, picked)
+                    self._opened[picked] = session = open_session(model, *how)
             return session
 
     def _weighed(self, scores: np.ndarray, targets: Sequence[Target]) -> list[float]:
@@ -152,6 +176,13 @@ class Scorer:
         if found is None or len(found) != len(targets):
             return None
         return found[np.arange(len(found)), [target.index for target in targets]]
+
+
+def _joined(several: Sequence[Scores]) -> Scores:
+    """The scores of several targets of one input."""
+    targets = tuple(target for one in several for target in one.targets)
+    scores = np.concatenate([one.score for one in several])
+    return Scores(scores, None, indices_of(targets), targets)
 
 
 def _targets_of(

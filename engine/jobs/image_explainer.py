@@ -34,8 +34,7 @@ from ..records.record import Evidence, Failure, Outcome, Record
 from ..running.session import CPU, resolve_providers
 from ..running.settings import for_methods
 from ..running.stopwatch import phase
-from ..targets.asking import all_wanted, moved, usual
-from ..targets.dense import is_dense
+from ..targets.asking import all_wanted, moved, of_places, usual
 from ..targets.target import About, Wanted
 from .asked import Options, card_for, given_inputs, references, tell_of_embedding
 from .cards import tell_of_doubts
@@ -142,14 +141,14 @@ class ImageExplainer:
         self.targets = all_wanted(targets, self.about)
 
     def _usual_methods(self) -> list[str]:
-        """The methods where nobody chose: of a detector those that suit one place's score."""
+        """The methods where nobody chose: of what has places those that suit one place's score."""
         outputs = self.file.proto.graph.output
         ranks = [len(value.type.tensor_type.shape.dim) for value in outputs]
         if (len(ranks) == 1 and ranks[0] not in (3, 4)) or self._asked.versus:
             return default_methods()
         subject = select(self.file.graph(), self._given.explained, self.card.output)
         about = About(subject, self.card.labels)
-        return default_methods(of_places=subject.detector is not None or is_dense(about))
+        return default_methods(of_places=of_places(about))
 
     @property
     def about(self) -> About:

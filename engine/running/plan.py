@@ -20,7 +20,7 @@ from ...graph_passes.methods.method import File
 from ...graph_passes.select.score import PLACE_WEIGHTS, PLACES
 from ...graph_passes.select.subject import Subject
 from ..targets.asking import Asked
-from ..targets.target import Answers, Target, fed, held_at
+from ..targets.target import Answers, Target, fed, held_at, with_picks
 from .drivers import Driven, Feeds, driver_of, nothing_yet
 from .process import BUILDING, Lock, in_child, leave_behind
 from .session import CPU, Held, Session, open_session, resolve_providers, run_small
@@ -161,7 +161,7 @@ class Plan:
         known = {**known, **fed(self._subject, targets)}
         session = self._session(name)
         results = session.run(known, [n for n in session.outputs if n != finish.DECIDED])
-        targets = _held(targets, results)
+        targets = self._held(targets, results, known)
         return self._along(known, self._own(reference) | results, progress), targets
 
     def run_shared(
@@ -182,7 +182,7 @@ class Plan:
             shares: Feeds = _rows_of(held, len(rows)) if size > 1 else held
             one: Feeds = {**known, **shares, **fed(self._subject, rows)}
             results = session.run(one)
-            targets[start : start + size] = _held(rows, results)
+            targets[start : start + size] = self._held(rows, results, one)
 
             def step(done: int, of: int, index=index) -> None:
                 progress(index * of + done, len(starts) * of)
@@ -245,6 +245,22 @@ class Plan:
             and set(shapes) <= {*held, *_OF_TARGETS}
             and all(value.shape()[0] == 1 for value in held.values())
         )
+
+    def _held(
+        self, targets: list[Target], results: dict[str, np.ndarray], beside: Feeds
+    ) -> list[Target]:
+        """The targets with what the graph says of their head, which the results are relieved of.
+
+        And with what the network picked inside, which may stand among what targets share.
+        """
+        names = finish.held_names(self._subject)
+        picks = [results.pop(name, None) for name in names]
+        found = [_array(beside[n]) if p is None else p for n, p in zip(names, picks, strict=True)]
+        targets = with_picks(targets, found) if names else targets
+        if finish.HEAD_PLACES not in results:
+            return targets
+        places, weights = (results.pop(n) for n in (finish.HEAD_PLACES, finish.HEAD_WEIGHTS))
+        return held_at(targets, places, weights)
 
     def _own(self, held: Mapping[str, Held]) -> dict[str, np.ndarray]:
         """The model's own outputs among these, constant ones say."""
@@ -316,12 +332,8 @@ def _after_fork() -> None:
         plan.lose()
 
 
-def _held(targets: list[Target], results: dict[str, np.ndarray]) -> list[Target]:
-    """The targets with what the graph says of their head, which the results are relieved of."""
-    if finish.HEAD_PLACES not in results:
-        return targets
-    places, weights = (results.pop(n) for n in (finish.HEAD_PLACES, finish.HEAD_WEIGHTS))
-    return held_at(targets, places, weights)
+def _array(value: np.ndarray | Held) -> np.ndarray:
+    return value if isinstance(value, np.ndarray) else value.numpy()
 
 
 def _is_light(model: onnx.ModelProto) -> bool:

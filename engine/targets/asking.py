@@ -79,6 +79,11 @@ def usual(about: About) -> list[str]:
     return next((kind.usual for kind in kinds().values() if kind.best(about) is not None), ["top1"])
 
 
+def of_places(about: About) -> bool:
+    """Whether the scores are of places of the picture: a box's, a region's, a character's."""
+    return any(kind.of_places for kind in kinds().values() if kind.best(about) is not None)
+
+
 def one_wanted(value: Any, about: About) -> Wanted:
     """What a text that stands for one target asks for.
 

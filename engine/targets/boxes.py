@@ -14,6 +14,7 @@ from ... import InvalidInputError
 from ...graph_passes.finish import IR_VERSION
 from ...graph_passes.select.box_layout import OWN, ROOT, SHARE, SIDES, SIGMOID, SOFTMAX, Layout
 from ...graph_passes.select.detector import Detector
+from ...graph_passes.select.subject import OBJECTNESS
 from ...models.text import counted
 from .anchored import distances, priors, unit_anchors
 from .candidates import (
@@ -278,12 +279,17 @@ def _scored(detector: Detector, about: About, answer: Answer) -> Layout:
 
 def _scales(detector: Detector, about: About, answer: Answer) -> Layout:
     """YuNet: cx = (column + b0) s, w = exp(b2) s; chance = sqrt(class objectness)."""
-    parts = (detector.scores, detector.boxes, detector.objectness)
-    count, classes = answer.scores.shape
-    sides = tuple(range(classes, classes + SIDES))
-    own = {"chance": ROOT, "objectness": classes + SIDES, "beside": classes}
+    count, classes = len(answer.scores), own_rows(detector, answer, detector.scores[0]).shape[1]
+    own: dict[str, Any] = {"chance": ROOT}
+    parts, first = (detector.scores, detector.boxes, detector.objectness), 0
+    if about.subject.part == OBJECTNESS:
+        # It is an output of its own, and what is explained.
+        parts, first = (detector.objectness, *parts[:2]), 1
+    own["objectness"] = 0 if first else classes + SIDES
+    own["beside"] = 1 if first else classes
+    sides = tuple(range(first + classes, first + classes + SIDES))
     own |= _in_cells(*grid_of(about, answer, count, [_named_strides(detector)]))
-    return Layout(parts, tuple(range(classes)), sides, **own)
+    return Layout(parts, tuple(range(first, first + classes)), sides, **own)
 
 
 def _named_strides(detector: Detector) -> tuple[int, ...]:

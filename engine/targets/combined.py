@@ -1,6 +1,7 @@
 """Targets made of others: what speaks against one, and the difference of two.
 
-"not tabby", "-0" (a score times -1); "tiger cat - Egyptian cat" (one score less another).
+"not tabby", "-0" (a score times -1), "no" of the only score; "tiger cat - Egyptian cat" (one score
+less another).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _NAME = "combined"
 def _parse(value: Any, about: About) -> list[Wanted] | None:
     if not isinstance(value, str) or value in (about.labels or ()):
         return None
-    if value == "-0":
+    if value == "-0" or (value in ("no", "not") and about.subject.classes == 1):
         return [_against(one) for one in wanted_of("0", about)]
     against = _NOT.fullmatch(value)
     if against:

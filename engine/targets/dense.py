@@ -196,5 +196,6 @@ KIND = TargetKind(
     best=_best,
     words=_words,
     moved=_moved,
+    of_places=True,
     place=4,
 )

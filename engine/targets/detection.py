@@ -181,5 +181,6 @@ KIND = TargetKind(
     words=_words,
     moved=_moved,
     usual=["top3"],
+    of_places=True,
     place=2,
 )

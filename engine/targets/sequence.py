@@ -146,5 +146,6 @@ KIND = TargetKind(
     best=_best,
     words=_words,
     usual=["text"],
+    of_places=True,
     place=5,
 )

@@ -38,6 +38,8 @@ class Target:
         versus: what an embedding is compared with, by name, where it is their similarity; or None.
         held: of a score that the file picked, its places in what it was picked from, [R, axes], and
             their weights [R]; else None. They are those of the same score of any other input.
+        picks: what the network picked inside on its way to the score, a row of each of the
+            subject's `held`; () where it picks nothing.
     """
 
     places: np.ndarray
@@ -53,6 +55,7 @@ class Target:
     name: str | None = None
     versus: str | None = None
     held: tuple[np.ndarray, np.ndarray] | None = None
+    picks: tuple[np.ndarray, ...] = ()
 
     @property
     def is_open(self) -> bool:
@@ -192,6 +195,7 @@ class TargetKind:
         best: (about) -> what is asked for where nobody said; None: this is not for such scores.
         moved: (value, from a thing's own pixels to the model's input) -> the value there.
         usual: the texts of what a command explains where nobody said.
+        of_places: whether its scores are of places of the picture, not of the whole.
         words: (about) -> what such a target can be, in words; None: this is not for such scores.
         place: those of a lower one are tried first.
     """
@@ -205,6 +209,7 @@ class TargetKind:
     words: Callable[[About], str | None] = lambda about: None
     moved: Callable[[Any, Callable[[Any], Any]], Hashable] = lambda value, to_input: value
     usual: list[str] = field(default_factory=lambda: ["top1"])
+    of_places: bool = False
     place: int = 100
 
 
@@ -273,6 +278,19 @@ def held_at(targets: Sequence[Target], places: np.ndarray, weights: np.ndarray) 
     return [
         replace(target, held=(places[own, 1:], weights[own]))
         for target, own in zip(targets, rows, strict=True)
+    ]
+
+
+def with_picks(targets: Sequence[Target], picks: Sequence[np.ndarray]) -> list[Target]:
+    """Targets, one a row, with what the network picked inside: tensors of as many rows, or of one.
+
+    Args:
+        targets: those that ran.
+        picks: the values of the subject's `held`.
+    """
+    return [
+        replace(target, picks=tuple(one[row if len(one) > 1 else 0] for one in picks))
+        for row, target in enumerate(targets)
     ]
 
 

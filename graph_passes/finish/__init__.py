@@ -30,6 +30,8 @@ RESOLVED_PLACES, DECIDED = f"{RESERVED}resolved_places", f"{RESERVED}decided"
 SEED = f"{RESERVED}seed"
 # Of scores that a file picks: their places in what they are picked from, and each one's weight.
 HEAD_PLACES, HEAD_WEIGHTS = f"{RESERVED}head_places", f"{RESERVED}head_weights"
+# Of what a detector's network picks inside, each by its number; see `Subject.held`.
+_HELD = f"{RESERVED}held_"
 # What onnx 1.16 and ONNX Runtime 1.18 introduced with opset 21: the oldest that reads these graphs.
 IR_VERSION = 10
 
@@ -47,6 +49,11 @@ def working_copy(subject: Subject) -> Subject:
         if is_own(tensor.name):
             raise _taken(tensor.name)
     return copy
+
+
+def held_names(subject: Subject) -> list[str]:
+    """What `subject.held` is called where it leaves one graph and enters another."""
+    return [f"{_HELD}{k}" for k in range(len(subject.held))]
 
 
 def free_names(graph: gs.Graph, names: Collection[str]) -> None:

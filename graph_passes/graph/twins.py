@@ -5,7 +5,7 @@ Each tensor's twin is its value at the baseline.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import onnx_graphsurgeon as gs
@@ -34,22 +34,24 @@ class TwinEmitter(Emitter):
         baselines: Sequence[tuple[gs.Tensor, gs.Tensor]],
         ends: Sequence[gs.Tensor],
         shapes: bool = False,
+        held: Collection[gs.Tensor] = (),
     ) -> None:
         """Copy every node between the starts and `ends`, with baselines in the place of the starts.
 
         `baselines` pairs each start with its baseline.
 
         What does not depend on the input's values is shared. So are Shape and Size, since baseline
-        and input have one shape, unless `shapes` asks for a copy that needs nothing of the input.
+        and input have one shape, unless `shapes` asks for a copy that needs nothing of the input;
+        and what is `held`: it is at the baseline as it is at the input.
 
         Raises:
             UnsupportedModelError: a subgraph reads what depends on the input.
         """
         starts = [start for start, _ in baselines]
         self._starts.update(start.name for start in starts)
-        self._changing = changing_names(self.graph, starts)
+        self._changing = _followed(self.graph, starts, False, held)[1]
         self._tensors.update({start.name: baseline for start, baseline in baselines})
-        for node in _between(self.graph, starts, ends, shapes):
+        for node in nodes_between(self.graph, starts, ends, shapes, held):
             inside = sorted(captured(node) & self._changing)
             if inside:
                 raise UnsupportedModelError(
@@ -97,20 +99,22 @@ def _depending(graph: gs.Graph, starts: Sequence[gs.Tensor], shapes: bool) -> se
 
 
 def _followed(
-    graph: gs.Graph, starts: Sequence[gs.Tensor], shapes: bool
+    graph: gs.Graph, starts: Sequence[gs.Tensor], shapes: bool, held: Collection[gs.Tensor] = ()
 ) -> tuple[list[gs.Node], set[str]]:
     """The nodes that depend on `starts`, and the names of what they make.
 
     Without `shapes` a Shape or Size ends the way, but for tensors whose length the values decide:
-    as many boxes as NonMaxSuppression keeps, as many places as NonZero finds.
+    as many boxes as NonMaxSuppression keeps, as many places as NonZero finds. What is `held` ends
+    it, too.
     """
+    given = {tensor.name for tensor in held}
     nodes, changing, counted = [], {start.name for start in starts}, set[str]()
     for node in graph.nodes:
         read = read_by(node)
         known = not shapes and has(node, Fact.SIZES) and counted.isdisjoint(read)
-        if known or changing.isdisjoint(read):
-            continue
         made = [t.name for t in node.outputs if t.name]
+        if known or changing.isdisjoint(read) or not given.isdisjoint(made):
+            continue
         nodes.append(node)
         changing.update(made)
         if has(node, Fact.BY_VALUES) or not counted.isdisjoint(read):
@@ -118,11 +122,18 @@ def _followed(
     return nodes, changing
 
 
-def _between(
-    graph: gs.Graph, starts: Sequence[gs.Tensor], ends: Sequence[gs.Tensor], shapes: bool
+def nodes_between(
+    graph: gs.Graph,
+    starts: Sequence[gs.Tensor],
+    ends: Sequence[gs.Tensor],
+    shapes: bool,
+    held: Collection[gs.Tensor] = (),
 ) -> list[gs.Node]:
-    """Nodes of any type that depend on `starts` and reach one of `ends`, in order."""
-    dependent, _ = _followed(graph, starts, shapes)
+    """Nodes of any type that depend on `starts` and reach one of `ends`, in order.
+
+    With `shapes` also those that depend on sizes alone; without what is ahead of `held` alone.
+    """
+    dependent, _ = _followed(graph, starts, shapes, held)
     needed = {tensor.name for tensor in ends}
     chosen = []
     for node in reversed(dependent):

@@ -17,6 +17,7 @@ from ..backward.multipliers import decomposed
 from ..backward.polyphase import in_phases
 from ..backward.walk import backward, carried_back, check_supported
 from ..finish import SEED, working_copy
+from ..graph.copying import copy_nodes
 from ..graph.dims import same_shape
 from ..graph.emitter import Emitter
 from ..graph.names import RESERVED
@@ -24,7 +25,7 @@ from ..graph.operators import Fact, has
 from ..graph.ordering import sort_nodes
 from ..graph.reach import Reach, find_reach
 from ..graph.tensors import Value, is_constant
-from ..graph.twins import sizes_and_values_of
+from ..graph.twins import nodes_between, sizes_and_values_of
 from ..rules.table import GRADIENT, gradient_rules
 from ..select.score import score_of, where_to_begin
 from ..select.subject import Source, Subject
@@ -129,11 +130,12 @@ def moved(
         places.append(Place(source, _as_batch(emit, points, source.start), known))
     graph.inputs.extend([seed, *given])
     _rename_batch(subject, computed, [place.points for place in places])
+    count = emit.Shape(given[0], start=0, end=1)
+    _hold(emit, subject, count)
     for start, nodes, place in zip(subject.starts, readers, places, strict=True):
         for node in nodes:
             node.inputs = [place.points if t is start else t for t in node.inputs]
     sort_nodes(graph)
-    count = emit.Shape(given[0], start=0, end=1)
     ones = emit.constant(np.ones(len(end.shape) - 1, np.int64))
     seeds = emit.Tile(seed, emit.Concat(count, ones, axis=0))
     seeds.shape = end.shape
@@ -141,6 +143,30 @@ def moved(
     if table.compares:
         places = _with_twins(emit, subject, count, places, end)
     return Moved(emit, subject, count, end, seeds, places, path)
+
+
+def _hold(emit: Emitter, subject: Subject, count: gs.Tensor) -> None:
+    """Let the network go on at all K points with what it picks at the input itself.
+
+    A copy of what lies ahead of the picks computes them there.
+    """
+    if not subject.held:
+        return
+
+    def fresh(node: gs.Node, tensor: gs.Tensor) -> gs.Tensor:
+        del node
+        return gs.Variable(emit.name("held"), dtype=tensor.dtype, shape=tensor.shape)
+
+    graph, made = subject.graph, dict[str, gs.Tensor]()
+    readers = [list(tensor.outputs) for tensor in subject.held]
+    ahead = nodes_between(graph, subject.starts, subject.held, shapes=True)
+    copy_nodes(graph, ahead, made, fresh, lambda node: emit.name(f"held_{node.op}"))
+    for tensor, nodes in zip(subject.held, readers, strict=True):
+        ones = emit.constant(np.ones(len(tensor.shape) - 1, np.int64))
+        repeated = emit.Tile(made[tensor.name], emit.Concat(count, ones, axis=0))
+        repeated.shape = tensor.shape
+        for node in nodes:
+            node.inputs = [repeated if t is tensor else t for t in node.inputs]
 
 
 def _with_twins(

@@ -22,6 +22,7 @@ from ..finish import (
     SCORE,
     SEED,
     finish,
+    held_names,
     working_copy,
 )
 from ..graph.emitter import Emitter
@@ -74,6 +75,7 @@ class Asked(NamedTuple):
             places = self.emit.Transpose(self.emit.NonZero(self.seed.weights), perm=[1, 0])
             own[HEAD_PLACES] = places
             own[HEAD_WEIGHTS] = self.emit.GatherND(self.seed.weights, places)
+        own |= dict(zip(held_names(self.subject), self.subject.held, strict=True))
         return finish(self.subject.graph, {**outputs, **own})
 
 
@@ -147,7 +149,8 @@ def table_refusals(subject: Subject, table: Table) -> list[Refusal]:
     emit = table.emitter(subject.graph)
     path = find_reach(subject.graph, subject.starts, [subject.weighed])
     if table.compares:
-        emit.add_twins([(start, start) for start in subject.starts], [subject.weighed])
+        pairs = [(start, start) for start in subject.starts]
+        emit.add_twins(pairs, [subject.weighed], held=subject.held)
     ahead = [] if subject.head is None else gradient_refusals(subject, subject.head.parts)
     return [*refusals(path, table.rules(emit)), *ahead]
 

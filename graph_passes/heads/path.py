@@ -27,7 +27,8 @@ def endpoints(subject: Subject) -> onnx.ModelProto:
     asked = ask(working_copy(subject), _ENDS)
     subject, emit, seed = asked.subject, asked.emit, asked.seed
     baselines = [add_baseline_input(emit, subject, source) for source in subject.sources]
-    emit.add_twins(list(zip(subject.starts, baselines, strict=True)), [subject.weighed])
+    pairs = list(zip(subject.starts, baselines, strict=True))
+    emit.add_twins(pairs, [subject.weighed], held=subject.held)
     baseline_score = score_of(emit, emit.twin(subject.weighed), seed.weights)
     first = first_cotangent(emit, subject, seed)
     return asked.finished({BASELINE_SCORE: baseline_score, SEED: first})

@@ -133,7 +133,7 @@ def _shared_out(
     """The attributions of each explained input, in its shape, and the baseline's score [N]."""
     subject, emit = asked.subject, asked.emit
     pairs = list(zip(subject.starts, baselines, strict=True))
-    emit.add_twins(pairs, [subject.weighed], shapes=shapes)
+    emit.add_twins(pairs, [subject.weighed], shapes, subject.held)
     baseline_score = score_of(emit, emit.twin(subject.weighed), asked.seed.weights)
     multipliers = walk_back(asked, subject.starts, "DeepLIFT")
     outputs = {}

@@ -21,6 +21,8 @@ from .sigmoid_parts import moves
 
 # What picks the greatest.
 _BEST = "TopK", "ReduceMax"
+# What says where the greatest is.
+_PLACES = "TopK", "ArgMax"
 
 
 class Head(NamedTuple):
@@ -63,6 +65,51 @@ def picked_from(
     return Head(whole, tuple(found))
 
 
+def picks_inside(
+    graph: gs.Graph, starts: Sequence[gs.Tensor], end: gs.Tensor, rows: Mapping[str, Rows]
+) -> tuple[gs.Variable, ...]:
+    """Which places TopK or ArgMax picked, for the network to go on with ahead of `end`.
+
+    So RT-DETR's queries come from the encoder: those of its places whose scores are best. With
+    other places a query is another, and its score is no score of the same box. Each found tensor
+    has its rows first. TopK's values are read by its places from here on.
+    """
+    changing = changing_names(graph, starts)
+    path = find_reach(graph, starts, [end])
+    waiting = [
+        node.inputs[1]
+        for node in path.nodes
+        if _reads_by_index(node) and 0 in path.operands(node) and node.inputs[1].name in changing
+    ]
+    found, seen = dict[str, gs.Variable](), set[str]()
+    while waiting:
+        one = waiting.pop()
+        node = producer_of(one)
+        if one.name in seen or one.name not in changing or is_float(one) or node is None:
+            continue
+        seen.add(one.name)
+        if node.op not in _PLACES:
+            waiting += node.inputs
+        elif rows.get(one.name) == Place(0) and one.shape:
+            found[one.name] = one
+    for tensor in found.values():
+        _by_its_places(graph, tensor.inputs[0])
+    return tuple(found.values())
+
+
+def _by_its_places(graph: gs.Graph, node: gs.Node) -> None:
+    """Let what reads TopK's values read its input in the places that it says."""
+    values = node.outputs[0]
+    if node.op != "TopK" or not values.outputs or any(values is t for t in graph.outputs):
+        return
+    own = Emitter(graph, "picks").GatherElements(
+        node.inputs[0], node.outputs[1], axis=node.attrs.get("axis", -1)
+    )
+    own.shape = values.shape
+    for reader in list(values.outputs):
+        reader.inputs = [own if t is values else t for t in reader.inputs]
+
+
 def _picked_names(graph: gs.Graph, changing: set[str]) -> set[str]:
     """Names of the tensors whose elements come from further ahead, which ones by the values."""
     picked = set[str]()
@@ -77,8 +124,11 @@ def _picks(node: gs.Node, changing: set[str]) -> bool:
     """Whether a node picks by values itself."""
     if node.op in _BEST:
         return True
-    by_values = has(node, Fact.BY_INDEX) or node.op == "Gather"
-    return by_values and node.inputs[1].name in changing
+    return _reads_by_index(node) and node.inputs[1].name in changing
+
+
+def _reads_by_index(node: gs.Node) -> bool:
+    return has(node, Fact.BY_INDEX) or node.op == "Gather"
 
 
 def _heads(

@@ -20,7 +20,7 @@ from .features import Features
 from .head_maps import head_maps
 from .logits import Scores, batch_first, one_after_the_other, scores_of
 from .outputs import choose_output
-from .picked import Head, picked_from
+from .picked import Head, picked_from, picks_inside
 from .rows.follow import follow_rows
 from .rows.places import Lost, Place, Rows
 from .sources import Source, choose_sources
@@ -59,6 +59,8 @@ class Subject:
         part: what of a detected box is explained: one of `PARTS`.
         filled: (an input's name, the explained input) -> what follows for it; None: nothing does.
         head: what a detector's file picks the scores from by values, where it does; else None.
+        held: what a detector's network picked on its way to the scores, of each input: places that
+            stay the same wherever two inputs are compared. RT-DETR's queries are such.
         sized: shapes of inputs at which all tensors were counted, and are few enough.
     """
 
@@ -81,6 +83,7 @@ class Subject:
     part: str = CLASS
     filled: Callable[[str, np.ndarray], np.ndarray | None] | None = None
     head: Head | None = None
+    held: tuple[gs.Variable, ...] = ()
     sized: set[Any] = field(default_factory=set, compare=False)
 
     def copy(self) -> Subject:
@@ -96,7 +99,8 @@ class Subject:
         )
         own = {k: tensors[getattr(self, k).name] for k in ("output", "logits", "decided")}
         head = None if self.head is None else self.head.moved_to(tensors)
-        return replace(self, graph=graph, sources=sources, head=head, **own)
+        held = tuple(tensors[t.name] for t in self.held)
+        return replace(self, graph=graph, sources=sources, head=head, held=held, **own)
 
     def with_features(self, features: Iterable[Features]) -> Subject:
         """The same with what else is known of each source's axes."""
@@ -195,7 +199,7 @@ def select(
     refuse_batch_statistics(graph)
     inputs, starts = [s.input for s in sources], [s.start for s in sources]
     cosine = score == COSINE
-    chosen, others, detector = _output_of(graph, inputs, starts, output, cosine)
+    chosen, others, detector = _output_of(graph, inputs, starts, output, cosine, part)
     found = scores_of(graph, chosen, score)
     detector = detector or mixed(inputs, chosen, found.raw)
     found, detector = _of_detector(graph, starts[0], found, detector, score, part)
@@ -210,7 +214,7 @@ def select(
     logits, axis, problem = batch_first(graph, inputs[0], found.tensor, axis, rows, alone)
     if cosine:
         logits, axis = unit_length(graph, logits, chosen), 1
-    return Subject(
+    subject = Subject(
         graph,
         sources,
         chosen,
@@ -227,8 +231,17 @@ def select(
         cosine or is_embedding(chosen),
         cosine,
         part=part or CLASS,
-        head=None if detector is None else picked_from(graph, logits, starts, rows),
     )
+    return subject if detector is None else _with_picks(subject, rows)
+
+
+def _with_picks(subject: Subject, rows: Mapping[str, Rows]) -> Subject:
+    """A detector's subject with what its file picks the scores from, and what it picks before."""
+    graph = subject.graph
+    subject = replace(subject, head=picked_from(graph, subject.logits, subject.starts, rows))
+    held = picks_inside(graph, subject.starts, subject.weighed, rows)
+    sort_nodes(graph)
+    return replace(subject, held=held)
 
 
 def _output_of(
@@ -237,6 +250,7 @@ def _output_of(
     starts: Sequence[gs.Variable],
     name: str | None,
     cosine: bool,
+    part: str | None,
 ) -> tuple[gs.Variable, tuple[str, ...], Detector | None]:
     """The output of the scores, others that could be meant, and the detector that it is of.
 
@@ -246,9 +260,15 @@ def _output_of(
         name = name or embedding_among(graph.outputs)
     detector = None if cosine else detector_of(graph, inputs)
     if detector is not None and name in (None, *detector.scores):
-        return choose_output(graph, inputs, starts, detector.scores[0]).output, (), detector
+        first = _outputs_of(detector, part)[0]
+        return choose_output(graph, inputs, starts, first).output, (), detector
     chosen, others = choose_output(graph, inputs, starts, name)
     return chosen, others, None
+
+
+def _outputs_of(detector: Detector, part: str | None) -> tuple[str, ...]:
+    """The outputs that hold what is explained of a box: an objectness may have its own."""
+    return detector.objectness if part == OBJECTNESS and detector.objectness else detector.scores
 
 
 def _axis_of(found: Scores, output: gs.Variable) -> int | None:
@@ -270,7 +290,7 @@ def _of_detector(
         if part is not None:
             raise InvalidInputError(f"score {part!r} is of a detector's boxes, and this is none")
         return found, None
-    found = one_after_the_other(graph, found, detector.scores[1:], score)
+    found = one_after_the_other(graph, found, _outputs_of(detector, part)[1:], score)
     alone = is_alone(detector.form, found.tensor.shape)
     maps = head_maps(graph, start, found.leaves)
     return found, detector._replace(maps=maps, alone=alone)

@@ -145,6 +145,8 @@ def test_one_score_says_how_to_ask_for_the_other_side(caplog):
     assert not explainer(x).attribution.any()
     assert "'not 0' asks for what speaks against it" in caplog.text
     assert explainer(x, "not 0").attribution.any()
+    for text in ("no", "not", "-0"):
+        assert np.array_equal(explainer(x, text).attribution, explainer(x, "not 0").attribution)
     for target in (1, -2):
         with pytest.raises(onnxplain.InvalidInputError, match="is one score, 0; 'not 0' asks"):
             explainer(x, target)

@@ -196,8 +196,8 @@ def test_gates_beside_features_are_no_boxes():
     assert explainer(x, (5, 2)).score[0] == pytest.approx(x[0, 2, 0, 5])
 
 
-# Forms with an objectness beside the scores, and the numbers that their rows hold of a box.
-OBJECTNESS = "yolov5", "yolox"
+# Forms with an objectness, and the numbers that their rows hold of a box.
+OBJECTNESS = "yolov5", "yolox", "yunet"
 SIDES = {
     "yolov8": 0,
     "rtdetr": 0,
