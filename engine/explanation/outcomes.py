@@ -12,6 +12,7 @@ from ... import InvalidInputError
 from ..records.record import Outcome
 from ..running.answers import MODEL, Top, answer, best, chance_at, is_close
 from ..targets.recorded import TargetRecord
+from ..targets.target import Target
 from .attributions import Attributions
 from .origin import Origin
 
@@ -82,7 +83,7 @@ def target_record(e: Attributions, row: int) -> TargetRecord:
         in_box["box_in_view"] = _in_view(origin, target.box)
     return TargetRecord(
         index=target.index,
-        label=target.named(origin.labels),
+        label=_label(target, origin),
         output=origin.reading.output,
         minus=target.minus,
         against=target.against,
@@ -91,6 +92,13 @@ def target_record(e: Attributions, row: int) -> TargetRecord:
         own=target,
         **in_box,
     )
+
+
+def _label(target: Target, origin: Origin) -> str | None:
+    """The class's name; of a map of one score that nobody named it is the foreground."""
+    named = target.named(origin.labels)
+    one = target.region is not None and origin.reading.number == 1
+    return "foreground" if named is None and one else named
 
 
 def _in_photo(origin: Origin, box: Sequence[float]) -> tuple[float, ...]:

@@ -68,3 +68,23 @@ def test_no_foreground_is_said(caplog):
 
 def test_inspect_says_what_is_summed():
     assert "summed over the predicted foreground" in onnxplain.inspect(segmenter()).score
+
+
+def test_it_is_called_the_foreground(tmp_path):
+    x = RANDOM.standard_normal((1, 3, 6, 6)).astype(np.float32)
+    assert onnxplain.Explainer(segmenter(), "saliency")(x).label == "foreground"
+    named = onnxplain.Explainer(segmenter(), "saliency", labels=["lesion"])(x)
+    assert named.label == "lesion"
+    several = LAST.repeat(2, axis=0) * np.float32([1, -1])[:, None, None, None]
+    nodes = [
+        node("Conv", ["x", "k"], ["c"], pads=[1] * 4),
+        node("Relu", ["c"], ["r"]),
+        node("Conv", ["r", "w"], ["z"]),
+    ]
+    model = small(
+        nodes,
+        [value("x", ["N", 3, 6, 6])],
+        [value("z", ["N", 2, 6, 6])],
+        {"k": KERNEL, "w": several},
+    )
+    assert onnxplain.Explainer(model, "saliency")(x).label is None
