@@ -137,7 +137,7 @@ def _for_runtime(
     # What is written in other operators has lengths of its own.
     older = in_opset(model, opset)
     fixed = model if older is model else in_fixed_shapes(explainer, older, size)
-    return declared(compact(fixed, quantised))
+    return declared(compact(fixed, quantised, matrices=False))
 
 
 def _whole(

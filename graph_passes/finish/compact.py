@@ -80,12 +80,16 @@ class _Recipe(NamedTuple):
     groups: int = 1
 
 
-def compact(model: onnx.ModelProto, quantised: Sequence[Quantised] = ()) -> onnx.ModelProto:
+def compact(
+    model: onnx.ModelProto, quantised: Sequence[Quantised] = (), matrices: bool = True
+) -> onnx.ModelProto:
     """The same model with each constant once, and in a smaller type where that is exact.
 
     Args:
         model: stays as it is.
         quantised: weights of the source; where the model has their numbers they are kept so.
+        matrices: whether these are turned by nodes, too. OpenVINO 2026.4 takes a product with such
+            a matrix for another one where it stands between others, without a word.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
@@ -97,7 +101,7 @@ def compact(model: onnx.ModelProto, quantised: Sequence[Quantised] = ()) -> onnx
             bases.setdefault(_of_same_numbers(base.array), []).append(base)
             waiting[base.stored] = waiting_for
     stored: list[TensorProto] = []
-    _take_out(copy.graph, bases, stored, waiting, taken, outermost=True)
+    _take_out(copy.graph, bases, stored, waiting, taken, matrices, outermost=True)
     copy.graph.initializer.extend(stored)
     return copy
 
@@ -165,6 +169,7 @@ def _take_out(
     stored: list[TensorProto],
     waiting: dict[str, list[TensorProto]],
     taken: set[str],
+    matrices: bool,
     outermost: bool = False,
 ) -> None:
     """Replaces a graph's constants, and its bodies', by nodes that make them of stored ones.
@@ -175,6 +180,7 @@ def _take_out(
         stored: the same as initializers, for the outermost graph.
         waiting: what becomes stored once a constant is made of it.
         taken: every name in the model.
+        matrices: see `compact`.
         outermost: whether it is that.
     """
     kept, made, named = [], [], {}
@@ -184,7 +190,7 @@ def _take_out(
             kept.append(tensor)
             continue
         alike = bases.setdefault(_of_same_numbers(array), [])
-        recipe = _recipe(array, alike)
+        recipe = _recipe(array, alike, matrices or array.ndim != 2)
         if recipe is None:
             base, kept_as = _stored(tensor.name, array, taken)
             alike.append(base)
@@ -203,7 +209,7 @@ def _take_out(
     del graph.node[:]
     graph.node.extend([*made, *own])
     for body in _bodies_of(graph):
-        _take_out(body, bases, stored, waiting, taken)
+        _take_out(body, bases, stored, waiting, taken, matrices)
 
 
 def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
@@ -244,13 +250,15 @@ def _stored(name: str, array: np.ndarray, taken: set[str]) -> tuple[_Base, Tenso
     return base, numpy_helper.from_array(kept, base.stored)
 
 
-def _recipe(array: np.ndarray, alike: Sequence[_Base]) -> _Recipe | None:
-    """How a constant is made of one that is stored; None: it is not."""
+def _recipe(array: np.ndarray, alike: Sequence[_Base], turns: bool) -> _Recipe | None:
+    """How a constant is made of one that is stored, turned where it may be; None: it is not."""
     rank = array.ndim
     for base in alike:
         if base.array.ndim != rank or rank > 5:
             continue
         for perm, groups in _turns(base.array.shape, array.shape):
+            if not turns and perm != tuple(range(rank)):
+                continue
             turned = _turned(_bits(base.array), perm, groups)
             # Kernels are flipped along their places, behind the two axes of channels.
             wide = [axis for axis in range(2, rank) if array.shape[axis] > 1]

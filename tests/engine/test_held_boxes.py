@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from support import networks
 from support.detectors import FORMS, NAMES, ONE_CLASS, detector, without_raw
+from support.often import thinned
 from support.openvino_runtime import openvino, run_openvino
 
 import onnxplain
@@ -57,7 +58,7 @@ def check_box(explainer, path, x: np.ndarray | dict[str, np.ndarray], target: ob
         assert chosen.label == (labels[label] if labels else f"class {label}")
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", thinned(FORMS, 2))
 def test_every_form_of_head(form, tmp_path):
     labels = None if form in ONE_CLASS else list(NAMES)
     model = without_raw(detector(form).model)

@@ -27,3 +27,9 @@ def by_day(cases: Iterable[Any], by_night_only: Collection[Any]) -> list[Any]:
 
 # What takes long and has a smaller case beside it.
 by_night = pytest.mark.skipif(not NIGHTLY, reason="long: ONNXPLAIN_TESTS=nightly runs it")
+
+
+def thinned(cases: Iterable[Any], step: int) -> list[Any]:
+    """Every `step`-th case by day, all by night; prime to a table's sizes, it meets each row."""
+    every = list(cases)
+    return by_day(every, [case for number, case in enumerate(every) if number % step])

@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 from support.browsers import axe_api, chromium, watched
 from support.digits import CARD, LABELS, simple, write_model, write_photo
+from support.often import thinned
 
 import onnxplain
 from onnxplain import InvalidInputError
@@ -203,7 +204,7 @@ def test_how_exact_a_map_is(shown, sites, tmp_path):
             assert float(good.removesuffix(" %")) / 100 == pytest.approx(e.map_error[0], rel=0.1)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", thinned(METHODS, 2))
 def test_classes_by_name_and_number(shown, sites, tmp_path, method):
     page = shown(sites("digits", write_model(tmp_path)))
     photo = write_photo(tmp_path / "7.png", 7).read_bytes()
@@ -310,7 +311,9 @@ def test_the_last_of_many_wishes_counts(shown, sites, tmp_path):
     assert page.get_attribute("#stack", "aria-label").startswith("8.png with the Grad-CAM map")
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(400, "dark"), (400, "light"), (1200, "dark")])
+@pytest.mark.parametrize(
+    ("width", "scheme"), thinned([(400, "dark"), (400, "light"), (1200, "dark")], 3)
+)
 def test_axe_finds_nothing(shown, sites, tmp_path, width, scheme):
     size = {"width": width, "height": 900}
     page = shown(sites("digits", write_model(tmp_path)), color_scheme=scheme, viewport=size)

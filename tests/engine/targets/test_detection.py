@@ -1,5 +1,7 @@
 """Detectors in every form of head: boxes and the class's own logit, beside the raw maps."""
 
+from itertools import product
+
 import numpy as np
 import onnx
 import pytest
@@ -13,6 +15,7 @@ from support.detectors import (
     run,
     without_raw,
 )
+from support.often import thinned
 from support.small import node, small, value
 
 import onnxplain
@@ -223,8 +226,7 @@ def _slope(explainer, x, target, number) -> None:
     assert slope == pytest.approx((ahead - behind) / (2 * h), rel=3e-2, abs=3e-2)
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("target", ["box1", "box2"])
+@pytest.mark.parametrize(("form", "target"), thinned(product(FORMS, ["box1", "box2"]), 3))
 def test_the_objectness_of_a_box(form, target):
     """The raw map's own number at the box's place, or one line where a head has none."""
     x, own = picture(), detector(form)

@@ -1,9 +1,12 @@
 """Files that pick their boxes: what is explained is one place ahead of all picking."""
 
+from itertools import product
+
 import numpy as np
 import onnxruntime
 import pytest
 from support.detectors import FORMS, NAMES, detector, run, without_raw
+from support.often import thinned
 
 import onnxplain
 
@@ -72,8 +75,10 @@ def test_the_score_of_another_picture_is_the_same_places(form):
         assert own.scores(x, target).score[0] == pytest.approx(e.score[row], abs=1e-4)
 
 
-@pytest.mark.parametrize("form", PICKING)
-@pytest.mark.parametrize("method", ["integrated-gradients", "deeplift", "occlusion"])
+@pytest.mark.parametrize(
+    ("form", "method"),
+    thinned(product(PICKING, ["integrated-gradients", "deeplift", "occlusion"]), 5),
+)
 def test_a_file_holds_its_picks_as_well(form, method, tmp_path):
     x, own = picture(), explainer(form, method)
     e = own(x)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
 from support import networks
+from support.often import thinned
 from support.small import node, small, value
 from torch import nn
 
@@ -15,6 +18,11 @@ from onnxplain.graph_passes.select.rows.follow import follow_rows
 from onnxplain.graph_passes.select.rows.places import Lost, Place
 
 WIDTH, STEPS, CLASSES = 6, 5, 4
+
+
+UNROLLED = list(
+    product(["lstm", "gru"], ["zeros", "like", "learnt"], [True, False], ["torchscript", "dynamo"])
+)
 
 
 class Unrolled(nn.Module):
@@ -46,10 +54,7 @@ class Unrolled(nn.Module):
         return self.head(torch.stack(seen, 0) if self.time_first else h)
 
 
-@pytest.mark.parametrize("exporter", ["torchscript", "dynamo"])
-@pytest.mark.parametrize("time_first", [False, True])
-@pytest.mark.parametrize("state", ["zeros", "like", "learnt"])
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize(("cell", "state", "time_first", "exporter"), thinned(UNROLLED, 5))
 def test_an_unrolled_cell(cell, state, time_first, exporter):
     torch.manual_seed(3)
     module = Unrolled(cell, state, time_first).eval()
