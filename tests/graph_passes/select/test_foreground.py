@@ -75,7 +75,7 @@ def test_it_is_called_the_foreground(tmp_path):
     assert onnxplain.Explainer(segmenter(), "saliency")(x).label == "foreground"
     named = onnxplain.Explainer(segmenter(), "saliency", labels=["lesion"])(x)
     assert named.label == "lesion"
-    several = LAST.repeat(2, axis=0) * np.float32([1, -1])[:, None, None, None]
+    several = np.concatenate([LAST, -LAST])
     nodes = [
         node("Conv", ["x", "k"], ["c"], pads=[1] * 4),
         node("Relu", ["c"], ["r"]),
