@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import onnx_graphsurgeon as gs
+from onnx import TensorProto
 
+from ... import UnsupportedModelError
 from ..graph.emitter import Emitter
 from ..graph.operators import Fact, has
 from ..graph.ordering import sort_nodes
@@ -78,7 +80,7 @@ def looked_up_as_computed(source: gs.Variable) -> gs.Node | None:
             output = node.outputs[0]
             # Numbers that are float only to be compared pass no gradient.
             exact = not is_float(output) or all(has(n, Fact.COMPARES) for n in output.outputs)
-            if not exact or not (has(node, Fact.ALIGNS) or node.op in TAIL):
+            if not exact or not has(node, Fact.ALIGNS):
                 return None
             if output.name not in seen:
                 seen.add(output.name)
@@ -91,11 +93,71 @@ def looked_up_as_computed(source: gs.Variable) -> gs.Node | None:
     return node if aligned and is_embedding(node) else None
 
 
+def looked_up_first(graph: gs.Graph, source: gs.Variable, node: gs.Node) -> gs.Variable:
+    """The rows of ids in the input's own axes, so that attribution and baseline have these, too.
+
+    Where ids are flattened or turned before (TensorFlow's BERT flattens them), the rows are
+    instead. Returns what `node` makes of the input's ids, [*input, row].
+
+    Raises:
+        UnsupportedModelError: they are moved in a way that rows cannot be.
+    """
+    moves = _moves_before(source, node)
+    if all(move.op in _SAME for move in moves):
+        return node.outputs[0]
+    emit, table = Emitter(graph, "first"), node.inputs[0]
+    ids = emit.Cast(source, to=TensorProto.INT64)
+    start = moved = emit.Gather(table, ids)
+    start.shape, start.dtype = [*source.shape, *table.shape[1:]], node.outputs[0].dtype
+    for move in reversed(moves):
+        if move.op not in _SAME:
+            moved = _of_rows(emit, move, moved, int(table.shape[-1]))
+            shape = move.outputs[0].shape
+            moved.shape = None if shape is None else [*shape, *table.shape[1:]]
+    node.op, node.attrs, node.inputs = "Identity", {}, [moved]
+    sort_nodes(graph)
+    return start
+
+
+_SAME = ("Cast", "Identity")
+
+
+def _moves_before(source: gs.Variable, node: gs.Node) -> list[gs.Node]:
+    """What moves ids between an input and the node that looks them up, the last one first."""
+    moves, tensor = [], node.inputs[1]
+    while tensor is not source:
+        moves.append(tensor.inputs[0])
+        tensor = tensor.inputs[0].inputs[0]
+    return moves
+
+
+def _of_rows(emit: Emitter, move: gs.Node, rows: Any, width: int) -> Any:
+    """What moves ids, for their rows along a last axis more."""
+    axes = optional_input(move, 1)
+    if move.op == "Transpose" and move.attrs.get("perm") is not None:
+        perm = list(move.attrs["perm"])
+        return emit.Transpose(rows, perm=[*perm, len(perm)])
+    if move.op == "Reshape" and not move.attrs.get("allowzero", 0):
+        return emit.Reshape(rows, emit.Concat(move.inputs[1], [width], axis=0))
+    if move.op in ("Squeeze", "Unsqueeze") and axes is not None and is_constant(axes):
+        own = [int(a) - (a < 0) for a in axes.values.reshape(-1)]
+        return emit(move.op, rows, own)
+    raise UnsupportedModelError(
+        f"ids are moved by {move.op} (node {move.name or move.outputs[0].name!r}) before they are "
+        "looked up, in a way that cannot be followed"
+    )
+
+
 def is_embedding(node: gs.Node) -> bool:
     """Whether a node looks rows up; a table of single numbers has none to sum over."""
     if is_one_hot(node):
         return True
     return node.op == "Gather" and len(node.inputs[0].shape) > 1 and not node.attrs.get("axis", 0)
+
+
+def is_row(node: gs.Node) -> bool:
+    """Whether a Gather looks up rows of a table with an axis for them, by its first axis."""
+    return is_embedding(node) and node.op == "Gather" and len(node.inputs[0].shape) == 2
 
 
 def lookups(source: gs.Variable) -> list[Lookup] | None:
@@ -110,7 +172,14 @@ def lookups(source: gs.Variable) -> list[Lookup] | None:
     axes = {one.axis for one in found}
     if not found or len(axes) > 1 or not all(is_embedding(one.node) for one in found):
         return None
-    return found
+    return found if axes != {None} or all(_is_straight(source, one.node) for one in found) else None
+
+
+def _is_straight(source: gs.Variable, node: gs.Node) -> bool:
+    """Whether ids keep their axes until a Gather looks them up."""
+    if node.op != "Gather":
+        return True
+    return all(move.op in _SAME for move in _moves_before(source, node))
 
 
 def _parts(

@@ -9,14 +9,22 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from ... import InvalidInputError, UnsupportedModelError
-from ..graph.dims import is_static
+from ..graph.dims import describe, is_static
 from ..graph.emitter import Emitter
 from ..graph.limits import hold
 from ..graph.ordering import sort_nodes
 from ..graph.tensors import is_constant, is_float, numpy_type
 from .channels import channels_behind
 from .features import Features, of_graph
-from .lookups import float_readers, joined, looked_up_as_computed, looked_up_floats, lookups
+from .lookups import (
+    float_readers,
+    is_row,
+    joined,
+    looked_up_as_computed,
+    looked_up_first,
+    looked_up_floats,
+    lookups,
+)
 from .one_hot import is_one_hot, rows_of_all
 from .outputs import may_be_alike
 
@@ -151,7 +159,10 @@ def first_float(graph: gs.Graph, source: gs.Variable) -> Source:
     """
     if source.dtype in (np.float32, np.float64):
         node = looked_up_floats(source)
-        return Source(source, source) if node is None else Source(source, node.outputs[0], True)
+        if node is None:
+            return Source(source, source)
+        start = looked_up_first(graph, source, node) if is_row(node) else node.outputs[0]
+        return Source(source, start, True)
     computed = looked_up_as_computed(source) if _is_number(source) else None
     if computed is not None:
         return Source(source, computed.outputs[0], embedded=True)
@@ -171,7 +182,22 @@ def first_float(graph: gs.Graph, source: gs.Variable) -> Source:
     rows = one_hot or (reader.op == "Gather" and len(reader.inputs[0].shape) > 1)
     if reader.op == "Cast" and not one_hot:
         return Source(source, _cast_first(graph, source, reader))
-    return Source(source, reader.outputs[0], embedded=rows)
+    if one_hot:
+        _check_order(source, reader.outputs[0])
+    start = looked_up_first(graph, source, reader) if is_row(reader) else reader.outputs[0]
+    return Source(source, start, embedded=rows)
+
+
+def _check_order(source: gs.Variable, start: gs.Variable) -> None:
+    """Refuse rows of zeros with a one whose ids were turned or flattened before."""
+    own, rows = list(source.shape or []), list(start.shape or [])
+    known = [(a, b) for a, b in zip(own, rows, strict=False) if None not in (a, b)]
+    fixed = [pair for pair in known if any(isinstance(dim, int) for dim in pair)]
+    if len(rows) != len(own) + 1 or any(a != b for a, b in fixed):
+        raise UnsupportedModelError(
+            f"the ids of {source.name!r} {describe(own)} become rows {describe(rows)}, in an order "
+            "that cannot be followed"
+        )
 
 
 def _is_looked_up(source: gs.Variable) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 from support.small import FLOAT, INT64, ask, node, small, value
 
@@ -167,3 +168,40 @@ def test_a_score_for_each_place_without_a_batch(length, axes, method):
         e = explainer(ids, 7)
         assert e.attribution[0, 7] and not np.delete(e.attribution[0], 7).any()
     assert explainer(ids).target == own.argmax()
+
+
+MOVED = {
+    "flattened": "i = Reshape (ids, flat) g = Gather (w, i) m = Reshape (g, back)",
+    "turned": "i = Transpose <perm = [1, 0]> (ids) g = Gather (w, i) "
+    "m = Transpose <perm = [1, 0, 2]> (g)",
+    "an axis more": "i = Unsqueeze (ids, one) g = Gather (w, i) m = Squeeze (g, one)",
+    "the last axis more": "i = Unsqueeze (ids, last) g = Gather (w, i) m = Reshape (g, back)",
+    "flattened and wider": "c = Cast <to = 7> (ids) i = Reshape (c, flat) g = Gather (w, i) "
+    "m = Reshape (g, back)",
+}
+
+
+@pytest.mark.parametrize(
+    "method", ["input-x-gradient", "deeplift", "occlusion", "expected-gradients"]
+)
+@pytest.mark.parametrize("name", MOVED)
+def test_ids_that_are_moved_before(name, method):
+    """As TensorFlow's BERT flattens and XLNet turns them: the numbers stay those of the ids."""
+    random = np.random.default_rng(3)
+    w, v = (random.standard_normal(size).astype(np.float32) for size in ((7, 4), (20, 3)))
+    w_text, v_text = (", ".join(map(str, array.ravel())) for array in (w, v))
+
+    def model_of(body: str):
+        return onnx.parser.parse_model(f"""<ir_version: 9, opset_import: ["" : 17]>
+            net (int64[N, 5] ids) => (float[N, 3] y)
+            <float[7, 4] w = {{{w_text}}}, float[20, 3] v = {{{v_text}}}, int64[1] flat = {{-1}},
+             int64[3] back = {{-1, 5, 4}}, int64[2] rows = {{-1, 20}}, int64[1] one = {{1}},
+             int64[1] last = {{-1}}>
+            {{ {body} t = Tanh (m) f = Reshape (t, rows) y = MatMul (f, v) }}""")
+
+    ids = random.integers(0, 7, (3, 5))
+    found, plain = (
+        onnxplain.Explainer(model_of(body), method)(ids, 1).attribution
+        for body in (MOVED[name], "m = Gather (w, ids)")
+    )
+    np.testing.assert_allclose(found, plain, rtol=1e-5, atol=1e-6)
