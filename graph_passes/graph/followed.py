@@ -123,6 +123,9 @@ def _made(node: onnx.NodeProto, values: dict[str, Value], shapes: Shapes) -> Val
         dims = [float(d.dim_value) for d in shape.dim if d.dim_value > 0] if shape else []
         return Value(max(len(dims), 1), (math.prod if op == "Size" else max)([1.0, *dims]))
     given = [_value(name, values, shapes) for name in node.input] or [_UNKNOWN]
+    along = next((a.i for a in node.attribute if a.name == "axis"), 0) if op == "Concat" else 0
+    if along > 0:
+        return Value(0, 1)  # of several axes
     length = (sum if op == "Concat" else max)(one.length for one in given)
     if place is not None:
         if given[place].length > 1:

@@ -25,6 +25,13 @@ FEW = {
     "to the end": "s = Shape (x) k = Slice (s, one_, far) c = ConstantOfShape (k) y = Add (c, x)",
     "short": doubled("d0 = Identity (two) ", 10) + " y = Relu (x)",
 }
+DENSE = " ".join(
+    f"f{k} = Relu (d{k - 1}) d{k} = Concat <axis = 1> (d{k - 1}, f{k})" for k in range(1, 60)
+)
+FEW["dense blocks of unknown rank"] = (
+    "s = Shape (x) i = Cast <to = 1> (s) j = Cast <to = 7> (i) d0 = Reshape (x, j) "
+    f"{DENSE} y = Relu (d59)"
+)
 MANY = {
     "whole numbers": doubled("d0 = Identity (two) ", 30),
     "computed": doubled("a = Div (two, two) b = Cast <to = 1> (a) d0 = ReduceMean (b) ", 30),
