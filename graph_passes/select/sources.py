@@ -195,7 +195,7 @@ def _check_order(source: gs.Variable, start: gs.Variable) -> None:
     fixed = [pair for pair in known if any(isinstance(dim, int) for dim in pair)]
     if len(rows) != len(own) + 1 or any(a != b for a, b in fixed):
         raise UnsupportedModelError(
-            f"the ids of {source.name!r} {describe(own)} become rows {describe(rows)}, in an order "
+            f"{source.name!r} {describe(own)} is looked up as {describe(rows)}, in an order "
             "that cannot be followed"
         )
 
