@@ -104,8 +104,6 @@ def _sized(made: Value, shape: onnx.TensorShapeProto | None) -> Value:
 
 
 def _constant(tensor: onnx.TensorProto) -> Value:
-    if tensor.data_type not in _WHOLE:
-        return Value(math.prod(tensor.dims) if len(tensor.dims) < 2 else 0, 1)
     numbers = onnx.numpy_helper.to_array(tensor)
     largest = float(np.abs(numbers.astype(float)).max(initial=1))
     return Value(numbers.size if numbers.ndim < 2 else 0, largest)
